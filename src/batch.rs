@@ -1,0 +1,276 @@
+//! PURE. Lines grouped into records, and records into batches, within a sink's limits.
+//!
+//! A batch is what a sink takes in one go: a request to Firehose, an object in a directory. It
+//! holds lines of one table. The encoder appends to the open batch; nothing is copied but the
+//! one line that does not fit any more.
+
+use std::time::{Duration, Instant};
+
+use crate::binlog::FilePosition;
+
+/// What a sink takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Bytes of one record; a line that is longer cannot be sent.
+    pub record_bytes: usize,
+    /// Records in one batch.
+    pub records: usize,
+    /// Bytes of one batch.
+    pub bytes: usize,
+}
+
+/// Where a row stands: unique within its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowPlace {
+    /// Where its transaction starts.
+    pub transaction: FilePosition,
+    /// Its number within its transaction and table, from 0.
+    pub ordinal: u64,
+    /// Microseconds since 1970 at which its transaction was committed.
+    pub commit_time_us: i64,
+}
+
+/// A line that is longer than a record may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a row of {row_bytes} bytes is over the sink's limit of {limit_bytes} bytes")]
+pub struct Oversize {
+    /// Bytes of the line.
+    pub row_bytes: usize,
+    /// The limit.
+    pub limit_bytes: usize,
+}
+
+/// Lines of one table on their way to a sink.
+///
+/// Contract: append a whole line to [`Batch::buffer`], then call [`Batch::row_written`] with the
+/// buffer's length before it. [`Appended::Full`] gives the batch that must be sent; the line is
+/// then in the other one.
+#[derive(Debug)]
+pub struct Batch {
+    /// The number under which the ledger knows it.
+    pub id: u64,
+    /// Index of the table.
+    pub table: usize,
+    /// The first row.
+    pub first: RowPlace,
+    /// When the first row was written.
+    pub opened_at: Instant,
+    /// Rows.
+    pub row_count: usize,
+    bytes: Vec<u8>,
+    record_ends: Vec<usize>,
+    record_start: usize,
+}
+
+impl Batch {
+    /// An empty batch that `first` will be written to.
+    #[must_use]
+    pub fn new(id: u64, table: usize, first: RowPlace, opened_at: Instant) -> Self {
+        Self {
+            id,
+            table,
+            first,
+            opened_at,
+            row_count: 0,
+            bytes: Vec::new(),
+            record_ends: Vec::new(),
+            record_start: 0,
+        }
+    }
+
+    /// Where lines are appended.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Bytes of all lines.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no line.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// When the batch is old enough to be sent.
+    #[must_use]
+    pub fn due_at(&self, flush_interval: Duration) -> Instant {
+        self.opened_at + flush_interval
+    }
+
+    /// Counts the line that starts at `row_start` and closes records as they fill. If the line
+    /// does not fit into the batch any more it is removed and returned: it belongs into the next
+    /// batch, and this one is ready to be sent.
+    ///
+    /// # Errors
+    /// If the line is longer than a record may be.
+    pub fn row_written(
+        &mut self,
+        row_start: usize,
+        limits: &BatchLimits,
+    ) -> Result<Option<Vec<u8>>, Oversize> {
+        let row_bytes = self.bytes.len() - row_start;
+        if row_bytes > limits.record_bytes {
+            return Err(Oversize {
+                row_bytes,
+                limit_bytes: limits.record_bytes,
+            });
+        }
+        let record_full = self.bytes.len() - self.record_start > limits.record_bytes;
+        let too_many = record_full && self.record_ends.len() + 2 > limits.records;
+        if self.row_count > 0 && (self.bytes.len() > limits.bytes || too_many) {
+            return Ok(Some(self.bytes.split_off(row_start)));
+        }
+        if record_full {
+            self.record_ends.push(row_start);
+            self.record_start = row_start;
+        }
+        self.row_count += 1;
+        Ok(None)
+    }
+
+    /// Closes the last record; no line may be appended any more.
+    #[must_use]
+    pub fn seal(mut self) -> SealedBatch {
+        if self.record_start < self.bytes.len() {
+            self.record_ends.push(self.bytes.len());
+        }
+        SealedBatch {
+            id: self.id,
+            table: self.table,
+            first: self.first,
+            row_count: self.row_count,
+            bytes: self.bytes,
+            record_ends: self.record_ends,
+        }
+    }
+}
+
+/// A batch that does not change any more.
+#[derive(Debug)]
+pub struct SealedBatch {
+    /// The number under which the ledger knows it.
+    pub id: u64,
+    /// Index of the table.
+    pub table: usize,
+    /// The first row.
+    pub first: RowPlace,
+    /// Rows.
+    pub row_count: usize,
+    bytes: Vec<u8>,
+    record_ends: Vec<usize>,
+}
+
+impl SealedBatch {
+    /// All lines.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many records the lines are packed into.
+    #[must_use]
+    pub fn record_count(&self) -> usize {
+        self.record_ends.len()
+    }
+
+    /// The lines of one record, whole, each with its line feed; empty past the last record.
+    #[must_use]
+    pub fn record(&self, index: usize) -> &[u8] {
+        let start = match index {
+            0 => 0,
+            index => self
+                .record_ends
+                .get(index - 1)
+                .copied()
+                .unwrap_or(self.bytes.len()),
+        };
+        let end = self
+            .record_ends
+            .get(index)
+            .copied()
+            .unwrap_or(self.bytes.len());
+        &self.bytes[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch() -> Batch {
+        let transaction = FilePosition::new("b.000001", 4);
+        let first = RowPlace {
+            transaction,
+            ordinal: 0,
+            commit_time_us: 0,
+        };
+        Batch::new(1, 0, first, Instant::now())
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_packed_whole_in_order_and_within_limits(
+            row_lens in prop::collection::vec(1_usize..40, 1..200),
+            record_bytes in 40_usize..100,
+            records in 1_usize..6,
+            bytes in 40_usize..400,
+        ) {
+            let limits = BatchLimits { record_bytes, records, bytes };
+            let mut sealed = Vec::new();
+            let mut open = batch();
+            let mut written = Vec::new();
+            for (index, len) in row_lens.iter().enumerate() {
+                let mut line = vec![b'a' + u8::try_from(index % 26).unwrap(); len - 1];
+                line.push(b'\n');
+                written.extend_from_slice(&line);
+                let start = open.len();
+                open.buffer().extend_from_slice(&line);
+                if let Some(rest) = open.row_written(start, &limits).unwrap() {
+                    sealed.push(std::mem::replace(&mut open, batch()).seal());
+                    open.buffer().extend_from_slice(&rest);
+                    prop_assert_eq!(open.row_written(0, &limits).unwrap(), None);
+                }
+            }
+            sealed.push(open.seal());
+            let mut sent = Vec::new();
+            let mut rows = 0;
+            for batch in &sealed {
+                prop_assert!(batch.record_count() <= records);
+                prop_assert!(batch.bytes().len() <= bytes);
+                for index in 0..batch.record_count() {
+                    let record = batch.record(index);
+                    prop_assert!(!record.is_empty() && record.len() <= record_bytes);
+                    prop_assert!(record.ends_with(b"\n"));
+                    sent.extend_from_slice(record);
+                }
+                rows += batch.row_count;
+            }
+            prop_assert_eq!(sent, written);
+            prop_assert_eq!(rows, row_lens.len());
+        }
+    }
+
+    #[test]
+    fn a_row_over_the_record_limit_is_refused_and_one_at_it_is_not() {
+        let limits = BatchLimits {
+            record_bytes: 10,
+            records: 5,
+            bytes: 100,
+        };
+        let mut open = batch();
+        open.buffer().extend_from_slice(&[b'x'; 10]);
+        assert_eq!(open.row_written(0, &limits), Ok(None));
+        open.buffer().extend_from_slice(&[b'x'; 11]);
+        let error = Oversize {
+            row_bytes: 11,
+            limit_bytes: 10,
+        };
+        assert_eq!(open.row_written(10, &limits), Err(error));
+    }
+}

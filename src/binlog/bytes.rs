@@ -1,0 +1,56 @@
+//! A reading cursor over one event's body, where running out of bytes is an answer.
+
+use super::Problem;
+
+/// Reads little-endian integers and slices from the front of a byte slice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or(Problem::Truncated)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Problem> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// An unsigned little-endian integer of 1 to 8 bytes.
+    pub(super) fn uint(&mut self, len: usize) -> Result<u64, Problem> {
+        let mut wide = [0; 8];
+        wide[..len].copy_from_slice(self.take(len)?);
+        Ok(u64::from_le_bytes(wide))
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Problem> {
+        let bytes = self.take(2)?;
+        Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Problem> {
+        let bytes = self.take(4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// A length-encoded integer of the client/server protocol.
+    pub(super) fn lenenc(&mut self) -> Result<u64, Problem> {
+        match self.u8()? {
+            byte @ 0..=250 => Ok(u64::from(byte)),
+            252 => self.uint(2),
+            253 => self.uint(3),
+            254 => self.uint(8),
+            251 | 255 => Err(Problem::Malformed("a length-encoded integer")),
+        }
+    }
+
+    /// A length-encoded integer that counts things in memory.
+    pub(super) fn lenenc_len(&mut self) -> Result<usize, Problem> {
+        usize::try_from(self.lenenc()?).map_err(|_| Problem::Truncated)
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}

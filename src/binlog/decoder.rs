@@ -1,0 +1,477 @@
+//! The state machine between events and transactions.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::bytes::Cursor;
+use super::gtid::{MariaDbGtidState, MySqlGtidSet};
+use super::query::{self, Query};
+use super::rows::{self, RowOperation, RowsEvent};
+use super::table_map::{TableMap, TableMapHead, names_key};
+use super::{DecodeError, Event, EventHeader, EventType, FilePosition, Gtid, GtidSet, Problem};
+
+/// What one event means to the reader.
+#[derive(Debug)]
+pub enum Step<'e> {
+    /// Nothing to write.
+    Nothing,
+    /// Rows were inserted into the followed table with this index.
+    Rows {
+        /// Index into the tables given to [`Decoder::new`].
+        table: usize,
+        /// The row images.
+        rows: RowsEvent<'e>,
+    },
+    /// The open transaction is committed and complete.
+    Commit,
+}
+
+/// A transaction that is being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// The identifier, where the server gives one.
+    pub gtid: Option<Gtid>,
+    /// Offset of its first event in the current file.
+    pub start: u64,
+    /// Microseconds since 1970 at which it was committed, in whole seconds where the server does
+    /// not say more.
+    pub commit_time_us: i64,
+    /// Its rows are under way: BEGIN was seen, or is implied.
+    begun: bool,
+    /// Rows of it were handed to the reader.
+    handed_out: bool,
+}
+
+/// A followed table and the newest definition of it that the binlog has shown.
+#[derive(Debug)]
+struct Followed {
+    definition: Vec<u8>,
+    map: Option<TableMap>,
+    generation: u64,
+}
+
+/// Turns events, in the order of the binlog, into rows and commits.
+///
+/// Contract: call [`Decoder::event`] for each event; between calls, [`Decoder::committed`] is the
+/// position from which nothing before it is needed again. After an error the decoder must be
+/// dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
+/// [`Decoder::committed`], and expect the open transaction's rows once more.
+#[derive(Debug)]
+pub struct Decoder {
+    followed: Vec<Followed>,
+    index_by_names: HashMap<Vec<u8>, usize>,
+    /// Table ids of the open transaction; `None` for tables that are not followed.
+    tables: HashMap<u64, Option<usize>>,
+    next: FilePosition,
+    committed: FilePosition,
+    gtids: Option<GtidSet>,
+    transaction: Option<Transaction>,
+}
+
+impl Decoder {
+    /// A decoder that starts at `start` and hands out rows of `tables` (schema, table).
+    ///
+    /// `gtids` are the transactions before `start`, or `None` if nobody knows; then the set
+    /// becomes known at the next start of a file.
+    #[must_use]
+    pub fn new(start: FilePosition, gtids: Option<GtidSet>, tables: &[(String, String)]) -> Self {
+        let index_by_names = tables
+            .iter()
+            .enumerate()
+            .map(|(index, (schema, table))| (names_key(schema, table), index))
+            .collect();
+        let followed = tables
+            .iter()
+            .map(|_| Followed {
+                definition: Vec::new(),
+                map: None,
+                generation: 0,
+            })
+            .collect();
+        Self {
+            followed,
+            index_by_names,
+            tables: HashMap::new(),
+            next: start.clone(),
+            committed: start,
+            gtids,
+            transaction: None,
+        }
+    }
+
+    /// The position after the last complete transaction.
+    #[must_use]
+    pub fn committed(&self) -> &FilePosition {
+        &self.committed
+    }
+
+    /// All transactions up to [`Decoder::committed`], if known.
+    #[must_use]
+    pub fn gtids(&self) -> Option<&GtidSet> {
+        self.gtids.as_ref()
+    }
+
+    /// The open transaction.
+    #[must_use]
+    pub fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_ref()
+    }
+
+    /// Appends the text that identifies the open transaction: its GTID, else `file:offset`.
+    pub fn write_transaction_position(&self, out: &mut String) {
+        // Writing into a string cannot fail.
+        let _ = match &self.transaction {
+            Some(Transaction {
+                gtid: Some(gtid), ..
+            }) => write!(out, "{gtid}"),
+            Some(transaction) => write!(out, "{}:{}", self.next.file, transaction.start),
+            None => write!(out, "{}", self.committed),
+        };
+    }
+
+    /// The newest definition of a followed table and a number that grows whenever it changes.
+    #[must_use]
+    pub fn table(&self, index: usize) -> Option<(&TableMap, u64)> {
+        let followed = self.followed.get(index)?;
+        Some((followed.map.as_ref()?, followed.generation))
+    }
+
+    /// Forgets the open transaction, because the server will send it again from the start.
+    pub fn rewind(&mut self) {
+        self.transaction = None;
+        self.tables.clear();
+        self.next = self.committed.clone();
+    }
+
+    /// Takes in the next event.
+    ///
+    /// # Errors
+    /// If the event is damaged, unknown, or means that rows would be lost or invented.
+    pub fn event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
+        let event_type = EventType::from_code(event.header.type_code);
+        let start = self.next.offset;
+        self.advance(event_type, &event.header);
+        match self.step(event_type, event, start) {
+            Ok(step) => Ok(step),
+            Err(problem) => Err(DecodeError {
+                position: FilePosition::new(self.next.file.clone(), start),
+                table: self.table_named_in(event_type, event.body),
+                problem,
+            }),
+        }
+    }
+
+    fn table_named_in(&self, event_type: EventType, body: &[u8]) -> Option<String> {
+        RowOperation::of(event_type)?;
+        let table_id = rows::table_id(body).ok()?;
+        let index = (*self.tables.get(&table_id)?)?;
+        let map = self.followed[index].map.as_ref()?;
+        Some(format!("{}.{}", map.schema, map.table))
+    }
+
+    /// Moves past an event that takes a place in the file.
+    fn advance(&mut self, event_type: EventType, header: &EventHeader) {
+        let off_file = match event_type {
+            EventType::Heartbeat | EventType::HeartbeatV2 => true,
+            // The dump thread repeats the file's description when a reader starts further on.
+            EventType::FormatDescription | EventType::Rotate => header.log_pos == 0,
+            _ => false,
+        };
+        if off_file || header.is_artificial() {
+            return;
+        }
+        if header.log_pos == 0 {
+            self.next.offset += u64::from(header.event_size);
+            return;
+        }
+        // The wire has 32 bits of the offset; the file may be larger.
+        const WRAP: u64 = 1 << 32;
+        let offset = (self.next.offset & !(WRAP - 1)) | u64::from(header.log_pos);
+        self.next.offset = if offset < self.next.offset {
+            offset + WRAP
+        } else {
+            offset
+        };
+    }
+
+    fn step<'e>(
+        &mut self,
+        event_type: EventType,
+        event: &Event<'e>,
+        start: u64,
+    ) -> Result<Step<'e>, Problem> {
+        let body = event.body;
+        match event_type {
+            EventType::FormatDescription => self.new_file(),
+            EventType::Rotate => self.rotate(body),
+            EventType::PreviousGtids => {
+                let set = MySqlGtidSet::from_previous_gtids(body)?;
+                self.gtids.get_or_insert(GtidSet::MySql(set));
+                self.between_transactions()
+            }
+            EventType::MariaGtidList => {
+                let state = MariaDbGtidState::from_gtid_list(body)?;
+                self.gtids.get_or_insert(GtidSet::MariaDb(state));
+                self.between_transactions()
+            }
+            EventType::Gtid | EventType::AnonymousGtid => self.gtid(event, event_type, start),
+            EventType::MariaGtid => self.mariadb_gtid(event, start),
+            EventType::Query => self.query(event, start),
+            EventType::Xid => self.commit(),
+            EventType::XaPrepare => self.xa_prepare(body),
+            EventType::TableMap => self.table_map(body),
+            EventType::WriteRowsV1
+            | EventType::UpdateRowsV1
+            | EventType::DeleteRowsV1
+            | EventType::WriteRows
+            | EventType::UpdateRows
+            | EventType::DeleteRows
+            | EventType::PartialUpdateRows => self.rows(event_type, body),
+            EventType::MariaWriteRowsCompressedV1 | EventType::MariaWriteRowsCompressed => {
+                match self.followed_table(body)? {
+                    Some(_) => Err(Problem::Unsupported(event_type)),
+                    None => Ok(Step::Nothing),
+                }
+            }
+            EventType::Incident => Err(Problem::Incident),
+            // Rows or statements in forms that hydrant cannot read.
+            EventType::TransactionPayload
+            | EventType::GtidTagged
+            | EventType::PreGaWriteRows
+            | EventType::PreGaUpdateRows
+            | EventType::PreGaDeleteRows
+            | EventType::Load
+            | EventType::CreateFile
+            | EventType::AppendBlock
+            | EventType::ExecLoad
+            | EventType::NewLoad
+            | EventType::BeginLoadQuery
+            | EventType::ExecuteLoadQuery
+            | EventType::MariaStartEncryption
+            | EventType::MariaQueryCompressed => Err(Problem::Unsupported(event_type)),
+            // Only inserted rows are followed.
+            EventType::MariaUpdateRowsCompressedV1
+            | EventType::MariaDeleteRowsCompressedV1
+            | EventType::MariaUpdateRowsCompressed
+            | EventType::MariaDeleteRowsCompressed => Ok(Step::Nothing),
+            // Nothing that carries rows. Variables belong to statements, which QUERY judges.
+            EventType::Heartbeat
+            | EventType::HeartbeatV2
+            | EventType::StartV3
+            | EventType::Stop
+            | EventType::Slave
+            | EventType::DeleteFile
+            | EventType::Intvar
+            | EventType::Rand
+            | EventType::UserVar
+            | EventType::Ignorable
+            | EventType::RowsQuery
+            | EventType::TransactionContext
+            | EventType::ViewChange
+            | EventType::MariaAnnotateRows
+            | EventType::MariaBinlogCheckpoint => self.between_transactions(),
+            EventType::Unknown if event.header.is_ignorable() => self.between_transactions(),
+            EventType::Unknown => Err(Problem::UnknownEvent(event.header.type_code)),
+        }
+    }
+
+    /// After an event that belongs to no transaction, nothing before it is needed again.
+    fn between_transactions<'e>(&mut self) -> Result<Step<'e>, Problem> {
+        if self.transaction.is_none() {
+            self.committed.clone_from(&self.next);
+        }
+        Ok(Step::Nothing)
+    }
+
+    /// A server that died leaves its last transaction unfinished at the end of a file; nobody
+    /// else has seen it, so neither may the reader.
+    fn new_file<'e>(&mut self) -> Result<Step<'e>, Problem> {
+        self.tables.clear();
+        if self
+            .transaction
+            .take()
+            .is_some_and(|transaction| transaction.handed_out)
+        {
+            return Err(Problem::Unfinished);
+        }
+        self.between_transactions()
+    }
+
+    fn rotate<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        let mut cursor = Cursor(body);
+        let offset = cursor.uint(8)?;
+        let file = std::str::from_utf8(cursor.0).map_err(|_| Problem::Malformed("a file name"))?;
+        self.next = FilePosition::new(file, offset);
+        self.new_file()
+    }
+
+    fn begin(&mut self, gtid: Option<Gtid>, start: u64, commit_time_us: i64, begun: bool) {
+        self.transaction = Some(Transaction {
+            gtid,
+            start,
+            commit_time_us,
+            begun,
+            handed_out: false,
+        });
+    }
+
+    fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
+        self.tables.clear();
+        let transaction = self.transaction.take();
+        if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
+            && let Some(gtids) = &mut self.gtids
+        {
+            gtids.add(gtid);
+        }
+        self.committed.clone_from(&self.next);
+        Ok(Step::Commit)
+    }
+
+    /// MySQL `Gtid_event`: flags, UUID, number, clock type, two logical times, commit time.
+    fn gtid<'e>(
+        &mut self,
+        event: &Event<'_>,
+        event_type: EventType,
+        start: u64,
+    ) -> Result<Step<'e>, Problem> {
+        const ORIGINAL_TIME_FOLLOWS: u64 = 1 << 55;
+        let mut cursor = Cursor(event.body);
+        cursor.take(1)?;
+        let uuid = uuid::Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
+        let number = cursor.uint(8)?;
+        let gtid = Gtid::MySql {
+            source: uuid,
+            number,
+        };
+        // MySQL 5.6 ends here, 5.7 after the logical times.
+        let commit_time_us = cursor
+            .take(1 + 8 + 8)
+            .and_then(|_| cursor.uint(7))
+            .ok()
+            .and_then(|time| i64::try_from(time & !ORIGINAL_TIME_FOLLOWS).ok());
+        let commit_time_us = commit_time_us.unwrap_or_else(|| header_time_us(&event.header));
+        let gtid = (event_type == EventType::Gtid).then_some(gtid);
+        self.begin(gtid, start, commit_time_us, false);
+        Ok(Step::Nothing)
+    }
+
+    /// MariaDB `Gtid_log_event`: sequence, domain, flags; it stands for BEGIN unless the group
+    /// is a single statement.
+    fn mariadb_gtid<'e>(&mut self, event: &Event<'_>, start: u64) -> Result<Step<'e>, Problem> {
+        const STANDALONE: u8 = 1;
+        let mut cursor = Cursor(event.body);
+        let sequence = cursor.uint(8)?;
+        let domain = cursor.u32()?;
+        let flags = cursor.u8()?;
+        let gtid = Gtid::MariaDb {
+            domain,
+            server: event.header.server_id,
+            sequence,
+        };
+        let begun = flags & STANDALONE == 0;
+        self.begin(Some(gtid), start, header_time_us(&event.header), begun);
+        Ok(Step::Nothing)
+    }
+
+    fn query<'e>(&mut self, event: &Event<'_>, start: u64) -> Result<Step<'e>, Problem> {
+        let begun = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.begun);
+        let handed_out = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.handed_out);
+        match query::parse(event.body)? {
+            Query::Begin | Query::XaStart => {
+                match &mut self.transaction {
+                    Some(transaction) => transaction.begun = true,
+                    None => self.begin(None, start, header_time_us(&event.header), true),
+                }
+                Ok(Step::Nothing)
+            }
+            Query::Commit => self.commit(),
+            Query::Rollback if handed_out => Err(Problem::Undone("ROLLBACK")),
+            Query::RollbackToSavepoint if handed_out => {
+                Err(Problem::Undone("ROLLBACK TO SAVEPOINT"))
+            }
+            Query::XaRollback if handed_out => Err(Problem::Undone("XA ROLLBACK")),
+            Query::Rollback => self.commit(),
+            Query::Dml => Err(Problem::StatementDml),
+            Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other
+                if begun =>
+            {
+                Ok(Step::Nothing)
+            }
+            // A statement that is a transaction of its own, such as DDL.
+            Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other => {
+                self.commit()
+            }
+        }
+    }
+
+    /// A prepared transaction may yet be rolled back, unless both phases were one.
+    fn xa_prepare<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        let one_phase = Cursor(body).u8()? != 0;
+        let handed_out = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.handed_out);
+        if handed_out && !one_phase {
+            return Err(Problem::Unsupported(EventType::XaPrepare));
+        }
+        self.commit()
+    }
+
+    fn table_map<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        let head = TableMapHead::parse(body)?;
+        let index = self.index_by_names.get(head.names).copied();
+        if let Some(index) = index {
+            let followed = &mut self.followed[index];
+            if followed.map.is_none() || followed.definition != head.definition {
+                followed.map = Some(TableMap::parse(head.definition)?);
+                followed.definition = head.definition.to_vec();
+                followed.generation += 1;
+            }
+        }
+        self.tables.insert(head.table_id, index);
+        Ok(Step::Nothing)
+    }
+
+    fn followed_table(&self, body: &[u8]) -> Result<Option<usize>, Problem> {
+        let table_id = rows::table_id(body)?;
+        self.tables
+            .get(&table_id)
+            .copied()
+            .ok_or(Problem::NoTableMap(table_id))
+    }
+
+    fn rows<'e>(&mut self, event_type: EventType, body: &'e [u8]) -> Result<Step<'e>, Problem> {
+        /// Ends the statement and carries no rows.
+        const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
+        if rows::table_id(body)? == DUMMY_TABLE_ID {
+            return Ok(Step::Nothing);
+        }
+        let Some(table) = self.followed_table(body)? else {
+            return Ok(Step::Nothing);
+        };
+        let Some(operation @ RowOperation::Insert) = RowOperation::of(event_type) else {
+            return Ok(Step::Nothing);
+        };
+        let column_count = self.followed[table]
+            .map
+            .as_ref()
+            .map_or(0, |table_map| table_map.columns.len());
+        let rows = rows::parse(event_type, operation, body, column_count)?;
+        let transaction = self
+            .transaction
+            .as_mut()
+            .ok_or(Problem::RowsOutsideTransaction)?;
+        transaction.handed_out = true;
+        Ok(Step::Rows { table, rows })
+    }
+}
+
+fn header_time_us(header: &EventHeader) -> i64 {
+    i64::from(header.timestamp) * 1_000_000
+}

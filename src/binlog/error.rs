@@ -1,0 +1,126 @@
+//! Why decoding stops: the problem, where it is, and what an operator can do.
+
+use super::{EventType, FilePosition};
+
+/// A problem at a place in the binlog. Decoding does not go on after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError {
+    /// Where the event starts.
+    pub position: FilePosition,
+    /// `schema.table`, where one is concerned.
+    pub table: Option<String>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "binlog event at {}", self.position)?;
+        if let Some(table) = &self.table {
+            write!(f, ", table {table}")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl DecodeError {
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        self.problem.remedy()
+    }
+}
+
+/// What can be wrong with an event. Never holds a cell's value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A length points past the end of the event.
+    #[error("the event ends in the middle of a field")]
+    Truncated,
+    /// A field has a value that the format does not allow.
+    #[error("{0} is malformed")]
+    Malformed(&'static str),
+    /// The CRC32 at the end of the event does not fit its bytes.
+    #[error("the checksum does not match: the bytes were changed on disk or on the way")]
+    Checksum,
+    /// An event type that no version of the formats known to hydrant has.
+    #[error("unknown event type {0}")]
+    UnknownEvent(u8),
+    /// A known event type that carries data hydrant cannot decode.
+    #[error("{0} events are not supported")]
+    Unsupported(EventType),
+    /// The server lost events.
+    #[error("the server reports an incident: events before this position were lost")]
+    Incident,
+    /// DML was logged as a statement, so its rows are not in the binlog.
+    #[error("a data change was logged as a statement, so its rows are not in the binlog")]
+    StatementDml,
+    /// A transaction whose followed rows were handed out turned out to be undone.
+    #[error("a transaction ended in {0} after changing followed tables")]
+    Undone(&'static str),
+    /// A file ended inside a transaction whose followed rows were handed out.
+    #[error("the file ends inside a transaction that changed followed tables")]
+    Unfinished,
+    /// A row event without the table map that describes it.
+    #[error("row event for table id {0} without its table map")]
+    NoTableMap(u64),
+    /// A row event outside any transaction.
+    #[error("row event outside a transaction")]
+    RowsOutsideTransaction,
+    /// Not every column is in the row image.
+    #[error("the row image holds only some of the columns")]
+    PartialImage,
+    /// The table map does not name its columns.
+    #[error("the table map carries no column names")]
+    NoColumnNames,
+}
+
+impl Problem {
+    fn remedy(&self) -> String {
+        let start_again = "then set `start` past this position and delete the checkpoint, and \
+                           load what lies between from the table itself";
+        match self {
+            Self::Truncated | Self::Malformed(_) | Self::Checksum => format!(
+                "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
+                 follow a healthy replica, or {start_again}"
+            ),
+            Self::UnknownEvent(_) | Self::Unsupported(EventType::Unknown) => {
+                "report the event type and the server's version; a newer hydrant may know it"
+                    .to_owned()
+            }
+            Self::Unsupported(EventType::TransactionPayload) => format!(
+                "set binlog_transaction_compression=OFF on the server (SET PERSIST, and in \
+                 sessions that switch it on), {start_again}"
+            ),
+            Self::Unsupported(EventType::XaPrepare) => {
+                format!("do not change followed tables in XA transactions, {start_again}")
+            }
+            Self::Unsupported(EventType::GtidTagged) => {
+                format!("do not tag GTIDs (gtid_next = AUTOMATIC without a tag), {start_again}")
+            }
+            Self::Unsupported(_) => {
+                format!("find the setting or session that writes such events, {start_again}")
+            }
+            Self::Incident => {
+                format!("see the server's error log for what was lost, {start_again}")
+            }
+            Self::StatementDml => {
+                format!("set binlog_format=ROW on the server and in every session, {start_again}")
+            }
+            Self::Undone(_) | Self::Unfinished => {
+                format!("compare the table's newest rows with what was delivered, {start_again}")
+            }
+            Self::NoTableMap(_) | Self::RowsOutsideTransaction => {
+                "start from a position that begins a transaction".to_owned()
+            }
+            Self::PartialImage => format!(
+                "set binlog_row_image=FULL on the server and in every session, {start_again}"
+            ),
+            Self::NoColumnNames => {
+                format!("set binlog_row_metadata=FULL on the server, {start_again}")
+            }
+        }
+    }
+}

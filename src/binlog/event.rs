@@ -1,0 +1,309 @@
+//! Frames: the 19-byte header, the checksum, the types of events, and events in a file.
+
+use super::bytes::Cursor;
+use super::{DecodeError, FilePosition, Problem};
+
+/// The four bytes that start every binlog file.
+pub const FILE_MAGIC: [u8; 4] = *b"\xfebin";
+
+/// Set by the dump thread on events that are in no file.
+const FLAG_ARTIFICIAL: u16 = 0x20;
+/// A reader that does not know the type may pass over the event.
+const FLAG_IGNORABLE: u16 = 0x80;
+/// Set in a file that is still written to; not part of the checksum.
+const FLAG_BINLOG_IN_USE: u16 = 0x1;
+
+/// The header that all events of binlog version 4 start with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventHeader {
+    /// Seconds since 1970 at which the statement began.
+    pub timestamp: u32,
+    /// The type's number; see [`EventType`].
+    pub type_code: u8,
+    /// The server that wrote the event first.
+    pub server_id: u32,
+    /// Bytes of the whole event: header, body and checksum.
+    pub event_size: u32,
+    /// Offset of the next event, modulo 2^32; 0 where the server does not say.
+    pub log_pos: u32,
+    /// Flags of the header.
+    pub flags: u16,
+}
+
+impl EventHeader {
+    /// Bytes of an encoded header.
+    pub const LEN: usize = 19;
+
+    /// Reads a header from the front of `bytes`.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] if there are fewer than [`EventHeader::LEN`] bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor(bytes);
+        Ok(Self {
+            timestamp: cursor.u32()?,
+            type_code: cursor.u8()?,
+            server_id: cursor.u32()?,
+            event_size: cursor.u32()?,
+            log_pos: cursor.u32()?,
+            flags: cursor.u16()?,
+        })
+    }
+
+    /// Whether the dump thread made this event up, so that it takes no place in a file.
+    #[must_use]
+    pub fn is_artificial(&self) -> bool {
+        self.flags & FLAG_ARTIFICIAL != 0
+    }
+
+    /// Whether a reader that does not know the type may pass over the event.
+    #[must_use]
+    pub fn is_ignorable(&self) -> bool {
+        self.flags & FLAG_IGNORABLE != 0
+    }
+}
+
+/// One event: its header, and its body without the checksum.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// The header.
+    pub header: EventHeader,
+    /// What follows the header, the checksum removed.
+    pub body: &'a [u8],
+}
+
+/// How the events of a file are protected, as its format description says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// Not at all.
+    Off,
+    /// Four bytes of CRC32 end each event.
+    Crc32,
+}
+
+impl Checksum {
+    const CRC32_LEN: usize = 4;
+
+    /// Checks and removes the checksum of one whole event.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] or [`Problem::Checksum`].
+    pub fn verify(self, event: &[u8]) -> Result<&[u8], Problem> {
+        match self {
+            Self::Off => Ok(event),
+            Self::Crc32 => {
+                let (covered, sum) = event
+                    .split_last_chunk::<{ Self::CRC32_LEN }>()
+                    .ok_or(Problem::Truncated)?;
+                if checksum_of(covered)? == u32::from_le_bytes(*sum) {
+                    Ok(covered)
+                } else {
+                    Err(Problem::Checksum)
+                }
+            }
+        }
+    }
+}
+
+/// CRC32 of an event, computed as if its file were closed, as the server does.
+fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
+    let header = EventHeader::parse(event)?;
+    if header.flags & FLAG_BINLOG_IN_USE == 0 {
+        return Ok(crc32fast::hash(event));
+    }
+    const FLAGS_OFFSET: usize = 17;
+    let closed = (header.flags & !FLAG_BINLOG_IN_USE).to_le_bytes();
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&event[..FLAGS_OFFSET]);
+    hasher.update(&closed);
+    hasher.update(&event[EventHeader::LEN..]);
+    Ok(hasher.finalize())
+}
+
+/// The checksum setting at the end of a FORMAT_DESCRIPTION event's body (checksum included).
+fn checksum_of_file(format_description: &[u8]) -> Result<Checksum, Problem> {
+    let before_sum = format_description
+        .len()
+        .checked_sub(Checksum::CRC32_LEN + 1)
+        .ok_or(Problem::Truncated)?;
+    match format_description[before_sum] {
+        0 => Ok(Checksum::Off),
+        1 => Ok(Checksum::Crc32),
+        _ => Err(Problem::Malformed("the checksum algorithm")),
+    }
+}
+
+/// The events of one binlog file held in memory, in order.
+///
+/// Call [`EventFile::next`] until it answers `Ok(None)` or an error; after an error it must not
+/// be called again.
+#[derive(Debug)]
+pub struct EventFile<'a> {
+    position: FilePosition,
+    rest: &'a [u8],
+    checksum: Checksum,
+}
+
+impl<'a> EventFile<'a> {
+    /// Opens the file `name` whose content is `bytes`.
+    ///
+    /// # Errors
+    /// If the bytes do not start with [`FILE_MAGIC`].
+    pub fn open(name: &str, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let position = FilePosition::new(name, 0);
+        let Some(rest) = bytes.strip_prefix(&FILE_MAGIC) else {
+            let problem = Problem::Malformed("the file's magic number");
+            return Err(DecodeError {
+                position,
+                table: None,
+                problem,
+            });
+        };
+        let position = FilePosition::new(name, FilePosition::FIRST_OFFSET);
+        Ok(Self {
+            position,
+            rest,
+            checksum: Checksum::Off,
+        })
+    }
+
+    /// The next event, its checksum verified, or `None` at the end of the file.
+    ///
+    /// # Errors
+    /// If an event is cut off or its checksum does not match.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would go on after an error"
+    )]
+    pub fn next(&mut self) -> Result<Option<Event<'a>>, DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        self.split().map(Some).map_err(|problem| DecodeError {
+            position: self.position.clone(),
+            table: None,
+            problem,
+        })
+    }
+
+    fn split(&mut self) -> Result<Event<'a>, Problem> {
+        let header = EventHeader::parse(self.rest)?;
+        let size = header.event_size as usize;
+        if size < EventHeader::LEN {
+            return Err(Problem::Malformed("the event's size"));
+        }
+        let (whole, rest) = self.rest.split_at_checked(size).ok_or(Problem::Truncated)?;
+        let covered = if header.type_code == EventType::FormatDescription.code() {
+            self.checksum = checksum_of_file(&whole[EventHeader::LEN..])?;
+            // A format description is always protected, whatever it says of the others.
+            Checksum::Crc32.verify(whole)?
+        } else {
+            self.checksum.verify(whole)?
+        };
+        self.rest = rest;
+        self.position.offset += u64::from(header.event_size);
+        Ok(Event {
+            header,
+            body: &covered[EventHeader::LEN..],
+        })
+    }
+}
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)+) => {
+        /// Every type of event that MySQL 9.7 and MariaDB 11 can write.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum EventType {
+            /// A number that is in neither list.
+            Unknown,
+            $($(#[$doc])* #[doc = $text] $name,)+
+        }
+
+        impl EventType {
+            /// The type with this number in an event's header.
+            #[must_use]
+            pub fn from_code(code: u8) -> Self {
+                match code {
+                    $($code => Self::$name,)+
+                    _ => Self::Unknown,
+                }
+            }
+
+            /// The number in an event's header; 0 for [`EventType::Unknown`].
+            #[must_use]
+            pub fn code(self) -> u8 {
+                match self {
+                    Self::Unknown => 0,
+                    $(Self::$name => $code,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for EventType {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    Self::Unknown => "UNKNOWN",
+                    $(Self::$name => $text,)+
+                })
+            }
+        }
+    };
+}
+
+// Sources: MySQL libs/mysql/binlog/event/binlog_event.h, MariaDB sql/log_event.h.
+event_types! {
+    StartV3 = 1, "START_V3";
+    Query = 2, "QUERY";
+    Stop = 3, "STOP";
+    Rotate = 4, "ROTATE";
+    Intvar = 5, "INTVAR";
+    Load = 6, "LOAD";
+    Slave = 7, "SLAVE";
+    CreateFile = 8, "CREATE_FILE";
+    AppendBlock = 9, "APPEND_BLOCK";
+    ExecLoad = 10, "EXEC_LOAD";
+    DeleteFile = 11, "DELETE_FILE";
+    NewLoad = 12, "NEW_LOAD";
+    Rand = 13, "RAND";
+    UserVar = 14, "USER_VAR";
+    FormatDescription = 15, "FORMAT_DESCRIPTION";
+    Xid = 16, "XID";
+    BeginLoadQuery = 17, "BEGIN_LOAD_QUERY";
+    ExecuteLoadQuery = 18, "EXECUTE_LOAD_QUERY";
+    TableMap = 19, "TABLE_MAP";
+    PreGaWriteRows = 20, "PRE_GA_WRITE_ROWS";
+    PreGaUpdateRows = 21, "PRE_GA_UPDATE_ROWS";
+    PreGaDeleteRows = 22, "PRE_GA_DELETE_ROWS";
+    WriteRowsV1 = 23, "WRITE_ROWS_V1";
+    UpdateRowsV1 = 24, "UPDATE_ROWS_V1";
+    DeleteRowsV1 = 25, "DELETE_ROWS_V1";
+    Incident = 26, "INCIDENT";
+    Heartbeat = 27, "HEARTBEAT";
+    Ignorable = 28, "IGNORABLE";
+    RowsQuery = 29, "ROWS_QUERY";
+    WriteRows = 30, "WRITE_ROWS";
+    UpdateRows = 31, "UPDATE_ROWS";
+    DeleteRows = 32, "DELETE_ROWS";
+    Gtid = 33, "GTID";
+    AnonymousGtid = 34, "ANONYMOUS_GTID";
+    PreviousGtids = 35, "PREVIOUS_GTIDS";
+    TransactionContext = 36, "TRANSACTION_CONTEXT";
+    ViewChange = 37, "VIEW_CHANGE";
+    XaPrepare = 38, "XA_PREPARE";
+    PartialUpdateRows = 39, "PARTIAL_UPDATE_ROWS";
+    TransactionPayload = 40, "TRANSACTION_PAYLOAD";
+    HeartbeatV2 = 41, "HEARTBEAT_V2";
+    GtidTagged = 42, "GTID_TAGGED";
+    MariaAnnotateRows = 160, "ANNOTATE_ROWS";
+    MariaBinlogCheckpoint = 161, "BINLOG_CHECKPOINT";
+    MariaGtid = 162, "MariaDB GTID";
+    MariaGtidList = 163, "GTID_LIST";
+    MariaStartEncryption = 164, "START_ENCRYPTION";
+    MariaQueryCompressed = 165, "QUERY_COMPRESSED";
+    MariaWriteRowsCompressedV1 = 166, "WRITE_ROWS_COMPRESSED_V1";
+    MariaUpdateRowsCompressedV1 = 167, "UPDATE_ROWS_COMPRESSED_V1";
+    MariaDeleteRowsCompressedV1 = 168, "DELETE_ROWS_COMPRESSED_V1";
+    MariaWriteRowsCompressed = 169, "WRITE_ROWS_COMPRESSED";
+    MariaUpdateRowsCompressed = 170, "UPDATE_ROWS_COMPRESSED";
+    MariaDeleteRowsCompressed = 171, "DELETE_ROWS_COMPRESSED";
+}

@@ -1,0 +1,465 @@
+//! Global transaction identifiers of both families, and the sets of them a server has executed.
+//!
+//! MySQL: `uuid[:tag]:number`, sets are intervals per `uuid[:tag]`. MariaDB:
+//! `domain-server-sequence`, a state is the newest of each domain.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::bytes::Cursor;
+use super::{Flavor, Problem};
+
+/// The identifier of one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gtid {
+    /// `uuid:number` of MySQL.
+    MySql {
+        /// The server that committed first.
+        source: Uuid,
+        /// Counts from 1 per source.
+        number: u64,
+    },
+    /// `domain-server-sequence` of MariaDB.
+    MariaDb {
+        /// The replication domain.
+        domain: u32,
+        /// The server that committed first.
+        server: u32,
+        /// Counts per domain.
+        sequence: u64,
+    },
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MySql { source, number } => write!(f, "{source}:{number}"),
+            Self::MariaDb {
+                domain,
+                server,
+                sequence,
+            } => {
+                write!(f, "{domain}-{server}-{sequence}")
+            }
+        }
+    }
+}
+
+/// Which transactions a server, or a reader, has behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GtidSet {
+    /// MySQL's `gtid_executed`.
+    MySql(MySqlGtidSet),
+    /// MariaDB's `gtid_binlog_pos`.
+    MariaDb(MariaDbGtidState),
+}
+
+/// A text that is no GTID set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a GTID set, such as 3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5 (MySQL) or 0-1-100 (MariaDB)"
+)]
+pub struct GtidSetError(String);
+
+impl GtidSet {
+    /// The empty set of a family.
+    #[must_use]
+    pub fn empty(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::MySql => Self::MySql(MySqlGtidSet::default()),
+            Flavor::MariaDb => Self::MariaDb(MariaDbGtidState::default()),
+        }
+    }
+
+    /// Reads the text that the server prints; an empty text is the empty set.
+    ///
+    /// # Errors
+    /// If the text is not of that family's form.
+    pub fn parse(flavor: Flavor, text: &str) -> Result<Self, GtidSetError> {
+        match flavor {
+            Flavor::MySql => MySqlGtidSet::parse(text).map(Self::MySql),
+            Flavor::MariaDb => MariaDbGtidState::parse(text).map(Self::MariaDb),
+        }
+        .ok_or_else(|| GtidSetError(text.to_owned()))
+    }
+
+    /// Adds one transaction. A GTID of the other family is ignored: no server mixes them.
+    pub fn add(&mut self, gtid: Gtid) {
+        match (self, gtid) {
+            (Self::MySql(set), Gtid::MySql { source, number }) => {
+                set.add(
+                    &Source {
+                        uuid: source,
+                        tag: String::new(),
+                    },
+                    number,
+                    number,
+                );
+            }
+            (
+                Self::MariaDb(state),
+                Gtid::MariaDb {
+                    domain,
+                    server,
+                    sequence,
+                },
+            ) => {
+                state.0.insert(domain, (server, sequence));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether every transaction of `other` is in this set.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => this.contains(other),
+            (Self::MariaDb(this), Self::MariaDb(other)) => this.contains(other),
+            _ => false,
+        }
+    }
+
+    /// Whether no transaction is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::MySql(set) => set.0.is_empty(),
+            Self::MariaDb(state) => state.0.is_empty(),
+        }
+    }
+}
+
+impl fmt::Display for GtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MySql(set) => set.fmt(f),
+            Self::MariaDb(state) => state.fmt(f),
+        }
+    }
+}
+
+/// A server of MySQL's family, with the tag that a session may give its transactions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The server's UUID.
+    pub uuid: Uuid,
+    /// Empty for untagged transactions.
+    pub tag: String,
+}
+
+/// Intervals of transaction numbers per source; they are sorted, disjoint and never adjacent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MySqlGtidSet(BTreeMap<Source, Vec<Interval>>);
+
+/// First and last number, both included.
+type Interval = (u64, u64);
+
+impl MySqlGtidSet {
+    /// The sources and their intervals (first and last number, both included).
+    pub fn iter(&self) -> impl Iterator<Item = (&Source, &[(u64, u64)])> {
+        self.0
+            .iter()
+            .map(|(source, intervals)| (source, intervals.as_slice()))
+    }
+
+    fn add(&mut self, source: &Source, first: u64, last: u64) {
+        let intervals = match self.0.get_mut(source) {
+            Some(intervals) => intervals,
+            None => self.0.entry(source.clone()).or_default(),
+        };
+        // Nearly every transaction is the one after the newest.
+        if let Some(newest) = intervals.last_mut()
+            && newest.1.checked_add(1) == Some(first)
+        {
+            newest.1 = last;
+            return;
+        }
+        let start = intervals.partition_point(|interval| interval.1.saturating_add(1) < first);
+        let end = intervals.partition_point(|interval| interval.0 <= last.saturating_add(1));
+        let merged = match intervals.get(start..end) {
+            Some([only]) => (only.0.min(first), only.1.max(last)),
+            Some([lowest, .., highest]) => (lowest.0.min(first), highest.1.max(last)),
+            Some([]) | None => (first, last),
+        };
+        intervals.splice(start..end.max(start), [merged]);
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        other.0.iter().all(|(source, wanted)| {
+            let held = self.0.get(source).map_or(&[][..], Vec::as_slice);
+            wanted
+                .iter()
+                .all(|(first, last)| held.iter().any(|(from, to)| from <= first && last <= to))
+        })
+    }
+
+    /// `uuid:1-5:7,uuid:tag:1-3:tag2:4`, with white space anywhere.
+    fn parse(text: &str) -> Option<Self> {
+        let mut set = Self::default();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let mut fields = part.split(':').map(str::trim);
+            let uuid = Uuid::try_parse(fields.next()?).ok()?;
+            let mut source = Source {
+                uuid,
+                tag: String::new(),
+            };
+            let mut intervals = 0;
+            for field in fields {
+                if field.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                    source.tag = field.to_ascii_lowercase();
+                    continue;
+                }
+                let (first, last) = match field.split_once('-') {
+                    Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
+                    None => {
+                        let number = field.parse().ok()?;
+                        (number, number)
+                    }
+                };
+                if first == 0 || last < first {
+                    return None;
+                }
+                set.add(&source, first, last);
+                intervals += 1;
+            }
+            if intervals == 0 {
+                return None;
+            }
+        }
+        Some(set)
+    }
+
+    /// Reads the body of a PREVIOUS_GTIDS event.
+    ///
+    /// Eight bytes count the sources; their top byte says whether tags follow the UUIDs, and then
+    /// the count is one byte further up (MySQL `Gtid_set::encode`).
+    pub(super) fn from_previous_gtids(body: &[u8]) -> Result<Self, Problem> {
+        let malformed = Problem::Malformed("the set of previous GTIDs");
+        let mut cursor = Cursor(body);
+        let header = cursor.uint(8)?;
+        let (tagged, source_count) = match header >> 56 {
+            0 => (false, header),
+            1 => (true, (header << 8) >> 16),
+            _ => return Err(malformed),
+        };
+        let mut set = Self::default();
+        for _ in 0..source_count {
+            let uuid = Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
+            let mut source = Source {
+                uuid,
+                tag: String::new(),
+            };
+            if tagged {
+                // A variable-length integer; a tag has at most 32 bytes, so one byte holds it.
+                let len = cursor.u8()?;
+                if len & 1 != 0 {
+                    return Err(malformed);
+                }
+                let tag = std::str::from_utf8(cursor.take(usize::from(len >> 1))?);
+                source.tag = tag.map_err(|_| malformed.clone())?.to_owned();
+            }
+            for _ in 0..cursor.uint(8)? {
+                let first = cursor.uint(8)?;
+                let end = cursor.uint(8)?;
+                if first == 0 || end <= first {
+                    return Err(malformed);
+                }
+                set.add(&source, first, end - 1);
+            }
+        }
+        Ok(set)
+    }
+}
+
+impl fmt::Display for MySqlGtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (source, intervals)) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{}", source.uuid)?;
+            if !source.tag.is_empty() {
+                write!(f, ":{}", source.tag)?;
+            }
+            for (first, last) in intervals {
+                if first == last {
+                    write!(f, ":{first}")?;
+                } else {
+                    write!(f, ":{first}-{last}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest transaction of each replication domain: domain to (server, sequence).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MariaDbGtidState(BTreeMap<u32, (u32, u64)>);
+
+impl MariaDbGtidState {
+    fn contains(&self, other: &Self) -> bool {
+        other.0.iter().all(|(domain, (_, wanted))| {
+            self.0
+                .get(domain)
+                .is_some_and(|(_, sequence)| sequence >= wanted)
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut state = Self::default();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let mut fields = part.split('-');
+            let domain = fields.next()?.parse().ok()?;
+            let server = fields.next()?.parse().ok()?;
+            let sequence = fields.next()?.parse().ok()?;
+            if fields.next().is_some() {
+                return None;
+            }
+            match state.0.entry(domain) {
+                Entry::Vacant(entry) => entry.insert((server, sequence)),
+                Entry::Occupied(_) => return None,
+            };
+        }
+        Some(state)
+    }
+
+    /// Reads the body of a GTID_LIST event: a count (28 bits) and flags, then per entry domain,
+    /// server and sequence. The newest of a domain comes last.
+    pub(super) fn from_gtid_list(body: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor(body);
+        let count = cursor.u32()? & 0x0fff_ffff;
+        let mut state = Self::default();
+        for _ in 0..count {
+            let domain = cursor.u32()?;
+            let server = cursor.u32()?;
+            let sequence = cursor.uint(8)?;
+            state.0.insert(domain, (server, sequence));
+        }
+        Ok(state)
+    }
+}
+
+impl fmt::Display for MariaDbGtidState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (domain, (server, sequence))) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{domain}-{server}-{sequence}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn mysql(text: &str) -> GtidSet {
+        GtidSet::parse(Flavor::MySql, text).unwrap()
+    }
+
+    #[test]
+    fn text_is_normalised() {
+        let text = format!("{}:5-7:1-2:3,\n {UUID}:tag_1:4", UUID.to_uppercase());
+        assert_eq!(
+            mysql(&text).to_string(),
+            format!("{UUID}:1-3:5-7,{UUID}:tag_1:4")
+        );
+        assert_eq!(mysql("").to_string(), "");
+        let state = GtidSet::parse(Flavor::MariaDb, "1-2-9, 0-1-100").unwrap();
+        assert_eq!(state.to_string(), "0-1-100,1-2-9");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "x",
+            UUID,
+            "3e11:1",
+            &format!("{UUID}:0"),
+            &format!("{UUID}:5-4"),
+            "0-1-100",
+        ] {
+            assert!(GtidSet::parse(Flavor::MySql, text).is_err(), "{text}");
+        }
+        for text in ["0-1", "0-1-2-3", "0-1-2,0-1-3", "a-1-2"] {
+            assert!(GtidSet::parse(Flavor::MariaDb, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn containment_is_per_source() {
+        let held = mysql(&format!("{UUID}:1-10"));
+        assert!(held.contains(&mysql(&format!("{UUID}:2-3:9"))));
+        assert!(!held.contains(&mysql(&format!("{UUID}:9-11"))));
+        assert!(!held.contains(&mysql(&format!("{UUID}:tag:1"))));
+        assert!(held.contains(&mysql("")));
+    }
+
+    #[test]
+    fn previous_gtids_are_read_with_and_without_tags() {
+        let uuid = Uuid::try_parse(UUID).unwrap();
+        let mut untagged = 1_u64.to_le_bytes().to_vec();
+        untagged.extend_from_slice(uuid.as_bytes());
+        for number in [1_u64, 4, 9] {
+            untagged.extend_from_slice(&number.to_le_bytes());
+        }
+        let set = MySqlGtidSet::from_previous_gtids(&untagged).unwrap();
+        assert_eq!(set.to_string(), format!("{UUID}:4-8"));
+
+        let mut tagged = ((1_u64 << 56) | (1 << 8)).to_le_bytes().to_vec();
+        tagged.extend_from_slice(uuid.as_bytes());
+        tagged.extend_from_slice(b"\x06abc");
+        for number in [1_u64, 1, 3] {
+            tagged.extend_from_slice(&number.to_le_bytes());
+        }
+        let set = MySqlGtidSet::from_previous_gtids(&tagged).unwrap();
+        assert_eq!(set.to_string(), format!("{UUID}:abc:1-2"));
+
+        for len in 0..tagged.len() {
+            assert!(
+                MySqlGtidSet::from_previous_gtids(&tagged[..len]).is_err(),
+                "{len}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_was_added(
+            ranges in prop::collection::vec((1_u64..60, 0_u64..8), 0..24)
+        ) {
+            let source = Source { uuid: Uuid::nil(), tag: String::new() };
+            let mut set = MySqlGtidSet::default();
+            let mut model = BTreeSet::new();
+            for (first, extra) in ranges {
+                set.add(&source, first, first + extra);
+                model.extend(first..=first + extra);
+            }
+            let intervals = set.0.get(&source).cloned().unwrap_or_default();
+            let held: Vec<u64> = intervals.iter().flat_map(|(a, b)| *a..=*b).collect();
+            prop_assert_eq!(held, model.into_iter().collect::<Vec<_>>());
+            prop_assert!(intervals.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            let again = MySqlGtidSet::parse(&set.to_string()).unwrap();
+            prop_assert_eq!(again, set);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! PURE. Binlog bytes become events, table maps, row images, positions and GTID sets.
+//!
+//! What lives here: everything that MySQL's and MariaDB's binlog formats say. What does not:
+//! connections, files, clocks, and what a row is turned into (see [`crate::encode`]).
+//!
+//! The facts are from the MySQL source documentation, "Binlog event structures", and MariaDB's
+//! "Replication protocol" pages. Every number read from the wire is treated as input: lengths
+//! are checked before they are used, and whatever does not add up stops with a position.
+
+mod bytes;
+mod decoder;
+mod error;
+mod event;
+pub mod gtid;
+mod position;
+mod query;
+mod rows;
+mod table_map;
+
+pub use decoder::{Decoder, Step, Transaction};
+pub use error::{DecodeError, Problem};
+pub use event::{Checksum, Event, EventFile, EventHeader, EventType, FILE_MAGIC};
+pub use gtid::{Gtid, GtidSet};
+pub use position::{FilePosition, PositionError};
+pub use rows::{RowOperation, RowsEvent};
+pub use table_map::{Charset, Column, ColumnType, TableMap};
+
+/// The two families of servers, which differ in GTIDs, in some event types and in commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// MySQL, Percona Server, Aurora MySQL and RDS for MySQL.
+    MySql,
+    /// MariaDB and RDS for MariaDB.
+    MariaDb,
+}

@@ -1,0 +1,139 @@
+//! What a QUERY event means for rows. Statements are not parsed, only told apart by their first
+//! words: the table map, not the text of a DDL statement, says what a table looks like.
+
+use super::Problem;
+use super::bytes::Cursor;
+
+/// The kinds of statements that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Query {
+    Begin,
+    Commit,
+    Rollback,
+    RollbackToSavepoint,
+    XaStart,
+    XaRollback,
+    /// Rows were changed by a statement; they are not in the binlog.
+    Dml,
+    /// A change of a table of the server's own, which managed services log as a statement.
+    InternalDml,
+    /// DDL, account management, savepoints: nothing that carries rows.
+    Other,
+}
+
+/// Reads the body of a QUERY event.
+pub(super) fn parse(body: &[u8]) -> Result<Query, Problem> {
+    let mut cursor = Cursor(body);
+    cursor.take(8)?; // thread id, execution time
+    let schema_len = usize::from(cursor.u8()?);
+    cursor.take(2)?; // error code
+    let status_len = usize::from(cursor.u16()?);
+    cursor.take(status_len)?;
+    cursor.take(schema_len + 1)?;
+    Ok(classify(cursor.0))
+}
+
+fn classify(statement: &[u8]) -> Query {
+    let mut words = Words(statement);
+    let first = words.next();
+    match first.as_slice() {
+        b"BEGIN" => Query::Begin,
+        b"START" if words.next() == b"TRANSACTION" => Query::Begin,
+        b"COMMIT" => Query::Commit,
+        b"ROLLBACK" => match words.next().as_slice() {
+            b"TO" => Query::RollbackToSavepoint,
+            _ => Query::Rollback,
+        },
+        b"XA" => match words.next().as_slice() {
+            b"START" | b"BEGIN" => Query::XaStart,
+            b"ROLLBACK" => Query::XaRollback,
+            _ => Query::Other,
+        },
+        b"INSERT" | b"REPLACE" | b"UPDATE" | b"DELETE" => dml(words),
+        b"LOAD" | b"WITH" | b"CALL" | b"DO" | b"SELECT" | b"TABLE" | b"VALUES" => Query::Dml,
+        _ => Query::Other,
+    }
+}
+
+/// RDS writes a heartbeat and settings into the `mysql` schema as statements.
+fn dml(mut words: Words<'_>) -> Query {
+    let mut target = words.next();
+    if matches!(target.as_slice(), b"INTO" | b"FROM") {
+        target = words.next();
+    }
+    if target == b"MYSQL" && words.at_qualifier() {
+        Query::InternalDml
+    } else {
+        Query::Dml
+    }
+}
+
+/// Words in upper case; white space, comments and quotes around names are passed over.
+struct Words<'a>(&'a [u8]);
+
+impl Words<'_> {
+    /// The next word, or nothing at the end or at any other character.
+    fn next(&mut self) -> Vec<u8> {
+        loop {
+            self.0 = self.0.trim_ascii_start();
+            if let Some(rest) = self.0.strip_prefix(b"/*") {
+                let end = rest.windows(2).position(|pair| pair == b"*/");
+                self.0 = end.map_or(&[], |end| &rest[end + 2..]);
+            } else if self.0.starts_with(b"--") || self.0.starts_with(b"#") {
+                let end = self.0.iter().position(|byte| *byte == b'\n');
+                self.0 = end.map_or(&[], |end| &self.0[end..]);
+            } else {
+                break;
+            }
+        }
+        let rest = self.0.strip_prefix(b"`").unwrap_or(self.0);
+        let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'$');
+        let len = rest.iter().take_while(in_word).count();
+        self.0 = &rest[len..];
+        rest[..len].to_ascii_uppercase()
+    }
+
+    /// Whether the word just read qualifies a name that follows.
+    fn at_qualifier(&self) -> bool {
+        self.0
+            .strip_prefix(b"`")
+            .unwrap_or(self.0)
+            .starts_with(b".")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_told_apart() {
+        for (statement, expected) in [
+            ("BEGIN", Query::Begin),
+            ("begin", Query::Begin),
+            ("START TRANSACTION", Query::Begin),
+            ("COMMIT", Query::Commit),
+            ("ROLLBACK", Query::Rollback),
+            ("ROLLBACK TO `a`", Query::RollbackToSavepoint),
+            ("SAVEPOINT `a`", Query::Other),
+            ("XA START X'31',X'',1", Query::XaStart),
+            ("XA ROLLBACK X'31',X'',1", Query::XaRollback),
+            ("XA COMMIT X'31',X'',1", Query::Other),
+            ("CREATE TABLE t (a int) START TRANSACTION", Query::Other),
+            ("/* tool */ insert into t values (1)", Query::Dml),
+            ("-- note\n# more\n update t set a = 1", Query::Dml),
+            ("WITH x AS (SELECT 1) DELETE FROM t", Query::Dml),
+            ("LOAD DATA INFILE 'x' INTO TABLE t", Query::Dml),
+            (
+                "INSERT INTO mysql.rds_heartbeat2(id, value) values (1,2)",
+                Query::InternalDml,
+            ),
+            ("DELETE FROM `mysql`.`rds_sysinfo`", Query::InternalDml),
+            ("INSERT INTO mysql2.t VALUES (1)", Query::Dml),
+            ("INSERT INTO mysql VALUES (1)", Query::Dml),
+            ("", Query::Other),
+        ] {
+            assert_eq!(classify(statement.as_bytes()), expected, "{statement}");
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! TABLE_MAP events: what the rows that follow look like.
+
+use mysql_common::collations::{Collation, CollationId};
+
+use super::Problem;
+use super::bytes::Cursor;
+
+/// The shape of a table at one moment of the binlog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableMap {
+    /// The schema's name, as the server spells it.
+    pub schema: String,
+    /// The table's name, as the server spells it.
+    pub table: String,
+    /// The columns in the table's order, generated and invisible ones included.
+    pub columns: Vec<Column>,
+}
+
+/// One column of a [`TableMap`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The name; the server sends it with `binlog_row_metadata=FULL` only.
+    pub name: String,
+    /// The type as far as it shapes the bytes.
+    pub kind: ColumnType,
+    /// Whether the column may be NULL.
+    pub nullable: bool,
+    /// Whether an integer, decimal or floating column is UNSIGNED.
+    pub unsigned: bool,
+    /// The character set of CHAR, VARCHAR, TEXT, BINARY, VARBINARY and BLOB columns.
+    pub charset: Option<Charset>,
+}
+
+/// Character sets, as far as hydrant treats them differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Charset {
+    /// utf8mb4, utf8mb3 and ascii: the bytes are UTF-8.
+    Utf8,
+    /// MySQL's latin1, which is Windows-1252 with C1 controls in its gaps.
+    Latin1,
+    /// No text at all: BINARY, VARBINARY, BLOB.
+    Binary,
+    /// Another one, by name or collation number.
+    Other(String),
+}
+
+impl Charset {
+    fn from_collation(id: u64) -> Self {
+        // MariaDB gives its UCA 14.0.0 collations 256 numbers for each character set, from 2048
+        // on: utf8mb3, utf8mb4, then the wide ones (MariaDB `sql/ctype-uca1400.h`).
+        const UCA1400_UTF8: std::ops::Range<u64> = 2048..2560;
+        if UCA1400_UTF8.contains(&id) {
+            return Self::Utf8;
+        }
+        let known = u16::try_from(id).map_or(CollationId::UNKNOWN_COLLATION_ID, CollationId::from);
+        if known == CollationId::UNKNOWN_COLLATION_ID {
+            return Self::Other(format!("collation {id}"));
+        }
+        match Collation::from(known).charset() {
+            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => Self::Utf8,
+            "latin1" => Self::Latin1,
+            "binary" => Self::Binary,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// Column types with what they need to know to read a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// TINYINT to BIGINT, by width in bytes: 1, 2, 3, 4 or 8.
+    Int(u8),
+    /// FLOAT.
+    Float,
+    /// DOUBLE.
+    Double,
+    /// DECIMAL.
+    Decimal {
+        /// All digits.
+        precision: u8,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// YEAR.
+    Year,
+    /// DATE.
+    Date,
+    /// TIME with fractional digits.
+    Time(u8),
+    /// DATETIME with fractional digits.
+    DateTime(u8),
+    /// TIMESTAMP with fractional digits.
+    Timestamp(u8),
+    /// CHAR, VARCHAR, BINARY and VARBINARY, by bytes of the length before the value.
+    String(u8),
+    /// TEXT and BLOB types, by bytes of the length before the value.
+    Blob(u8),
+    /// ENUM, by width of the index in bytes.
+    Enum(u8),
+    /// SET, by width of the bitmap in bytes.
+    Set(u8),
+    /// BIT, by bits.
+    Bit(u16),
+    /// JSON, by bytes of the length before the value.
+    Json(u8),
+    /// GEOMETRY types, by bytes of the length before the value.
+    Geometry(u8),
+    /// VECTOR, by bytes of the length before the value.
+    Vector(u8),
+    /// TIME, DATETIME and TIMESTAMP as MySQL 5.5 stored them, by width in bytes.
+    OldTemporal(u8),
+    /// A type number whose cells hydrant cannot even pass over.
+    Unknown(u8),
+}
+
+/// How many bytes a cell takes: a fixed number, or a length of `prefix` bytes before the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CellLayout {
+    pub(crate) fixed: u32,
+    pub(crate) prefix: u8,
+}
+
+impl ColumnType {
+    /// Where a cell ends; `None` for types that cannot be passed over.
+    pub(crate) fn layout(self) -> Option<CellLayout> {
+        let (fixed, prefix) = match self {
+            Self::Int(width) | Self::Enum(width) | Self::Set(width) | Self::OldTemporal(width) => {
+                (u32::from(width), 0)
+            }
+            Self::Float => (4, 0),
+            Self::Double => (8, 0),
+            Self::Decimal { precision, scale } => (decimal_len(precision, scale)?, 0),
+            Self::Year => (1, 0),
+            Self::Date => (3, 0),
+            Self::Time(digits) => (3 + fraction_len(digits), 0),
+            Self::DateTime(digits) => (5 + fraction_len(digits), 0),
+            Self::Timestamp(digits) => (4 + fraction_len(digits), 0),
+            Self::Bit(bits) => (u32::from(bits.div_ceil(8)), 0),
+            Self::String(prefix)
+            | Self::Blob(prefix)
+            | Self::Json(prefix)
+            | Self::Geometry(prefix)
+            | Self::Vector(prefix) => (0, prefix),
+            Self::Unknown(_) => return None,
+        };
+        Some(CellLayout { fixed, prefix })
+    }
+
+    /// Types for which the table map has a bit of signedness.
+    fn is_numeric(self) -> bool {
+        matches!(
+            self,
+            Self::Int(_) | Self::Float | Self::Double | Self::Decimal { .. }
+        )
+    }
+
+    /// Types for which the table map has a collation in its list of columns.
+    fn is_character(self) -> bool {
+        matches!(self, Self::String(_) | Self::Blob(_))
+    }
+
+    /// Reads the type's own metadata, which follows the list of types.
+    fn parse(code: u8, metadata: &mut Cursor<'_>) -> Result<Self, Problem> {
+        let prefix = |len: u64| if len > 255 { 2 } else { 1 };
+        Ok(match code {
+            1 => Self::Int(1),
+            2 => Self::Int(2),
+            9 => Self::Int(3),
+            3 => Self::Int(4),
+            8 => Self::Int(8),
+            4 => check_len(metadata.u8()?, 4, Self::Float)?,
+            5 => check_len(metadata.u8()?, 8, Self::Double)?,
+            7 => Self::OldTemporal(4),
+            11 => Self::OldTemporal(3),
+            12 => Self::OldTemporal(8),
+            10 | 14 => Self::Date,
+            13 => Self::Year,
+            15 | 253 => Self::String(prefix(metadata.uint(2)?)),
+            16 => {
+                let (bits, bytes) = (metadata.u8()?, metadata.u8()?);
+                Self::Bit(u16::from(bytes) * 8 + u16::from(bits))
+            }
+            17 => Self::Timestamp(fraction(metadata)?),
+            18 => Self::DateTime(fraction(metadata)?),
+            19 => Self::Time(fraction(metadata)?),
+            242 => Self::Vector(length_prefix(metadata)?),
+            245 => Self::Json(length_prefix(metadata)?),
+            246 => {
+                let (precision, scale) = (metadata.u8()?, metadata.u8()?);
+                if decimal_len(precision, scale).is_none() {
+                    return Err(Problem::Malformed("a DECIMAL's precision"));
+                }
+                Self::Decimal { precision, scale }
+            }
+            249..=252 => Self::Blob(length_prefix(metadata)?),
+            254 => {
+                let (real_type, low) = (metadata.u8()?, metadata.u8()?);
+                match real_type {
+                    247 => Self::Enum(low),
+                    248 => Self::Set(low),
+                    _ => {
+                        // Two bits of the length hide, inverted, in the type (MySQL
+                        // Field_string::do_save_field_metadata).
+                        let high = (u64::from(real_type & 0x30) ^ 0x30) << 4;
+                        Self::String(prefix(high | u64::from(low)))
+                    }
+                }
+            }
+            255 => Self::Geometry(length_prefix(metadata)?),
+            // MariaDB's compressed columns: a layout that can be passed over, a value that
+            // cannot be read.
+            140 => {
+                length_prefix(metadata)?;
+                Self::Unknown(code)
+            }
+            141 => {
+                metadata.take(2)?;
+                Self::Unknown(code)
+            }
+            _ => Self::Unknown(code),
+        })
+    }
+}
+
+impl std::fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Int(1) => f.write_str("TINYINT"),
+            Self::Int(2) => f.write_str("SMALLINT"),
+            Self::Int(3) => f.write_str("MEDIUMINT"),
+            Self::Int(4) => f.write_str("INT"),
+            Self::Int(_) => f.write_str("BIGINT"),
+            Self::Float => f.write_str("FLOAT"),
+            Self::Double => f.write_str("DOUBLE"),
+            Self::Decimal { precision, scale } => write!(f, "DECIMAL({precision},{scale})"),
+            Self::Year => f.write_str("YEAR"),
+            Self::Date => f.write_str("DATE"),
+            Self::Time(digits) => write!(f, "TIME({digits})"),
+            Self::DateTime(digits) => write!(f, "DATETIME({digits})"),
+            Self::Timestamp(digits) => write!(f, "TIMESTAMP({digits})"),
+            Self::String(_) => f.write_str("CHAR, VARCHAR, BINARY or VARBINARY"),
+            Self::Blob(_) => f.write_str("TEXT or BLOB"),
+            Self::Enum(_) => f.write_str("ENUM"),
+            Self::Set(_) => f.write_str("SET"),
+            Self::Bit(bits) => write!(f, "BIT({bits})"),
+            Self::Json(_) => f.write_str("JSON"),
+            Self::Geometry(_) => f.write_str("GEOMETRY"),
+            Self::Vector(_) => f.write_str("VECTOR"),
+            Self::OldTemporal(_) => f.write_str("a temporal type of MySQL 5.5"),
+            Self::Unknown(code) => write!(f, "type number {code}"),
+        }
+    }
+}
+
+fn check_len(len: u8, expected: u8, kind: ColumnType) -> Result<ColumnType, Problem> {
+    if len == expected {
+        Ok(kind)
+    } else {
+        Err(Problem::Malformed("a column's width"))
+    }
+}
+
+fn fraction(metadata: &mut Cursor<'_>) -> Result<u8, Problem> {
+    match metadata.u8()? {
+        digits @ 0..=6 => Ok(digits),
+        _ => Err(Problem::Malformed("a column's fractional digits")),
+    }
+}
+
+fn length_prefix(metadata: &mut Cursor<'_>) -> Result<u8, Problem> {
+    match metadata.u8()? {
+        len @ 1..=4 => Ok(len),
+        _ => Err(Problem::Malformed("a column's length bytes")),
+    }
+}
+
+fn fraction_len(digits: u8) -> u32 {
+    u32::from(digits).div_ceil(2)
+}
+
+/// Bytes of a DECIMAL: four for each nine digits on either side of the point, and fewer for the
+/// digits left over (MySQL `decimal_bin_size`).
+fn decimal_len(precision: u8, scale: u8) -> Option<u32> {
+    const LEFT_OVER: [u32; 9] = [0, 1, 1, 2, 2, 3, 3, 4, 4];
+    let side = |digits: u8| u32::from(digits / 9) * 4 + LEFT_OVER[usize::from(digits % 9)];
+    Some(side(precision.checked_sub(scale)?) + side(scale))
+}
+
+/// The part of a TABLE_MAP event that is read for every statement.
+pub(super) struct TableMapHead<'a> {
+    pub(super) table_id: u64,
+    /// The names as they stand in the event: length, schema, 0, length, table, 0.
+    pub(super) names: &'a [u8],
+    /// All but the table id, which changes without the table changing.
+    pub(super) definition: &'a [u8],
+}
+
+/// The key under which [`TableMapHead::names`] finds a table.
+pub(super) fn names_key(schema: &str, table: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(schema.len() + table.len() + 4);
+    for name in [schema, table] {
+        // Names of more than 64 characters cannot exist, so the length always fits.
+        key.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        key.extend_from_slice(name.as_bytes());
+        key.push(0);
+    }
+    key
+}
+
+impl<'a> TableMapHead<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor(body);
+        let table_id = cursor.uint(6)?;
+        let definition = cursor.0;
+        cursor.take(2)?;
+        let from_names = cursor.0;
+        for _ in 0..2 {
+            let len = usize::from(cursor.u8()?);
+            cursor.take(len + 1)?;
+        }
+        let names = &from_names[..from_names.len() - cursor.0.len()];
+        Ok(Self {
+            table_id,
+            names,
+            definition,
+        })
+    }
+}
+
+impl TableMap {
+    /// Reads a [`TableMapHead::definition`].
+    pub(super) fn parse(definition: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor(definition);
+        cursor.take(2)?;
+        let schema = name(&mut cursor)?;
+        let table = name(&mut cursor)?;
+        let column_count = cursor.lenenc_len()?;
+        let codes = cursor.take(column_count)?;
+        let metadata_len = cursor.lenenc_len()?;
+        let mut metadata = Cursor(cursor.take(metadata_len)?);
+        let kinds = codes
+            .iter()
+            .map(|code| ColumnType::parse(*code, &mut metadata))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !metadata.is_empty()
+            && !kinds
+                .iter()
+                .any(|kind| matches!(kind, ColumnType::Unknown(_)))
+        {
+            return Err(Problem::Malformed("the table map's column metadata"));
+        }
+        let nullable = cursor.take(column_count.div_ceil(8))?;
+        let mut columns: Vec<Column> = kinds
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| Column {
+                name: String::new(),
+                kind: *kind,
+                nullable: bit(nullable, index),
+                unsigned: false,
+                charset: None,
+            })
+            .collect();
+        optional_metadata(cursor, &mut columns)?;
+        if columns.iter().any(|column| column.name.is_empty()) {
+            return Err(Problem::NoColumnNames);
+        }
+        Ok(Self {
+            schema,
+            table,
+            columns,
+        })
+    }
+}
+
+fn name(cursor: &mut Cursor<'_>) -> Result<String, Problem> {
+    let len = usize::from(cursor.u8()?);
+    let text = cursor.take(len)?;
+    cursor.take(1)?;
+    utf8(text)
+}
+
+fn utf8(text: &[u8]) -> Result<String, Problem> {
+    String::from_utf8(text.to_vec()).map_err(|_| Problem::Malformed("a name"))
+}
+
+/// Bit `index` of a bitmap whose first byte holds the first eight, lowest bit first.
+pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
+    bitmap
+        .get(index / 8)
+        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+/// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output.
+fn optional_metadata(mut cursor: Cursor<'_>, columns: &mut [Column]) -> Result<(), Problem> {
+    const SIGNEDNESS: u8 = 1;
+    const DEFAULT_CHARSET: u8 = 2;
+    const COLUMN_CHARSET: u8 = 3;
+    const COLUMN_NAME: u8 = 4;
+
+    while !cursor.is_empty() {
+        let field_type = cursor.u8()?;
+        let len = cursor.lenenc_len()?;
+        let mut field = Cursor(cursor.take(len)?);
+        match field_type {
+            SIGNEDNESS => {
+                let numeric = columns.iter_mut().filter(|column| column.kind.is_numeric());
+                for (index, column) in numeric.enumerate() {
+                    // This bitmap alone starts at the highest bit of each byte.
+                    let byte = field.0.get(index / 8).ok_or(Problem::Truncated)?;
+                    column.unsigned = byte >> (7 - index % 8) & 1 == 1;
+                }
+            }
+            DEFAULT_CHARSET => {
+                let default = Charset::from_collation(field.lenenc()?);
+                let mut character: Vec<&mut Column> = columns
+                    .iter_mut()
+                    .filter(|column| column.kind.is_character())
+                    .collect();
+                for column in &mut character {
+                    column.charset = Some(default.clone());
+                }
+                while !field.is_empty() {
+                    let index = field.lenenc_len()?;
+                    let charset = Charset::from_collation(field.lenenc()?);
+                    let column = character
+                        .get_mut(index)
+                        .ok_or(Problem::Malformed("the table map's list of collations"))?;
+                    column.charset = Some(charset);
+                }
+            }
+            COLUMN_CHARSET => {
+                for column in columns
+                    .iter_mut()
+                    .filter(|column| column.kind.is_character())
+                {
+                    column.charset = Some(Charset::from_collation(field.lenenc()?));
+                }
+                if !field.is_empty() {
+                    return Err(Problem::Malformed("the table map's list of collations"));
+                }
+            }
+            COLUMN_NAME => {
+                for column in columns.iter_mut() {
+                    let len = field.lenenc_len()?;
+                    column.name = utf8(field.take(len)?)?;
+                }
+            }
+            // Labels, keys, geometry types and visibility do not change what is written today.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_have_the_documented_sizes() {
+        for (precision, scale, len) in
+            [(10, 2, 5), (65, 30, 30), (1, 0, 1), (9, 0, 4), (30, 30, 14)]
+        {
+            assert_eq!(
+                decimal_len(precision, scale),
+                Some(len),
+                "({precision},{scale})"
+            );
+        }
+        assert_eq!(decimal_len(2, 3), None);
+    }
+
+    #[test]
+    fn collations_name_their_charset() {
+        for (id, charset) in [
+            (255, Charset::Utf8),
+            (45, Charset::Utf8),
+            (33, Charset::Utf8),
+            (11, Charset::Utf8),
+            (2304, Charset::Utf8),
+            (8, Charset::Latin1),
+            (63, Charset::Binary),
+            (28, Charset::Other("gbk".into())),
+            (9999, Charset::Other("collation 9999".into())),
+        ] {
+            assert_eq!(Charset::from_collation(id), charset, "{id}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! hydrant ships row changes from a MySQL-family binlog to Amazon Data Firehose.
+//!
+//! The modules are the rooms of ARCHITECTURE.md, in the order in which data meets them:
+//! configuration is read, bytes become events, events become CSV in a batch, batches go to a
+//! sink, acknowledgements come back through the ledger to the checkpoint. `sim` stands apart:
+//! it judges the rest, so it shares no code with it.
+//!
+//! Rooms marked PURE do no I/O, read no clock and name no AWS or tokio type; the test
+//! `pure_rooms_stay_pure` enforces it.
+
+pub mod batch;
+pub mod binlog;
+pub mod encode;
+pub mod ledger;
