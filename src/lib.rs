@@ -8,7 +8,21 @@
 //! Rooms marked PURE do no I/O, read no clock and name no AWS or tokio type; the test
 //! `pure_rooms_stay_pure` enforces it.
 
-pub mod batch;
+pub mod cli;
+pub mod error;
+
+pub mod config;
+
 pub mod binlog;
 pub mod encode;
+
+pub mod batch;
 pub mod ledger;
+
+pub mod cdc;
+pub mod pace;
+pub mod sink;
+
+pub mod sim;
+
+pub use error::{Error, Exit, Failure};

@@ -63,18 +63,25 @@ pub struct Decoder {
     /// Table ids of the open transaction; `None` for tables that are not followed.
     tables: HashMap<u64, Option<usize>>,
     next: FilePosition,
-    committed: FilePosition,
+    /// `None` until the first commit after a start by GTID: until then no file position stands
+    /// for what was asked of the server.
+    committed: Option<FilePosition>,
     gtids: Option<GtidSet>,
     transaction: Option<Transaction>,
 }
 
 impl Decoder {
-    /// A decoder that starts at `start` and hands out rows of `tables` (schema, table).
+    /// A decoder that starts at `start`, or where the server starts after it was asked by GTID,
+    /// and hands out rows of `tables` (schema, table).
     ///
     /// `gtids` are the transactions before `start`, or `None` if nobody knows; then the set
     /// becomes known at the next start of a file.
     #[must_use]
-    pub fn new(start: FilePosition, gtids: Option<GtidSet>, tables: &[(String, String)]) -> Self {
+    pub fn new(
+        start: Option<FilePosition>,
+        gtids: Option<GtidSet>,
+        tables: &[(String, String)],
+    ) -> Self {
         let index_by_names = tables
             .iter()
             .enumerate()
@@ -92,17 +99,18 @@ impl Decoder {
             followed,
             index_by_names,
             tables: HashMap::new(),
-            next: start.clone(),
+            next: start.clone().unwrap_or_else(unknown_position),
             committed: start,
             gtids,
             transaction: None,
         }
     }
 
-    /// The position after the last complete transaction.
+    /// The position after the last complete transaction; `None` if the server was asked by GTID
+    /// and none was complete since.
     #[must_use]
-    pub fn committed(&self) -> &FilePosition {
-        &self.committed
+    pub fn committed(&self) -> Option<&FilePosition> {
+        self.committed.as_ref()
     }
 
     /// All transactions up to [`Decoder::committed`], if known.
@@ -125,7 +133,7 @@ impl Decoder {
                 gtid: Some(gtid), ..
             }) => write!(out, "{gtid}"),
             Some(transaction) => write!(out, "{}:{}", self.next.file, transaction.start),
-            None => write!(out, "{}", self.committed),
+            None => write!(out, "{}", self.next),
         };
     }
 
@@ -136,11 +144,19 @@ impl Decoder {
         Some((followed.map.as_ref()?, followed.generation))
     }
 
-    /// Forgets the open transaction, because the server will send it again from the start.
-    pub fn rewind(&mut self) {
+    /// The file that is being read.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.next.file
+    }
+
+    /// Forgets the open transaction, because the server will send it again: from `start`, or,
+    /// asked by GTID, from wherever that server has it.
+    pub fn rewind(&mut self, start: Option<FilePosition>) {
         self.transaction = None;
         self.tables.clear();
-        self.next = self.committed.clone();
+        self.next = start.clone().unwrap_or_else(unknown_position);
+        self.committed = start;
     }
 
     /// Takes in the next event.
@@ -171,6 +187,7 @@ impl Decoder {
 
     /// Moves past an event that takes a place in the file.
     fn advance(&mut self, event_type: EventType, header: &EventHeader) {
+        const WRAP: u64 = 1 << 32;
         let off_file = match event_type {
             EventType::Heartbeat | EventType::HeartbeatV2 => true,
             // The dump thread repeats the file's description when a reader starts further on.
@@ -185,7 +202,6 @@ impl Decoder {
             return;
         }
         // The wire has 32 bits of the offset; the file may be larger.
-        const WRAP: u64 = 1 << 32;
         let offset = (self.next.offset & !(WRAP - 1)) | u64::from(header.log_pos);
         self.next.offset = if offset < self.next.offset {
             offset + WRAP
@@ -207,17 +223,17 @@ impl Decoder {
             EventType::PreviousGtids => {
                 let set = MySqlGtidSet::from_previous_gtids(body)?;
                 self.gtids.get_or_insert(GtidSet::MySql(set));
-                self.between_transactions()
+                Ok(self.between_transactions())
             }
             EventType::MariaGtidList => {
                 let state = MariaDbGtidState::from_gtid_list(body)?;
                 self.gtids.get_or_insert(GtidSet::MariaDb(state));
-                self.between_transactions()
+                Ok(self.between_transactions())
             }
             EventType::Gtid | EventType::AnonymousGtid => self.gtid(event, event_type, start),
             EventType::MariaGtid => self.mariadb_gtid(event, start),
             EventType::Query => self.query(event, start),
-            EventType::Xid => self.commit(),
+            EventType::Xid => Ok(self.commit()),
             EventType::XaPrepare => self.xa_prepare(body),
             EventType::TableMap => self.table_map(body),
             EventType::WriteRowsV1
@@ -269,18 +285,20 @@ impl Decoder {
             | EventType::TransactionContext
             | EventType::ViewChange
             | EventType::MariaAnnotateRows
-            | EventType::MariaBinlogCheckpoint => self.between_transactions(),
-            EventType::Unknown if event.header.is_ignorable() => self.between_transactions(),
+            | EventType::MariaBinlogCheckpoint => Ok(self.between_transactions()),
+            EventType::Unknown if event.header.is_ignorable() => Ok(self.between_transactions()),
             EventType::Unknown => Err(Problem::UnknownEvent(event.header.type_code)),
         }
     }
 
     /// After an event that belongs to no transaction, nothing before it is needed again.
-    fn between_transactions<'e>(&mut self) -> Result<Step<'e>, Problem> {
-        if self.transaction.is_none() {
-            self.committed.clone_from(&self.next);
+    fn between_transactions<'e>(&mut self) -> Step<'e> {
+        if self.transaction.is_none()
+            && let Some(committed) = &mut self.committed
+        {
+            committed.clone_from(&self.next);
         }
-        Ok(Step::Nothing)
+        Step::Nothing
     }
 
     /// A server that died leaves its last transaction unfinished at the end of a file; nobody
@@ -294,7 +312,7 @@ impl Decoder {
         {
             return Err(Problem::Unfinished);
         }
-        self.between_transactions()
+        Ok(self.between_transactions())
     }
 
     fn rotate<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
@@ -315,7 +333,7 @@ impl Decoder {
         });
     }
 
-    fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
+    fn commit<'e>(&mut self) -> Step<'e> {
         self.tables.clear();
         let transaction = self.transaction.take();
         if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
@@ -323,8 +341,11 @@ impl Decoder {
         {
             gtids.add(gtid);
         }
-        self.committed.clone_from(&self.next);
-        Ok(Step::Commit)
+        match &mut self.committed {
+            Some(committed) => committed.clone_from(&self.next),
+            None => self.committed = Some(self.next.clone()),
+        }
+        Step::Commit
     }
 
     /// MySQL `Gtid_event`: flags, UUID, number, clock type, two logical times, commit time.
@@ -390,13 +411,12 @@ impl Decoder {
                 }
                 Ok(Step::Nothing)
             }
-            Query::Commit => self.commit(),
             Query::Rollback if handed_out => Err(Problem::Undone("ROLLBACK")),
             Query::RollbackToSavepoint if handed_out => {
                 Err(Problem::Undone("ROLLBACK TO SAVEPOINT"))
             }
             Query::XaRollback if handed_out => Err(Problem::Undone("XA ROLLBACK")),
-            Query::Rollback => self.commit(),
+            Query::Commit | Query::Rollback => Ok(self.commit()),
             Query::Dml => Err(Problem::StatementDml),
             Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other
                 if begun =>
@@ -405,7 +425,7 @@ impl Decoder {
             }
             // A statement that is a transaction of its own, such as DDL.
             Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other => {
-                self.commit()
+                Ok(self.commit())
             }
         }
     }
@@ -420,7 +440,7 @@ impl Decoder {
         if handed_out && !one_phase {
             return Err(Problem::Unsupported(EventType::XaPrepare));
         }
-        self.commit()
+        Ok(self.commit())
     }
 
     fn table_map<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
@@ -447,7 +467,7 @@ impl Decoder {
     }
 
     fn rows<'e>(&mut self, event_type: EventType, body: &'e [u8]) -> Result<Step<'e>, Problem> {
-        /// Ends the statement and carries no rows.
+        // Such an event only ends the statement.
         const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
         if rows::table_id(body)? == DUMMY_TABLE_ID {
             return Ok(Step::Nothing);
@@ -474,4 +494,9 @@ impl Decoder {
 
 fn header_time_us(header: &EventHeader) -> i64 {
     i64::from(header.timestamp) * 1_000_000
+}
+
+/// Where a reader stands before the server has named a file.
+fn unknown_position() -> FilePosition {
+    FilePosition::new("", FilePosition::FIRST_OFFSET)
 }

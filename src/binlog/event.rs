@@ -50,6 +50,19 @@ impl EventHeader {
         })
     }
 
+    /// The header's bytes on the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..4].copy_from_slice(&self.timestamp.to_le_bytes());
+        bytes[4] = self.type_code;
+        bytes[5..9].copy_from_slice(&self.server_id.to_le_bytes());
+        bytes[9..13].copy_from_slice(&self.event_size.to_le_bytes());
+        bytes[13..17].copy_from_slice(&self.log_pos.to_le_bytes());
+        bytes[17..].copy_from_slice(&self.flags.to_le_bytes());
+        bytes
+    }
+
     /// Whether the dump thread made this event up, so that it takes no place in a file.
     #[must_use]
     pub fn is_artificial(&self) -> bool {
@@ -70,6 +83,29 @@ pub struct Event<'a> {
     pub header: EventHeader,
     /// What follows the header, the checksum removed.
     pub body: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// An event that was sent before any format description said whether events end in a
+    /// checksum: the ROTATE that names the first file. If its last bytes are its checksum they
+    /// are no part of the body.
+    #[must_use]
+    pub fn before_format_description(header: EventHeader, bytes: &'a [u8]) -> Self {
+        let body = match bytes.split_last_chunk::<{ Checksum::CRC32_LEN }>() {
+            Some((body, sum)) => {
+                let mut hasher = crc32fast::Hasher::new();
+                hasher.update(&header.to_bytes());
+                hasher.update(body);
+                if hasher.finalize() == u32::from_le_bytes(*sum) {
+                    body
+                } else {
+                    bytes
+                }
+            }
+            None => bytes,
+        };
+        Self { header, body }
+    }
 }
 
 /// How the events of a file are protected, as its format description says.
@@ -306,4 +342,59 @@ event_types! {
     MariaWriteRowsCompressed = 169, "WRITE_ROWS_COMPRESSED";
     MariaUpdateRowsCompressed = 170, "UPDATE_ROWS_COMPRESSED";
     MariaDeleteRowsCompressed = 171, "DELETE_ROWS_COMPRESSED";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rotate(with_sum: bool) -> (EventHeader, Vec<u8>) {
+        let header = EventHeader {
+            timestamp: 0,
+            type_code: EventType::Rotate.code(),
+            server_id: 1,
+            event_size: 44,
+            log_pos: 0,
+            flags: FLAG_ARTIFICIAL,
+        };
+        let mut bytes = 4_u64.to_le_bytes().to_vec();
+        bytes.extend_from_slice(b"binlog.000001");
+        if with_sum {
+            let sum = crc32fast::hash(&[&header.to_bytes()[..], &bytes].concat());
+            bytes.extend_from_slice(&sum.to_le_bytes());
+        }
+        (header, bytes)
+    }
+
+    #[test]
+    fn the_first_rotate_may_or_may_not_have_a_checksum() {
+        for with_sum in [false, true] {
+            let (header, bytes) = rotate(with_sum);
+            let event = Event::before_format_description(header, &bytes);
+            assert!(event.body.ends_with(b"binlog.000001"), "{with_sum}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_caught() {
+        let (header, bytes) = rotate(true);
+        let mut whole = [&header.to_bytes()[..], &bytes].concat();
+        assert_eq!(EventHeader::parse(&whole), Ok(header));
+        assert!(Checksum::Crc32.verify(&whole).is_ok());
+        for index in 0..whole.len() {
+            whole[index] ^= 1;
+            // The mark of an open file is not part of the sum.
+            let covered = index != 17;
+            assert_eq!(Checksum::Crc32.verify(&whole).is_err(), covered, "{index}");
+            whole[index] ^= 1;
+        }
+    }
+
+    #[test]
+    fn numbers_and_types_round_trip() {
+        for code in 1..=u8::MAX {
+            let event_type = EventType::from_code(code);
+            assert!(event_type == EventType::Unknown || event_type.code() == code);
+        }
+    }
 }

@@ -264,7 +264,8 @@ impl MySqlGtidSet {
                     return Err(malformed);
                 }
                 let tag = std::str::from_utf8(cursor.take(usize::from(len >> 1))?);
-                source.tag = tag.map_err(|_| malformed.clone())?.to_owned();
+                tag.map_err(|_| malformed.clone())?
+                    .clone_into(&mut source.tag);
             }
             for _ in 0..cursor.uint(8)? {
                 let first = cursor.uint(8)?;

@@ -43,12 +43,12 @@ pub(super) fn table_id(body: &[u8]) -> Result<u64, Problem> {
 }
 
 /// Reads the head of a row event of a table with `column_count` columns.
-pub(super) fn parse<'a>(
+pub(super) fn parse(
     event_type: EventType,
     operation: RowOperation,
-    body: &'a [u8],
+    body: &[u8],
     column_count: usize,
-) -> Result<RowsEvent<'a>, Problem> {
+) -> Result<RowsEvent<'_>, Problem> {
     let mut cursor = Cursor(body);
     cursor.take(6 + 2)?; // table id, flags
     if matches!(

@@ -454,12 +454,13 @@ mod tests {
             text(&Writer::Time { digits: 2 }, &[0x7f, 0xff, 0xff, 0xff]),
             "-00:00:00.01"
         );
-        let longest = 0x80_0000 + (838_u32 << 12 | 59 << 6 | 59);
+        let longest = 0x80_0000 + ((838_u32 << 12) + (59 << 6) + 59);
         assert_eq!(
             text(&Writer::Time { digits: 0 }, &longest.to_be_bytes()[1..]),
             "838:59:59"
         );
-        let packed = (1_u64 << 39) | (2016 * 13 + 3) << 22 | 4 << 17 | 23 << 12 | 59 << 6 | 58;
+        let packed =
+            (1_u64 << 39) + ((2016 * 13 + 3) << 22) + (4 << 17) + (23 << 12) + (59 << 6) + 58;
         let cell = &packed.to_be_bytes()[3..];
         assert_eq!(
             text(&Writer::DateTime { digits: 0 }, cell),

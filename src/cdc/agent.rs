@@ -1,0 +1,538 @@
+//! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use crate::batch::SealedBatch;
+use crate::binlog::{Decoder, FilePosition, GtidSet, Step};
+use crate::config::Config;
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::sink::{Delivered, Delivery, Sink};
+use crate::{Exit, Failure};
+
+use super::Until;
+use super::checkpoint::{Checkpoint, CheckpointStore};
+use super::preflight::{Preflight, start_mark};
+use super::reader::{News, Reader, verified};
+use super::server::{Identity, Mark};
+use super::tables::{Outlet, TableWriter};
+
+/// How often the checkpoint may be written.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a line tells how it goes.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Events that are taken in before completions and timers are looked at again.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows that were written into batches.
+    pub rows_written: u64,
+    /// Rows that the sink has for good.
+    pub rows_delivered: u64,
+    /// Bytes of those.
+    pub bytes_delivered: u64,
+    /// Records that were refused and sent again.
+    pub records_refused: u64,
+    /// Up to where everything is delivered.
+    pub position: Option<FilePosition>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} rows ({}) delivered",
+            self.rows_delivered,
+            bytesize::ByteSize(self.bytes_delivered)
+        )?;
+        if self.rows_written > self.rows_delivered {
+            let waiting = self.rows_written - self.rows_delivered;
+            write!(f, ", {waiting} more will be read again")?;
+        }
+        if self.records_refused > 0 {
+            write!(f, ", {} records sent again", self.records_refused)?;
+        }
+        match &self.position {
+            Some(position) => write!(f, "; checkpoint at {position}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The agent, ready to run.
+pub(super) struct Agent<S> {
+    config: Config,
+    reader: Reader,
+    decoder: Decoder,
+    tables: Vec<TableWriter>,
+    flow: Flow<S>,
+    identity: Identity,
+    until: Option<Mark>,
+    store: Arc<CheckpointStore>,
+    saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
+    saved: Checkpoint,
+    saved_at: Instant,
+    progress_at: Instant,
+    rows_written: u64,
+}
+
+/// What is between the tables' open batches and the sink.
+struct Flow<S> {
+    delivery: Delivery<S>,
+    ledger: Ledger<Arc<Mark>>,
+    /// The newest commit, made into a mark when the first batch asks for it.
+    mark: Option<Arc<Mark>>,
+    /// Bytes of sealed batches.
+    sealed_bytes: usize,
+    rows_delivered: u64,
+    bytes_delivered: u64,
+}
+
+impl<S: Sink> Flow<S> {
+    fn mark(&mut self, decoder: &Decoder) -> Arc<Mark> {
+        let mark = self.mark.get_or_insert_with(|| {
+            Arc::new(Mark {
+                position: decoder.committed().cloned(),
+                gtids: decoder.gtids().cloned(),
+            })
+        });
+        Arc::clone(mark)
+    }
+
+    fn push(&mut self, batch: SealedBatch) {
+        self.sealed_bytes += batch.bytes().len();
+        self.delivery.push(batch);
+    }
+
+    fn arrived(&mut self, delivered: Delivered) {
+        self.ledger.acknowledge(delivered.id);
+        self.sealed_bytes -= delivered.bytes;
+        self.rows_delivered += delivered.row_count as u64;
+        self.bytes_delivered += delivered.bytes as u64;
+    }
+}
+
+/// Lets a table open and hand over batches while it reads from the decoder.
+struct FlowOutlet<'a, S> {
+    flow: &'a mut Flow<S>,
+    decoder: &'a Decoder,
+}
+
+impl<S: Sink> Outlet for FlowOutlet<'_, S> {
+    fn open(&mut self) -> u64 {
+        let before = self.flow.mark(self.decoder);
+        self.flow.ledger.open(before)
+    }
+
+    fn full(&mut self, batch: SealedBatch) {
+        self.flow.push(batch);
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::definite(
+                    Exit::Unavailable,
+                    format!("cannot listen for signals: {error}"),
+                    "check the limits of the process",
+                )
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl<S: Sink> Agent<S> {
+    /// Decides where to start, stores that, and asks for the stream.
+    pub(super) async fn start(
+        config: Config,
+        checked: Preflight,
+        store: CheckpointStore,
+        sink: S,
+        until: Option<Until>,
+    ) -> Result<Self, Error> {
+        let Preflight { mut server, tables } = checked;
+        let loaded = store.load()?;
+        let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
+        let until = match until {
+            None => None,
+            Some(Until::Now) => Some(server.end_of_binlog().await?),
+            Some(Until::Position(position)) => Some(Mark {
+                position: Some(position),
+                gtids: None,
+            }),
+            Some(Until::Gtids(text)) => Some(Mark {
+                position: None,
+                gtids: text.for_flavor(server.flavor),
+            }),
+        };
+        let identity = server.identity.clone();
+        let names: Vec<(String, String)> = tables
+            .iter()
+            .map(|table| (table.schema.clone(), table.name.clone()))
+            .collect();
+        let decoder = Decoder::new(mark.position.clone(), mark.gtids.clone(), &names);
+        let saved = checkpoint_at(&identity, &mark);
+        if loaded.as_ref() != Some(&saved) {
+            store.save(&saved)?;
+        }
+        let from = if loaded.is_some() {
+            "the checkpoint"
+        } else {
+            "source.start"
+        };
+        match (&mark.position, &mark.gtids) {
+            (Some(position), _) => info!("following from {position} ({from})"),
+            (None, Some(gtids)) => info!("following after {gtids} ({from})"),
+            (None, None) => {}
+        }
+        let reader = Reader::start(&config.source, server, &mark).await?;
+        let limits = sink.limits();
+        let delivery = Delivery::new(sink, tables.len());
+        let tables = tables
+            .into_iter()
+            .enumerate()
+            .map(|(index, table)| TableWriter::new(index, table, limits))
+            .collect();
+        let now = Instant::now();
+        Ok(Self {
+            config,
+            reader,
+            decoder,
+            tables,
+            flow: Flow {
+                delivery,
+                ledger: Ledger::default(),
+                mark: None,
+                sealed_bytes: 0,
+                rows_delivered: 0,
+                bytes_delivered: 0,
+            },
+            identity,
+            until,
+            store: Arc::new(store),
+            saving: None,
+            saved,
+            saved_at: now,
+            progress_at: now,
+            rows_written: 0,
+        })
+    }
+
+    /// Runs to the end. Whatever ends it, what is with the sink by then is in the checkpoint.
+    pub(super) async fn run(mut self) -> Result<Summary, Error> {
+        let mut stop = Stop::new()?;
+        let followed = self.follow(&mut stop).await;
+        if followed.is_ok() {
+            self.drain(&mut stop).await?;
+        }
+        self.save_now().await?;
+        followed?;
+        Ok(Summary {
+            rows_written: self.rows_written,
+            rows_delivered: self.flow.rows_delivered,
+            bytes_delivered: self.flow.bytes_delivered,
+            records_refused: self.flow.delivery.stats().records_refused,
+            position: self.saved.position.clone(),
+        })
+    }
+
+    /// Reads until a signal or the end that was asked for.
+    async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        while !self.reached_end() {
+            let room = self.has_room();
+            let timer = self.next_timer();
+            tokio::select! {
+                // In this order: a stop is never kept waiting; acknowledgements free memory;
+                // timers are due rarely; the binlog would fill all the time there is.
+                biased;
+                signal = stop.asked() => {
+                    info!("{signal}: delivering what was read");
+                    return Ok(());
+                }
+                delivered = self.flow.delivery.next() => self.flow.arrived(delivered?),
+                () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
+                saved = finished(&mut self.saving) => self.on_saved(saved),
+                news = self.reader.next(), if room => self.take_in(news?)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one piece of news, and what else is there already.
+    fn take_in(&mut self, news: News) -> Result<(), Error> {
+        let now = Instant::now();
+        self.on_news(news, now)?;
+        for _ in 0..EVENTS_AT_ONCE {
+            if !self.has_room() || self.reached_end() {
+                return Ok(());
+            }
+            match self.reader.ready() {
+                Some(news) => self.on_news(news?, now)?,
+                None => {
+                    if self.config.flush_interval.is_zero() {
+                        self.seal_all();
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
+        match news {
+            News::Event(raw) => {
+                let event = verified(&raw).map_err(|problem| crate::binlog::DecodeError {
+                    position: FilePosition::new(self.decoder.file(), raw.header().log_pos().into()),
+                    table: None,
+                    problem,
+                })?;
+                match self.decoder.event(&event)? {
+                    Step::Nothing => {}
+                    Step::Rows { table, rows } => {
+                        let mut outlet = FlowOutlet {
+                            flow: &mut self.flow,
+                            decoder: &self.decoder,
+                        };
+                        let writer = &mut self.tables[table];
+                        self.rows_written +=
+                            writer.write(&rows, &self.decoder, now, &mut outlet)?;
+                    }
+                    Step::Commit => {
+                        self.flow.mark = None;
+                        self.tables.iter_mut().for_each(TableWriter::commit);
+                    }
+                }
+            }
+            News::Lost => {
+                let mark = self.flow.mark(&self.decoder);
+                self.reader.reconnect(checkpoint_at(&self.identity, &mark));
+            }
+            News::Resumed(mark, identity) => {
+                if identity != self.identity {
+                    warn!("the server is now {} (was {})", identity.0, self.identity.0);
+                    self.identity = identity;
+                }
+                self.decoder.rewind(mark.position);
+                self.flow.mark = None;
+                self.tables.iter_mut().for_each(TableWriter::rewind);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether more may be read. If not, everything that was read is on its way.
+    fn has_room(&mut self) -> bool {
+        let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
+        if self.flow.sealed_bytes + open_bytes < self.config.max_in_flight {
+            return true;
+        }
+        self.seal_all();
+        false
+    }
+
+    fn seal_all(&mut self) {
+        for table in &mut self.tables {
+            if let Some(batch) = table.seal() {
+                self.flow.push(batch);
+            }
+        }
+    }
+
+    /// When something is to be done even if nothing happens.
+    fn next_timer(&self) -> Instant {
+        let flush = self.tables.iter().filter_map(TableWriter::opened_at).min();
+        let flush = flush.map(|opened_at| opened_at + self.config.flush_interval);
+        let save = self
+            .saving
+            .is_none()
+            .then_some(self.saved_at + CHECKPOINT_INTERVAL);
+        let progress = self.progress_at + PROGRESS_INTERVAL;
+        [flush, save]
+            .into_iter()
+            .flatten()
+            .fold(progress, Instant::min)
+    }
+
+    fn on_timer(&mut self) {
+        let now = Instant::now();
+        for table in &mut self.tables {
+            let due = |opened_at| opened_at + self.config.flush_interval <= now;
+            if table.opened_at().is_some_and(due)
+                && let Some(batch) = table.seal()
+            {
+                self.flow.push(batch);
+            }
+        }
+        if self.saving.is_none() && now >= self.saved_at + CHECKPOINT_INTERVAL {
+            self.save();
+        }
+        if now >= self.progress_at + PROGRESS_INTERVAL {
+            self.progress_at = now;
+            self.tell_progress();
+        }
+    }
+
+    fn tell_progress(&self) {
+        let in_flight = bytesize::ByteSize(self.flow.sealed_bytes as u64);
+        let position = self
+            .decoder
+            .committed()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        info!(
+            rows_delivered = self.flow.rows_delivered,
+            rows_waiting = self.rows_written - self.flow.rows_delivered,
+            in_flight = %in_flight,
+            position,
+            "following"
+        );
+    }
+
+    /// The commit up to which everything is acknowledged.
+    fn safe_checkpoint(&mut self) -> Checkpoint {
+        let mark = match self.flow.ledger.safe() {
+            Some(mark) => Arc::clone(mark),
+            None => {
+                // Between commits the position moves on over what carries no rows.
+                self.flow.mark = None;
+                self.flow.mark(&self.decoder)
+            }
+        };
+        checkpoint_at(&self.identity, &mark)
+    }
+
+    /// Starts writing the checkpoint if it has moved.
+    fn save(&mut self) {
+        self.saved_at = Instant::now();
+        let checkpoint = self.safe_checkpoint();
+        if checkpoint == self.saved {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            store.save(&checkpoint).map(|()| checkpoint)
+        }));
+    }
+
+    /// A disk that is full holds up the checkpoint, not the rows: they are read again if need be.
+    fn on_saved(&mut self, saved: Result<Checkpoint, Failure>) {
+        self.saving = None;
+        match saved {
+            Ok(checkpoint) => {
+                debug!(position = ?checkpoint.position, "checkpoint stored");
+                self.saved = checkpoint;
+            }
+            Err(failure) => warn!("{failure}; trying again. {}", failure.remedy),
+        }
+    }
+
+    /// Writes the checkpoint and waits for the disk.
+    async fn save_now(&mut self) -> Result<(), Error> {
+        if self.saving.is_some() {
+            let saved = finished(&mut self.saving).await;
+            self.on_saved(saved);
+        }
+        self.save();
+        if self.saving.is_some() {
+            let saved = finished(&mut self.saving).await?;
+            self.saved = saved;
+            self.saving = None;
+        }
+        Ok(())
+    }
+
+    fn reached_end(&self) -> bool {
+        let Some(until) = &self.until else {
+            return false;
+        };
+        if self.decoder.transaction().is_some() {
+            return false;
+        }
+        let by_position = match (self.decoder.committed(), &until.position) {
+            (Some(committed), Some(end)) => committed >= end,
+            _ => false,
+        };
+        let by_gtids = match (self.decoder.gtids(), &until.gtids) {
+            (Some(read), Some(end)) => !end.is_empty() && GtidSet::contains(read, end),
+            _ => false,
+        };
+        by_position || by_gtids
+    }
+
+    /// Delivers all that was read, as long as there is time.
+    async fn drain(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        self.seal_all();
+        // A drain up to a position is a job to finish, however long it takes; a stop is not.
+        let grace = self.config.shutdown_grace;
+        let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
+        while !self.flow.ledger.is_empty() {
+            tokio::select! {
+                biased;
+                delivered = self.flow.delivery.next() => self.flow.arrived(delivered?),
+                signal = stop.asked() => {
+                    warn!("{signal}: stopping at once");
+                    break;
+                }
+                () = until(deadline) => {
+                    warn!("shutdown_grace is over before everything was delivered");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn checkpoint_at(identity: &Identity, mark: &Mark) -> Checkpoint {
+    let gtids = mark.gtids.as_ref().map(ToString::to_string);
+    Checkpoint::new(identity.clone(), mark.position.clone(), gtids)
+}
+
+/// Waits for a task that may not be there; for ever if it is not.
+async fn finished(
+    task: &mut Option<JoinHandle<Result<Checkpoint, Failure>>>,
+) -> Result<Checkpoint, Failure> {
+    match task {
+        None => std::future::pending().await,
+        Some(task) => match task.await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        },
+    }
+}
+
+/// Waits for a moment; for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

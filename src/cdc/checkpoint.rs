@@ -1,0 +1,199 @@
+//! The checkpoint: from where a later run goes on, and of which server that is true.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::binlog::FilePosition;
+use crate::{Exit, Failure};
+
+use super::server::Identity;
+
+/// The file's format.
+const VERSION: u32 = 1;
+
+/// What is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    version: u32,
+    /// The server whose binlog the position is in.
+    pub server: Identity,
+    /// Every followed row before this position is with the sink. `None` right after a start by
+    /// GTID.
+    pub position: Option<FilePosition>,
+    /// All transactions before it, as the server prints such sets; `None` if not known.
+    pub gtids: Option<String>,
+}
+
+impl Checkpoint {
+    /// A checkpoint of today's format.
+    #[must_use]
+    pub fn new(server: Identity, position: Option<FilePosition>, gtids: Option<String>) -> Self {
+        Self {
+            version: VERSION,
+            server,
+            position,
+            gtids,
+        }
+    }
+}
+
+/// The checkpoint's file, held by this process alone.
+#[derive(Debug)]
+pub struct CheckpointStore {
+    path: PathBuf,
+    /// Locked as long as it is open; the system lets go of it even after kill -9.
+    _lock: File,
+}
+
+impl CheckpointStore {
+    /// Makes sure that the file can be written and that no other process uses it.
+    ///
+    /// # Errors
+    /// If the directory cannot be written, or another agent holds the checkpoint.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let folder = folder_of(path);
+        let lock_path = beside(path, "lock");
+        let lock = fs::create_dir_all(folder)
+            .and_then(|()| File::options().create(true).append(true).open(&lock_path))
+            .map_err(|error| unwritable(path, &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(fs::TryLockError::WouldBlock) => Err(Failure::definite(
+                Exit::Temporary,
+                format!("another process uses the checkpoint {}", path.display()),
+                "stop the other agent, or give this one its own checkpoint.path",
+            )),
+            Err(fs::TryLockError::Error(error)) => Err(unwritable(path, &error)),
+        }
+    }
+
+    /// Reads the checkpoint; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If there is one that cannot be read or understood.
+    pub fn load(&self) -> Result<Option<Checkpoint>, Failure> {
+        let unusable = |why: String| {
+            Failure::definite(
+                Exit::Data,
+                format!("cannot use the checkpoint {}: {why}", self.path.display()),
+                "restore it from a backup, or delete it and choose source.start with care",
+            )
+        };
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(error.to_string())),
+        };
+        let checkpoint: Checkpoint =
+            serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
+        if checkpoint.version != VERSION {
+            return Err(unusable(format!("its version is {}", checkpoint.version)));
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// Replaces the checkpoint: a reader finds the old one or the new one, whole, whatever
+    /// happens meanwhile. Blocks until the disk has it.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        self.replace(checkpoint)
+            .map_err(|error| unwritable(&self.path, &error))
+    }
+
+    fn replace(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let new_path = beside(&self.path, "new");
+        let mut file = File::create(&new_path)?;
+        serde_json::to_writer_pretty(&mut file, checkpoint)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new_path, &self.path)?;
+        File::open(folder_of(&self.path))?.sync_all()
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// Disks fill up and are emptied again, so this may pass.
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+        Exit::Permission
+    } else {
+        Exit::Temporary
+    };
+    Failure::transient(
+        exit,
+        format!("cannot write the checkpoint {}: {error}", path.display()),
+        "make room on the disk, and let hydrant's user write to the checkpoint's directory",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let identity = Identity("3e11fa47-71ca-11e1-9e33-c80aa9429562".into());
+        Checkpoint::new(
+            identity,
+            Some(FilePosition::new("b.000002", 157)),
+            Some("x:1-5".into()),
+        )
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/checkpoint.json");
+        let store = CheckpointStore::open(&path).unwrap();
+        assert_eq!(store.load().unwrap(), None);
+        store.save(&checkpoint()).unwrap();
+        assert_eq!(store.load().unwrap(), Some(checkpoint()));
+    }
+
+    #[test]
+    fn two_agents_cannot_share_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.json");
+        let first = CheckpointStore::open(&path).unwrap();
+        let error = CheckpointStore::open(&path).unwrap_err();
+        assert_eq!(error.exit, Exit::Temporary);
+        drop(first);
+        assert!(CheckpointStore::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.json");
+        let store = CheckpointStore::open(&path).unwrap();
+        store.save(&checkpoint()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for damaged in [
+            &text[..text.len() / 2],
+            &text.replace("\"version\": 1", "\"version\": 2"),
+        ] {
+            fs::write(&path, damaged).unwrap();
+            let error = store.load().unwrap_err();
+            assert_eq!(error.exit, Exit::Data);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `hydrant cdc`: the agent.
+//!
+//! What lives here: the connection to the database and what must be true of it ([`server`],
+//! [`preflight`], [`reader`]), the checkpoint ([`checkpoint`]), each table's open batch
+//! ([`tables`]), and the one loop ([`agent`]) that ties them to decoder, ledger and sink.
+
+mod agent;
+mod checkpoint;
+mod preflight;
+mod reader;
+mod server;
+mod tables;
+
+use std::str::FromStr;
+
+use tracing::info;
+
+use crate::Error;
+use crate::config::{Config, Sink as SinkConfig};
+use crate::sink::{DirSink, FirehoseSink, StdoutSink};
+
+use agent::Agent;
+pub use agent::Summary;
+pub use checkpoint::{Checkpoint, CheckpointStore};
+pub use preflight::Preflight;
+pub use server::{Identity, Mark, Server};
+
+/// Where a run ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Until {
+    /// Where the server stands when the run starts.
+    Now,
+    /// At a position.
+    Position(crate::binlog::FilePosition),
+    /// When these transactions are behind the reader.
+    Gtids(crate::config::GtidText),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use crate::config::{Start, parse_position};
+        if text == "now" {
+            return Ok(Self::Now);
+        }
+        match parse_position(text) {
+            Some(Start::Position(position)) => Ok(Self::Position(position)),
+            Some(Start::Gtids(gtids)) => Ok(Self::Gtids(gtids)),
+            _ => Err("write now, a position such as binlog.000042:4, or a GTID set".to_owned()),
+        }
+    }
+}
+
+/// Runs the agent until `until`, SIGTERM, SIGINT or an error.
+///
+/// # Errors
+/// Whatever must be mended before it can go on; see [`Error::exit`].
+pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
+    let store = CheckpointStore::open(&config.checkpoint)?;
+    let checked = Preflight::run(&config).await?;
+    let table_names: Vec<(String, String)> = checked
+        .tables
+        .iter()
+        .map(|table| (table.schema.clone(), table.name.clone()))
+        .collect();
+    let max_in_flight = config.max_in_flight;
+    let summary = match config.sink.clone() {
+        SinkConfig::Firehose(firehose) => {
+            let sink = FirehoseSink::connect(&firehose).await?;
+            Agent::start(config, checked, store, sink, until)
+                .await?
+                .run()
+                .await
+        }
+        SinkConfig::Dir { path } => {
+            let sink = DirSink::open(&path, &table_names, max_in_flight)?;
+            Agent::start(config, checked, store, sink, until)
+                .await?
+                .run()
+                .await
+        }
+        SinkConfig::Stdout => {
+            Agent::start(config, checked, store, StdoutSink, until)
+                .await?
+                .run()
+                .await
+        }
+    }?;
+    info!("{summary}");
+    Ok(summary)
+}

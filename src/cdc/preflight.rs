@@ -1,0 +1,439 @@
+//! What must be true before the first event is read, each with its remedy.
+
+use mysql_async::prelude::Queryable;
+use tracing::warn;
+
+use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::config::{self, Config, Start, Tls};
+use crate::encode::{self, Chosen, MetadataColumn};
+use crate::{Exit, Failure};
+
+use super::checkpoint::Checkpoint;
+use super::server::{Mark, Server};
+
+/// A followed table, as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedTable {
+    /// The schema, as the server spells it.
+    pub schema: String,
+    /// The table, as the server spells it.
+    pub name: String,
+    /// The columns that are written.
+    pub columns: Vec<Chosen>,
+    /// Columns about the change.
+    pub metadata: Vec<MetadataColumn>,
+}
+
+/// A server that can be followed.
+#[derive(Debug)]
+pub struct Preflight {
+    /// The connection that was used; it becomes the binlog stream.
+    pub server: Server,
+    /// The tables, in the configuration's order.
+    pub tables: Vec<CheckedTable>,
+}
+
+impl Preflight {
+    /// Connects and checks.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub async fn run(config: &Config) -> Result<Self, Failure> {
+        if config.source.tls == Tls::Encrypt {
+            warn!("source.tls = \"encrypt\": the server's certificate is not verified");
+        }
+        let mut server = Server::connect(&config.source).await?;
+        check_settings(&server)?;
+        check_retention(&mut server).await?;
+        let mut tables = Vec::with_capacity(config.tables.len());
+        for table in &config.tables {
+            tables.push(check_table(&mut server, table).await?);
+        }
+        Ok(Self { server, tables })
+    }
+}
+
+fn check_settings(server: &Server) -> Result<(), Failure> {
+    let on = |name| {
+        server
+            .variable(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case("ON"))
+    };
+    if !on("log_bin") {
+        return Err(super::server::binlog_is_off());
+    }
+    for (name, wanted, remedy) in [
+        (
+            "binlog_format",
+            "ROW",
+            "SET PERSIST binlog_format = 'ROW' (or in the parameter group), and reconnect the \
+             applications, because sessions keep their own",
+        ),
+        (
+            "binlog_row_image",
+            "FULL",
+            "SET PERSIST binlog_row_image = 'FULL' (or in the parameter group), and reconnect \
+             the applications, because sessions keep their own",
+        ),
+        (
+            "binlog_row_metadata",
+            "FULL",
+            "SET PERSIST binlog_row_metadata = 'FULL' (or in the parameter group); it needs \
+             MySQL 8.0.1 or MariaDB 10.5",
+        ),
+    ] {
+        match server.variable(name) {
+            Some(value) if value.eq_ignore_ascii_case(wanted) => {}
+            // A server that knows no other format has no such variable.
+            None if name == "binlog_format" => {}
+            value => {
+                return Err(Failure::definite(
+                    Exit::Config,
+                    format!(
+                        "the server has {name} = {}",
+                        value.unwrap_or("(no such variable)")
+                    ),
+                    remedy,
+                ));
+            }
+        }
+    }
+    for name in ["binlog_transaction_compression", "log_bin_compress"] {
+        if on(name) {
+            return Err(Failure::definite(
+                Exit::Config,
+                format!("the server has {name} = ON, which cannot be read as yet"),
+                format!("SET PERSIST {name} = OFF (or in the parameter group)"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A binlog that is purged while the agent is away is rows that are lost.
+async fn check_retention(server: &mut Server) -> Result<(), Failure> {
+    const HOUR: u64 = 3_600;
+    const DAY: u64 = 24 * HOUR;
+    // MariaDB prints both with a fraction, and keeps them in step.
+    let whole = |name| {
+        let value = server
+            .variable(name)
+            .and_then(|value| value.split('.').next());
+        value
+            .and_then(|value| value.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let seconds = whole("binlog_expire_logs_seconds");
+    let mut kept = seconds.max(whole("expire_logs_days") * DAY);
+    // RDS and Aurora purge by a setting of their own, whatever the variables say.
+    let hours: Result<Option<Option<String>>, _> = server
+        .conn
+        .query_first(
+            "SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'",
+        )
+        .await;
+    let mut remedy = "SET PERSIST binlog_expire_logs_seconds = 604800 (expire_logs_days = 7 on \
+                      older servers), so that there is time to mend things";
+    if let Ok(Some(hours)) = hours {
+        remedy = "CALL mysql.rds_set_configuration('binlog retention hours', 168), so that there \
+                  is time to mend things";
+        match hours.and_then(|hours| hours.parse::<u64>().ok()) {
+            Some(hours) => kept = hours * HOUR,
+            None => {
+                return Err(Failure::definite(
+                    Exit::Config,
+                    "the server purges its binlogs as soon as it can ('binlog retention hours' \
+                     is NULL)",
+                    remedy,
+                ));
+            }
+        }
+    }
+    match kept {
+        // Zero is for ever.
+        1..HOUR => Err(Failure::definite(
+            Exit::Config,
+            format!("the server keeps its binlogs for {kept} s only"),
+            remedy,
+        )),
+        HOUR..DAY => {
+            warn!(
+                "the server keeps its binlogs for {} h only; {remedy}",
+                kept / HOUR
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One row of `information_schema.COLUMNS`.
+struct ServerColumn {
+    name: String,
+    data_type: String,
+    charset: Option<String>,
+    scale: Option<u8>,
+}
+
+async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<CheckedTable, Failure> {
+    type Row = (String, String, String, String, Option<String>, Option<u64>);
+    let table = format!("{}.{}", wanted.schema, wanted.name);
+    let rows: Result<Vec<Row>, _> = server
+        .conn
+        .exec(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, \
+                    NUMERIC_SCALE \
+             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
+             ORDER BY ORDINAL_POSITION",
+            (&wanted.schema, &wanted.name),
+        )
+        .await;
+    let rows = rows.map_err(|error| server.explain(&error))?;
+    let Some((schema, name)) = rows.first().map(|row| (row.0.clone(), row.1.clone())) else {
+        return Err(no_such_table(server, wanted).await);
+    };
+    let columns: Vec<ServerColumn> = rows
+        .into_iter()
+        .map(|(_, _, name, data_type, charset, scale)| ServerColumn {
+            name,
+            // Only FLOAT(M,D) and DOUBLE(M,D) need theirs; integers have zero here.
+            scale: matches!(data_type.as_str(), "float" | "double")
+                .then(|| scale.and_then(|scale| u8::try_from(scale).ok()))
+                .flatten(),
+            data_type,
+            charset,
+        })
+        .collect();
+    let chosen: Vec<&ServerColumn> = match &wanted.columns {
+        None => columns.iter().collect(),
+        Some(names) => names
+            .iter()
+            .map(|name| {
+                let found = columns
+                    .iter()
+                    .find(|column| column.name.eq_ignore_ascii_case(name));
+                found.ok_or_else(|| no_such_column(&table, name, &columns))
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let refused: Vec<String> = chosen
+        .iter()
+        .filter_map(|column| {
+            let why = encode::unsupported(&column.data_type, column.charset.as_deref())?;
+            Some(format!("{} ({why})", column.name))
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "table {table}: columns of types that are not supported as yet: {}",
+                refused.join(", ")
+            ),
+            "name the columns to write, without these, in the table's `columns`",
+        ));
+    }
+    let columns = chosen
+        .into_iter()
+        .map(|column| Chosen {
+            name: column.name.clone(),
+            scale: column.scale,
+        })
+        .collect();
+    Ok(CheckedTable {
+        schema,
+        name,
+        columns,
+        metadata: wanted.metadata.clone(),
+    })
+}
+
+async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {
+    let names: Result<Vec<String>, _> = server
+        .conn
+        .exec(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?",
+            (&wanted.schema,),
+        )
+        .await;
+    let names = names.unwrap_or_default();
+    let nearest = nearest(&wanted.name, names.iter().map(String::as_str));
+    let hint = nearest.map(|name| format!("did you mean {}.{name}? otherwise ", wanted.schema));
+    Failure::definite(
+        Exit::Config,
+        format!(
+            "there is no table {}.{}, or the user may not see it",
+            wanted.schema, wanted.name
+        ),
+        format!(
+            "{}correct table.name, or GRANT SELECT on the table to the user of source.url",
+            hint.unwrap_or_default()
+        ),
+    )
+}
+
+fn no_such_column(table: &str, wanted: &str, columns: &[ServerColumn]) -> Failure {
+    let names = columns.iter().map(|column| column.name.as_str());
+    let remedy = match nearest(wanted, names.clone()) {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("the table has {}", names.collect::<Vec<_>>().join(", ")),
+    };
+    Failure::definite(
+        Exit::Config,
+        format!("table {table} has no column {wanted}"),
+        remedy,
+    )
+}
+
+fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    const ALIKE: f64 = 0.75;
+    let word = word.to_lowercase();
+    names
+        .map(|name| (strsim::jaro_winkler(&word, &name.to_lowercase()), name))
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// Where to start: at the checkpoint if there is one, else where the configuration says.
+///
+/// # Errors
+/// If the checkpoint is another server's, or the server does not have that part of its binlog
+/// any more.
+pub(super) async fn start_mark(
+    server: &mut Server,
+    checkpoint: Option<&Checkpoint>,
+    start: &Start,
+) -> Result<Mark, Failure> {
+    if let Some(checkpoint) = checkpoint {
+        return resume(server, checkpoint).await;
+    }
+    let mark = match start {
+        Start::Latest => server.end_of_binlog().await?,
+        Start::Earliest => {
+            let files = server.binlog_files().await?;
+            let oldest = files
+                .into_iter()
+                .next()
+                .ok_or_else(super::server::binlog_is_off)?;
+            let position = FilePosition::new(oldest, FilePosition::FIRST_OFFSET);
+            Mark {
+                position: Some(position),
+                gtids: None,
+            }
+        }
+        Start::Position(position) => Mark {
+            position: Some(position.clone()),
+            gtids: None,
+        },
+        Start::Gtids(text) => {
+            let gtids = text.for_flavor(server.flavor).ok_or_else(|| {
+                Failure::definite(
+                    Exit::Config,
+                    format!(
+                        "source.start = \"{}\" is not a GTID set of this server's family",
+                        text.as_str()
+                    ),
+                    "write a set as the server prints it: SELECT @@gtid_executed (MySQL) or \
+                     @@gtid_binlog_pos (MariaDB)",
+                )
+            })?;
+            check_gtids_are_kept(server, &gtids)?;
+            Mark {
+                position: None,
+                gtids: Some(gtids),
+            }
+        }
+    };
+    check_file_is_kept(server, &mark).await?;
+    Ok(mark)
+}
+
+/// From a checkpoint: by position on the server that it is of, by GTID on another one that has
+/// executed all of its transactions (the new writer after a failover).
+pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Result<Mark, Failure> {
+    let gtids = checkpoint
+        .gtids
+        .as_deref()
+        .and_then(|text| GtidSet::parse(server.flavor, text).ok());
+    let known = gtids.clone().filter(|gtids| !gtids.is_empty());
+    let executed = server.executed_gtids().await?;
+    let has_them = match (&known, &executed) {
+        (Some(known), Some(executed)) => Some(executed.contains(known)),
+        (None, _) | (_, None) => None,
+    };
+    let same_server = checkpoint.server == server.identity;
+    if has_them == Some(false) || (!same_server && has_them.is_none()) {
+        return Err(Failure::definite(
+            Exit::Data,
+            format!(
+                "the checkpoint is of another server, {}, whose transactions this one, {}, does \
+                 not have",
+                checkpoint.server.0, server.identity.0
+            ),
+            "follow the server of the checkpoint or a replica of it; to start anew on this one, \
+             delete the checkpoint and choose source.start",
+        ));
+    }
+    let mark = match (&checkpoint.position, same_server) {
+        (Some(position), true) => Mark {
+            position: Some(position.clone()),
+            gtids,
+        },
+        _ => Mark {
+            position: None,
+            gtids: known,
+        },
+    };
+    if let Some(gtids) = mark.gtids.as_ref().filter(|_| mark.position.is_none()) {
+        check_gtids_are_kept(server, gtids)?;
+    }
+    check_file_is_kept(server, &mark).await?;
+    Ok(mark)
+}
+
+fn check_gtids_are_kept(server: &Server, gtids: &GtidSet) -> Result<(), Failure> {
+    if server.flavor == Flavor::MySql
+        && !server
+            .variable("gtid_mode")
+            .is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
+    {
+        return Err(Failure::definite(
+            Exit::Config,
+            "the server has GTIDs switched off, so it cannot start after a GTID set",
+            "set gtid_mode = ON and enforce_gtid_consistency = ON on the server, or start at a \
+             position such as binlog.000042:4",
+        ));
+    }
+    let purged = server
+        .variable("gtid_purged")
+        .and_then(|text| GtidSet::parse(server.flavor, text).ok());
+    if purged.is_some_and(|purged| !gtids.contains(&purged)) {
+        return Err(purged_failure("transactions after the GTID set"));
+    }
+    Ok(())
+}
+
+async fn check_file_is_kept(server: &mut Server, mark: &Mark) -> Result<(), Failure> {
+    let Some(position) = &mark.position else {
+        return Ok(());
+    };
+    if server.binlog_files().await?.contains(&position.file) {
+        Ok(())
+    } else {
+        Err(purged_failure(&format!(
+            "the binlog file {}",
+            position.file
+        )))
+    }
+}
+
+fn purged_failure(what: &str) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!("the server does not have {what} any more"),
+        "load the missing rows from the table, then delete the checkpoint and choose \
+         source.start; and keep binlogs longer (binlog_expire_logs_seconds, on RDS 'binlog \
+         retention hours')",
+    )
+}

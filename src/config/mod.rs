@@ -1,0 +1,186 @@
+//! Configuration: what was typed ([`raw`]), what was meant ([`Config`]), and AWS's limits.
+//!
+//! What lives here: reading one TOML file with overrides from the environment, and turning it
+//! into values of which nothing is optional any more. What does not: asking servers whether
+//! tables or streams exist; that is for the rooms that talk to them.
+
+pub mod limits;
+mod raw;
+mod secret;
+mod validate;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::encode::MetadataColumn;
+
+pub use raw::load;
+pub use secret::Secret;
+pub(crate) use validate::parse_position;
+
+/// Everything that a run of the agent needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The database.
+    pub source: Source,
+    /// The followed tables; at least one, no table twice.
+    pub tables: Vec<Table>,
+    /// Where rows go.
+    pub sink: Sink,
+    /// How long a row may wait for others before it is sent. Zero sends at once.
+    pub flush_interval: Duration,
+    /// Bytes of encoded rows that may be in memory before the binlog is not read any more.
+    pub max_in_flight: usize,
+    /// The checkpoint's file.
+    pub checkpoint: PathBuf,
+    /// How long a stop may take to flush.
+    pub shutdown_grace: Duration,
+}
+
+/// The database to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User name.
+    pub user: String,
+    /// The password, if the user has one.
+    pub password: Option<Secret>,
+    /// Where to start without a checkpoint.
+    pub start: Start,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// The replica's number towards the server; chosen at random if nobody sets it.
+    pub server_id: Option<u32>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How often an idle server says that it is there; three missed ones reconnect.
+    pub heartbeat_interval: Duration,
+}
+
+/// Where to start without a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest event the server still has.
+    Earliest,
+    /// After the newest transaction.
+    Latest,
+    /// At a file and offset.
+    Position(FilePosition),
+    /// After these transactions.
+    Gtids(GtidText),
+}
+
+/// A GTID set as it was typed, known to be well-formed for at least one family of servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GtidText(String);
+
+impl GtidText {
+    /// Reads the set for the family that the server turned out to be of; `None` if the text is
+    /// the other family's.
+    #[must_use]
+    pub fn for_flavor(&self, flavor: Flavor) -> Option<GtidSet> {
+        GtidSet::parse(flavor, &self.0).ok()
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How the connection to the database is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all. The default for loopback addresses.
+    Off,
+    /// Encrypted, without looking at the server's certificate.
+    Encrypt,
+    /// Encrypted, with a certificate for the host's name by a known authority, or by the one in
+    /// this PEM file. The default for all other hosts.
+    Verify(Option<PathBuf>),
+}
+
+/// A followed table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The schema.
+    pub schema: String,
+    /// The table.
+    pub name: String,
+    /// The columns in the order in which they are written; `None` is all of the table's.
+    pub columns: Option<Vec<String>>,
+    /// Columns about the change, in the order in which they are written.
+    pub metadata: Vec<MetadataColumn>,
+}
+
+/// Where rows go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// Amazon Data Firehose, Direct PUT.
+    Firehose(Firehose),
+    /// Gzip objects in a local directory.
+    Dir {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Lines on standard output.
+    Stdout,
+}
+
+/// A sink of delivery streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firehose {
+    /// One stream for each table, in the tables' order; no stream twice.
+    pub streams: Vec<String>,
+    /// The region, if it is not to come from the environment.
+    pub region: Option<String>,
+    /// The endpoint, if it is not the region's.
+    pub endpoint: Option<String>,
+    /// The quotas to stay under.
+    pub quota: QuotaChoice,
+}
+
+/// Which quotas the client stays under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaChoice {
+    /// None: for simulators and for streams that nobody limits.
+    Off,
+    /// The region's, with single values replaced.
+    Region {
+        /// PutRecord and PutRecordBatch calls a second.
+        requests_per_second: Option<u32>,
+        /// Records a second.
+        records_per_second: Option<u32>,
+        /// Bytes a second.
+        bytes_per_second: Option<u64>,
+    },
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("configuration{}: {what}", .key.as_ref().map(|key| format!(", {key}")).unwrap_or_default())]
+pub struct ConfigError {
+    /// The key, such as `sink.stream`.
+    pub key: Option<String>,
+    /// What is wrong with it. Never a value that may be a secret.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl ConfigError {
+    /// An error at a key.
+    #[must_use]
+    pub fn at(key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            key: Some(key.into()),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}

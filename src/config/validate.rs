@@ -1,0 +1,594 @@
+//! From what was typed to what was meant: defaults, ranges, and rules across keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use crate::binlog::{Flavor, GtidSet};
+use crate::encode::MetadataColumn;
+
+use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
+use super::{
+    Config, ConfigError, Firehose, GtidText, QuotaChoice, Secret, Sink, Source, Start, Table, Tls,
+};
+
+const MIB: u64 = 1024 * 1024;
+const DEFAULT_MAX_IN_FLIGHT: u64 = 32 * MIB;
+/// Room for the open batches beside the ones under way.
+const MIN_MAX_IN_FLIGHT: u64 = MIB;
+const DEFAULT_PORT: u16 = 3306;
+
+/// Turns the typed configuration into the meant one.
+pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
+    let source = source(&raw.source)?;
+    let tables = tables(&raw.table)?;
+    let max_in_flight = raw
+        .sink
+        .max_in_flight
+        .map_or(DEFAULT_MAX_IN_FLIGHT, |size| size.0);
+    if max_in_flight < MIN_MAX_IN_FLIGHT {
+        return Err(ConfigError::at(
+            "sink.max_in_flight",
+            "too small to keep a sink busy",
+            "give at least 1 MiB",
+        ));
+    }
+    let sink = sink(&raw.sink, &raw.table, &tables)?;
+    // An object for every second would be a directory full of crumbs.
+    let default_flush = if matches!(sink, Sink::Dir { .. }) {
+        "60s"
+    } else {
+        "1s"
+    };
+    let flush_interval = duration(
+        "sink.flush_interval",
+        raw.sink.flush_interval.as_deref(),
+        default_flush,
+    )?;
+    Ok(Config {
+        source,
+        tables,
+        sink,
+        flush_interval,
+        max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+        checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
+        shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
+    })
+}
+
+fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
+    const KEY: &str = "source.url";
+    const EXAMPLE: &str = "write it like mysql://hydrant@db.internal:3306";
+    let text = raw.url.as_deref();
+    let text = text.ok_or_else(|| ConfigError::at(KEY, "missing", EXAMPLE))?;
+    let url = Url::parse(text).map_err(|_| ConfigError::at(KEY, "not a URL", EXAMPLE))?;
+    if !matches!(url.scheme(), "mysql" | "mariadb") {
+        return Err(ConfigError::at(
+            KEY,
+            "the scheme is not mysql:// or mariadb://",
+            EXAMPLE,
+        ));
+    }
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| ConfigError::at(KEY, "no host", EXAMPLE))?;
+    if url.username().is_empty() {
+        return Err(ConfigError::at(KEY, "no user", EXAMPLE));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return Err(ConfigError::at(
+            KEY,
+            "a schema or options after the host",
+            "leave them out: tables are named in [[table]], options are keys of [source]",
+        ));
+    }
+    let in_url = url.password().map(percent_decoded);
+    let password = match (&raw.password, in_url) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::at(
+                "source.password",
+                "given here and in source.url",
+                "leave it out of the URL",
+            ));
+        }
+        (Some(text), None) => Some(Secret::resolve("source.password", text)?),
+        (None, in_url) => in_url.map(Secret::new),
+    };
+    Ok(Source {
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(DEFAULT_PORT),
+        user: percent_decoded(url.username()),
+        password,
+        start: start(raw.start.as_deref())?,
+        tls: tls(raw, is_loopback(&url))?,
+        server_id: raw.server_id,
+        connect_timeout: duration(
+            "source.connect_timeout",
+            raw.connect_timeout.as_deref(),
+            "10s",
+        )?,
+        heartbeat_interval: at_least(
+            "source.heartbeat_interval",
+            raw.heartbeat_interval.as_deref(),
+            "10s",
+            Duration::from_millis(100),
+        )?,
+    })
+}
+
+fn percent_decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    // The host of a scheme that the URL standard does not know is a domain, even 127.0.0.1.
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            name == "localhost"
+                || name
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|address| address.is_loopback())
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn tls(raw: &raw::Source, loopback: bool) -> Result<Tls, ConfigError> {
+    let authority = raw.tls_ca.as_ref().map(PathBuf::from);
+    let mode = raw.tls.unwrap_or(match (&authority, loopback) {
+        (None, true) => TlsMode::Off,
+        _ => TlsMode::Verify,
+    });
+    match (mode, authority) {
+        (TlsMode::Verify, authority) => Ok(Tls::Verify(authority)),
+        (TlsMode::Off, None) => Ok(Tls::Off),
+        (TlsMode::Encrypt, None) => Ok(Tls::Encrypt),
+        (TlsMode::Off | TlsMode::Encrypt, Some(_)) => Err(ConfigError::at(
+            "source.tls_ca",
+            "given, but source.tls does not look at certificates",
+            "set source.tls = \"verify\", or leave source.tls_ca out",
+        )),
+    }
+}
+
+fn start(text: Option<&str>) -> Result<Start, ConfigError> {
+    match text {
+        None | Some("latest") => Ok(Start::Latest),
+        Some("earliest") => Ok(Start::Earliest),
+        Some(text) => parse_position(text).ok_or_else(|| {
+            ConfigError::at(
+                "source.start",
+                "no position",
+                "write earliest, latest, a position such as binlog.000042:4, or a GTID set",
+            )
+        }),
+    }
+}
+
+/// A `file:offset` or a GTID set of either family.
+pub(crate) fn parse_position(text: &str) -> Option<Start> {
+    if let Ok(position) = text.parse() {
+        return Some(Start::Position(position));
+    }
+    let is_set = |flavor| GtidSet::parse(flavor, text).is_ok_and(|set| !set.is_empty());
+    (is_set(Flavor::MySql) || is_set(Flavor::MariaDb))
+        .then(|| Start::Gtids(GtidText(text.to_owned())))
+}
+
+fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
+    if raw.is_empty() {
+        return Err(ConfigError::at(
+            "table",
+            "no table to follow",
+            "add [[table]] with name = \"schema.table\"",
+        ));
+    }
+    let mut tables: Vec<Table> = Vec::with_capacity(raw.len());
+    for table in raw {
+        let name = table.name.as_deref().unwrap_or_default();
+        let Some((schema, name)) = name
+            .split_once('.')
+            .filter(|(schema, name)| !schema.is_empty() && !name.is_empty())
+        else {
+            return Err(ConfigError::at(
+                "table.name",
+                "no schema.table",
+                "write it like shop.Sales",
+            ));
+        };
+        if tables
+            .iter()
+            .any(|other| other.schema == schema && other.name == name)
+        {
+            return Err(ConfigError::at(
+                "table.name",
+                format!("{schema}.{name} is there twice"),
+                "leave one out",
+            ));
+        }
+        if table
+            .events
+            .iter()
+            .flatten()
+            .any(|event| *event != EventKind::Insert)
+        {
+            return Err(ConfigError::at(
+                "table.events",
+                "only inserts can be followed as yet",
+                "write events = [\"insert\"], or leave it out",
+            ));
+        }
+        tables.push(Table {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            columns: table.columns.clone().map(columns).transpose()?,
+            metadata: metadata(&table.metadata),
+        });
+    }
+    Ok(tables)
+}
+
+fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    if columns.is_empty() {
+        return Err(ConfigError::at(
+            "table.columns",
+            "no column",
+            "name some, or leave `columns` out to write all",
+        ));
+    }
+    for (index, column) in columns.iter().enumerate() {
+        if columns[..index]
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(column))
+        {
+            return Err(ConfigError::at(
+                "table.columns",
+                format!("{column} is there twice"),
+                "leave one out",
+            ));
+        }
+    }
+    Ok(columns)
+}
+
+fn metadata(raw: &[Metadata]) -> Vec<MetadataColumn> {
+    let mut columns: Vec<MetadataColumn> = raw
+        .iter()
+        .map(|column| match column {
+            Metadata::Operation => MetadataColumn::Operation,
+            Metadata::CommitTime => MetadataColumn::CommitTime,
+            Metadata::Position => MetadataColumn::Position,
+            Metadata::Ordinal => MetadataColumn::Ordinal,
+        })
+        .collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<Sink, ConfigError> {
+    let any_stream = raw.stream.is_some() || raw_tables.iter().any(|table| table.stream.is_some());
+    let kind = raw.r#type.unwrap_or(if any_stream {
+        SinkType::Firehose
+    } else {
+        SinkType::Dir
+    });
+    let name = match kind {
+        SinkType::Firehose => "firehose",
+        SinkType::Dir => "dir",
+        SinkType::Stdout => "stdout",
+    };
+    let firehose = kind == SinkType::Firehose;
+    for (key, given, allowed) in [
+        ("sink.path", raw.path.is_some(), kind == SinkType::Dir),
+        ("sink.stream or table.stream", any_stream, firehose),
+        ("sink.region", raw.region.is_some(), firehose),
+        ("sink.endpoint", raw.endpoint.is_some(), firehose),
+        ("sink.paced", raw.paced.is_some(), firehose),
+        (
+            "sink.requests_per_second",
+            raw.requests_per_second.is_some(),
+            firehose,
+        ),
+        (
+            "sink.records_per_second",
+            raw.records_per_second.is_some(),
+            firehose,
+        ),
+        (
+            "sink.bytes_per_second",
+            raw.bytes_per_second.is_some(),
+            firehose,
+        ),
+    ] {
+        if given && !allowed {
+            return Err(ConfigError::at(
+                key,
+                format!("means nothing to a sink of type {name}"),
+                "leave it out, or change sink.type",
+            ));
+        }
+    }
+    match kind {
+        SinkType::Dir => Ok(Sink::Dir {
+            path: raw.path.as_deref().unwrap_or("hydrant-data").into(),
+        }),
+        SinkType::Stdout => Ok(Sink::Stdout),
+        SinkType::Firehose => {
+            if let Some(endpoint) = &raw.endpoint {
+                let parsed = Url::parse(endpoint);
+                if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+                    return Err(ConfigError::at(
+                        "sink.endpoint",
+                        "not a URL",
+                        "write it like http://127.0.0.1:4573",
+                    ));
+                }
+            }
+            Ok(Sink::Firehose(Firehose {
+                streams: streams(raw, raw_tables, tables)?,
+                region: raw.region.clone(),
+                endpoint: raw.endpoint.clone(),
+                quota: quota(raw)?,
+            }))
+        }
+    }
+}
+
+/// A record's bytes do not say which table they are from, so no stream serves two tables.
+fn streams(
+    raw: &raw::Sink,
+    raw_tables: &[raw::Table],
+    tables: &[Table],
+) -> Result<Vec<String>, ConfigError> {
+    let mut streams: Vec<String> = Vec::with_capacity(tables.len());
+    for (raw_table, table) in raw_tables.iter().zip(tables) {
+        let Some(stream) = raw_table.stream.as_ref().or(raw.stream.as_ref()) else {
+            return Err(ConfigError::at(
+                "sink.stream",
+                format!("no stream for table {}.{}", table.schema, table.name),
+                "name the delivery stream in [sink] or in the [[table]]",
+            ));
+        };
+        if let Some(index) = streams.iter().position(|other| other == stream) {
+            return Err(ConfigError::at(
+                "table.stream",
+                format!(
+                    "{}.{} and {}.{} would share the stream {stream}, and their lines cannot be \
+                     told apart",
+                    tables[index].schema, tables[index].name, table.schema, table.name
+                ),
+                "give each [[table]] a stream of its own",
+            ));
+        }
+        streams.push(stream.clone());
+    }
+    Ok(streams)
+}
+
+fn quota(raw: &raw::Sink) -> Result<QuotaChoice, ConfigError> {
+    let values = [
+        (
+            "sink.requests_per_second",
+            raw.requests_per_second.map(u64::from),
+        ),
+        (
+            "sink.records_per_second",
+            raw.records_per_second.map(u64::from),
+        ),
+        (
+            "sink.bytes_per_second",
+            raw.bytes_per_second.map(|size| size.0),
+        ),
+    ];
+    for (key, value) in values {
+        match value {
+            Some(0) => {
+                return Err(ConfigError::at(key, "zero", "give the stream's quota"));
+            }
+            Some(_) if raw.paced == Some(false) => {
+                return Err(ConfigError::at(
+                    key,
+                    "given together with paced = false",
+                    "leave one of them out",
+                ));
+            }
+            Some(_) | None => {}
+        }
+    }
+    if raw.paced == Some(false) {
+        return Ok(QuotaChoice::Off);
+    }
+    Ok(QuotaChoice::Region {
+        requests_per_second: raw.requests_per_second,
+        records_per_second: raw.records_per_second,
+        bytes_per_second: raw.bytes_per_second.map(|size| size.0),
+    })
+}
+
+fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
+    let path = path.unwrap_or("file:hydrant-checkpoint.json");
+    if path.starts_with("s3:") {
+        return Err(ConfigError::at(
+            "checkpoint.path",
+            "checkpoints in S3 are not supported yet",
+            "write file:PATH",
+        ));
+    }
+    Ok(PathBuf::from(path.strip_prefix("file:").unwrap_or(path)))
+}
+
+fn duration(key: &str, text: Option<&str>, default: &str) -> Result<Duration, ConfigError> {
+    at_least(key, text, default, Duration::ZERO)
+}
+
+fn at_least(
+    key: &str,
+    text: Option<&str>,
+    default: &str,
+    least: Duration,
+) -> Result<Duration, ConfigError> {
+    let parsed: Result<jiff::SignedDuration, _> = text.unwrap_or(default).parse();
+    let wrong = || {
+        ConfigError::at(
+            key,
+            format!("not a duration of at least {least:?}"),
+            format!("write it with a unit, like \"{default}\" or \"250ms\""),
+        )
+    };
+    let duration = parsed.map_err(|_| wrong())?;
+    let duration = Duration::try_from(duration).map_err(|_| wrong())?;
+    if duration < least {
+        Err(wrong())
+    } else {
+        Ok(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::raw::parse;
+    use super::*;
+
+    const SMALLEST: &str = r#"
+        source.url = "mysql://hydrant@127.0.0.1"
+        table = [{ name = "shop.Sales" }]
+        sink.stream = "AuroraChangesToS3"
+        checkpoint.path = "file:/tmp/checkpoint.json"
+    "#;
+
+    fn wrong(text: &str) -> ConfigError {
+        parse(text, "hydrant.toml").unwrap_err()
+    }
+
+    #[test]
+    fn four_lines_are_enough() {
+        let config = parse(SMALLEST, "hydrant.toml").unwrap();
+        assert_eq!(config.source.port, 3306);
+        assert_eq!(config.source.tls, Tls::Off);
+        assert_eq!(config.source.start, Start::Latest);
+        assert_eq!(config.flush_interval, Duration::from_secs(1));
+        assert_eq!(config.max_in_flight, 32 << 20);
+        assert_eq!(config.checkpoint, PathBuf::from("/tmp/checkpoint.json"));
+        let Sink::Firehose(firehose) = config.sink else {
+            panic!()
+        };
+        assert_eq!(firehose.streams, ["AuroraChangesToS3"]);
+    }
+
+    #[test]
+    fn without_a_stream_the_sink_is_a_directory() {
+        let config = parse(
+            &SMALLEST.replace("sink.stream = \"AuroraChangesToS3\"", ""),
+            "x",
+        );
+        let config = config.unwrap();
+        assert_eq!(
+            config.sink,
+            Sink::Dir {
+                path: "hydrant-data".into()
+            }
+        );
+        assert_eq!(config.flush_interval, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn unknown_keys_suggest_the_nearest() {
+        let error = wrong(&SMALLEST.replace("sink.stream", "sink.strem"));
+        assert_eq!(error.key.as_deref(), Some("sink.strem"));
+        assert!(error.remedy.contains("`stream`"), "{error:?}");
+        let error = wrong(&format!("{SMALLEST}\nsinks = 1"));
+        assert_eq!(error.key.as_deref(), Some("sinks"));
+        assert!(error.remedy.contains("`sink`"), "{error:?}");
+        let error = wrong(&SMALLEST.replace("name =", "nmae ="));
+        assert!(error.remedy.contains("`name`"), "{error:?}");
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        for text in [
+            "source.password = hunter2",
+            "source.password = \"hunter2",
+            "source.password = [\"hunter2\"]",
+            "source.url = \"mysql://hydrant:hunter2@\"",
+            "source.url = \"postgres://hydrant:hunter2@db\"",
+            "source.url = \"mysql://hydrant:hunter2@db/shop\"",
+            "source.url = [\"mysql://hydrant:hunter2@db\"]",
+            "[source]\nurl = \"mysql://hydrant:hunter2@db\"\npassword = \"env:HYDRANT_UNSET\"",
+            "source = \"hunter2\"",
+        ] {
+            let error = wrong(text);
+            assert!(
+                !format!("{error} {error:?}").contains("hunter2"),
+                "{text}: {error:?}"
+            );
+            assert!(!error.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn other_hosts_need_verified_tls_unless_told_otherwise() {
+        let remote = SMALLEST.replace("127.0.0.1", "db.internal");
+        assert_eq!(parse(&remote, "x").unwrap().source.tls, Tls::Verify(None));
+        let off = format!("{remote}\nsource.tls = \"off\"");
+        assert_eq!(parse(&off, "x").unwrap().source.tls, Tls::Off);
+        let bundle = format!("{remote}\nsource.tls_ca = \"/rds.pem\"");
+        let verified = Tls::Verify(Some("/rds.pem".into()));
+        assert_eq!(parse(&bundle, "x").unwrap().source.tls, verified);
+        for loopback in ["localhost", "127.0.0.9", "[::1]"] {
+            let text = SMALLEST.replace("127.0.0.1", loopback);
+            assert_eq!(
+                parse(&text, "x").unwrap().source.tls,
+                Tls::Off,
+                "{loopback}"
+            );
+        }
+    }
+
+    #[test]
+    fn rules_across_keys() {
+        let two = SMALLEST.replace("}]", "}, { name = \"shop.Orders\" }]");
+        assert_eq!(wrong(&two).key.as_deref(), Some("table.stream"));
+        let own = two.replace("\"shop.Orders\"", "\"shop.Orders\", stream = \"Orders\"");
+        assert!(parse(&own, "x").is_ok());
+        for (line, key) in [
+            ("sink.path = \"x\"", "sink.path"),
+            ("sink.max_in_flight = \"1 KiB\"", "sink.max_in_flight"),
+            ("sink.flush_interval = \"soon\"", "sink.flush_interval"),
+            ("sink.flush_interval = \"-1s\"", "sink.flush_interval"),
+            ("sink.bytes_per_second = 0", "sink.bytes_per_second"),
+            ("source.start = \"yesterday\"", "source.start"),
+            (
+                "source.heartbeat_interval = \"0s\"",
+                "source.heartbeat_interval",
+            ),
+        ] {
+            assert_eq!(
+                wrong(&format!("{SMALLEST}\n{line}")).key.as_deref(),
+                Some(key)
+            );
+        }
+        let update = SMALLEST.replace("}]", ", events = [\"update\"] }]");
+        assert_eq!(wrong(&update).key.as_deref(), Some("table.events"));
+    }
+
+    #[test]
+    fn starts_are_told_apart() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        assert!(matches!(
+            parse_position("b.000001:4"),
+            Some(Start::Position(_))
+        ));
+        assert!(matches!(
+            parse_position(&format!("{uuid}:1-5")),
+            Some(Start::Gtids(_))
+        ));
+        assert!(matches!(parse_position("0-1-100"), Some(Start::Gtids(_))));
+        assert_eq!(parse_position(""), None);
+        assert_eq!(parse_position("newest"), None);
+    }
+}

@@ -1,0 +1,396 @@
+//! The operations: what each request does to the streams, and its answer.
+//!
+//! What lives here: the registry of streams and one function for each operation, from a body's
+//! bytes to an answer's bytes, without an await. What does not: HTTP ([`super::http`]), limits
+//! ([`super::validate`]) and quotas ([`super::quota`]).
+//!
+//! Differences from AWS, on purpose: a stream is ACTIVE as soon as it is created and gone as
+//! soon as it is deleted (what it buffered is still delivered), and signatures are not verified.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::account::{Accounts, Waiting};
+use super::delivery::deliver;
+use super::intake::Verdict;
+use super::object_key::VERSION_ID;
+use super::quota::Quota;
+use super::stream::Stream;
+use super::validate::{self, Destination};
+use super::wire::{
+    ApiError, Code, CreateDeliveryStreamInput, ListDeliveryStreamsInput, ListDeliveryStreamsOutput,
+    PutRecordBatchEntry, PutRecordBatchInput, PutRecordBatchOutput, PutRecordInput,
+    PutRecordOutput, StreamInput,
+};
+use super::{Clock, lock};
+
+/// The account that everything belongs to.
+pub(super) const ACCOUNT_ID: &str = "123456789012";
+
+/// The region in names. Clients may sign for any other.
+const REGION: &str = "us-east-1";
+
+/// Most streams. Source: API reference, `CreateDeliveryStream`: "up to 5,000 Firehose streams
+/// per AWS Region".
+const MAX_STREAMS: usize = 5_000;
+
+/// What comes before the operation in `X-Amz-Target`. Source: service model, `targetPrefix`.
+const TARGET_PREFIX: &str = "Firehose_20150804.";
+
+/// The message that no quota but the simulator's memory is used up.
+const BACKLOGGED: &str = "The simulator has 512 MiB of this stream still to deliver.";
+
+/// The message to those who come too late.
+const STOPPING: &str = "The stream or the simulator is stopping.";
+
+/// The message of every throttle. Source: answers of Firehose quoted in public issues, such as
+/// boto/boto3#2804.
+const SLOW_DOWN: &str = "Slow down.";
+
+/// The streams there are.
+#[derive(Debug, Default)]
+struct Registry {
+    streams: BTreeMap<String, Arc<Stream>>,
+    /// Deleted, and alive as long as they deliver.
+    deleted: Vec<Weak<Stream>>,
+    /// The simulator stops: no more streams.
+    is_closed: bool,
+}
+
+/// The simulated service.
+#[derive(Debug)]
+pub(super) struct Firehose {
+    quota: Quota,
+    folder: Arc<Path>,
+    clock: Clock,
+    /// Makes record ids unique over restarts.
+    run: Uuid,
+    registry: Mutex<Registry>,
+    errors: Mutex<BTreeMap<&'static str, u64>>,
+    deliveries: Mutex<JoinSet<()>>,
+}
+
+impl Firehose {
+    /// A service without streams that delivers into `folder`.
+    #[must_use]
+    pub(super) fn new(quota: Quota, folder: &Path, clock: Clock) -> Self {
+        Self {
+            quota,
+            folder: folder.into(),
+            clock,
+            run: Uuid::new_v4(),
+            registry: Mutex::default(),
+            errors: Mutex::default(),
+            deliveries: Mutex::default(),
+        }
+    }
+
+    /// Answers a request. Must be called inside a tokio runtime, which runs the deliveries.
+    ///
+    /// # Errors
+    /// The error that is the answer; it has been counted.
+    pub(super) fn answer(
+        &self,
+        target: &str,
+        is_signed: bool,
+        body: &[u8],
+    ) -> Result<Vec<u8>, ApiError> {
+        self.dispatch(target, is_signed, body)
+            .inspect_err(|error| self.count(error))
+    }
+
+    /// Counts an answered error.
+    pub(super) fn count(&self, error: &ApiError) {
+        *lock(&self.errors).entry(error.code.name()).or_default() += 1;
+    }
+
+    fn dispatch(&self, target: &str, is_signed: bool, body: &[u8]) -> Result<Vec<u8>, ApiError> {
+        let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
+        let known = [
+            "CreateDeliveryStream",
+            "DeleteDeliveryStream",
+            "DescribeDeliveryStream",
+            "ListDeliveryStreams",
+            "PutRecord",
+            "PutRecordBatch",
+        ];
+        if !known.contains(&operation) {
+            return Err(ApiError::new(
+                Code::UnknownOperation,
+                "The operation is not known.",
+            ));
+        }
+        if !is_signed {
+            let message = "Missing Authentication Token";
+            return Err(ApiError::new(Code::MissingAuthenticationToken, message));
+        }
+        match operation {
+            "CreateDeliveryStream" => encode(&self.create_delivery_stream(decode(body)?)?),
+            "DeleteDeliveryStream" => encode(&self.delete_delivery_stream(decode(body)?)?),
+            "DescribeDeliveryStream" => encode(&self.describe_delivery_stream(decode(body)?)?),
+            "ListDeliveryStreams" => encode(&self.list_delivery_streams(&decode(body)?)?),
+            "PutRecord" => encode(&self.put_record(decode(body)?)?),
+            _ => encode(&self.put_record_batch(decode(body)?)?),
+        }
+    }
+
+    fn create_delivery_stream(&self, input: CreateDeliveryStreamInput) -> Result<Value, ApiError> {
+        let (name, destination) = validate::create(input)?;
+        let arn = arn(&name);
+        self.create(name, destination)?;
+        Ok(json!({ "DeliveryStreamARN": arn }))
+    }
+
+    /// Creates a stream and starts its delivery.
+    ///
+    /// # Errors
+    /// [`Code::ResourceInUse`] if there is one of this name, [`Code::LimitExceeded`] if there
+    /// are too many.
+    pub(super) fn create(&self, name: String, destination: Destination) -> Result<(), ApiError> {
+        // Held until the delivery runs, so that `close` sees both or neither.
+        let mut registry = lock(&self.registry);
+        if registry.is_closed {
+            return Err(ApiError::new(Code::ServiceUnavailable, STOPPING));
+        }
+        if registry.streams.contains_key(&name) {
+            let message = format!("Firehose {name} under accountId {ACCOUNT_ID} already exists");
+            return Err(ApiError::new(Code::ResourceInUse, message));
+        }
+        if registry.streams.len() >= MAX_STREAMS {
+            let message = format!("The account has its {MAX_STREAMS} streams already");
+            return Err(ApiError::new(Code::LimitExceeded, message));
+        }
+        let now = self.clock.now();
+        let stream = Arc::new(Stream::new(name.clone(), destination, self.quota, now));
+        registry.streams.insert(name, Arc::clone(&stream));
+        let mut deliveries = lock(&self.deliveries);
+        while deliveries.try_join_next().is_some() {}
+        deliveries.spawn(deliver(stream, Arc::clone(&self.folder), self.clock));
+        Ok(())
+    }
+
+    fn delete_delivery_stream(&self, input: StreamInput) -> Result<Value, ApiError> {
+        let name = validate::stream_name(input.delivery_stream_name)?;
+        let mut registry = lock(&self.registry);
+        let stream = registry
+            .streams
+            .remove(&name)
+            .ok_or_else(|| not_found(&name))?;
+        registry.deleted.retain(|stream| stream.strong_count() > 0);
+        registry.deleted.push(Arc::downgrade(&stream));
+        stream.close();
+        Ok(json!({}))
+    }
+
+    fn describe_delivery_stream(&self, input: StreamInput) -> Result<Value, ApiError> {
+        let stream = self.stream(&validate::stream_name(input.delivery_stream_name)?)?;
+        Ok(json!({ "DeliveryStreamDescription": description(&stream) }))
+    }
+
+    fn list_delivery_streams(
+        &self,
+        input: &ListDeliveryStreamsInput,
+    ) -> Result<ListDeliveryStreamsOutput, ApiError> {
+        let limit = validate::list(input)?;
+        let registry = lock(&self.registry);
+        let start = input.exclusive_start_delivery_stream_name.as_deref();
+        let start = start.map_or(Bound::Unbounded, Bound::Excluded);
+        let is_listed = input
+            .delivery_stream_type
+            .as_deref()
+            .is_none_or(|kind| kind == "DirectPut");
+        let mut names = registry
+            .streams
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(name, _)| name.clone())
+            .filter(|_| is_listed);
+        let delivery_stream_names: Vec<String> = names.by_ref().take(limit).collect();
+        let has_more_delivery_streams = names.next().is_some();
+        Ok(ListDeliveryStreamsOutput {
+            delivery_stream_names,
+            has_more_delivery_streams,
+        })
+    }
+
+    fn put_record(&self, input: PutRecordInput) -> Result<PutRecordOutput, ApiError> {
+        let (name, data) = validate::put_record(input.delivery_stream_name, input.record)?;
+        let stream = self.stream(&name)?;
+        let verdict = stream.put(self.clock.now(), &[data]);
+        match judged(verdict)?.first() {
+            Some(&Some(number)) => Ok(PutRecordOutput {
+                record_id: self.record_id(&stream, number),
+                encrypted: false,
+            }),
+            Some(None) | None => Err(ApiError::new(Code::ServiceUnavailable, SLOW_DOWN)),
+        }
+    }
+
+    fn put_record_batch(
+        &self,
+        input: PutRecordBatchInput,
+    ) -> Result<PutRecordBatchOutput, ApiError> {
+        let (name, records) =
+            validate::put_record_batch(input.delivery_stream_name, input.records)?;
+        let stream = self.stream(&name)?;
+        let numbers = judged(stream.put(self.clock.now(), &records))?;
+        let entry = |number: Option<u64>| match number {
+            Some(number) => PutRecordBatchEntry::Admitted {
+                record_id: self.record_id(&stream, number),
+            },
+            None => PutRecordBatchEntry::Refused {
+                error_code: Code::ServiceUnavailable.name(),
+                error_message: SLOW_DOWN,
+            },
+        };
+        Ok(PutRecordBatchOutput {
+            failed_put_count: numbers.iter().filter(|number| number.is_none()).count(),
+            encrypted: false,
+            request_responses: numbers.into_iter().map(entry).collect(),
+        })
+    }
+
+    fn stream(&self, name: &str) -> Result<Arc<Stream>, ApiError> {
+        lock(&self.registry)
+            .streams
+            .get(name)
+            .cloned()
+            .ok_or_else(|| not_found(name))
+    }
+
+    /// Unique among all records: this run, the stream (also if it is created again) and the
+    /// record's number in it. Clients must take it as opaque, as AWS's.
+    fn record_id(&self, stream: &Stream, number: u64) -> String {
+        let created_ns = stream.created.as_nanosecond();
+        format!(
+            "{}/{}/{created_ns}/{number:012}",
+            self.run.simple(),
+            stream.name
+        )
+    }
+
+    /// A copy of all accounts.
+    #[must_use]
+    pub(super) fn accounts(&self) -> Accounts {
+        let streams = lock(&self.registry).streams.clone();
+        let streams = streams
+            .into_iter()
+            .map(|(name, stream)| (name, stream.intake().account()))
+            .collect();
+        Accounts {
+            streams,
+            errors: lock(&self.errors).clone(),
+        }
+    }
+
+    /// Closes all streams and waits until they are delivered, at most for `patience`. Gives what
+    /// could not be delivered in that time.
+    pub(super) async fn close(&self, patience: Duration) -> Waiting {
+        let streams: Vec<_> = {
+            let mut registry = lock(&self.registry);
+            registry.is_closed = true;
+            let deleted = registry.deleted.iter().filter_map(Weak::upgrade);
+            registry.streams.values().cloned().chain(deleted).collect()
+        };
+        for stream in &streams {
+            stream.close();
+        }
+        let mut deliveries = std::mem::take(&mut *lock(&self.deliveries));
+        let _ = timeout(patience, async {
+            while deliveries.join_next().await.is_some() {}
+        })
+        .await;
+        streams.iter().fold(Waiting::default(), |sum, stream| {
+            let left = stream.intake().buffer.waiting();
+            Waiting {
+                records: sum.records + left.records,
+                bytes: sum.bytes + left.bytes,
+            }
+        })
+    }
+}
+
+/// Parses a body. The error names a place and a kind, never the text.
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // AWS takes an empty body for an empty object.
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message =
+            format!("The body is not the JSON of this operation (line {line}, column {column})");
+        ApiError::new(Code::Serialization, message)
+    })
+}
+
+fn encode<T: Serialize>(output: &T) -> Result<Vec<u8>, ApiError> {
+    // These types have no map with other keys than strings, which is all that could fail.
+    serde_json::to_vec(output)
+        .map_err(|error| ApiError::new(Code::ServiceUnavailable, error.to_string()))
+}
+
+/// The numbers of a call that was judged record by record, or the error for the whole call.
+fn judged(verdict: Verdict) -> Result<Vec<Option<u64>>, ApiError> {
+    match verdict {
+        Verdict::Judged { numbers, .. } => Ok(numbers),
+        Verdict::Throttled => Err(ApiError::new(Code::ServiceUnavailable, SLOW_DOWN)),
+        Verdict::Backlogged => Err(ApiError::new(Code::ServiceUnavailable, BACKLOGGED)),
+        Verdict::Closed => Err(ApiError::new(Code::ServiceUnavailable, STOPPING)),
+    }
+}
+
+fn not_found(name: &str) -> ApiError {
+    let message = format!("Firehose {name} under account {ACCOUNT_ID} not found.");
+    ApiError::new(Code::ResourceNotFound, message)
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:firehose:{REGION}:{ACCOUNT_ID}:deliverystream/{name}")
+}
+
+/// `DeliveryStreamDescription`. AWS describes an S3 destination in both of its shapes.
+fn description(stream: &Stream) -> Value {
+    let Destination {
+        role_arn,
+        bucket_arn,
+        prefix,
+        compression,
+        hints,
+    } = &stream.destination;
+    let plain = json!({
+        "RoleARN": role_arn,
+        "BucketARN": bucket_arn,
+        "Prefix": prefix.as_str(),
+        "BufferingHints": {
+            "SizeInMBs": hints.bytes >> 20,
+            "IntervalInSeconds": hints.interval_s,
+        },
+        "CompressionFormat": compression.as_str(),
+        "EncryptionConfiguration": { "NoEncryptionConfig": "NoEncryption" },
+        "CloudWatchLoggingOptions": { "Enabled": false },
+    });
+    let mut extended = plain.clone();
+    extended["S3BackupMode"] = json!("Disabled");
+    json!({
+        "DeliveryStreamName": stream.name,
+        "DeliveryStreamARN": arn(&stream.name),
+        "DeliveryStreamStatus": "ACTIVE",
+        "DeliveryStreamType": "DirectPut",
+        "VersionId": VERSION_ID,
+        "CreateTimestamp": stream.created.as_second(),
+        "Destinations": [{
+            "DestinationId": "destinationId-000000000001",
+            "S3DestinationDescription": plain,
+            "ExtendedS3DestinationDescription": extended,
+        }],
+        "HasMoreDestinations": false,
+    })
+}

@@ -1,0 +1,371 @@
+//! `hydrant sim`: a local Firehose endpoint that judges its clients.
+//!
+//! The real AWS SDKs talk to it. It enforces the limits of single requests and the quotas of
+//! streams as AWS publishes them, says "Slow down." in the middle of a batch as AWS does, and
+//! delivers what it acknowledged as objects with Firehose's names, into a folder. It counts
+//! every second, so that a test can ask afterwards what a client did.
+//!
+//! What lives here: the simulator's start and end. The rooms within, in the order in which a
+//! request meets them: `http`, `firehose` with `wire` and `validate`, `stream`,
+//! `intake` with `quota`, `account` and `buffer`, and `delivery` with `object_key`.
+//! Those marked PURE are told the time and do no I/O. What does not live here: anything that
+//! the rest of hydrant uses, because a judge shares no code with what it judges.
+//!
+//! What is promised: whatever was acknowledged is delivered, also when the simulator is stopped
+//! by SIGTERM, SIGINT or [`Simulator::shutdown`]. What is not: after a kill -9, or when the
+//! folder cannot be written until the end, acknowledged records that are not in an object yet
+//! are lost. AWS keeps them elsewhere; this keeps them in memory.
+
+mod account;
+mod buffer;
+mod delivery;
+mod firehose;
+mod http;
+mod intake;
+mod object_key;
+mod options;
+mod quota;
+mod stream;
+mod validate;
+mod wire;
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt as _;
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+pub use account::{Accounts, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
+use firehose::Firehose;
+pub use options::{Options, QuotaPreset, StreamOption};
+pub use quota::Quota;
+
+/// How long requests that are under way may take to end when the simulator stops.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last objects may take to be written when the simulator stops.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the simulator could not start or could not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// What was asked for.
+        addr: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The folder for objects cannot be created or written to.
+    #[error("cannot write to the data folder {}", path.display())]
+    Data {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A stream is named twice.
+    #[error("stream {name} is given more than once")]
+    Stream {
+        /// Its name.
+        name: String,
+    },
+    /// No runtime, or no signals.
+    #[error("cannot set up the process")]
+    Process(#[source] io::Error),
+    /// The end came and some records could not be written.
+    #[error("{records} acknowledged records ({bytes} bytes) could not be delivered to {}", path.display())]
+    Undelivered {
+        /// How many.
+        records: u64,
+        /// Their bytes before compression.
+        bytes: u64,
+        /// The data folder.
+        path: PathBuf,
+    },
+}
+
+impl SimError {
+    /// What the operator can do about it, in one sentence.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Listen { .. } => "stop what listens there, or choose another --listen",
+            Self::Data { .. } => "choose a folder that this user can write to with --data",
+            Self::Stream { .. } => "give each --stream once",
+            Self::Process(_) => "look at the limits of processes and open files of this user",
+            Self::Undelivered { .. } => {
+                "free the disk, and send the records of this run again: they are lost here"
+            }
+        }
+        .to_owned()
+    }
+}
+
+/// The time of the wall that only goes forward: where it stood at the start, and what has
+/// passed since on the monotonic clock. A wall that is set while a test runs changes nothing.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    started: Instant,
+    started_at: Timestamp,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: Timestamp::now(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.started.elapsed());
+        let passed = passed.unwrap_or(SignedDuration::ZERO);
+        // Fails in the year 9999.
+        self.started_at
+            .checked_add(passed)
+            .unwrap_or(self.started_at)
+    }
+}
+
+/// Locks. A panic elsewhere leaves counters at worst one call behind, which is no reason to
+/// stop judging.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running simulator. Dropping it stops it without delivering; [`Simulator::shutdown`] stops
+/// it well.
+#[derive(Debug)]
+pub struct Simulator {
+    addr: SocketAddr,
+    data: PathBuf,
+    firehose: Arc<Firehose>,
+    stop: oneshot::Sender<()>,
+    server: JoinSet<()>,
+    _reporter: JoinSet<()>,
+}
+
+impl Simulator {
+    /// Starts to listen. Must be called in a tokio runtime with I/O and time, which runs it.
+    ///
+    /// # Errors
+    /// If the address or the folder cannot be used, or a stream is given twice.
+    pub async fn start(options: Options) -> Result<Self, SimError> {
+        prepare_folder(&options.data).map_err(|source| SimError::Data {
+            path: options.data.clone(),
+            source,
+        })?;
+        let listen_error = |source| SimError::Listen {
+            addr: options.listen,
+            source,
+        };
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(listen_error)?;
+        let addr = listener.local_addr().map_err(listen_error)?;
+
+        let firehose = Arc::new(Firehose::new(
+            options.quota(),
+            &options.data,
+            Clock::start(),
+        ));
+        for stream in &options.streams {
+            firehose
+                .create(stream.name.clone(), options.destination(stream))
+                .map_err(|_| SimError::Stream {
+                    name: stream.name.clone(),
+                })?;
+        }
+
+        // Answers are small, so that waiting for more to send would only add latency; a socket
+        // that cannot be told so still works.
+        let listener = listener.tap_io(|socket| {
+            let _ = socket.set_nodelay(true);
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let router = http::router(Arc::clone(&firehose));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+                // A dropped sender says the same as a sent word.
+                let _ = stopped.await;
+            });
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the simulator stopped listening");
+            }
+        });
+        let mut reporter = JoinSet::new();
+        if let Some(every_s) = options.report {
+            reporter.spawn(report(
+                Arc::clone(&firehose),
+                Duration::from_secs(every_s.into()),
+            ));
+        }
+        Ok(Self {
+            addr,
+            data: options.data,
+            firehose,
+            stop,
+            server,
+            _reporter: reporter,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What a client on this machine takes as its endpoint.
+    #[must_use]
+    pub fn endpoint_url(&self) -> String {
+        let ip = match self.addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.addr.port()))
+    }
+
+    /// The counters of every stream and of its last hour's seconds.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        self.firehose.accounts()
+    }
+
+    /// Stops: ends the requests under way, delivers everything that was acknowledged, and gives
+    /// the final counters. Takes at most `REQUEST_PATIENCE` and `DELIVERY_PATIENCE`.
+    ///
+    /// # Errors
+    /// [`SimError::Undelivered`] if the folder could not be written in that time.
+    pub async fn shutdown(mut self) -> Result<Accounts, SimError> {
+        // The server may have ended by itself already.
+        let _ = self.stop.send(());
+        let ended = timeout(REQUEST_PATIENCE, self.server.join_next()).await;
+        if ended.is_err() {
+            tracing::warn!("some requests did not end in time and get no answer");
+        }
+        // From here on a request that is still under way is refused, not acknowledged.
+        let left = self.firehose.close(DELIVERY_PATIENCE).await;
+        if left.records > 0 {
+            let (records, bytes) = (left.records, left.bytes);
+            return Err(SimError::Undelivered {
+                records,
+                bytes,
+                path: self.data,
+            });
+        }
+        Ok(self.firehose.accounts())
+    }
+}
+
+/// Creates the folder and tries whether it takes files.
+fn prepare_folder(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    tempfile::Builder::new()
+        .prefix(".hydrant-sim-")
+        .tempfile_in(folder)?
+        .close()
+}
+
+/// Logs what happened since the last time, for each stream with traffic, for ever.
+async fn report(firehose: Arc<Firehose>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let mut last = Accounts::default();
+    loop {
+        ticks.tick().await;
+        let now = firehose.accounts();
+        for (stream, account) in &now.streams {
+            let before = last.streams.get(stream);
+            let before = before
+                .map(|before| (before.total, before.delivered))
+                .unwrap_or_default();
+            let is_idle = before == (account.total, account.delivered);
+            if !is_idle || account.waiting.records > 0 {
+                report_stream(stream, account, before);
+            }
+        }
+        last = now;
+    }
+}
+
+/// Logs what has grown since `before`, which may be the account of an earlier stream of this name.
+fn report_stream(stream: &str, account: &StreamAccount, before: (Counts, Delivered)) {
+    let (total, delivered) = (&account.total, &account.delivered);
+    let grown = u64::saturating_sub;
+    tracing::info!(
+        stream,
+        admitted_requests = grown(total.admitted_requests, before.0.admitted_requests),
+        refused_requests = grown(total.refused_requests, before.0.refused_requests),
+        admitted_records = grown(total.admitted_records, before.0.admitted_records),
+        refused_records = grown(total.refused_records, before.0.refused_records),
+        admitted_bytes = grown(total.admitted_bytes, before.0.admitted_bytes),
+        refused_bytes = grown(total.refused_bytes, before.0.refused_bytes),
+        delivered_objects = grown(delivered.objects, before.1.objects),
+        delivered_records = grown(delivered.records, before.1.records),
+        waiting_records = account.waiting.records,
+        "counted"
+    );
+}
+
+/// Runs `hydrant sim` until SIGINT or SIGTERM, and then delivers everything.
+///
+/// # Errors
+/// If it cannot start, or cannot deliver at the end.
+pub fn run_until_signal(options: Options) -> Result<(), SimError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(SimError::Process)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(SimError::Process)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(SimError::Process)?;
+        let simulator = Simulator::start(options).await?;
+        let url = simulator.endpoint_url();
+        say(&format!(
+            "hydrant sim listens on {}; use it with: export AWS_ENDPOINT_URL_FIREHOSE={url}",
+            simulator.addr()
+        ));
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let accounts = simulator.shutdown().await?;
+        say(&summary(&accounts));
+        Ok(())
+    })
+}
+
+/// Prints a line. That nobody reads it is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn summary(accounts: &Accounts) -> String {
+    let (mut admitted, mut refused, mut objects, mut delivered) = (0, 0, 0, 0);
+    for account in accounts.streams.values() {
+        admitted += account.total.admitted_records;
+        refused += account.total.refused_records;
+        objects += account.delivered.objects;
+        delivered += account.delivered.records;
+    }
+    format!(
+        "hydrant sim stopped: {admitted} records admitted, {refused} refused, \
+         {delivered} delivered in {objects} objects"
+    )
+}

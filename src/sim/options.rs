@@ -1,0 +1,279 @@
+//! The command line of `hydrant sim`.
+//!
+//! What lives here: what can be typed and what it means. What does not: anything that runs.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+
+use super::buffer::Hints;
+use super::firehose::ACCOUNT_ID;
+use super::object_key::{Compression, Prefix};
+use super::quota::Quota;
+use super::validate::{Destination, is_valid_name};
+
+const EXAMPLE: &str = "\
+Example: the quotas of a small region, one stream, objects after at most 10 seconds
+  hydrant sim --quota other --stream AuroraChangesToS3=CDC/ --buffer-interval 10
+
+  export AWS_ENDPOINT_URL_FIREHOSE=http://127.0.0.1:4573
+  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
+  aws firehose put-record --delivery-stream-name AuroraChangesToS3 --record Data=aGVsbG8K
+
+  curl http://127.0.0.1:4573/account      counters of every stream and second
+  curl http://127.0.0.1:4573/health       answers 200 when ready
+
+Ctrl-C or SIGTERM delivers everything that was acknowledged. kill -9 does not: as the records
+wait in memory, those not yet in an object are lost. At most 512 MiB of a stream wait; until some
+are delivered, more is refused. Streams are not remembered over a restart.";
+
+/// What `hydrant sim` is told.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Options {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value_t = default_listen())]
+    pub listen: SocketAddr,
+
+    /// The folder that objects are delivered to.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+
+    /// The quotas of each stream, as in this region.
+    #[arg(long, value_enum, value_name = "REGION", default_value_t = QuotaPreset::UsEast1)]
+    pub quota: QuotaPreset,
+
+    /// Records a second and stream, instead of the region's; 0 refuses all.
+    #[arg(long, value_name = "N")]
+    pub quota_records: Option<u64>,
+
+    /// Calls a second and stream, instead of the region's; 0 refuses all.
+    #[arg(long, value_name = "N")]
+    pub quota_requests: Option<u64>,
+
+    /// Bytes a second and stream, instead of the region's, such as 2MiB. A larger record never
+    /// gets through.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub quota_bytes: Option<u64>,
+
+    /// A stream that exists from the start; repeat for more. PREFIX is what its objects' keys
+    /// begin with, as in AWS: `YYYY/MM/DD/HH/` follows unless it has a `!{timestamp:...}`.
+    #[arg(long = "stream", value_name = "NAME[=PREFIX]")]
+    pub streams: Vec<StreamOption>,
+
+    /// Bytes before compression after which those streams deliver, 1MiB to 128MiB.
+    #[arg(long, value_name = "BYTES", value_parser = parse_buffer_bytes, default_value = "5MiB")]
+    pub buffer_bytes: u64,
+
+    /// Seconds after which those streams deliver, 0 to 900.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(Hints::MAX_INTERVAL_S)),
+        default_value_t = Hints::default().interval_s
+    )]
+    pub buffer_interval: u32,
+
+    /// Log the counters of each stream every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub report: Option<u32>,
+}
+
+const DEFAULT_DATA: &str = "./hydrant-sim";
+const DEFAULT_PORT: u16 = 4573;
+
+fn default_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()
+}
+
+impl Default for Options {
+    /// What an empty command line means.
+    fn default() -> Self {
+        Self {
+            listen: default_listen(),
+            data: DEFAULT_DATA.into(),
+            quota: QuotaPreset::UsEast1,
+            quota_records: None,
+            quota_requests: None,
+            quota_bytes: None,
+            streams: Vec::new(),
+            buffer_bytes: Hints::default().bytes,
+            buffer_interval: Hints::default().interval_s,
+            report: None,
+        }
+    }
+}
+
+impl Options {
+    /// The quotas that are meant.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        let preset = self.quota.quota();
+        Quota {
+            records: self.quota_records.or(preset.records),
+            requests: self.quota_requests.or(preset.requests),
+            bytes: self.quota_bytes.or(preset.bytes),
+        }
+    }
+
+    /// The destination of one of the streams that exist from the start: gzip, with a role and
+    /// bucket that nobody looks at.
+    #[must_use]
+    pub fn destination(&self, stream: &StreamOption) -> Destination {
+        Destination {
+            role_arn: format!("arn:aws:iam::{ACCOUNT_ID}:role/hydrant-sim"),
+            bucket_arn: "arn:aws:s3:::hydrant-sim".to_owned(),
+            prefix: stream.prefix.clone(),
+            compression: Compression::Gzip,
+            hints: Hints {
+                bytes: self.buffer_bytes,
+                interval_s: self.buffer_interval,
+            },
+        }
+    }
+}
+
+/// The default quotas of AWS's regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QuotaPreset {
+    /// us-east-1, us-west-2 and eu-west-1: 500,000 records, 2,000 calls, 5 MiB a second.
+    #[value(name = "us-east-1", alias = "us-west-2", alias = "eu-west-1")]
+    UsEast1,
+    /// Every other region: 100,000 records, 1,000 calls, 1 MiB a second.
+    Other,
+    /// No quotas; the limits of a single request still hold.
+    Off,
+}
+
+impl QuotaPreset {
+    /// The region's default quotas.
+    #[must_use]
+    pub fn quota(self) -> Quota {
+        match self {
+            Self::UsEast1 => Quota::LARGE_REGION,
+            Self::Other => Quota::OTHER_REGION,
+            Self::Off => Quota::UNLIMITED,
+        }
+    }
+}
+
+/// A stream on the command line: `NAME` or `NAME=PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOption {
+    /// A valid name.
+    pub name: String,
+    /// A valid prefix; empty if left out.
+    pub prefix: Prefix,
+}
+
+impl FromStr for StreamOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, prefix) = text.split_once('=').unwrap_or((text, ""));
+        if !is_valid_name(name) {
+            return Err("a stream's name has 1 to 64 characters of a-z A-Z 0-9 _ . -".to_owned());
+        }
+        let prefix = Prefix::parse(prefix).map_err(|error| error.to_string())?;
+        Ok(Self {
+            name: name.to_owned(),
+            prefix,
+        })
+    }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>().map(|size| size.as_u64())
+}
+
+fn parse_buffer_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    if (Hints::MIN_BYTES..=Hints::MAX_BYTES).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("AWS buffers 1MiB to 128MiB".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        let words = std::iter::once("sim").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.options)
+    }
+
+    #[test]
+    fn an_empty_line_means_the_default() {
+        let typed = format!("{:?}", parse("").unwrap());
+        assert_eq!(typed, format!("{:?}", Options::default()));
+    }
+
+    #[test]
+    fn a_single_quota_overrides_the_regions() {
+        let options = parse("--quota other --quota-bytes 2MiB").unwrap();
+        let expected = Quota {
+            bytes: Some(2 << 20),
+            ..Quota::OTHER_REGION
+        };
+        assert_eq!(options.quota(), expected);
+        let options = parse("--quota off --quota-requests 0").unwrap();
+        assert_eq!(
+            options.quota(),
+            Quota {
+                requests: Some(0),
+                ..Quota::UNLIMITED
+            }
+        );
+        assert_eq!(
+            parse("--quota eu-west-1").unwrap().quota(),
+            Quota::LARGE_REGION
+        );
+    }
+
+    #[test]
+    fn buffers_have_awss_bounds() {
+        assert_eq!(
+            parse("--buffer-bytes 1048576").unwrap().buffer_bytes,
+            1 << 20
+        );
+        assert_eq!(
+            parse("--buffer-bytes 128MiB").unwrap().buffer_bytes,
+            128 << 20
+        );
+        assert_eq!(parse("--buffer-interval 0").unwrap().buffer_interval, 0);
+        assert_eq!(parse("--buffer-interval 900").unwrap().buffer_interval, 900);
+        for line in [
+            "--buffer-bytes 1048575",
+            "--buffer-bytes 129MiB",
+            "--buffer-interval 901",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_stream_may_have_a_prefix() {
+        let options = parse("--stream a --stream b=CDC/dt=!{timestamp:yyyy}/").unwrap();
+        assert_eq!(options.streams[0].prefix.as_str(), "");
+        assert_eq!(options.streams[1].name, "b");
+        assert_eq!(
+            options.streams[1].prefix.as_str(),
+            "CDC/dt=!{timestamp:yyyy}/"
+        );
+        assert!(parse("--stream =CDC/").is_err());
+        assert!(parse("--stream a=../").is_err());
+    }
+}

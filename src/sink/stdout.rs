@@ -1,0 +1,55 @@
+//! Lines on standard output, in order.
+
+use std::io::Write as _;
+
+use crate::batch::{BatchLimits, SealedBatch};
+use crate::config::limits::FirehoseQuota;
+use crate::{Exit, Failure};
+
+use super::Sink;
+
+/// Bytes written at once: enough to be quick, little enough to show progress.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// The sink of type `stdout`.
+#[derive(Debug, Default)]
+pub struct StdoutSink;
+
+impl Sink for StdoutSink {
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            row_bytes: usize::MAX,
+            record_bytes: usize::MAX,
+            records: 1,
+            bytes: BATCH_BYTES,
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        1
+    }
+
+    fn quota(&self) -> Option<FirehoseQuota> {
+        None
+    }
+
+    /// Writes at once: a reader that does not read holds up the binlog, as it should.
+    async fn attempt(
+        &self,
+        batch: &SealedBatch,
+        _records: &[usize],
+    ) -> Result<Vec<usize>, Failure> {
+        let written = tokio::task::block_in_place(|| {
+            let mut out = std::io::stdout().lock();
+            out.write_all(batch.bytes()).and_then(|()| out.flush())
+        });
+        written.map(|()| Vec::new()).map_err(|error| {
+            Failure::definite(
+                Exit::Unavailable,
+                format!("cannot write to standard output: {error}"),
+                "keep the reader of standard output running; the checkpoint is where it stopped \
+                 taking rows",
+            )
+        })
+    }
+}

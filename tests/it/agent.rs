@@ -1,0 +1,177 @@
+//! Runs the real binary with a configuration, as a user would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A folder with a configuration, a checkpoint and whatever the agent writes.
+pub(crate) struct Workplace {
+    folder: TempDir,
+}
+
+impl Workplace {
+    /// Writes `hydrant.toml` with `checkpoint.path` set to a file in the folder.
+    pub(crate) fn new(config: &str) -> Result<Self> {
+        let workplace = Self {
+            folder: tempfile::tempdir()?,
+        };
+        workplace.configure(config)?;
+        Ok(workplace)
+    }
+
+    pub(crate) fn configure(&self, config: &str) -> Result<()> {
+        let checkpoint = self.path("checkpoint.json");
+        let text = format!(
+            "checkpoint.path = \"file:{}\"\n{config}",
+            checkpoint.display()
+        );
+        Ok(fs::write(self.path("hydrant.toml"), text)?)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&fs::read_to_string(
+            self.path("checkpoint.json"),
+        )?)?)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+        command
+            .arg("cdc")
+            .arg("--config")
+            .arg(self.path("hydrant.toml"))
+            .args(arguments)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1")
+            .env_remove("AWS_PROFILE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `hydrant cdc` to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments).output()?)
+    }
+
+    /// Runs `hydrant cdc --until now` and gives its standard output.
+    pub(crate) fn drain(&self) -> Result<String> {
+        let output = self.run(&["--until", "now"])?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("{}: {log}", output.status);
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts `hydrant cdc` and leaves it running. Its log goes to `agent.log`.
+    pub(crate) fn start(&self) -> Result<Agent> {
+        let log_path = self.path("agent.log");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log_path)?;
+        let child = self
+            .command(&[])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        Ok(Agent { child, log_path })
+    }
+}
+
+/// A running agent, killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    log_path: PathBuf,
+}
+
+impl Agent {
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log_path).unwrap_or_default()
+    }
+
+    /// Kill -9.
+    pub(crate) fn kill9(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the exit status.
+    pub(crate) fn terminate(mut self) -> Result<ExitStatus> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("sh")
+            .args(["-c", "kill -s TERM \"$0\"", &pid])
+            .status()?;
+        anyhow::ensure!(status.success(), "kill: {status}");
+        self.wait()
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
+        eventually("the agent ends", || Ok(self.child.try_wait()?))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().with_context(|| what.to_owned())? {
+            return Ok(answer);
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("waited {PATIENCE:?} in vain: {what}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// All files below a folder whose names end in `suffix`, sorted.
+pub(crate) fn files_below(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(suffix) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The lines of all gzip objects below a folder, one after the other.
+pub(crate) fn gunzip_all(folder: &Path) -> Result<String> {
+    let mut text = String::new();
+    for path in files_below(folder, ".gz")? {
+        let mut decoder = flate2::read::MultiGzDecoder::new(fs::File::open(&path)?);
+        std::io::Read::read_to_string(&mut decoder, &mut text)
+            .with_context(|| path.display().to_string())?;
+    }
+    Ok(text)
+}
