@@ -1,7 +1,7 @@
 """Asks DuckDB the blog's questions over the objects that the simulator delivered.
 
-Reads every object below --objects as the README's `csv` dialect, keeps one line for each
-(position, ordinal), and runs the statements of --sql, which MySQL runs too. Prints one JSON object.
+Reads every object as the README's `csv` dialect, keeps one line for each (position, ordinal), and
+runs the statements of sql/, which MySQL runs too.
 
 What does not live here: MySQL's answers and the comparison, which are demo/main.rs.
 """
@@ -39,39 +39,47 @@ CREATE TABLE Sales AS
 SELECT DISTINCT ON (position, ordinal) * EXCLUDE (position, ordinal) FROM delivered;
 """
 
-QUESTIONS = ["total_sales_by_season", "total_sales_by_day_of_week", "sales_as_text"]
+QUESTIONS = ["total_sales_by_season", "total_sales_by_day_of_week"]
+SQL = pathlib.Path(__file__).resolve().parent.parent / "sql"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=pathlib.Path, required=True)
-    parser.add_argument("--sql", type=pathlib.Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("objects", help="the folder that objects were delivered to")
+    parser.add_argument("--json", action="store_true", help="everything, for demo/main.rs")
     options = parser.parse_args()
 
     db = duckdb.connect()
     db.execute("SET VARIABLE objects = ?", [f"{options.objects}/**/*.gz"])
     db.execute(READ_OBJECTS)
     db.execute(DEDUPLICATE)
-    db.execute((options.sql / "date_dimension.sql").read_text())
+    db.execute((SQL / "date_dimension.sql").read_text())
+    if options.json:
+        print(json.dumps(report(db), ensure_ascii=False))
+    else:
+        for question in QUESTIONS:
+            print(db.sql(statement(question)))
 
-    def count(query):
-        return db.execute(query).fetchone()[0]
 
-    answers = {
-        question: [
-            [str(value) for value in row]
-            for row in db.execute((options.sql / f"{question}.sql").read_text()).fetchall()
-        ]
-        for question in QUESTIONS
-    }
-    report = {
+def report(db):
+    def count(rows):
+        return db.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
+
+    def answer(question):
+        rows = db.execute(statement(question)).fetchall()
+        return [[str(value) for value in row] for row in rows]
+
+    return {
         "duckdb": duckdb.__version__,
-        "lines": count("SELECT count(*) FROM delivered"),
-        "distinct_lines": count("SELECT count(*) FROM (SELECT DISTINCT * FROM delivered)"),
-        "rows": count("SELECT count(*) FROM Sales"),
-        "answers": answers,
+        "lines": count("delivered"),
+        "distinct_lines": count("(SELECT DISTINCT * FROM delivered)"),
+        "rows": count("Sales"),
+        "answers": {question: answer(question) for question in [*QUESTIONS, "sales_as_text"]},
     }
-    print(json.dumps(report, ensure_ascii=False))
+
+
+def statement(question):
+    return (SQL / f"{question}.sql").read_text()
 
 
 if __name__ == "__main__":

@@ -91,6 +91,9 @@ pub enum Error {
     /// Something outside failed.
     #[error(transparent)]
     Failure(#[from] Failure),
+    /// The sink failed for good.
+    #[error(transparent)]
+    Sink(Failure),
     /// The simulator could not listen or write.
     #[error(transparent)]
     Sim(#[from] crate::sim::SimError),
@@ -103,7 +106,7 @@ impl Error {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Decode(_) => Exit::Data,
-            Self::Failure(failure) => failure.exit,
+            Self::Failure(failure) | Self::Sink(failure) => failure.exit,
             Self::Sim(_) => Exit::Unavailable,
         }
     }
@@ -114,7 +117,7 @@ impl Error {
         match self {
             Self::Config(error) => error.remedy.clone(),
             Self::Decode(error) => error.remedy(),
-            Self::Failure(failure) => failure.remedy.clone(),
+            Self::Failure(failure) | Self::Sink(failure) => failure.remedy.clone(),
             Self::Sim(error) => error.remedy(),
         }
     }
@@ -134,4 +137,13 @@ impl Error {
         let _ = write!(report, "\n  remedy: {}", self.remedy());
         report
     }
+}
+
+/// The last cause of an error: the one that says something.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }

@@ -63,12 +63,6 @@ impl<M> Ledger<M> {
     pub fn safe(&self) -> Option<&M> {
         self.open.front().map(|entry| &entry.before)
     }
-
-    /// Whether every row is acknowledged.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -90,7 +84,6 @@ mod tests {
         ledger.acknowledge(third);
         ledger.acknowledge(third);
         assert_eq!(ledger.safe(), None);
-        assert!(ledger.is_empty());
     }
 
     proptest! {

@@ -78,6 +78,15 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Whether rows of the open transaction that were handed out may not be real.
+    #[must_use]
+    pub fn is_doubt_of_open_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::Undone(_) | Self::Unfinished | Self::Unsupported(EventType::XaPrepare)
+        )
+    }
+
     fn remedy(&self) -> String {
         let start_again = "then set `start` past this position and delete the checkpoint, and \
                            load what lies between from the table itself";

@@ -82,6 +82,10 @@ pub(super) struct Agent<S> {
     saved_at: Instant,
     progress_at: Instant,
     rows_written: u64,
+    /// When the transaction of the newest row was committed.
+    newest_commit_us: i64,
+    /// Rows written and delivered when it was last told.
+    told: (u64, u64),
 }
 
 /// What is between the tables' open batches and the sink.
@@ -92,6 +96,7 @@ struct Flow<S> {
     mark: Option<Arc<Mark>>,
     /// Bytes of sealed batches.
     sealed_bytes: usize,
+    batches_under_way: usize,
     rows_delivered: u64,
     bytes_delivered: u64,
 }
@@ -109,12 +114,14 @@ impl<S: Sink> Flow<S> {
 
     fn push(&mut self, batch: SealedBatch) {
         self.sealed_bytes += batch.bytes().len();
+        self.batches_under_way += 1;
         self.delivery.push(batch);
     }
 
     fn arrived(&mut self, delivered: Delivered) {
         self.ledger.acknowledge(delivered.id);
         self.sealed_bytes -= delivered.bytes;
+        self.batches_under_way -= 1;
         self.rows_delivered += delivered.row_count as u64;
         self.bytes_delivered += delivered.bytes as u64;
     }
@@ -231,6 +238,7 @@ impl<S: Sink> Agent<S> {
                 ledger: Ledger::default(),
                 mark: None,
                 sealed_bytes: 0,
+                batches_under_way: 0,
                 rows_delivered: 0,
                 bytes_delivered: 0,
             },
@@ -242,6 +250,8 @@ impl<S: Sink> Agent<S> {
             saved_at: now,
             progress_at: now,
             rows_written: 0,
+            newest_commit_us: 0,
+            told: (0, 0),
         })
     }
 
@@ -249,11 +259,19 @@ impl<S: Sink> Agent<S> {
     pub(super) async fn run(mut self) -> Result<Summary, Error> {
         let mut stop = Stop::new()?;
         let followed = self.follow(&mut stop).await;
-        if followed.is_ok() {
-            self.drain(&mut stop).await?;
-        }
+        let deliver = match &followed {
+            // What came before the trouble is whole, so that a start behind it loses nothing.
+            Err(Error::Decode(error)) => !error.problem.is_doubt_of_open_rows(),
+            Ok(()) | Err(Error::Failure(_)) => true,
+            Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
+        };
+        let drained = if deliver {
+            self.drain(&mut stop).await
+        } else {
+            Ok(())
+        };
         self.save_now().await?;
-        followed?;
+        followed.and(drained)?;
         Ok(Summary {
             rows_written: self.rows_written,
             rows_delivered: self.flow.rows_delivered,
@@ -276,7 +294,7 @@ impl<S: Sink> Agent<S> {
                     info!("{signal}: delivering what was read");
                     return Ok(());
                 }
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered?),
+                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
                 () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 news = self.reader.next(), if room => self.take_in(news?)?,
@@ -317,6 +335,9 @@ impl<S: Sink> Agent<S> {
                 match self.decoder.event(&event)? {
                     Step::Nothing => {}
                     Step::Rows { table, rows } => {
+                        if let Some(transaction) = self.decoder.transaction() {
+                            self.newest_commit_us = transaction.commit_time_us;
+                        }
                         let mut outlet = FlowOutlet {
                             flow: &mut self.flow,
                             decoder: &self.decoder,
@@ -400,18 +421,25 @@ impl<S: Sink> Agent<S> {
         }
     }
 
-    fn tell_progress(&self) {
-        let in_flight = bytesize::ByteSize(self.flow.sealed_bytes as u64);
-        let position = self
-            .decoder
-            .committed()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+    /// Says how it goes, if anything went since the last time.
+    fn tell_progress(&mut self) {
+        let rows_delivered = self.flow.rows_delivered;
+        if self.told == (self.rows_written, rows_delivered) {
+            return;
+        }
+        self.told = (self.rows_written, rows_delivered);
+        let now = jiff::Timestamp::now().as_microsecond();
+        let age = Duration::from_micros(
+            now.saturating_sub(self.newest_commit_us)
+                .max(0)
+                .cast_unsigned(),
+        );
         info!(
-            rows_delivered = self.flow.rows_delivered,
-            rows_waiting = self.rows_written - self.flow.rows_delivered,
-            in_flight = %in_flight,
-            position,
+            rows_delivered,
+            rows_waiting = self.rows_written - rows_delivered,
+            in_flight = %bytesize::ByteSize(self.flow.sealed_bytes as u64),
+            newest_row_age_s = age.as_secs(),
+            position = %self.decoder.committed().map(ToString::to_string).unwrap_or_default(),
             "following"
         );
     }
@@ -493,10 +521,10 @@ impl<S: Sink> Agent<S> {
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;
         let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
-        while !self.flow.ledger.is_empty() {
+        while self.flow.batches_under_way > 0 {
             tokio::select! {
                 biased;
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered?),
+                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
                 signal = stop.asked() => {
                     warn!("{signal}: stopping at once");
                     break;

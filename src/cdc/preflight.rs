@@ -62,38 +62,26 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
     if !on("log_bin") {
         return Err(super::server::binlog_is_off());
     }
-    for (name, wanted, remedy) in [
-        (
-            "binlog_format",
-            "ROW",
-            "SET PERSIST binlog_format = 'ROW' (or in the parameter group), and reconnect the \
-             applications, because sessions keep their own",
-        ),
-        (
-            "binlog_row_image",
-            "FULL",
-            "SET PERSIST binlog_row_image = 'FULL' (or in the parameter group), and reconnect \
-             the applications, because sessions keep their own",
-        ),
-        (
-            "binlog_row_metadata",
-            "FULL",
-            "SET PERSIST binlog_row_metadata = 'FULL' (or in the parameter group); it needs \
-             MySQL 8.0.1 or MariaDB 10.5",
-        ),
+    const SESSIONS: &str = "; then reconnect the applications, because sessions keep their own";
+    const VERSIONS: &str = "; it needs MySQL 8.0.1 or MariaDB 10.5";
+    for (name, wanted, hint) in [
+        ("binlog_format", "ROW", SESSIONS),
+        ("binlog_row_image", "FULL", SESSIONS),
+        ("binlog_row_metadata", "FULL", VERSIONS),
     ] {
         match server.variable(name) {
             Some(value) if value.eq_ignore_ascii_case(wanted) => {}
             // A server that knows no other format has no such variable.
             None if name == "binlog_format" => {}
             value => {
+                let set = server.set_for_good(&format!("{name} = '{wanted}'"));
                 return Err(Failure::definite(
                     Exit::Config,
                     format!(
                         "the server has {name} = {}",
                         value.unwrap_or("(no such variable)")
                     ),
-                    remedy,
+                    format!("{set}{hint}"),
                 ));
             }
         }
@@ -103,7 +91,7 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
             return Err(Failure::definite(
                 Exit::Config,
                 format!("the server has {name} = ON, which cannot be read as yet"),
-                format!("SET PERSIST {name} = OFF (or in the parameter group)"),
+                server.set_for_good(&format!("{name} = OFF")),
             ));
         }
     }
@@ -112,6 +100,7 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
 
 /// A binlog that is purged while the agent is away is rows that are lost.
 async fn check_retention(server: &mut Server) -> Result<(), Failure> {
+    const RDS_REMEDY: &str = "CALL mysql.rds_set_configuration('binlog retention hours', 168)";
     const HOUR: u64 = 3_600;
     const DAY: u64 = 24 * HOUR;
     // MariaDB prints both with a fraction, and keeps them in step.
@@ -132,11 +121,17 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
             "SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'",
         )
         .await;
-    let mut remedy = "SET PERSIST binlog_expire_logs_seconds = 604800 (expire_logs_days = 7 on \
-                      older servers), so that there is time to mend things";
+    let mut on_rds = server
+        .variable("basedir")
+        .is_some_and(|folder| folder.contains("rdsdb"));
+    if on_rds && hours.is_err() {
+        warn!(
+            "not allowed to see how long the binlogs are kept; check it with CALL \
+             mysql.rds_show_configuration"
+        );
+    }
     if let Ok(Some(hours)) = hours {
-        remedy = "CALL mysql.rds_set_configuration('binlog retention hours', 168), so that there \
-                  is time to mend things";
+        on_rds = true;
         match hours.and_then(|hours| hours.parse::<u64>().ok()) {
             Some(hours) => kept = hours * HOUR,
             None => {
@@ -144,11 +139,16 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
                     Exit::Config,
                     "the server purges its binlogs as soon as it can ('binlog retention hours' \
                      is NULL)",
-                    remedy,
+                    RDS_REMEDY,
                 ));
             }
         }
     }
+    let remedy = if on_rds {
+        RDS_REMEDY.to_owned()
+    } else {
+        server.set_for_good("binlog_expire_logs_seconds = 604800")
+    };
     match kept {
         // Zero is for ever.
         1..HOUR => Err(Failure::definite(

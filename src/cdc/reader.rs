@@ -18,7 +18,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
 use super::preflight::resume;
-use super::server::{Identity, Mark, Server, explain};
+use super::server::{ACCESS_DENIED, GRANTS, Identity, Mark, Server, explain, is_server_error};
 
 /// An event as mysql_async frames it.
 pub(super) type RawEvent = mysql_async::binlog::events::Event;
@@ -185,9 +185,15 @@ async fn open_stream(
             .await
             .map_err(|error| explain(&place, &error))?;
     }
-    request(conn, flavor, server_id, mark)
-        .await
-        .map_err(|error| explain(&place, &error))
+    let requested = request(conn, flavor, server_id, mark).await;
+    requested.map_err(|error| {
+        // The login is long past, so it is the request itself that is denied.
+        if is_server_error(&error, ACCESS_DENIED) {
+            let what = format!("{place}: the user may not read the binlog (REPLICATION SLAVE)");
+            return Failure::definite(Exit::Permission, what, GRANTS);
+        }
+        explain(&place, &error)
+    })
 }
 
 fn session_settings(source: &Source, flavor: Flavor, mark: &Mark) -> Vec<String> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::config::{Source, Tls};
+use crate::error::root_cause;
 use crate::{Exit, Failure};
 
 /// Which server a position is true of: MySQL's `server_uuid`, or MariaDB's domain and server id.
@@ -80,6 +81,16 @@ impl Server {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// The statement that changes a global setting for good.
+    pub(super) fn set_for_good(&self, assignment: &str) -> String {
+        match self.flavor {
+            Flavor::MySql => format!("SET PERSIST {assignment} (or in the parameter group)"),
+            Flavor::MariaDb => {
+                format!("SET GLOBAL {assignment}, and set it in the server's my.cnf")
+            }
+        }
     }
 
     /// Where the binlog ends now.
@@ -188,6 +199,7 @@ fn options(source: &Source) -> Opts {
 }
 
 const PARSE_ERROR: u16 = 1064;
+pub(super) const ACCESS_DENIED: u16 = 1045;
 
 const REACH_SERVER: &str = "check source.url, that the server is up, and that nothing between \
                             here and there drops the connection";
@@ -216,7 +228,7 @@ pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
             let what = format!("{place}: {} (error {})", server.message, server.code);
             match server.code {
                 // Not allowed to log in: by password, host or account state.
-                1045 | 1044 | 1130 | 1698 | 1862 | 3118 | 3955 => Failure::definite(
+                ACCESS_DENIED | 1044 | 1130 | 1698 | 1862 | 3118 | 3955 => Failure::definite(
                     Exit::Permission,
                     what,
                     "check the user in source.url, source.password, and from which hosts the \
@@ -224,6 +236,12 @@ pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
                 ),
                 // Not allowed to ask.
                 1227 | 1142 | 1143 | 1370 => Failure::definite(Exit::Permission, what, GRANTS),
+                1236 if server.message.contains("same server_uuid/server_id") => Failure::definite(
+                    Exit::Config,
+                    what,
+                    "set source.server_id to a number that no other replica of the server \
+                         has, or leave it out",
+                ),
                 // The dump thread cannot send what was asked for.
                 1236 => Failure::definite(
                     Exit::Data,
@@ -245,9 +263,9 @@ pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
                 ),
             }
         }
-        mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => Failure::definite(
+        mysql_async::Error::Io(error) if is_tls(error) => Failure::definite(
             Exit::Config,
-            format!("{place}: TLS: {error}"),
+            format!("{place}: TLS: {}", root_cause(error)),
             "give the authority that signed the server's certificate in source.tls_ca (on RDS \
              and Aurora the region's bundle), and use the host name that the certificate is for",
         ),
@@ -258,11 +276,21 @@ pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
                 "enable TLS on the server, or set source.tls = \"off\" if the network is safe",
             )
         }
-        mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => {
-            Failure::transient(Exit::Unavailable, format!("{place}: {error}"), REACH_SERVER)
-        }
+        mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Failure::transient(
+            Exit::Unavailable,
+            format!("{place}: {}", root_cause(error)),
+            REACH_SERVER,
+        ),
         mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => {
             Failure::definite(Exit::Unavailable, format!("{place}: {error}"), REACH_SERVER)
         }
+    }
+}
+
+/// A refused certificate comes as invalid data of the connection below.
+fn is_tls(error: &mysql_async::IoError) -> bool {
+    match error {
+        mysql_async::IoError::Tls(_) => true,
+        mysql_async::IoError::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
     }
 }

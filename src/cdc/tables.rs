@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
+use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Problem, RowsEvent, TableMap, Transaction,
+    DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
 };
 use crate::encode::{Plan, RowSuffix};
 use crate::error::Error;
@@ -31,6 +31,15 @@ pub(super) struct TableWriter {
     /// Rows of the open transaction that were written before the connection was lost.
     written_before: u64,
     scratch: Vec<u8>,
+}
+
+/// The row event that is being written.
+struct EventAtHand<'a> {
+    images: &'a [u8],
+    /// Where its transaction starts.
+    place: FilePosition,
+    commit_time_us: i64,
+    now: Instant,
 }
 
 /// What a batch needs from outside when it is opened and when it is full.
@@ -74,7 +83,10 @@ impl TableWriter {
 
     /// Closes the open batch.
     pub(super) fn seal(&mut self) -> Option<SealedBatch> {
-        self.batch.take().map(Batch::seal)
+        self.batch
+            .take()
+            .filter(|batch| !batch.is_empty())
+            .map(Batch::seal)
     }
 
     /// The transaction is over; the next one counts its rows from zero.
@@ -92,7 +104,10 @@ impl TableWriter {
         self.suffix_of = None;
     }
 
-    /// Writes the rows of one event of the decoder's open transaction.
+    /// Writes the rows of one event of the decoder's open transaction, and counts them.
+    ///
+    /// # Errors
+    /// If a row cannot be written; those before it stay in the open batch.
     pub(super) fn write(
         &mut self,
         rows: &RowsEvent<'_>,
@@ -103,21 +118,27 @@ impl TableWriter {
         let (Some((map, generation)), Some(transaction)) =
             (decoder.table(self.index), decoder.transaction())
         else {
+            let position = FilePosition::new(decoder.file(), 0);
             return Err(self
-                .decode_error(decoder, Problem::RowsOutsideTransaction)
+                .decode_error(position, Problem::RowsOutsideTransaction)
                 .into());
         };
+        let event = EventAtHand {
+            images: rows.images,
+            place: FilePosition::new(decoder.file(), transaction.start),
+            commit_time_us: transaction.commit_time_us,
+            now,
+        };
         self.prepare_plan(map, generation)?;
-        let start = FilePosition::new(decoder.file(), transaction.start);
-        self.prepare_suffix(rows, decoder, transaction, &start);
+        self.prepare_suffix(rows.operation, decoder, &event);
         let mut at = 0;
         let mut row_count = 0;
         while at < rows.images.len() {
             at = if self.ordinal < self.written_before {
-                self.pass_over(rows, at, decoder)?
+                self.pass_over(at, &event)?
             } else {
                 row_count += 1;
-                self.write_row(rows, at, decoder, transaction, &start, now, outlet)?
+                self.write_row(at, &event, outlet)?
             };
             self.ordinal += 1;
         }
@@ -158,112 +179,115 @@ impl TableWriter {
 
     fn prepare_suffix(
         &mut self,
-        rows: &RowsEvent<'_>,
+        operation: RowOperation,
         decoder: &Decoder,
-        transaction: &Transaction,
-        start: &FilePosition,
+        event: &EventAtHand<'_>,
     ) {
-        if self.checked.metadata.is_empty() || self.suffix_of.as_ref() == Some(start) {
+        if self.checked.metadata.is_empty() || self.suffix_of.as_ref() == Some(&event.place) {
             return;
         }
         let mut position = String::new();
         decoder.write_transaction_position(&mut position);
-        self.suffix.set(
-            &self.checked.metadata,
-            rows.operation,
-            transaction.commit_time_us,
-            &position,
-        );
-        self.suffix_of = Some(start.clone());
+        let columns = &self.checked.metadata;
+        self.suffix
+            .set(columns, operation, event.commit_time_us, &position);
+        self.suffix_of = Some(event.place.clone());
     }
 
-    fn pass_over(
-        &mut self,
-        rows: &RowsEvent<'_>,
-        at: usize,
-        decoder: &Decoder,
-    ) -> Result<usize, Error> {
-        self.scratch.clear();
+    fn pass_over(&mut self, at: usize, event: &EventAtHand<'_>) -> Result<usize, Error> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let next = self.encode(rows, at, decoder, &mut scratch);
+        scratch.clear();
+        let next = self.encode(at, event, &mut scratch);
         self.scratch = scratch;
         next
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one row's context; a struct would be built per row"
-    )]
     fn write_row(
         &mut self,
-        rows: &RowsEvent<'_>,
         at: usize,
-        decoder: &Decoder,
-        transaction: &Transaction,
-        start: &FilePosition,
-        now: Instant,
+        event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<usize, Error> {
-        let place = |ordinal| RowPlace {
-            transaction: start.clone(),
-            ordinal,
-            commit_time_us: transaction.commit_time_us,
-        };
         let mut batch = match self.batch.take() {
             Some(batch) => batch,
-            None => Batch::new(outlet.open(), self.index, place(self.ordinal), now),
+            None => self.new_batch(event, outlet),
         };
         let row_start = batch.len();
-        let next = self.encode(rows, at, decoder, batch.buffer())?;
-        let oversize = |error: crate::batch::Oversize| {
-            Failure::definite(
-                Exit::Data,
-                format!("table {}, transaction at {start}: {error}", self.name()),
-                "leave the large column out of the table's `columns`, or send the table to a \
-                 sink without such a limit",
-            )
-        };
-        if let Some(line) = batch
-            .row_written(row_start, &self.limits)
-            .map_err(oversize)?
-        {
-            outlet.full(batch.seal());
-            batch = Batch::new(outlet.open(), self.index, place(self.ordinal), now);
-            batch.buffer().extend_from_slice(&line);
-            batch.row_written(0, &self.limits).map_err(oversize)?;
+        let written = self.encode(at, event, batch.buffer()).and_then(|next| {
+            let full = batch.row_written(row_start, &self.limits);
+            let full = full.map_err(|oversize| self.oversize(event, oversize))?;
+            Ok((next, full))
+        });
+        match written {
+            Ok((next, None)) => {
+                self.batch = Some(batch);
+                Ok(next)
+            }
+            Ok((next, Some(line))) => {
+                outlet.full(batch.seal());
+                let mut batch = self.new_batch(event, outlet);
+                batch.buffer().extend_from_slice(&line);
+                let alone = batch.row_written(0, &self.limits);
+                alone.map_err(|oversize| self.oversize(event, oversize))?;
+                self.batch = Some(batch);
+                Ok(next)
+            }
+            Err(error) => {
+                batch.buffer().truncate(row_start);
+                self.batch = Some(batch);
+                Err(error)
+            }
         }
-        self.batch = Some(batch);
-        Ok(next)
+    }
+
+    fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Batch {
+        let first = RowPlace {
+            transaction: event.place.clone(),
+            ordinal: self.ordinal,
+            commit_time_us: event.commit_time_us,
+        };
+        Batch::new(outlet.open(), self.index, first, event.now)
     }
 
     fn encode(
         &mut self,
-        rows: &RowsEvent<'_>,
         at: usize,
-        decoder: &Decoder,
+        event: &EventAtHand<'_>,
         out: &mut Vec<u8>,
     ) -> Result<usize, Error> {
         let Some((_, plan)) = &mut self.plan else {
-            return Err(self.decode_error(decoder, Problem::NoColumnNames).into());
+            return Err(self
+                .decode_error(event.place.clone(), Problem::NoColumnNames)
+                .into());
         };
-        plan.write_row(rows.images, at, &self.suffix, self.ordinal, out).map_err(|error| {
-            let what = format!(
-                "{}, row {} of its transaction: {error}",
-                self.decode_error(decoder, Problem::Malformed("a row image")),
-                self.ordinal
-            );
+        let written = plan.write_row(event.images, at, &self.suffix, self.ordinal, out);
+        written.map_err(|error| {
+            let problem = Problem::Malformed("a row image");
+            let at = self.decode_error(event.place.clone(), problem);
+            let what = format!("{at}, row {} of its transaction: {error}", self.ordinal);
             let remedy = "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is \
                           whole, report the column's type and the server's version";
             Failure::definite(Exit::Data, what, remedy).into()
         })
     }
 
-    fn decode_error(&self, decoder: &Decoder, problem: Problem) -> DecodeError {
-        let start = decoder
-            .transaction()
-            .map_or(0, |transaction| transaction.start);
+    fn oversize(&self, event: &EventAtHand<'_>, oversize: Oversize) -> Error {
+        Failure::definite(
+            Exit::Data,
+            format!(
+                "table {}, transaction at {}: {oversize}",
+                self.name(),
+                event.place
+            ),
+            "leave the large column out of the table's `columns`, or send the table to a sink \
+             without such a limit",
+        )
+        .into()
+    }
+
+    fn decode_error(&self, position: FilePosition, problem: Problem) -> DecodeError {
         DecodeError {
-            position: FilePosition::new(decoder.file(), start),
+            position,
             table: Some(self.name()),
             problem,
         }

@@ -17,7 +17,7 @@ use crate::config::limits::{
     FirehoseQuota,
 };
 use crate::config::{Firehose, QuotaChoice};
-use crate::error::Fault;
+use crate::error::{Fault, root_cause};
 use crate::pace;
 use crate::{Exit, Failure};
 
@@ -40,9 +40,17 @@ const REACH_ENDPOINT: &str = "check that the endpoint is up and can be reached f
 #[derive(Debug)]
 pub struct FirehoseSink {
     client: Client,
-    streams: Vec<String>,
+    streams: Vec<Stream>,
     quota: Option<FirehoseQuota>,
     limits: BatchLimits,
+}
+
+/// A delivery stream.
+#[derive(Debug)]
+struct Stream {
+    name: String,
+    /// The name and where it is, for messages.
+    label: String,
 }
 
 impl FirehoseSink {
@@ -77,7 +85,7 @@ impl FirehoseSink {
         let quota = quota(config.quota, region.as_ref());
         let sink = Self {
             client: Client::new(&aws),
-            streams: config.streams.clone(),
+            streams: streams(config, region.as_ref()),
             limits: limits(quota.as_ref()),
             quota,
         };
@@ -88,22 +96,20 @@ impl FirehoseSink {
     }
 
     /// Asks for a stream's description, a few times if the endpoint does not answer.
-    async fn check(&self, stream: &str) -> Result<(), Failure> {
+    async fn check(&self, stream: &Stream) -> Result<(), Failure> {
+        let label = &stream.label;
         let mut attempt = 1;
         let described = loop {
             let described = self.client.describe_delivery_stream();
-            match described.delivery_stream_name(stream).send().await {
+            match described.delivery_stream_name(&stream.name).send().await {
                 Ok(described) => break described,
                 // Describing is a courtesy; putting records may still be allowed.
                 Err(error) if is_denied(&error) => {
-                    warn!(
-                        stream,
-                        "not allowed to describe the stream, so it was not checked"
-                    );
+                    warn!("not allowed to describe {label}, so it was not checked");
                     return Ok(());
                 }
                 Err(error) => {
-                    let error = classify(stream, &error);
+                    let error = classify(label, &error);
                     if error.fault == Fault::Definite || attempt == START_ATTEMPTS {
                         return Err(error);
                     }
@@ -120,11 +126,23 @@ impl FirehoseSink {
             Some(DeliveryStreamType::DirectPut) | None => Ok(()),
             Some(other) => Err(Failure::definite(
                 Exit::Config,
-                format!("stream {stream} takes its records from {other}, not from Direct PUT"),
+                format!("{label} takes its records from {other}, not from Direct PUT"),
                 "create a stream with Direct PUT as its source, and name it",
             )),
         }
     }
+}
+
+fn streams(config: &Firehose, region: &str) -> Vec<Stream> {
+    let place = match &config.endpoint {
+        Some(endpoint) => format!("at {endpoint}"),
+        None => format!("in {region}"),
+    };
+    let stream = |name: &String| Stream {
+        name: name.clone(),
+        label: format!("stream {name} {place}"),
+    };
+    config.streams.iter().map(stream).collect()
 }
 
 fn quota(choice: QuotaChoice, region: &str) -> Option<FirehoseQuota> {
@@ -173,18 +191,18 @@ impl Sink for FirehoseSink {
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Result<Vec<usize>, Failure> {
-        let stream = self.streams.get(batch.table).map_or("", String::as_str);
-        let mut request = self.client.put_record_batch().delivery_stream_name(stream);
+        let Stream { name, label } = &self.streams[batch.table];
+        let mut request = self.client.put_record_batch().delivery_stream_name(name);
         for index in records {
             let record = Record::builder()
                 .data(Blob::new(batch.record(*index)))
                 .build();
-            request = request.records(record.map_err(|error| internal(stream, &error))?);
+            request = request.records(record.map_err(|error| internal(label, &error))?);
         }
         let answer = request
             .send()
             .await
-            .map_err(|error| classify(stream, &error))?;
+            .map_err(|error| classify(label, &error))?;
         let entries = answer.request_responses();
         if answer.failed_put_count() == 0 && entries.iter().all(|e| e.error_code().is_none()) {
             return Ok(Vec::new());
@@ -194,7 +212,7 @@ impl Sink for FirehoseSink {
             let (answered, sent) = (entries.len(), records.len());
             return Err(Failure::transient(
                 Exit::Temporary,
-                format!("stream {stream} answered for {answered} of {sent} records"),
+                format!("{label} answered for {answered} of {sent} records"),
                 "check what answers at the endpoint",
             ));
         }
@@ -206,10 +224,10 @@ impl Sink for FirehoseSink {
     }
 }
 
-fn internal(stream: &str, error: &dyn std::error::Error) -> Failure {
+fn internal(label: &str, error: &dyn std::error::Error) -> Failure {
     Failure::definite(
         Exit::Data,
-        format!("cannot build a request to stream {stream}: {error}"),
+        format!("cannot build a request to {label}: {error}"),
         "report this; it is a defect of hydrant",
     )
 }
@@ -222,7 +240,7 @@ fn is_denied<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
 }
 
 /// What to do about a failed call, by AWS's error code.
-fn classify<E, R>(stream: &str, error: &SdkError<E, R>) -> Failure
+fn classify<E, R>(label: &str, error: &SdkError<E, R>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + 'static,
@@ -231,21 +249,21 @@ where
     let service = match error {
         SdkError::ServiceError(service) => service.err(),
         SdkError::TimeoutError(_) => {
-            return transient(format!("stream {stream}: no answer in time"));
+            return transient(format!("{label}: no answer in time"));
         }
         SdkError::DispatchFailure(failure) => {
-            let cause = failure.as_connector_error().map(|error| innermost(error));
+            let cause = failure.as_connector_error().map(|error| root_cause(error));
             let unreachable = failure.is_io() || failure.is_timeout();
-            return dispatch_failure(stream, &cause.unwrap_or_default(), unreachable);
+            return dispatch_failure(label, &cause.unwrap_or_default(), unreachable);
         }
         SdkError::ResponseError(_) => {
-            return transient(format!("stream {stream}: the answer broke off"));
+            return transient(format!("{label}: the answer broke off"));
         }
-        _ => return internal(stream, error),
+        _ => return internal(label, error),
     };
     let code = service.code().unwrap_or("unknown error");
     let what = format!(
-        "stream {stream}: {code}: {}",
+        "{label}: {code}: {}",
         service.message().unwrap_or("no message")
     );
     let definite = |remedy: &str, exit| Failure::definite(exit, what.clone(), remedy);
@@ -282,23 +300,14 @@ where
 }
 
 /// A call that never reached the service: its endpoint is away, or nobody could sign it.
-fn dispatch_failure(stream: &str, cause: &str, unreachable: bool) -> Failure {
-    let what = format!("stream {stream}: cannot send: {cause}");
+fn dispatch_failure(label: &str, cause: &str, unreachable: bool) -> Failure {
+    let what = format!("{label}: cannot send: {cause}");
     if unreachable {
         return Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT);
     }
     let remedy = "give AWS credentials: a task role, AWS_ACCESS_KEY_ID and \
                   AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
     Failure::transient(Exit::Permission, what, remedy)
-}
-
-/// The last cause of an error: the one that says something.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

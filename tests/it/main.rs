@@ -4,5 +4,11 @@
 mod support;
 
 mod agent;
+mod crash;
+mod errors;
 mod path;
+mod positions;
+mod rooms;
+mod sales;
+mod scenes;
 mod sim;

@@ -3,24 +3,11 @@
 use anyhow::{Result, ensure};
 
 use crate::agent::{Workplace, gunzip_all};
+use crate::sales::{SALES, config, sales_table};
 use crate::support::servers::{Kind, Server};
-
-const SALES: &str = "CREATE DATABASE shop; CREATE TABLE shop.Sales (InvoiceID int NOT NULL \
-    AUTO_INCREMENT, ItemID int NOT NULL, Category varchar(255), Price double(10,2), Quantity int \
-    not NULL, OrderDate timestamp, DestinationState varchar(2), ShippingType varchar(255), \
-    Referral varchar(255), PRIMARY KEY (InvoiceID));";
 
 const INSERT: &str = "SET time_zone = '+00:00'; INSERT INTO shop.Sales (ItemID, Category, Price, \
     Quantity, OrderDate, DestinationState, ShippingType, Referral) VALUES";
-
-const COLUMNS: &str = r#"columns = ["ItemID", "Category", "Price", "Quantity", "OrderDate", "DestinationState", "ShippingType", "Referral"]"#;
-
-fn config(server: &Server, table: &str, sink: &str) -> String {
-    format!(
-        "[source]\nurl = \"{}\"\nstart = \"earliest\"\n[[table]]\n{table}\n[sink]\n{sink}\n",
-        server.url()
-    )
-}
 
 fn sales_lines(kind: Kind) -> Result<()> {
     let server = Server::start(kind, &[])?;
@@ -29,8 +16,7 @@ fn sales_lines(kind: Kind) -> Result<()> {
         "{INSERT} (41, 'Garden', 12, 3, '2016-03-04 00:00:00', 'WA', 'Free', 'Repeat Customer'), \
          (7, 'Pots, \"large\"', 0.5, 1, '2016-12-31 23:59:59', NULL, '', 'two\nlines')"
     ))?;
-    let table = format!("name = \"shop.Sales\"\n{COLUMNS}");
-    let workplace = Workplace::new(&config(&server, &table, "type = \"stdout\""))?;
+    let workplace = Workplace::new(&config(&server, sales_table(), "type = \"stdout\""))?;
     let lines = workplace.drain()?;
     assert_eq!(
         lines,

@@ -1,0 +1,36 @@
+# Two commands for people: `make demo` and `make test`. Each sets up what it needs.
+
+# Public docs must be whole; a broken link is an error.
+export RUSTDOCFLAGS := -D warnings
+
+.PHONY: help test demo lint doc servers bench clean
+
+help:
+	@echo 'make demo    MySQL, a local Firehose and the agent; ends with the answers of DuckDB and MySQL'
+	@echo 'make test    format, lints, docs and all tests, against real servers'
+	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
+
+# Lints first: they are the quickest to fail.
+test: lint doc servers
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --no-fail-fast; \
+	else \
+		cargo test --lib --bins --tests --no-fail-fast; \
+	fi
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+doc:
+	cargo doc --no-deps
+
+# Real MySQL and MariaDB, unpacked under target/, unless HYDRANT_MYSQL_URL names a server.
+servers:
+	@servers/fetch
+
+bench:
+	cargo bench --bench decode
+
+clean:
+	cargo clean

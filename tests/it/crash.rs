@@ -1,0 +1,142 @@
+//! Kill -9 at random moments under load: no committed row may be missing afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::agent::{Workplace, gunzip_all};
+use crate::sales::{SALES, config};
+use crate::support::servers::{Kind, Server};
+
+const KILLS: usize = 30;
+
+const TABLE: &str = "name = \"shop.Sales\"\ncolumns = [\"InvoiceID\", \"Referral\"]\n\
+                     metadata = [\"position\", \"ordinal\"]";
+
+/// Inserts until it is told to stop: single rows and transactions of many, some with text that
+/// needs quotes.
+fn write_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
+    let row = |text: &str| format!("(1, 'Garden', 2, 3, '2016-03-04', 'WA', 'Free', '{text}')");
+    let columns = "ItemID, Category, Price, Quantity, OrderDate, DestinationState, ShippingType, \
+                   Referral";
+    let one = format!("INSERT INTO Sales ({columns}) VALUES {};", row("Other"));
+    let many = vec![row("a, \"b\"\nc"); 200].join(",");
+    let many = format!("INSERT INTO Sales ({columns}) VALUES {many};");
+    let script = format!("USE shop; {} {many}", one.repeat(50));
+    while !stop.load(Ordering::Relaxed) {
+        server.sql(&script)?;
+    }
+    Ok(())
+}
+
+/// How often each row was delivered, and that the metadata columns tell copies from rows.
+fn check_delivered(server: &Server, text: &str) -> Result<()> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(text.as_bytes());
+    let mut delivered: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut places = BTreeSet::new();
+    for record in reader.records() {
+        let record = record?;
+        ensure!(record.len() == 4, "{record:?}");
+        *delivered.entry(record[0].parse()?).or_default() += 1;
+        places.insert((
+            record[2].to_owned(),
+            record[3].parse::<u64>()?,
+            record[0].to_owned(),
+        ));
+    }
+    let committed: Vec<u64> = server
+        .sql("SELECT InvoiceID FROM shop.Sales ORDER BY InvoiceID")?
+        .lines()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let copies: usize = delivered.values().sum();
+    eprintln!("{} rows committed, {copies} delivered", committed.len());
+    ensure!(committed.len() > 1_000, "the writer hardly wrote");
+    ensure!(
+        delivered.keys().copied().eq(committed.iter().copied()),
+        "rows differ"
+    );
+    // One place for each row: (position, ordinal) is a key.
+    ensure!(places.len() == committed.len(), "{} places", places.len());
+    let keys: BTreeSet<_> = places
+        .iter()
+        .map(|(position, ordinal, _)| (position, ordinal))
+        .collect();
+    ensure!(keys.len() == committed.len(), "{} keys", keys.len());
+    Ok(())
+}
+
+fn kill_again_and_again(server: &Server, workplace: &Workplace) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_sales(server, &stop));
+        let killed = (0..KILLS).try_for_each(|_| {
+            let agent = workplace.start()?;
+            // The moment of the kill is what is random here; nothing waits for anything.
+            std::thread::sleep(Duration::from_millis(rand::random_range(20..400)));
+            agent.kill9()
+        });
+        stop.store(true, Ordering::Relaxed);
+        writer.join().ok().context("the writer panicked")??;
+        killed
+    })?;
+    workplace.drain()?;
+    Ok(())
+}
+
+fn dir(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("data");
+    let sink = format!("path = \"{}\"\nflush_interval = \"30ms\"", folder.display());
+    workplace.configure(&config(&server, TABLE, &sink))?;
+    kill_again_and_again(&server, &workplace)?;
+    check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
+    ensure!(
+        is_empty(&folder.join(".unfinished"))?,
+        "unfinished objects are left"
+    );
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    Ok(std::fs::read_dir(folder)?.next().is_none())
+}
+
+#[test]
+fn no_row_is_lost_to_dir_from_mysql() -> Result<()> {
+    dir(Kind::Mysql)
+}
+
+#[test]
+fn no_row_is_lost_to_dir_from_mariadb() -> Result<()> {
+    dir(Kind::Mariadb)
+}
+
+#[test]
+fn no_row_is_lost_to_firehose() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("objects");
+    let runtime = tokio::runtime::Runtime::new()?;
+    let options = hydrant::sim::Options {
+        listen: "127.0.0.1:0".parse()?,
+        data: folder.clone(),
+        streams: vec!["Sales".parse().map_err(anyhow::Error::msg)?],
+        ..Default::default()
+    };
+    let simulator = runtime.block_on(hydrant::sim::Simulator::start(options))?;
+    let endpoint = simulator.endpoint_url();
+    let sink = format!("stream = \"Sales\"\nendpoint = \"{endpoint}\"\nflush_interval = \"30ms\"");
+    workplace.configure(&config(&server, TABLE, &sink))?;
+    kill_again_and_again(&server, &workplace)?;
+    runtime.block_on(simulator.shutdown())?;
+    check_delivered(&server, &gunzip_all(&folder)?)
+}

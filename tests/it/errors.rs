@@ -1,0 +1,272 @@
+//! What can be wrong at the start: each gives one message with a remedy, and its exit code.
+
+use anyhow::{Context as _, Result};
+
+use crate::agent::Workplace;
+use crate::sales::{SALES, config, sales_table};
+use crate::support::servers::Server;
+
+const CONFIG: i32 = 78;
+const PERMISSION: i32 = 77;
+const UNAVAILABLE: i32 = 69;
+const DATA: i32 = 65;
+const USAGE: i32 = 64;
+
+/// Runs a configuration that cannot work, and checks what is said about it.
+fn refused(workplace: &Workplace, text: &str, exit: i32, said: &[&str]) -> Result<()> {
+    workplace.configure(text)?;
+    let output = workplace.run(&["--until", "now"])?;
+    let stderr = String::from_utf8(output.stderr)?;
+    let report: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !line.contains(" INFO "))
+        .collect();
+    let report = report.join("\n");
+    assert_eq!(output.status.code(), Some(exit), "{report}");
+    assert_eq!(report.matches("hydrant: ").count(), 1, "{report}");
+    let (_, remedy) = report
+        .split_once("\n  remedy: ")
+        .with_context(|| report.clone())?;
+    assert!(
+        !remedy.trim().is_empty() && !remedy.contains('\n'),
+        "{report}"
+    );
+    for part in said {
+        assert!(report.contains(part), "{part:?} is not in: {report}");
+    }
+    assert!(!report.contains("hunter2"), "{report}");
+    println!("{report}\n");
+    Ok(())
+}
+
+#[test]
+fn a_wrong_source_is_told_with_its_remedy() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    server.sql(
+        "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'right'; \
+         GRANT SELECT ON shop.* TO reader@'127.0.0.1'; \
+         CREATE USER client@'127.0.0.1'; GRANT SELECT ON shop.* TO client@'127.0.0.1'; \
+         GRANT REPLICATION CLIENT ON *.* TO client@'127.0.0.1'; \
+         CREATE USER blind@'127.0.0.1'; \
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO blind@'127.0.0.1'; \
+         CREATE TABLE shop.Wide (id int, j json, b blob)",
+    )?;
+    let workplace = Workplace::new("")?;
+    let good = config(&server, sales_table(), "type = \"stdout\"");
+    let user = |user: &str| good.replace("root@", &format!("{user}@"));
+
+    refused(
+        &workplace,
+        &user("reader:hunter2"),
+        PERMISSION,
+        &["1045", "source.password"],
+    )?;
+    let by_key = user("reader").replace("[source]", "[source]\npassword = \"hunter2\"");
+    refused(&workplace, &by_key, PERMISSION, &["Access denied"])?;
+    refused(
+        &workplace,
+        &user("reader:right"),
+        PERMISSION,
+        &["REPLICATION CLIENT", "GRANT"],
+    )?;
+    refused(
+        &workplace,
+        &user("client"),
+        PERMISSION,
+        &["REPLICATION SLAVE", "GRANT"],
+    )?;
+    refused(
+        &workplace,
+        &user("blind"),
+        CONFIG,
+        &["shop.Sales", "GRANT SELECT"],
+    )?;
+    refused(
+        &workplace,
+        &good.replace("shop.Sales", "shop.Sale"),
+        CONFIG,
+        &["no table shop.Sale,", "did you mean shop.Sales?"],
+    )?;
+    refused(
+        &workplace,
+        &good.replace("\"Category\"", "\"Categry\""),
+        CONFIG,
+        &["no column Categry", "did you mean Category?"],
+    )?;
+    refused(
+        &workplace,
+        &config(&server, "name = \"shop.Wide\"", "type = \"stdout\""),
+        CONFIG,
+        &["j (JSON)", "b (BLOB)", "`columns`"],
+    )?;
+    refused(
+        &workplace,
+        &good.replace("start =", "strat ="),
+        CONFIG,
+        &["source.strat", "did you mean `start`?"],
+    )?;
+    // An earlier start left its first checkpoint behind, which goes before `start`.
+    std::fs::remove_file(workplace.path("checkpoint.json"))?;
+    refused(
+        &workplace,
+        &good.replace("\"earliest\"", "\"binlog.000099:4\""),
+        DATA,
+        &["binlog.000099"],
+    )?;
+    refused(
+        &workplace,
+        &good.replace(&server.port().to_string(), "1"),
+        UNAVAILABLE,
+        &["127.0.0.1:1", "source.url"],
+    )?;
+    let tls = good.replace("[source]", "[source]\ntls = \"verify\"");
+    refused(&workplace, &tls, CONFIG, &["TLS", "source.tls_ca"])?;
+    Ok(())
+}
+
+#[test]
+fn settings_that_lose_rows_are_refused() -> Result<()> {
+    let mut server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::new("")?;
+    let good = config(&server, sales_table(), "type = \"stdout\"");
+    for (setting, back, said) in [
+        (
+            "binlog_format = 'STATEMENT'",
+            "binlog_format = 'ROW'",
+            "binlog_format = STATEMENT",
+        ),
+        (
+            "binlog_row_image = 'MINIMAL'",
+            "binlog_row_image = 'FULL'",
+            "binlog_row_image = MINIMAL",
+        ),
+        (
+            "binlog_row_metadata = 'MINIMAL'",
+            "binlog_row_metadata = 'FULL'",
+            "binlog_row_metadata = MINIMAL",
+        ),
+        (
+            "binlog_transaction_compression = ON",
+            "binlog_transaction_compression = OFF",
+            "binlog_transaction_compression = ON",
+        ),
+        (
+            "binlog_expire_logs_seconds = 60",
+            "binlog_expire_logs_seconds = 864000",
+            "keeps its binlogs for 60 s only",
+        ),
+    ] {
+        server.sql(&format!("SET GLOBAL {setting}"))?;
+        refused(&workplace, &good, CONFIG, &[said, "SET PERSIST"])?;
+        server.sql(&format!("SET GLOBAL {back}"))?;
+    }
+    server.restart(&["--skip-log-bin"])?;
+    refused(&workplace, &good, CONFIG, &["binlog is off", "log_bin"])
+}
+
+#[test]
+fn mariadb_settings_that_lose_rows_are_refused() -> Result<()> {
+    let server = Server::mariadb(&[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::new("")?;
+    let good = config(&server, sales_table(), "type = \"stdout\"");
+    for (setting, back, said) in [
+        (
+            "binlog_format = 'MIXED'",
+            "binlog_format = 'ROW'",
+            "binlog_format = MIXED",
+        ),
+        (
+            "binlog_row_metadata = 'NO_LOG'",
+            "binlog_row_metadata = 'FULL'",
+            "binlog_row_metadata",
+        ),
+        (
+            "log_bin_compress = ON",
+            "log_bin_compress = OFF",
+            "log_bin_compress = ON",
+        ),
+        ("expire_logs_days = 0.01", "expire_logs_days = 0", "s only"),
+    ] {
+        server.sql(&format!("SET GLOBAL {setting}"))?;
+        refused(&workplace, &good, CONFIG, &[said, "SET GLOBAL"])?;
+        server.sql(&format!("SET GLOBAL {back}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_sink_is_told_with_its_remedy() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let data = tempfile::tempdir()?;
+    let options = hydrant::sim::Options {
+        listen: "127.0.0.1:0".parse()?,
+        data: data.path().into(),
+        ..Default::default()
+    };
+    let simulator = runtime.block_on(hydrant::sim::Simulator::start(options))?;
+    let workplace = Workplace::new("")?;
+    let sink = |endpoint: &str| format!("stream = \"Missing\"\nendpoint = \"{endpoint}\"");
+    let missing = config(&server, sales_table(), &sink(&simulator.endpoint_url()));
+    refused(
+        &workplace,
+        &missing,
+        CONFIG,
+        &["Missing", "ResourceNotFoundException", "sink.stream"],
+    )?;
+    let down = config(&server, sales_table(), &sink("http://127.0.0.1:1"));
+    refused(
+        &workplace,
+        &down,
+        UNAVAILABLE,
+        &["Missing at http://127.0.0.1:1", "endpoint"],
+    )?;
+    let file = workplace.path("a-file");
+    std::fs::write(&file, "")?;
+    let no_folder = config(
+        &server,
+        sales_table(),
+        &format!("path = \"{}\"", file.display()),
+    );
+    refused(&workplace, &no_folder, CONFIG, &["a-file", "sink.path"])?;
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_of_another_server_is_refused() -> Result<()> {
+    let workplace = Workplace::new("")?;
+    for start in [Server::mysql, Server::mariadb] {
+        let (first, second) = (start(&[])?, start(&[])?);
+        for server in [&first, &second] {
+            server.sql(SALES)?;
+        }
+        first.sql("INSERT INTO shop.Sales (ItemID, Quantity) VALUES (1, 1)")?;
+        let _ = std::fs::remove_file(workplace.path("checkpoint.json"));
+        workplace.configure(&config(&first, sales_table(), "type = \"stdout\""))?;
+        workplace.drain()?;
+        let other = config(&second, sales_table(), "type = \"stdout\"");
+        refused(
+            &workplace,
+            &other,
+            DATA,
+            &["checkpoint is of another server", "delete the checkpoint"],
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_usage() -> Result<()> {
+    let workplace = Workplace::new("")?;
+    let output = workplace.run(&["--untill", "now"])?;
+    assert_eq!(output.status.code(), Some(USAGE));
+    assert!(String::from_utf8(output.stderr)?.contains("--until"));
+    let output = workplace.run(&["--until", "tomorrow"])?;
+    assert_eq!(output.status.code(), Some(USAGE));
+    assert!(String::from_utf8(output.stderr)?.contains("binlog.000042:4"));
+    Ok(())
+}

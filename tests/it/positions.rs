@@ -1,0 +1,248 @@
+//! Where a run starts and ends, and what the checkpoint then says.
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::agent::{Workplace, eventually};
+use crate::support::servers::{Kind, Server};
+
+fn create(server: &Server) -> Result<()> {
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY)")?;
+    Ok(())
+}
+
+fn insert(server: &Server, id: u32) -> Result<()> {
+    server.sql(&format!("INSERT INTO shop.T VALUES ({id})"))?;
+    Ok(())
+}
+
+fn config(server: &Server, start: &str) -> String {
+    let url = server.url();
+    format!(
+        "[source]\nurl = \"{url}\"\nstart = \"{start}\"\n[[table]]\nname = \"shop.T\"\n\
+         [sink]\ntype = \"stdout\"\n"
+    )
+}
+
+/// What a fresh agent delivers from `start` up to now.
+fn drained_from(server: &Server, start: &str) -> Result<String> {
+    Workplace::new(&config(server, start))?.drain()
+}
+
+fn end_of_binlog(server: &Server) -> Result<String> {
+    let statement = match server.kind() {
+        Kind::Mysql => "SHOW BINARY LOG STATUS",
+        Kind::Mariadb => "SHOW MASTER STATUS",
+    };
+    let row = server.sql(statement)?;
+    let mut fields = row.split_whitespace();
+    let file = fields.next().context("no file")?;
+    Ok(format!("{file}:{}", fields.next().context("no offset")?))
+}
+
+fn gtids(server: &Server) -> Result<String> {
+    let variable = match server.kind() {
+        Kind::Mysql => "gtid_executed",
+        Kind::Mariadb => "gtid_binlog_pos",
+    };
+    Ok(server
+        .sql(&format!("SELECT @@GLOBAL.{variable}"))?
+        .trim()
+        .replace("\\n", ""))
+}
+
+fn starts(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    create(&server)?;
+    insert(&server, 1)?;
+    let (position, set) = (end_of_binlog(&server)?, gtids(&server)?);
+    insert(&server, 2)?;
+    server.sql("FLUSH BINARY LOGS")?;
+    insert(&server, 3)?;
+    assert_eq!(drained_from(&server, "earliest")?, "1\n2\n3\n");
+    assert_eq!(drained_from(&server, &position)?, "2\n3\n");
+    assert_eq!(drained_from(&server, &set)?, "2\n3\n");
+    assert_eq!(drained_from(&server, "latest")?, "");
+    let now = gtids(&server)?;
+    assert_eq!(
+        drained_from(&server, &now)?,
+        "",
+        "nothing is left after {now}"
+    );
+    Ok(())
+}
+
+#[test]
+fn mysql_starts_at_every_kind_of_position() -> Result<()> {
+    starts(Kind::Mysql)
+}
+
+#[test]
+fn mariadb_starts_at_every_kind_of_position() -> Result<()> {
+    starts(Kind::Mariadb)
+}
+
+fn ends(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    create(&server)?;
+    insert(&server, 1)?;
+    let (position, set) = (end_of_binlog(&server)?, gtids(&server)?);
+    insert(&server, 2)?;
+    for end in [position, set] {
+        let workplace = Workplace::new(&config(&server, "earliest"))?;
+        let output = workplace.run(&["--until", &end])?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(String::from_utf8(output.stdout)?, "1\n", "until {end}");
+        // The next run goes on behind it.
+        assert_eq!(workplace.drain()?, "2\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn mysql_ends_where_it_is_told_to() -> Result<()> {
+    ends(Kind::Mysql)
+}
+
+#[test]
+fn mariadb_ends_where_it_is_told_to() -> Result<()> {
+    ends(Kind::Mariadb)
+}
+
+fn checkpoint_follows(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    create(&server)?;
+    let workplace = Workplace::new(&config(&server, "latest"))?;
+    let agent = workplace.start()?;
+    eventually("the first checkpoint is there", || {
+        Ok(workplace.checkpoint().ok())
+    })?;
+    insert(&server, 1)?;
+    // Traffic in tables that are not followed moves it too, so that it never falls behind.
+    server.sql("CREATE TABLE shop.Other (id int); INSERT INTO shop.Other VALUES (1)")?;
+    let (end, set) = (end_of_binlog(&server)?, gtids(&server)?);
+    eventually("the checkpoint is at the end", || {
+        let checkpoint = workplace.checkpoint()?;
+        let position = &checkpoint["position"];
+        let at = format!(
+            "{}:{}",
+            position["file"].as_str().unwrap_or_default(),
+            position["offset"]
+        );
+        Ok((at == end && checkpoint["gtids"] == set.as_str()).then_some(()))
+    })?;
+    let status = agent.terminate()?;
+    ensure!(status.code() == Some(0), "{status}");
+    Ok(())
+}
+
+#[test]
+fn mysql_checkpoint_holds_position_and_gtids() -> Result<()> {
+    checkpoint_follows(Kind::Mysql)
+}
+
+#[test]
+fn mariadb_checkpoint_holds_position_and_gtids() -> Result<()> {
+    checkpoint_follows(Kind::Mariadb)
+}
+
+/// Makes `replica` follow `primary` until it has everything.
+fn replicate(primary: &Server, replica: &Server) -> Result<()> {
+    let port = primary.port();
+    let start = match primary.kind() {
+        Kind::Mysql => format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+             SOURCE_USER = 'root', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; \
+             START REPLICA"
+        ),
+        Kind::Mariadb => format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+             MASTER_USER = 'root', MASTER_USE_GTID = slave_pos; START SLAVE"
+        ),
+    };
+    replica.sql(&start)?;
+    let wanted = gtids(primary)?;
+    eventually("the replica has caught up", || {
+        Ok((gtids(replica)? == wanted).then_some(()))
+    })
+}
+
+fn failover(kind: Kind) -> Result<()> {
+    let log_updates = match kind {
+        Kind::Mysql => "--log-replica-updates=ON",
+        Kind::Mariadb => "--log-slave-updates=ON",
+    };
+    let primary = Server::start(kind, &["--server-id=11", log_updates])?;
+    let replica = Server::start(kind, &["--server-id=12", log_updates])?;
+    // The replica's own file positions are other ones.
+    replica.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS")?;
+    create(&primary)?;
+    insert(&primary, 1)?;
+    let workplace = Workplace::new(&config(&primary, "earliest"))?;
+    assert_eq!(workplace.drain()?, "1\n");
+    insert(&primary, 2)?;
+    replicate(&primary, &replica)?;
+    insert_on_new_primary(&replica, 3)?;
+    workplace.configure(&config(&replica, "earliest"))?;
+    assert_eq!(workplace.drain()?, "2\n3\n");
+    Ok(())
+}
+
+fn insert_on_new_primary(replica: &Server, id: u32) -> Result<()> {
+    let stop = match replica.kind() {
+        Kind::Mysql => "STOP REPLICA",
+        Kind::Mariadb => "STOP SLAVE",
+    };
+    replica.sql(stop)?;
+    insert(replica, id)
+}
+
+#[test]
+fn mysql_goes_on_by_gtid_after_a_failover() -> Result<()> {
+    failover(Kind::Mysql)
+}
+
+#[test]
+fn mariadb_goes_on_by_gtid_after_a_failover() -> Result<()> {
+    failover(Kind::Mariadb)
+}
+
+#[test]
+fn a_purged_position_is_told_with_its_remedy() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    create(&server)?;
+    let workplace = Workplace::new(&config(&server, "earliest"))?;
+    workplace.drain()?;
+    insert(&server, 1)?;
+    server.sql("FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000002'")?;
+    let output = workplace.run(&["--until", "now"])?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(65), "{stderr}");
+    assert!(
+        stderr.contains("does not have the binlog file binlog.000001 any more"),
+        "{stderr}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_history_was_reset_is_refused() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    create(&server)?;
+    insert(&server, 1)?;
+    let workplace = Workplace::new(&config(&server, "earliest"))?;
+    workplace.drain()?;
+    server.sql("RESET BINARY LOGS AND GTIDS")?;
+    insert(&server, 2)?;
+    let output = workplace.run(&["--until", "now"])?;
+    assert_eq!(
+        output.status.code(),
+        Some(65),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The rooms' own rules: what PURE rooms may not name, and how long a file may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+/// Rooms that do no I/O, read no clock, and know neither AWS nor tokio.
+const PURE: &[&str] = &["src/binlog", "src/encode", "src/batch.rs", "src/ledger.rs"];
+
+const IMPURE_NAMES: &[&str] = &[
+    "tokio",
+    "mysql_async",
+    "aws_",
+    "axum",
+    "governor",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "tracing",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "crate::cdc",
+    "crate::sink",
+    "crate::pace",
+    "crate::sim",
+    "crate::config",
+];
+
+const MOST_LINES: usize = 600;
+
+fn rust_files(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            rust_files(&entry?.path(), found)?;
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        found.push(path.to_owned());
+    }
+    Ok(())
+}
+
+fn files(rooms: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for room in rooms {
+        rust_files(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(room),
+            &mut found,
+        )?;
+    }
+    ensure!(found.len() >= rooms.len(), "rooms have moved: {rooms:?}");
+    Ok(found)
+}
+
+/// A file without its comments and its unit tests.
+fn code(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path)?;
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn pure_rooms_stay_pure() -> Result<()> {
+    for path in files(PURE)? {
+        let code = code(&path)?;
+        for name in IMPURE_NAMES {
+            ensure!(!code.contains(name), "{} names {name}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_judge_shares_no_code_with_what_it_judges() -> Result<()> {
+    for path in files(&["src/sim"])? {
+        let code = code(&path)?;
+        for name in [
+            "crate::pace",
+            "crate::sink",
+            "crate::batch",
+            "crate::config",
+            "governor",
+        ] {
+            ensure!(!code.contains(name), "{} names {name}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn files_stay_readable() -> Result<()> {
+    for path in files(&["src", "tests"])? {
+        let lines = fs::read_to_string(&path)?.lines().count();
+        ensure!(
+            lines <= MOST_LINES,
+            "{} has {lines} lines: split it by noun",
+            path.display()
+        );
+    }
+    Ok(())
+}
