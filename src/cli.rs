@@ -61,8 +61,11 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Cdc(options) => {
             let config = config::load(&options.config)?;
-            runtime()?.block_on(cdc::run(config, options.until))?;
-            Ok(())
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(cdc::run(config, options.until));
+            // A write that hangs must not keep the process.
+            runtime.shutdown_background();
+            outcome.map(|_| ())
         }
         Command::Sim(options) => Ok(sim::run_until_signal(options)?),
     }

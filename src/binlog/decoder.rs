@@ -1,7 +1,7 @@
 //! The state machine between events and transactions.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt;
 
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
@@ -40,6 +40,24 @@ pub struct Transaction {
     begun: bool,
     /// Rows of it were handed to the reader.
     handed_out: bool,
+}
+
+/// What identifies a transaction. Prints as the position that readers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransactionKey {
+    /// Its GTID.
+    Gtid(Gtid),
+    /// Where it starts, on a server that gives no GTIDs.
+    Start(FilePosition),
+}
+
+impl fmt::Display for TransactionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gtid(gtid) => gtid.fmt(f),
+            Self::Start(position) => position.fmt(f),
+        }
+    }
 }
 
 /// A followed table and the newest definition of it that the binlog has shown.
@@ -125,18 +143,6 @@ impl Decoder {
         self.transaction.as_ref()
     }
 
-    /// Appends the text that identifies the open transaction: its GTID, else `file:offset`.
-    pub fn write_transaction_position(&self, out: &mut String) {
-        // Writing into a string cannot fail.
-        let _ = match &self.transaction {
-            Some(Transaction {
-                gtid: Some(gtid), ..
-            }) => write!(out, "{gtid}"),
-            Some(transaction) => write!(out, "{}:{}", self.next.file, transaction.start),
-            None => write!(out, "{}", self.next),
-        };
-    }
-
     /// The newest definition of a followed table and a number that grows whenever it changes.
     #[must_use]
     pub fn table(&self, index: usize) -> Option<(&TableMap, u64)> {
@@ -144,10 +150,22 @@ impl Decoder {
         Some((followed.map.as_ref()?, followed.generation))
     }
 
-    /// The file that is being read.
+    /// Where the next event starts.
     #[must_use]
-    pub fn file(&self) -> &str {
-        &self.next.file
+    pub fn position(&self) -> &FilePosition {
+        &self.next
+    }
+
+    /// What identifies the open transaction, on this server and, by GTID, on others.
+    #[must_use]
+    pub fn transaction_key(&self) -> Option<TransactionKey> {
+        let transaction = self.transaction.as_ref()?;
+        Some(match transaction.gtid {
+            Some(gtid) => TransactionKey::Gtid(gtid),
+            None => {
+                TransactionKey::Start(FilePosition::new(self.next.file.clone(), transaction.start))
+            }
+        })
     }
 
     /// Forgets the open transaction, because the server will send it again: from `start`, or,
@@ -500,3 +518,7 @@ fn header_time_us(header: &EventHeader) -> i64 {
 fn unknown_position() -> FilePosition {
     FilePosition::new("", FilePosition::FIRST_OFFSET)
 }
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;

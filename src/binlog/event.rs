@@ -177,7 +177,8 @@ fn checksum_of_file(format_description: &[u8]) -> Result<Checksum, Problem> {
 pub struct EventFile<'a> {
     position: FilePosition,
     rest: &'a [u8],
-    checksum: Checksum,
+    /// `None` until the format description, which comes first, has said so.
+    checksum: Option<Checksum>,
 }
 
 impl<'a> EventFile<'a> {
@@ -199,7 +200,7 @@ impl<'a> EventFile<'a> {
         Ok(Self {
             position,
             rest,
-            checksum: Checksum::Off,
+            checksum: None,
         })
     }
 
@@ -230,11 +231,12 @@ impl<'a> EventFile<'a> {
         }
         let (whole, rest) = self.rest.split_at_checked(size).ok_or(Problem::Truncated)?;
         let covered = if header.type_code == EventType::FormatDescription.code() {
-            self.checksum = checksum_of_file(&whole[EventHeader::LEN..])?;
+            self.checksum = Some(checksum_of_file(&whole[EventHeader::LEN..])?);
             // A format description is always protected, whatever it says of the others.
             Checksum::Crc32.verify(whole)?
         } else {
-            self.checksum.verify(whole)?
+            let missing = Problem::Malformed("the file's first event");
+            self.checksum.ok_or(missing)?.verify(whole)?
         };
         self.rest = rest;
         self.position.offset += u64::from(header.event_size);

@@ -17,7 +17,7 @@ mod query;
 mod rows;
 mod table_map;
 
-pub use decoder::{Decoder, Step, Transaction};
+pub use decoder::{Decoder, Step, Transaction, TransactionKey};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventFile, EventHeader, EventType, FILE_MAGIC};
 pub use gtid::{Gtid, GtidSet};

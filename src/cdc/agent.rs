@@ -4,27 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use crate::batch::SealedBatch;
-use crate::binlog::{Decoder, FilePosition, GtidSet, Step};
+use crate::Failure;
+use crate::binlog::{DecodeError, Decoder, FilePosition, Step};
 use crate::config::Config;
 use crate::error::Error;
-use crate::ledger::Ledger;
-use crate::sink::{Delivered, Delivery, Sink};
-use crate::{Exit, Failure};
+use crate::sink::{Delivery, Sink};
 
 use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
+use super::end::{End, Stop};
+use super::flow::{Flow, FlowOutlet};
 use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader, verified};
-use super::server::{Identity, Mark};
-use super::tables::{Outlet, TableWriter};
+use super::tables::TableWriter;
 
 /// How often the checkpoint may be written.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long to wait after the disk did not take it.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a line tells how it goes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Events that are taken in before completions and timers are looked at again.
@@ -74,8 +74,7 @@ pub(super) struct Agent<S> {
     decoder: Decoder,
     tables: Vec<TableWriter>,
     flow: Flow<S>,
-    identity: Identity,
-    until: Option<Mark>,
+    end: Option<End>,
     store: Arc<CheckpointStore>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
@@ -86,93 +85,6 @@ pub(super) struct Agent<S> {
     newest_commit_us: i64,
     /// Rows written and delivered when it was last told.
     told: (u64, u64),
-}
-
-/// What is between the tables' open batches and the sink.
-struct Flow<S> {
-    delivery: Delivery<S>,
-    ledger: Ledger<Arc<Mark>>,
-    /// The newest commit, made into a mark when the first batch asks for it.
-    mark: Option<Arc<Mark>>,
-    /// Bytes of sealed batches.
-    sealed_bytes: usize,
-    batches_under_way: usize,
-    rows_delivered: u64,
-    bytes_delivered: u64,
-}
-
-impl<S: Sink> Flow<S> {
-    fn mark(&mut self, decoder: &Decoder) -> Arc<Mark> {
-        let mark = self.mark.get_or_insert_with(|| {
-            Arc::new(Mark {
-                position: decoder.committed().cloned(),
-                gtids: decoder.gtids().cloned(),
-            })
-        });
-        Arc::clone(mark)
-    }
-
-    fn push(&mut self, batch: SealedBatch) {
-        self.sealed_bytes += batch.bytes().len();
-        self.batches_under_way += 1;
-        self.delivery.push(batch);
-    }
-
-    fn arrived(&mut self, delivered: Delivered) {
-        self.ledger.acknowledge(delivered.id);
-        self.sealed_bytes -= delivered.bytes;
-        self.batches_under_way -= 1;
-        self.rows_delivered += delivered.row_count as u64;
-        self.bytes_delivered += delivered.bytes as u64;
-    }
-}
-
-/// Lets a table open and hand over batches while it reads from the decoder.
-struct FlowOutlet<'a, S> {
-    flow: &'a mut Flow<S>,
-    decoder: &'a Decoder,
-}
-
-impl<S: Sink> Outlet for FlowOutlet<'_, S> {
-    fn open(&mut self) -> u64 {
-        let before = self.flow.mark(self.decoder);
-        self.flow.ledger.open(before)
-    }
-
-    fn full(&mut self, batch: SealedBatch) {
-        self.flow.push(batch);
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::definite(
-                    Exit::Unavailable,
-                    format!("cannot listen for signals: {error}"),
-                    "check the limits of the process",
-                )
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn asked(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 impl<S: Sink> Agent<S> {
@@ -187,25 +99,16 @@ impl<S: Sink> Agent<S> {
         let Preflight { mut server, tables } = checked;
         let loaded = store.load()?;
         let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
-        let until = match until {
+        let end = match until {
+            Some(until) => Some(End::of(until, &mut server).await?),
             None => None,
-            Some(Until::Now) => Some(server.end_of_binlog().await?),
-            Some(Until::Position(position)) => Some(Mark {
-                position: Some(position),
-                gtids: None,
-            }),
-            Some(Until::Gtids(text)) => Some(Mark {
-                position: None,
-                gtids: text.for_flavor(server.flavor),
-            }),
         };
-        let identity = server.identity.clone();
         let names: Vec<(String, String)> = tables
             .iter()
             .map(|table| (table.schema.clone(), table.name.clone()))
             .collect();
         let decoder = Decoder::new(mark.position.clone(), mark.gtids.clone(), &names);
-        let saved = checkpoint_at(&identity, &mark);
+        let saved = Checkpoint::at(&mark);
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
         }
@@ -222,6 +125,9 @@ impl<S: Sink> Agent<S> {
         let reader = Reader::start(&config.source, server, &mark).await?;
         let limits = sink.limits();
         let delivery = Delivery::new(sink, tables.len());
+        for table in &tables {
+            info!("{table}");
+        }
         let tables = tables
             .into_iter()
             .enumerate()
@@ -233,17 +139,8 @@ impl<S: Sink> Agent<S> {
             reader,
             decoder,
             tables,
-            flow: Flow {
-                delivery,
-                ledger: Ledger::default(),
-                mark: None,
-                sealed_bytes: 0,
-                batches_under_way: 0,
-                rows_delivered: 0,
-                bytes_delivered: 0,
-            },
-            identity,
-            until,
+            flow: Flow::new(mark.server, delivery),
+            end,
             store: Arc::new(store),
             saving: None,
             saved,
@@ -270,8 +167,8 @@ impl<S: Sink> Agent<S> {
         } else {
             Ok(())
         };
-        self.save_now().await?;
-        followed.and(drained)?;
+        let saved = self.save_now().await;
+        followed.and(drained).and(saved)?;
         Ok(Summary {
             rows_written: self.rows_written,
             rows_delivered: self.flow.rows_delivered,
@@ -327,8 +224,8 @@ impl<S: Sink> Agent<S> {
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
             News::Event(raw) => {
-                let event = verified(&raw).map_err(|problem| crate::binlog::DecodeError {
-                    position: FilePosition::new(self.decoder.file(), raw.header().log_pos().into()),
+                let event = verified(&raw).map_err(|problem| DecodeError {
+                    position: self.decoder.position().clone(),
                     table: None,
                     problem,
                 })?;
@@ -347,22 +244,25 @@ impl<S: Sink> Agent<S> {
                             writer.write(&rows, &self.decoder, now, &mut outlet)?;
                     }
                     Step::Commit => {
-                        self.flow.mark = None;
+                        self.flow.moved();
                         self.tables.iter_mut().for_each(TableWriter::commit);
                     }
                 }
             }
             News::Lost => {
-                let mark = self.flow.mark(&self.decoder);
-                self.reader.reconnect(checkpoint_at(&self.identity, &mark));
+                let mark = self.flow.newest_commit(&self.decoder);
+                self.reader.reconnect(Checkpoint::at(&mark));
             }
-            News::Resumed(mark, identity) => {
-                if identity != self.identity {
-                    warn!("the server is now {} (was {})", identity.0, self.identity.0);
-                    self.identity = identity;
+            News::Resumed(mark) => {
+                if mark.server != self.flow.server {
+                    warn!(
+                        "the server is now {} (was {})",
+                        mark.server.0, self.flow.server.0
+                    );
+                    self.flow.server = mark.server;
                 }
                 self.decoder.rewind(mark.position);
-                self.flow.mark = None;
+                self.flow.moved();
                 self.tables.iter_mut().for_each(TableWriter::rewind);
             }
         }
@@ -444,23 +344,10 @@ impl<S: Sink> Agent<S> {
         );
     }
 
-    /// The commit up to which everything is acknowledged.
-    fn safe_checkpoint(&mut self) -> Checkpoint {
-        let mark = match self.flow.ledger.safe() {
-            Some(mark) => Arc::clone(mark),
-            None => {
-                // Between commits the position moves on over what carries no rows.
-                self.flow.mark = None;
-                self.flow.mark(&self.decoder)
-            }
-        };
-        checkpoint_at(&self.identity, &mark)
-    }
-
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = self.safe_checkpoint();
+        let checkpoint = Checkpoint::at(&self.flow.safe_commit(&self.decoder));
         if checkpoint == self.saved {
             return;
         }
@@ -478,7 +365,10 @@ impl<S: Sink> Agent<S> {
                 debug!(position = ?checkpoint.position, "checkpoint stored");
                 self.saved = checkpoint;
             }
-            Err(failure) => warn!("{failure}; trying again. {}", failure.remedy),
+            Err(failure) => {
+                warn!("{failure}; trying again. {}", failure.remedy);
+                self.saved_at = Instant::now() + CHECKPOINT_PATIENCE;
+            }
         }
     }
 
@@ -498,21 +388,9 @@ impl<S: Sink> Agent<S> {
     }
 
     fn reached_end(&self) -> bool {
-        let Some(until) = &self.until else {
-            return false;
-        };
-        if self.decoder.transaction().is_some() {
-            return false;
-        }
-        let by_position = match (self.decoder.committed(), &until.position) {
-            (Some(committed), Some(end)) => committed >= end,
-            _ => false,
-        };
-        let by_gtids = match (self.decoder.gtids(), &until.gtids) {
-            (Some(read), Some(end)) => !end.is_empty() && GtidSet::contains(read, end),
-            _ => false,
-        };
-        by_position || by_gtids
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.is_reached(&self.decoder))
     }
 
     /// Delivers all that was read, as long as there is time.
@@ -537,11 +415,6 @@ impl<S: Sink> Agent<S> {
         }
         Ok(())
     }
-}
-
-fn checkpoint_at(identity: &Identity, mark: &Mark) -> Checkpoint {
-    let gtids = mark.gtids.as_ref().map(ToString::to_string);
-    Checkpoint::new(identity.clone(), mark.position.clone(), gtids)
 }
 
 /// Waits for a task that may not be there; for ever if it is not.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::FilePosition;
 use crate::{Exit, Failure};
 
-use super::server::Identity;
+use super::server::{Identity, Mark};
 
 /// The file's format.
 const VERSION: u32 = 1;
@@ -28,14 +28,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A checkpoint of today's format.
+    /// A checkpoint at a mark.
     #[must_use]
-    pub fn new(server: Identity, position: Option<FilePosition>, gtids: Option<String>) -> Self {
+    pub fn at(mark: &Mark) -> Self {
         Self {
             version: VERSION,
-            server,
-            position,
-            gtids,
+            server: mark.server.clone(),
+            position: mark.position.clone(),
+            gtids: mark.gtids.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -149,14 +149,15 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binlog::{Flavor, GtidSet};
 
     fn checkpoint() -> Checkpoint {
-        let identity = Identity("3e11fa47-71ca-11e1-9e33-c80aa9429562".into());
-        Checkpoint::new(
-            identity,
-            Some(FilePosition::new("b.000002", 157)),
-            Some("x:1-5".into()),
-        )
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        Checkpoint::at(&Mark {
+            server: Identity(uuid.into()),
+            position: Some(FilePosition::new("b.000002", 157)),
+            gtids: GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
+        })
     }
 
     #[test]

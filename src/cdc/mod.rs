@@ -1,11 +1,14 @@
 //! `hydrant cdc`: the agent.
 //!
-//! What lives here: the connection to the database and what must be true of it ([`server`],
-//! [`preflight`], [`reader`]), the checkpoint ([`checkpoint`]), each table's open batch
-//! ([`tables`]), and the one loop ([`agent`]) that ties them to decoder, ledger and sink.
+//! What lives here: the connection to the database and what must be true of it (`server`,
+//! `preflight`, `reader`), the checkpoint (`checkpoint`), each table's open batch (`tables`), the
+//! batches under way (`flow`), and the one loop (`agent`) that ties them together until a run
+//! ends (`end`).
 
 mod agent;
 mod checkpoint;
+mod end;
+mod flow;
 mod preflight;
 mod reader;
 mod server;

@@ -1,5 +1,7 @@
 //! What must be true before the first event is read, each with its remedy.
 
+use std::fmt;
+
 use mysql_async::prelude::Queryable;
 use tracing::warn;
 
@@ -22,6 +24,19 @@ pub struct CheckedTable {
     pub columns: Vec<Chosen>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
+}
+
+impl fmt::Display for CheckedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "writing {}.{}:", self.schema, self.name)?;
+        for column in &self.columns {
+            write!(f, " {}", column.name)?;
+        }
+        for column in &self.metadata {
+            write!(f, " +{column:?}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A server that can be followed.
@@ -318,11 +333,13 @@ pub(super) async fn start_mark(
                 .ok_or_else(super::server::binlog_is_off)?;
             let position = FilePosition::new(oldest, FilePosition::FIRST_OFFSET);
             Mark {
+                server: server.identity.clone(),
                 position: Some(position),
                 gtids: None,
             }
         }
         Start::Position(position) => Mark {
+            server: server.identity.clone(),
             position: Some(position.clone()),
             gtids: None,
         },
@@ -340,6 +357,7 @@ pub(super) async fn start_mark(
             })?;
             check_gtids_are_kept(server, &gtids)?;
             Mark {
+                server: server.identity.clone(),
                 position: None,
                 gtids: Some(gtids),
             }
@@ -377,10 +395,12 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     }
     let mark = match (&checkpoint.position, same_server) {
         (Some(position), true) => Mark {
+            server: server.identity.clone(),
             position: Some(position.clone()),
             gtids,
         },
         _ => Mark {
+            server: server.identity.clone(),
             position: None,
             gtids: known,
         },

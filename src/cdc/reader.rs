@@ -18,7 +18,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
 use super::preflight::resume;
-use super::server::{ACCESS_DENIED, GRANTS, Identity, Mark, Server, explain, is_server_error};
+use super::server::{ACCESS_DENIED, GRANTS, Mark, Server, explain, is_server_error};
 
 /// An event as mysql_async frames it.
 pub(super) type RawEvent = mysql_async::binlog::events::Event;
@@ -32,13 +32,12 @@ pub(super) enum News {
     Event(RawEvent),
     /// The connection is lost; call [`Reader::reconnect`].
     Lost,
-    /// The stream goes on from this mark, on this server.
-    Resumed(Mark, Identity),
+    /// The stream goes on from this mark.
+    Resumed(Mark),
 }
 
-/// A connection under way: the stream, from where, on which server.
-type Connection =
-    Pin<Box<dyn Future<Output = Result<(BinlogStream, Mark, Identity), Failure>> + Send>>;
+/// A connection under way: the stream, and from where it goes on.
+type Connection = Pin<Box<dyn Future<Output = Result<(BinlogStream, Mark), Failure>> + Send>>;
 
 enum State {
     Streaming(Box<BinlogStream>),
@@ -91,11 +90,11 @@ impl Reader {
                 }))
             }
             State::Connecting(connecting) => {
-                let (stream, mark, identity) = connecting.await?;
+                let (stream, mark) = connecting.await?;
                 self.state = State::Streaming(Box::new(stream));
                 self.heard_at = Instant::now();
                 info!("connected again");
-                Ok(News::Resumed(mark, identity))
+                Ok(News::Resumed(mark))
             }
             State::Lost => std::future::pending().await,
         }
@@ -151,10 +150,9 @@ impl Reader {
             loop {
                 let attempt = async {
                     let mut server = Server::connect(&source).await?;
-                    let identity = server.identity.clone();
                     let mark = resume(&mut server, &checkpoint).await?;
                     let stream = open_stream(&source, server, server_id, &mark).await?;
-                    Ok::<_, Failure>((stream, mark, identity))
+                    Ok::<_, Failure>((stream, mark))
                 };
                 match attempt.await {
                     Ok(connected) => return Ok(connected),

@@ -18,6 +18,8 @@ pub struct Identity(pub String);
 /// A place between transactions from which a server can be asked to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
+    /// Whose position it is.
+    pub server: Identity,
     /// The position; `None` if only the GTIDs say where.
     pub position: Option<FilePosition>,
     /// All transactions before it, if known.
@@ -118,6 +120,7 @@ impl Server {
         };
         let gtids = text.and_then(|text| GtidSet::parse(self.flavor, &text).ok());
         Ok(Mark {
+            server: self.identity.clone(),
             position: Some(FilePosition::new(file, offset)),
             gtids,
         })

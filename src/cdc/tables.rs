@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
+    DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap, TransactionKey,
 };
 use crate::encode::{Plan, RowSuffix};
 use crate::error::Error;
@@ -24,12 +24,13 @@ pub(super) struct TableWriter {
     plan: Option<(u64, Plan)>,
     batch: Option<Batch>,
     suffix: RowSuffix,
-    /// The transaction that `suffix` was made for, by where it starts.
-    suffix_of: Option<FilePosition>,
+    /// The open transaction, once it has rows of this table; `suffix` is made for it.
+    transaction: Option<TransactionKey>,
     /// Rows of the open transaction that were read.
     ordinal: u64,
-    /// Rows of the open transaction that were written before the connection was lost.
-    written_before: u64,
+    /// The transaction in which the connection was lost, and how many of its rows were written
+    /// before. Another server may send other transactions first.
+    cut: Option<(TransactionKey, u64)>,
     scratch: Vec<u8>,
 }
 
@@ -59,9 +60,9 @@ impl TableWriter {
             plan: None,
             batch: None,
             suffix: RowSuffix::default(),
-            suffix_of: None,
+            transaction: None,
             ordinal: 0,
-            written_before: 0,
+            cut: None,
             scratch: Vec::new(),
         }
     }
@@ -92,16 +93,26 @@ impl TableWriter {
     /// The transaction is over; the next one counts its rows from zero.
     pub(super) fn commit(&mut self) {
         self.ordinal = 0;
-        self.written_before = 0;
-        self.suffix_of = None;
+        if let Some(transaction) = self.transaction.take() {
+            self.cut.take_if(|(cut, _)| *cut == transaction);
+        }
     }
 
     /// The open transaction will be read again from its first row; those rows that were written
     /// already are passed over then.
     pub(super) fn rewind(&mut self) {
-        self.written_before = self.written_before.max(self.ordinal);
+        if let Some(transaction) = self.transaction.take() {
+            let before = self.written_before(&transaction);
+            self.cut = Some((transaction, before.max(self.ordinal)));
+        }
         self.ordinal = 0;
-        self.suffix_of = None;
+    }
+
+    fn written_before(&self, transaction: &TransactionKey) -> u64 {
+        match &self.cut {
+            Some((cut, rows)) if cut == transaction => *rows,
+            Some(_) | None => 0,
+        }
     }
 
     /// Writes the rows of one event of the decoder's open transaction, and counts them.
@@ -115,26 +126,29 @@ impl TableWriter {
         now: Instant,
         outlet: &mut impl Outlet,
     ) -> Result<u64, Error> {
-        let (Some((map, generation)), Some(transaction)) =
-            (decoder.table(self.index), decoder.transaction())
-        else {
-            let position = FilePosition::new(decoder.file(), 0);
+        let (Some((map, generation)), Some(transaction), Some(key)) = (
+            decoder.table(self.index),
+            decoder.transaction(),
+            decoder.transaction_key(),
+        ) else {
+            let position = decoder.position().clone();
             return Err(self
                 .decode_error(position, Problem::RowsOutsideTransaction)
                 .into());
         };
         let event = EventAtHand {
             images: rows.images,
-            place: FilePosition::new(decoder.file(), transaction.start),
+            place: FilePosition::new(decoder.position().file.clone(), transaction.start),
             commit_time_us: transaction.commit_time_us,
             now,
         };
         self.prepare_plan(map, generation)?;
-        self.prepare_suffix(rows.operation, decoder, &event);
+        let written_before = self.written_before(&key);
+        self.prepare_suffix(rows.operation, key, &event);
         let mut at = 0;
         let mut row_count = 0;
         while at < rows.images.len() {
-            at = if self.ordinal < self.written_before {
+            at = if self.ordinal < written_before {
                 self.pass_over(at, &event)?
             } else {
                 row_count += 1;
@@ -180,18 +194,19 @@ impl TableWriter {
     fn prepare_suffix(
         &mut self,
         operation: RowOperation,
-        decoder: &Decoder,
+        transaction: TransactionKey,
         event: &EventAtHand<'_>,
     ) {
-        if self.checked.metadata.is_empty() || self.suffix_of.as_ref() == Some(&event.place) {
+        if self.transaction.as_ref() == Some(&transaction) {
             return;
         }
-        let mut position = String::new();
-        decoder.write_transaction_position(&mut position);
         let columns = &self.checked.metadata;
-        self.suffix
-            .set(columns, operation, event.commit_time_us, &position);
-        self.suffix_of = Some(event.place.clone());
+        if !columns.is_empty() {
+            let position = transaction.to_string();
+            self.suffix
+                .set(columns, operation, event.commit_time_us, &position);
+        }
+        self.transaction = Some(transaction);
     }
 
     fn pass_over(&mut self, at: usize, event: &EventAtHand<'_>) -> Result<usize, Error> {

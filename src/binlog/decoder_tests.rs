@@ -1,0 +1,283 @@
+//! The decoder on events made by hand: what real servers write too rarely to wait for.
+
+use super::super::{Checksum, EventFile, FILE_MAGIC, Flavor};
+use super::*;
+
+const TABLES: [(&str, &str); 1] = [("shop", "T")];
+
+fn decoder() -> Decoder {
+    let tables = TABLES.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
+    let start = FilePosition::new("b.000001", 4);
+    Decoder::new(Some(start), Some(GtidSet::empty(Flavor::MySql)), &tables)
+}
+
+fn header(event_type: EventType, body: &[u8]) -> EventHeader {
+    EventHeader {
+        timestamp: 1_457_049_600,
+        type_code: event_type.code(),
+        server_id: 1,
+        event_size: u32::try_from(EventHeader::LEN + body.len()).unwrap(),
+        log_pos: 0,
+        flags: 0,
+    }
+}
+
+/// Feeds one event; an event without `log_pos` counts by its size.
+fn feed<'e>(
+    decoder: &mut Decoder,
+    event_type: EventType,
+    body: &'e [u8],
+) -> Result<Step<'e>, DecodeError> {
+    let header = header(event_type, body);
+    decoder.event(&Event { header, body })
+}
+
+fn query(statement: &str) -> Vec<u8> {
+    let mut body = vec![0; 8];
+    body.push(4);
+    body.extend_from_slice(&[0; 4]);
+    body.extend_from_slice(b"shop\0");
+    body.extend_from_slice(statement.as_bytes());
+    body
+}
+
+/// shop.T with one column, an INT named id.
+fn table_map(table_id: u64) -> Vec<u8> {
+    let mut body = table_id.to_le_bytes()[..6].to_vec();
+    body.extend_from_slice(b"\x01\x00\x04shop\x00\x01T\x00");
+    body.extend_from_slice(&[1, 3, 0, 0]); // one column, INT, no metadata, NOT NULL
+    body.extend_from_slice(&[1, 1, 0]); // signedness
+    body.extend_from_slice(b"\x04\x03\x02id"); // names
+    body
+}
+
+fn write_rows(table_id: u64, ids: &[i32]) -> Vec<u8> {
+    let mut body = table_id.to_le_bytes()[..6].to_vec();
+    body.extend_from_slice(&[1, 0, 2, 0, 1, 1]); // flags, no extra data, one column, present
+    for id in ids {
+        body.push(0);
+        body.extend_from_slice(&id.to_le_bytes());
+    }
+    body
+}
+
+fn gtid(number: u64) -> Vec<u8> {
+    let mut body = vec![1];
+    body.extend_from_slice(&[7; 16]);
+    body.extend_from_slice(&number.to_le_bytes());
+    body.push(2);
+    body.extend_from_slice(&[0; 16]);
+    body.extend_from_slice(&1_457_049_600_000_001_u64.to_le_bytes()[..7]);
+    body
+}
+
+fn begin(decoder: &mut Decoder, number: u64) {
+    feed(decoder, EventType::Gtid, &gtid(number)).unwrap();
+    feed(decoder, EventType::Query, &query("BEGIN")).unwrap();
+    feed(decoder, EventType::TableMap, &table_map(9)).unwrap();
+}
+
+#[test]
+fn a_transaction_is_rows_then_a_commit() {
+    let mut decoder = decoder();
+    begin(&mut decoder, 5);
+    let body = write_rows(9, &[1, 2]);
+    let Step::Rows { table: 0, rows } = feed(&mut decoder, EventType::WriteRows, &body).unwrap()
+    else {
+        panic!("no rows");
+    };
+    assert_eq!(rows.images.len(), 10);
+    let transaction = decoder.transaction().unwrap();
+    assert_eq!(transaction.commit_time_us, 1_457_049_600_000_001);
+    assert_eq!(decoder.committed().unwrap().offset, 4);
+    let step = feed(&mut decoder, EventType::Xid, &[0; 8]).unwrap();
+    assert!(matches!(step, Step::Commit));
+    assert_eq!(decoder.committed(), Some(decoder.position()));
+    assert!(decoder.committed().unwrap().offset > 4);
+    let executed = decoder.gtids().unwrap().to_string();
+    assert_eq!(executed, "07070707-0707-0707-0707-070707070707:5");
+}
+
+#[test]
+fn a_rewind_forgets_the_open_transaction() {
+    let mut decoder = decoder();
+    begin(&mut decoder, 1);
+    let start = decoder.committed().cloned();
+    decoder.rewind(start.clone());
+    assert_eq!(decoder.transaction(), None);
+    assert_eq!(Some(decoder.position()), start.as_ref());
+    // Its table maps are gone too: rows that come without one are an error, not a guess.
+    let error = feed(&mut decoder, EventType::WriteRows, &write_rows(9, &[1])).unwrap_err();
+    assert_eq!(error.problem, Problem::NoTableMap(9));
+}
+
+#[test]
+fn offsets_go_on_past_four_gibibytes() {
+    let mut decoder = decoder();
+    let at = |log_pos| EventHeader {
+        log_pos,
+        ..header(EventType::RowsQuery, &[])
+    };
+    for (log_pos, offset) in [
+        (4_294_967_000, 4_294_967_000_u64),
+        (100, 4_294_967_396),
+        (200, 4_294_967_496),
+    ] {
+        decoder
+            .event(&Event {
+                header: at(log_pos),
+                body: &[],
+            })
+            .unwrap();
+        assert_eq!(decoder.position().offset, offset);
+    }
+}
+
+#[test]
+fn what_is_in_no_file_moves_nothing() {
+    let mut decoder = decoder();
+    let artificial = EventHeader {
+        flags: 0x20,
+        log_pos: 77,
+        ..header(EventType::Stop, &[])
+    };
+    decoder
+        .event(&Event {
+            header: artificial,
+            body: &[],
+        })
+        .unwrap();
+    feed(&mut decoder, EventType::Heartbeat, b"b.000001").unwrap();
+    assert_eq!(decoder.position().offset, 4);
+    let mut rotate = 4_u64.to_le_bytes().to_vec();
+    rotate.extend_from_slice(b"b.000002");
+    feed(&mut decoder, EventType::Rotate, &rotate).unwrap();
+    assert_eq!(decoder.committed(), Some(&FilePosition::new("b.000002", 4)));
+}
+
+#[test]
+fn started_by_gtid_no_position_counts_before_a_commit() {
+    let mut decoder = Decoder::new(None, Some(GtidSet::empty(Flavor::MySql)), &[]);
+    let mut rotate = 4_u64.to_le_bytes().to_vec();
+    rotate.extend_from_slice(b"b.000002");
+    feed(&mut decoder, EventType::Rotate, &rotate).unwrap();
+    assert_eq!(decoder.committed(), None);
+    feed(&mut decoder, EventType::Gtid, &gtid(1)).unwrap();
+    feed(
+        &mut decoder,
+        EventType::Query,
+        &query("CREATE TABLE x (a int)"),
+    )
+    .unwrap();
+    assert_eq!(decoder.committed().unwrap().file, "b.000002");
+}
+
+#[test]
+fn unknown_events_stop_unless_they_may_be_ignored() {
+    let unknown = EventHeader {
+        type_code: 99,
+        ..header(EventType::Stop, &[])
+    };
+    let error = decoder()
+        .event(&Event {
+            header: unknown,
+            body: &[],
+        })
+        .unwrap_err();
+    assert_eq!(error.problem, Problem::UnknownEvent(99));
+    let ignorable = EventHeader {
+        flags: 0x80,
+        ..unknown
+    };
+    assert!(
+        decoder()
+            .event(&Event {
+                header: ignorable,
+                body: &[]
+            })
+            .is_ok()
+    );
+    for lost in [
+        EventType::Incident,
+        EventType::TransactionPayload,
+        EventType::GtidTagged,
+    ] {
+        assert!(feed(&mut decoder(), lost, &[0; 4]).is_err(), "{lost}");
+    }
+}
+
+#[test]
+fn rows_that_may_not_be_real_stop_it() {
+    let rows = write_rows(9, &[1]);
+    for end in ["ROLLBACK", "ROLLBACK TO `s`"] {
+        let mut decoder = decoder();
+        begin(&mut decoder, 1);
+        feed(&mut decoder, EventType::WriteRows, &rows).unwrap();
+        let body = query(end);
+        let error = feed(&mut decoder, EventType::Query, &body).unwrap_err();
+        assert!(error.problem.is_doubt_of_open_rows(), "{end}");
+    }
+    // A file that ends inside a transaction, as after a crash of the server.
+    let mut unfinished = decoder();
+    begin(&mut unfinished, 1);
+    feed(&mut unfinished, EventType::WriteRows, &rows).unwrap();
+    let error = feed(&mut unfinished, EventType::FormatDescription, &[]).unwrap_err();
+    assert_eq!(error.problem, Problem::Unfinished);
+    assert_eq!(error.position.file, "b.000001");
+}
+
+#[test]
+fn a_table_map_cut_anywhere_is_an_error() {
+    let whole = table_map(9);
+    for len in 0..whole.len() {
+        let cut = &whole[..len];
+        // Cut before the optional fields, the names are what is missing.
+        assert!(
+            feed(&mut decoder(), EventType::TableMap, cut).is_err(),
+            "{len}"
+        );
+    }
+}
+
+#[test]
+fn a_file_is_split_into_its_events_and_every_flipped_byte_is_seen() {
+    let mut file = FILE_MAGIC.to_vec();
+    let description = [&[4, 0][..], &[0; 95], &[1]].concat();
+    for (event_type, body) in [
+        (EventType::FormatDescription, description),
+        (EventType::Query, query("BEGIN")),
+    ] {
+        let size = EventHeader::LEN + body.len() + 4;
+        let event_size = u32::try_from(size).unwrap();
+        let bytes = EventHeader {
+            event_size,
+            ..header(event_type, &body)
+        }
+        .to_bytes();
+        let event = [&bytes[..], &body].concat();
+        file.extend_from_slice(&event);
+        file.extend_from_slice(&crc32fast::hash(&event).to_le_bytes());
+    }
+    let read_all = |bytes: &[u8]| -> Result<usize, DecodeError> {
+        let mut events = EventFile::open("b.000001", bytes)?;
+        let mut count = 0;
+        while events.next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    };
+    assert_eq!(read_all(&file).unwrap(), 2);
+    for index in 0..file.len() {
+        file[index] ^= 0x10;
+        assert!(read_all(&file).is_err(), "{index}");
+        file[index] ^= 0x10;
+    }
+    for len in 0..file.len() {
+        let whole_events = read_all(&file[..len]);
+        assert!(
+            whole_events.is_err() || len == 4 || whole_events == Ok(1),
+            "{len}"
+        );
+    }
+    assert!(Checksum::Crc32.verify(&[0; 3]).is_err());
+}

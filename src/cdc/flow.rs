@@ -1,0 +1,99 @@
+//! Batches between the tables and the sink, and the ledger that knows which are there.
+
+use std::sync::Arc;
+
+use crate::batch::SealedBatch;
+use crate::binlog::Decoder;
+use crate::ledger::Ledger;
+use crate::sink::{Delivered, Delivery, Sink};
+
+use super::server::{Identity, Mark};
+use super::tables::Outlet;
+
+/// What is between the tables' open batches and the sink.
+pub(super) struct Flow<S> {
+    /// The server that is being read.
+    pub(super) server: Identity,
+    pub(super) delivery: Delivery<S>,
+    ledger: Ledger<Arc<Mark>>,
+    /// The newest commit, once something asked for it.
+    newest: Option<Arc<Mark>>,
+    /// Bytes of sealed batches.
+    pub(super) sealed_bytes: usize,
+    pub(super) batches_under_way: usize,
+    pub(super) rows_delivered: u64,
+    pub(super) bytes_delivered: u64,
+}
+
+impl<S: Sink> Flow<S> {
+    pub(super) fn new(server: Identity, delivery: Delivery<S>) -> Self {
+        Self {
+            server,
+            delivery,
+            ledger: Ledger::default(),
+            newest: None,
+            sealed_bytes: 0,
+            batches_under_way: 0,
+            rows_delivered: 0,
+            bytes_delivered: 0,
+        }
+    }
+
+    /// The decoder's newest commit, made into a mark once for all batches that ask for it.
+    pub(super) fn newest_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
+        let newest = self.newest.get_or_insert_with(|| {
+            Arc::new(Mark {
+                server: self.server.clone(),
+                position: decoder.committed().cloned(),
+                gtids: decoder.gtids().cloned(),
+            })
+        });
+        Arc::clone(newest)
+    }
+
+    /// The decoder has moved to another commit.
+    pub(super) fn moved(&mut self) {
+        self.newest = None;
+    }
+
+    /// The commit up to which everything is acknowledged.
+    pub(super) fn safe_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
+        if let Some(mark) = self.ledger.safe() {
+            return Arc::clone(mark);
+        }
+        // Between commits the position moves on over what carries no rows.
+        self.moved();
+        self.newest_commit(decoder)
+    }
+
+    pub(super) fn push(&mut self, batch: SealedBatch) {
+        self.sealed_bytes += batch.bytes().len();
+        self.batches_under_way += 1;
+        self.delivery.push(batch);
+    }
+
+    pub(super) fn arrived(&mut self, delivered: Delivered) {
+        self.ledger.acknowledge(delivered.id);
+        self.sealed_bytes -= delivered.bytes;
+        self.batches_under_way -= 1;
+        self.rows_delivered += delivered.row_count as u64;
+        self.bytes_delivered += delivered.bytes as u64;
+    }
+}
+
+/// Lets a table open and hand over batches while it reads from the decoder.
+pub(super) struct FlowOutlet<'a, S> {
+    pub(super) flow: &'a mut Flow<S>,
+    pub(super) decoder: &'a Decoder,
+}
+
+impl<S: Sink> Outlet for FlowOutlet<'_, S> {
+    fn open(&mut self) -> u64 {
+        let before = self.flow.newest_commit(self.decoder);
+        self.flow.ledger.open(before)
+    }
+
+    fn full(&mut self, batch: SealedBatch) {
+        self.flow.push(batch);
+    }
+}
