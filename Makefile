@@ -10,6 +10,11 @@ help:
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
 
+# Compiles first; fetches MySQL and DuckDB once.
+demo:
+	cargo build --bin hydrant --example demo
+	@cargo run --quiet --example demo
+
 # Lints first: they are the quickest to fail.
 test: lint doc servers
 	@if cargo nextest --version >/dev/null 2>&1; then \

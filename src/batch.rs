@@ -46,8 +46,8 @@ pub struct Oversize {
 /// Lines of one table on their way to a sink.
 ///
 /// Contract: append a whole line to [`Batch::buffer`], then call [`Batch::row_written`] with the
-/// buffer's length before it. [`Appended::Full`] gives the batch that must be sent; the line is
-/// then in the other one.
+/// buffer's length before it. If that gives the line back, this batch is full: seal it, and
+/// append the line to a new one.
 #[derive(Debug)]
 pub struct Batch {
     /// The number under which the ledger knows it.

@@ -44,8 +44,8 @@ pub enum Command {
     Exit codes: 0 done, 64 usage, 65 data or position that cannot be continued,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {
-    /// The configuration file; HYDRANT_SINK__STREAM=... in the environment replaces `stream` in
-    /// its [sink], and so on.
+    /// The configuration file; HYDRANT_SINK__STREAM=... in the environment replaces `stream`
+    /// of the sink, and so on.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Stop there: `now`, a position such as binlog.000042:4, or a GTID set.

@@ -33,7 +33,7 @@ impl fmt::Display for CheckedTable {
             write!(f, " {}", column.name)?;
         }
         for column in &self.metadata {
-            write!(f, " +{column:?}")?;
+            write!(f, " +{column}")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Configuration: what was typed ([`raw`]), what was meant ([`Config`]), and AWS's limits.
+//! Configuration: what was typed (`raw`), what was meant ([`Config`]), and AWS's limits.
 //!
 //! What lives here: reading one TOML file with overrides from the environment, and turning it
 //! into values of which nothing is optional any more. What does not: asking servers whether

@@ -1,5 +1,6 @@
 //! A table's plan: from a table map and the chosen columns to the steps that write one line.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::binlog::{Charset, Column, ColumnType, RowOperation, TableMap};
@@ -27,6 +28,18 @@ pub enum MetadataColumn {
     Position,
     /// The row's number within its transaction and table, from 0.
     Ordinal,
+}
+
+impl fmt::Display for MetadataColumn {
+    /// The name that the configuration has for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operation => "operation",
+            Self::CommitTime => "commit_time",
+            Self::Position => "position",
+            Self::Ordinal => "ordinal",
+        })
+    }
 }
 
 /// A table that cannot be written.

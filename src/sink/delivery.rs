@@ -48,6 +48,8 @@ pub struct DeliveryStats {
 pub struct Delivery<S> {
     sink: Arc<S>,
     lanes: Vec<Lane>,
+    /// The lane that was served first the last time.
+    lanes_offset: usize,
     under_way: JoinSet<(Shipment, Result<Vec<usize>, Failure>)>,
     stats: DeliveryStats,
     trouble: Option<Trouble>,
@@ -93,6 +95,7 @@ impl<S: Sink> Delivery<S> {
         Self {
             sink: Arc::new(sink),
             lanes,
+            lanes_offset: 0,
             under_way: JoinSet::new(),
             stats: DeliveryStats::default(),
             trouble: None,
@@ -155,7 +158,10 @@ impl<S: Sink> Delivery<S> {
     fn dispatch(&mut self, now: Instant) -> Option<Instant> {
         let mut wake: Option<Instant> = None;
         let mut look_again = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
-        for lane in &mut self.lanes {
+        // The first in line changes, so that a busy stream does not hold up the others.
+        self.lanes_offset = (self.lanes_offset + 1) % self.lanes.len().max(1);
+        let (after, first) = self.lanes.split_at_mut(self.lanes_offset);
+        for lane in first.iter_mut().chain(after) {
             while self.under_way.len() < self.sink.concurrency() {
                 if lane.next.is_none() {
                     match lane.take_ready(now) {
