@@ -30,7 +30,8 @@ lint:
 doc:
 	cargo doc --no-deps
 
-# Real MySQL and MariaDB, unpacked under target/, unless HYDRANT_MYSQL_URL names a server.
+# Real MySQL and MariaDB, unpacked under target/. Most tests break theirs, so that even with
+# HYDRANT_MYSQL_URL set they need these.
 servers:
 	@servers/fetch
 

@@ -41,6 +41,8 @@ pub enum Command {
 #[command(after_help = "Example:\n  \
     hydrant cdc --config hydrant.toml               follow until SIGTERM or SIGINT\n  \
     hydrant cdc --config hydrant.toml --until now   deliver what is there, then exit 0\n\n\
+    SIGTERM and SIGINT deliver what was read, store the checkpoint and exit 0; SIGUSR1 logs\n\
+    how it goes.\n\n\
     Exit codes: 0 done, 64 usage, 65 data or position that cannot be continued,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {

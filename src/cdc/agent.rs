@@ -15,7 +15,7 @@ use crate::sink::{Delivery, Sink};
 
 use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
-use super::end::{End, Stop};
+use super::end::{Asked, End, Signals};
 use super::flow::{Flow, FlowOutlet};
 use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader, verified};
@@ -70,6 +70,7 @@ impl fmt::Display for Summary {
 /// The agent, ready to run.
 pub(super) struct Agent<S> {
     config: Config,
+    signals: Signals,
     reader: Reader,
     decoder: Decoder,
     tables: Vec<TableWriter>,
@@ -112,6 +113,7 @@ impl<S: Sink> Agent<S> {
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
         }
+        let signals = Signals::new()?;
         let from = if loaded.is_some() {
             "the checkpoint"
         } else {
@@ -136,6 +138,7 @@ impl<S: Sink> Agent<S> {
         let now = Instant::now();
         Ok(Self {
             config,
+            signals,
             reader,
             decoder,
             tables,
@@ -154,19 +157,14 @@ impl<S: Sink> Agent<S> {
 
     /// Runs to the end. Whatever ends it, what is with the sink by then is in the checkpoint.
     pub(super) async fn run(mut self) -> Result<Summary, Error> {
-        let mut stop = Stop::new()?;
-        let followed = self.follow(&mut stop).await;
+        let followed = self.follow().await;
         let deliver = match &followed {
             // What came before the trouble is whole, so that a start behind it loses nothing.
             Err(Error::Decode(error)) => !error.problem.is_doubt_of_open_rows(),
             Ok(()) | Err(Error::Failure(_)) => true,
             Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
         };
-        let drained = if deliver {
-            self.drain(&mut stop).await
-        } else {
-            Ok(())
-        };
+        let drained = if deliver { self.drain().await } else { Ok(()) };
         let saved = self.save_now().await;
         followed.and(drained).and(saved)?;
         Ok(Summary {
@@ -179,7 +177,7 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Reads until a signal or the end that was asked for.
-    async fn follow(&mut self, stop: &mut Stop) -> Result<(), Error> {
+    async fn follow(&mut self) -> Result<(), Error> {
         while !self.reached_end() {
             let room = self.has_room();
             let timer = self.next_timer();
@@ -187,10 +185,13 @@ impl<S: Sink> Agent<S> {
                 // In this order: a stop is never kept waiting; acknowledgements free memory;
                 // timers are due rarely; the binlog would fill all the time there is.
                 biased;
-                signal = stop.asked() => {
-                    info!("{signal}: delivering what was read");
-                    return Ok(());
-                }
+                asked = self.signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        info!("{signal}: delivering what was read");
+                        return Ok(());
+                    }
+                    Asked::Progress => self.tell_progress(),
+                },
                 delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
                 () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
@@ -317,16 +318,15 @@ impl<S: Sink> Agent<S> {
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
-            self.tell_progress();
+            if self.told != (self.rows_written, self.flow.rows_delivered) {
+                self.tell_progress();
+            }
         }
     }
 
-    /// Says how it goes, if anything went since the last time.
+    /// Says how it goes.
     fn tell_progress(&mut self) {
         let rows_delivered = self.flow.rows_delivered;
-        if self.told == (self.rows_written, rows_delivered) {
-            return;
-        }
         self.told = (self.rows_written, rows_delivered);
         let now = jiff::Timestamp::now().as_microsecond();
         let age = Duration::from_micros(
@@ -394,7 +394,7 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Delivers all that was read, as long as there is time.
-    async fn drain(&mut self, stop: &mut Stop) -> Result<(), Error> {
+    async fn drain(&mut self) -> Result<(), Error> {
         self.seal_all();
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;
@@ -403,10 +403,13 @@ impl<S: Sink> Agent<S> {
             tokio::select! {
                 biased;
                 delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
-                signal = stop.asked() => {
-                    warn!("{signal}: stopping at once");
-                    break;
-                }
+                asked = self.signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        warn!("{signal}: stopping at once");
+                        break;
+                    }
+                    Asked::Progress => self.tell_progress(),
+                },
                 () = until(deadline) => {
                     warn!("shutdown_grace is over before everything was delivered");
                     break;

@@ -60,13 +60,23 @@ impl End {
     }
 }
 
-/// SIGTERM and SIGINT.
-pub(super) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
+/// What somebody asks for with a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SIGTERM or SIGINT, by name: deliver and end.
+    Stop(&'static str),
+    /// SIGUSR1: say how it goes.
+    Progress,
 }
 
-impl Stop {
+/// The signals that the agent listens to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    user1: Signal,
+}
+
+impl Signals {
     /// Starts listening; from here on the signals do not end the process by themselves.
     pub(super) fn new() -> Result<Self, Failure> {
         let listen = |kind| {
@@ -81,14 +91,16 @@ impl Stop {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            user1: listen(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for a signal and names it.
-    pub(super) async fn asked(&mut self) -> &'static str {
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.user1.recv() => Asked::Progress,
         }
     }
 }

@@ -109,13 +109,17 @@ impl Agent {
         Ok(())
     }
 
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let command = format!("kill -s {name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &command]).status()?;
+        anyhow::ensure!(status.success(), "{command}: {status}");
+        Ok(())
+    }
+
     /// SIGTERM, and the exit status.
     pub(crate) fn terminate(mut self) -> Result<ExitStatus> {
-        let pid = self.child.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", "kill -s TERM \"$0\"", &pid])
-            .status()?;
-        anyhow::ensure!(status.success(), "kill: {status}");
+        self.signal("TERM")?;
         self.wait()
     }
 

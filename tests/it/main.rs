@@ -5,6 +5,7 @@ mod support;
 
 mod agent;
 mod crash;
+mod database;
 mod errors;
 mod path;
 mod positions;
@@ -12,3 +13,4 @@ mod rooms;
 mod sales;
 mod scenes;
 mod sim;
+mod tls;
