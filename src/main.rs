@@ -36,7 +36,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// Logs go to standard error, because standard output belongs to the `stdout` sink.
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("HYDRANT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,hydrant=info"));
+        .unwrap_or_else(|_| EnvFilter::new("warn,aws_config=error,hydrant=info"));
     let layer = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -114,6 +114,9 @@ impl<S: Sink> Agent<S> {
             store.save(&saved)?;
         }
         let signals = Signals::new()?;
+        for table in &tables {
+            info!("{table}");
+        }
         let from = if loaded.is_some() {
             "the checkpoint"
         } else {
@@ -127,9 +130,6 @@ impl<S: Sink> Agent<S> {
         let reader = Reader::start(&config.source, server, &mark).await?;
         let limits = sink.limits();
         let delivery = Delivery::new(sink, tables.len());
-        for table in &tables {
-            info!("{table}");
-        }
         let tables = tables
             .into_iter()
             .enumerate()

@@ -14,7 +14,6 @@ use flate2::write::GzEncoder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::batch::{BatchLimits, RowPlace, SealedBatch};
-use crate::config::limits::FirehoseQuota;
 use crate::{Exit, Failure};
 
 use super::Sink;
@@ -106,10 +105,6 @@ impl Sink for DirSink {
     /// Two, so that one is compressed while the other waits for the disk.
     fn concurrency(&self) -> usize {
         2
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        None
     }
 
     async fn attempt(

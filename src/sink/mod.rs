@@ -27,8 +27,10 @@ pub trait Sink: Send + Sync + 'static {
     /// How many attempts may be under way at once; 1 keeps the order of batches.
     fn concurrency(&self) -> usize;
 
-    /// The quotas of the stream behind a table, or `None` if nobody limits it.
-    fn quota(&self) -> Option<FirehoseQuota>;
+    /// The quotas of each stream; `None` if nobody limits what is sent.
+    fn quota(&self) -> Option<FirehoseQuota> {
+        None
+    }
 
     /// Tries once to hand over some of a batch's records, given by index. Answers with those
     /// that were refused and must be sent again; all others are there for good.

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 
 use crate::batch::{BatchLimits, SealedBatch};
-use crate::config::limits::FirehoseQuota;
 use crate::{Exit, Failure};
 
 use super::Sink;
@@ -27,10 +26,6 @@ impl Sink for StdoutSink {
 
     fn concurrency(&self) -> usize {
         1
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        None
     }
 
     /// Writes at once: a reader that does not read holds up the binlog, as it should.
