@@ -321,3 +321,36 @@ fn a_silent_server_is_noticed() -> Result<()> {
     ensure!(agent.terminate()?.success());
     Ok(())
 }
+
+#[test]
+fn a_binlog_without_checksums_is_followed() -> Result<()> {
+    for kind in [Kind::Mysql, Kind::Mariadb] {
+        let server = shop(kind, &["--binlog-checksum=NONE"])?;
+        server.sql("INSERT INTO shop.T VALUES (1, 'a'); FLUSH BINARY LOGS")?;
+        server.sql("SET GLOBAL binlog_checksum = 'CRC32'; INSERT INTO shop.T VALUES (2, 'b')")?;
+        delivers(&server, "1,a\n2,b\n")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_larger_than_a_packet_is_followed() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(
+        "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note longtext); \
+         INSERT INTO shop.T VALUES (1, REPEAT('x', 20 * 1024 * 1024)), (2, 'b')",
+    )?;
+    let output = drain_to_stdout(&server)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let lines: Vec<usize> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::len)
+        .collect();
+    assert_eq!(lines, [2 + (20 << 20), 3, 0]);
+    Ok(())
+}

@@ -1,0 +1,431 @@
+//! Truth is what SELECT says: every supported type, at its bounds and at random, on both families of
+//! servers.
+
+mod columns;
+mod oracle;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use self::columns::Column;
+use self::oracle::Session;
+use crate::agent::{Workplace, gunzip_all};
+use crate::sales::config;
+use crate::support::servers::{Kind, Server};
+
+const RANDOM_ROWS: usize = 5_000;
+const ROWS_A_STATEMENT: usize = 100;
+
+/// A server that takes odd dates, and rows of more than 16 MiB.
+fn server(kind: Kind) -> Result<Server> {
+    Server::start(kind, &["--sql-mode=", "--max-allowed-packet=64M"])
+}
+
+/// `name` and `columns` of a `[[table]]`.
+fn table(name: &str, columns: &[String]) -> String {
+    format!("name = \"{name}\"\ncolumns = {columns:?}")
+}
+
+/// Delivers all of one table to standard output.
+fn lines(server: &Server, table: &str) -> Result<String> {
+    Workplace::new(&config(server, table, "type = \"stdout\""))?.drain()
+}
+
+/// A seed for the random rows, printed so that a failure can be had again with `HYDRANT_TEST_SEED`.
+fn seed() -> Result<u64> {
+    let seed = match std::env::var("HYDRANT_TEST_SEED") {
+        Ok(seed) => seed.parse()?,
+        Err(_) => rand::random(),
+    };
+    println!("HYDRANT_TEST_SEED={seed}");
+    Ok(seed)
+}
+
+/// Columns that are written with columns that must be passed over between them, before and behind.
+/// Gives all of them, and the names of those that are written.
+fn interleaved(kind: Kind) -> (Vec<Column>, Vec<String>) {
+    const WRITTEN_IN_A_ROW: usize = 4;
+    let mut passed = columns::unsupported(kind).into_iter();
+    let mut all = Vec::new();
+    let mut written = vec!["id".to_owned()];
+    for (index, column) in columns::supported().into_iter().enumerate() {
+        if index % WRITTEN_IN_A_ROW == 0 {
+            all.extend(passed.next());
+        }
+        written.push(column.name.clone());
+        all.push(column);
+    }
+    all.extend(passed);
+    (all, written)
+}
+
+/// Rows that have each column's bounds, one after the other, then random ones.
+fn insert_rows(
+    session: &mut Session,
+    table: &str,
+    columns: &[Column],
+    rng: &mut StdRng,
+) -> Result<()> {
+    let bounds: Vec<Vec<String>> = columns.iter().map(Column::bounds).collect();
+    let bound_rows = bounds.iter().map(Vec::len).max().unwrap_or(0);
+    let mut rows = Vec::new();
+    for number in 0..bound_rows + RANDOM_ROWS {
+        let mut row = number.to_string();
+        for (column, bounds) in columns.iter().zip(&bounds) {
+            row.push(',');
+            if number < bound_rows {
+                row.push_str(&bounds[number % bounds.len()]);
+            } else {
+                row.push_str(&column.random(bounds, rng));
+            }
+        }
+        rows.push(row);
+    }
+    for rows in rows.chunks(ROWS_A_STATEMENT) {
+        session.run(&format!(
+            "INSERT INTO {table} VALUES ({})",
+            rows.join("),(")
+        ))?;
+    }
+    Ok(())
+}
+
+fn every_type_is_written_as_select_prints_it(kind: Kind) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    let (all, written) = interleaved(kind);
+    let definitions: Vec<String> = all.iter().map(Column::definition).collect();
+    session.run("CREATE DATABASE shop")?;
+    session.run(&format!(
+        "CREATE TABLE shop.Types (id bigint, {})",
+        definitions.join(", ")
+    ))?;
+    let mut rng = StdRng::seed_from_u64(seed()?);
+    insert_rows(&mut session, "shop.Types", &all, &mut rng)?;
+    let lines = lines(&server, &table("shop.Types", &written))?;
+    let row_count = session.compare("shop", "Types", Some(&written), lines.as_bytes())?;
+    ensure!(row_count >= RANDOM_ROWS);
+    Ok(())
+}
+
+#[test]
+fn every_type_is_written_as_mysqls_select_prints_it() -> Result<()> {
+    every_type_is_written_as_select_prints_it(Kind::Mysql)
+}
+
+#[test]
+fn every_type_is_written_as_mariadbs_select_prints_it() -> Result<()> {
+    every_type_is_written_as_select_prints_it(Kind::Mariadb)
+}
+
+/// A table with a column of each collation that the server has for a character set that can be
+/// written.
+fn every_collation_is_understood(kind: Kind) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    // MariaDB names the collations that several character sets share without the set.
+    let name = match kind {
+        Kind::Mysql => "COLLATION_NAME",
+        Kind::Mariadb => "FULL_COLLATION_NAME",
+    };
+    let collations = session.rows(&format!(
+        "SELECT {name}, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY \
+         WHERE CHARACTER_SET_NAME IN ('utf8mb4', 'utf8mb3', 'utf8', 'ascii', 'latin1') ORDER BY 1"
+    ))?;
+    let collations: Vec<(String, String)> =
+        collations.into_iter().map(mysql_async::from_row).collect();
+    ensure!(collations.len() > 100, "{} collations", collations.len());
+    session.run("CREATE DATABASE shop")?;
+    for (number, some) in collations.chunks(80).enumerate() {
+        let columns: Vec<String> = some
+            .iter()
+            .map(|(collation, charset)| {
+                format!("`{collation}` varchar(20) character set {charset} collate {collation}")
+            })
+            .collect();
+        session.run(&format!(
+            "CREATE TABLE shop.Texts{number} (id bigint, {})",
+            columns.join(", ")
+        ))?;
+        let values: Vec<&str> = some
+            .iter()
+            .map(|(_, charset)| match charset.as_str() {
+                "ascii" => "'a, b '",
+                "latin1" => "_latin1 x'80E920'",
+                _ => "'Grüße, 価格 '",
+            })
+            .collect();
+        session.run(&format!(
+            "INSERT INTO shop.Texts{number} VALUES (1, {})",
+            values.join(", ")
+        ))?;
+        let lines = lines(&server, &format!("name = \"shop.Texts{number}\""))?;
+        session.compare("shop", &format!("Texts{number}"), None, lines.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_collation_of_mysql_is_understood() -> Result<()> {
+    every_collation_is_understood(Kind::Mysql)
+}
+
+#[test]
+fn every_collation_of_mariadb_is_understood() -> Result<()> {
+    every_collation_is_understood(Kind::Mariadb)
+}
+
+/// Types that have a character set or a sign in one family's table maps and not in the other's must
+/// not shift those of the columns behind them.
+fn charsets_stay_with_their_columns(kind: Kind) -> Result<()> {
+    // Mostly one character set, for which the server sends a default and exceptions; then as many
+    // of each, for which it sends a list.
+    let mostly = ["utf8mb4", "utf8mb4", "utf8mb4", "latin1", "utf8mb4"];
+    let mixed = ["latin1", "utf8mb4", "utf8mb3"];
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    session.run("CREATE DATABASE shop")?;
+    for (name, charsets) in [("Mostly", &mostly[..]), ("Mixed", &mixed)] {
+        let mut written = vec!["id".to_owned()];
+        let mut definitions = vec!["id bigint unsigned".to_owned()];
+        let mut values = vec!["~0".to_owned()];
+        for (index, column) in columns::unsupported(kind).iter().enumerate() {
+            let charset = charsets[index % charsets.len()];
+            let (sign, value) = [("", "-1"), ("unsigned", "255")][index % 2];
+            definitions.push(column.definition());
+            definitions.push(format!("text_{index} text character set {charset}"));
+            definitions.push(format!("number_{index} tinyint {sign}"));
+            values.push(column.bounds()[0].clone());
+            values.push(format!("'Größe {index}', {value}"));
+            written.extend([format!("text_{index}"), format!("number_{index}")]);
+        }
+        session.run(&format!(
+            "CREATE TABLE shop.{name} ({})",
+            definitions.join(", ")
+        ))?;
+        session.run(&format!(
+            "INSERT INTO shop.{name} VALUES ({})",
+            values.join(", ")
+        ))?;
+        let lines = lines(&server, &table(&format!("shop.{name}"), &written))?;
+        let row_count = session.compare("shop", name, Some(&written), lines.as_bytes())?;
+        assert_eq!(row_count, 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn charsets_stay_with_their_columns_on_mysql() -> Result<()> {
+    charsets_stay_with_their_columns(Kind::Mysql)
+}
+
+#[test]
+fn charsets_stay_with_their_columns_on_mariadb() -> Result<()> {
+    charsets_stay_with_their_columns(Kind::Mariadb)
+}
+
+fn three_hundred_columns(kind: Kind) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    session.run("CREATE DATABASE shop")?;
+    let names: Vec<String> = (0..300).map(|number| format!("c{number}")).collect();
+    let definitions: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| {
+            format!(
+                "{name} {}",
+                ["int", "varchar(9)", "double", "tinyint unsigned"][index % 4]
+            )
+        })
+        .collect();
+    session.run(&format!(
+        "CREATE TABLE shop.Wide ({})",
+        definitions.join(", ")
+    ))?;
+    for row in 0..200 {
+        // A NULL wanders through the columns and through the bytes of the bitmap.
+        let value = |column: usize| {
+            if (column + row).is_multiple_of(7) {
+                "NULL".to_owned()
+            } else {
+                format!("{}", (row + column) % 128)
+            }
+        };
+        let values: Vec<String> = (0..300).map(value).collect();
+        session.run(&format!(
+            "INSERT INTO shop.Wide VALUES ({row}, {})",
+            values[1..].join(", ")
+        ))?;
+    }
+    let all = lines(&server, "name = \"shop.Wide\"")?;
+    assert_eq!(session.compare("shop", "Wide", None, all.as_bytes())?, 200);
+    // All of them again, from the last to the first but for the order; then a few.
+    let mut reversed: Vec<String> = names.iter().rev().cloned().collect();
+    reversed.insert(0, names[0].clone());
+    reversed.pop();
+    let some = ["c0", "c299", "c7", "c8", "c150"]
+        .map(str::to_owned)
+        .to_vec();
+    for chosen in [reversed, some] {
+        let lines = lines(&server, &table("shop.Wide", &chosen))?;
+        assert_eq!(
+            session.compare("shop", "Wide", Some(&chosen), lines.as_bytes())?,
+            200
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn three_hundred_columns_come_in_any_order_from_mysql() -> Result<()> {
+    three_hundred_columns(Kind::Mysql)
+}
+
+#[test]
+fn three_hundred_columns_come_in_any_order_from_mariadb() -> Result<()> {
+    three_hundred_columns(Kind::Mariadb)
+}
+
+/// Generated and invisible columns are columns like others; those that the server hides from
+/// everybody are in the binlog all the same, and are passed over.
+fn columns_that_nobody_inserts(kind: Kind, definitions: &str, hidden: &str) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    session.run("CREATE DATABASE shop")?;
+    session.run(&format!(
+        "CREATE TABLE shop.Made (id int, a varchar(20), \
+         shout varchar(30) AS (CONCAT(a, '!')) VIRTUAL, len int AS (CHAR_LENGTH(a)) STORED, \
+         secret int DEFAULT 7 INVISIBLE, z double{definitions}) {hidden}"
+    ))?;
+    session.run("INSERT INTO shop.Made (id, a, z) VALUES (1, 'one', 1.5), (2, NULL, NULL), (3, 'a, \"b\"', -2)")?;
+    let lines = lines(&server, "name = \"shop.Made\"")?;
+    assert_eq!(
+        session.compare("shop", "Made", None, lines.as_bytes())?,
+        3,
+        "{lines}"
+    );
+    Ok(())
+}
+
+#[test]
+fn generated_invisible_and_hidden_columns_of_mysql_do_not_disturb() -> Result<()> {
+    columns_that_nobody_inserts(Kind::Mysql, ", KEY ((LOWER(a))), KEY ((z * 2))", "")
+}
+
+#[test]
+fn generated_and_invisible_columns_of_mariadb_do_not_disturb() -> Result<()> {
+    columns_that_nobody_inserts(Kind::Mariadb, ", long_text text, UNIQUE (long_text)", "")
+}
+
+#[test]
+fn mariadbs_hidden_versioning_columns_do_not_disturb() -> Result<()> {
+    columns_that_nobody_inserts(Kind::Mariadb, "", "WITH SYSTEM VERSIONING")
+}
+
+/// More than fits into one packet of the protocol, which is cut and put together again on the way.
+fn a_value_of_twenty_megabytes(kind: Kind) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    session.run("CREATE DATABASE shop")?;
+    session.run("CREATE TABLE shop.Large (id int, t longtext character set utf8mb4, u longtext character set latin1)")?;
+    session.run("INSERT INTO shop.Large VALUES (1, REPEAT('é\"', 7000000), 'é'), (2, 'small', REPEAT(_latin1 x'E9', 100000))")?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("data");
+    workplace.configure(&config(
+        &server,
+        "name = \"shop.Large\"",
+        &format!("path = \"{}\"", folder.display()),
+    ))?;
+    workplace.drain()?;
+    let lines = gunzip_all(&folder)?;
+    assert_eq!(session.compare("shop", "Large", None, lines.as_bytes())?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_value_of_twenty_megabytes_comes_whole_from_mysql() -> Result<()> {
+    a_value_of_twenty_megabytes(Kind::Mysql)
+}
+
+#[test]
+fn a_value_of_twenty_megabytes_comes_whole_from_mariadb() -> Result<()> {
+    a_value_of_twenty_megabytes(Kind::Mariadb)
+}
+
+/// Each type that cannot be written is named at the start, with its column, before a row is read.
+fn unsupported_columns_are_refused_by_name(kind: Kind) -> Result<()> {
+    const CONFIG: i32 = 78;
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    let mut columns: Vec<(String, String)> = columns::unsupported(kind)
+        .into_iter()
+        .map(|column| (column.name, column.sql_type))
+        .collect();
+    for charset in ["gbk", "utf16", "latin2", "cp1251", "sjis"] {
+        columns.push((
+            format!("text_{charset}"),
+            format!("text character set {charset}"),
+        ));
+    }
+    // MariaDB's JSON is a LONGTEXT with a check.
+    columns.retain(|(_, sql_type)| kind == Kind::Mysql || sql_type != "json");
+    let definitions: Vec<String> = columns
+        .iter()
+        .map(|(name, sql_type)| format!("{name} {sql_type}"))
+        .collect();
+    session.run("CREATE DATABASE shop")?;
+    session.run(&format!(
+        "CREATE TABLE shop.Odd (id int, {})",
+        definitions.join(", ")
+    ))?;
+    let refusal = |table: &str| -> Result<String> {
+        let workplace = Workplace::new(&config(&server, table, "type = \"stdout\""))?;
+        let output = workplace.run(&["--until", "now"])?;
+        let report = String::from_utf8(output.stderr)?;
+        ensure!(
+            output.status.code() == Some(CONFIG),
+            "{:?}: {report}",
+            output.status
+        );
+        ensure!(output.stdout.is_empty() && !workplace.path("checkpoint.json").exists());
+        ensure!(
+            report.contains("shop.Odd") && report.contains("remedy: "),
+            "{report}"
+        );
+        Ok(report)
+    };
+    let all = refusal("name = \"shop.Odd\"")?;
+    for (name, sql_type) in &columns {
+        ensure!(
+            all.contains(&format!("{name} (")),
+            "{name} is not named: {all}"
+        );
+        let word = sql_type.split(['(', ' ']).next().context("no type")?;
+        let alone = refusal(&table("shop.Odd", &["id".to_owned(), name.clone()]))?;
+        ensure!(
+            alone.to_lowercase().contains(&word.to_lowercase()),
+            "{word}: {alone}"
+        );
+        let named: BTreeSet<&str> = columns
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| alone.contains(&format!("{name} (")))
+            .collect();
+        ensure!(named == BTreeSet::from([name.as_str()]), "{alone}");
+    }
+    Ok(())
+}
+
+#[test]
+fn unsupported_columns_of_mysql_are_refused_by_name() -> Result<()> {
+    unsupported_columns_are_refused_by_name(Kind::Mysql)
+}
+
+#[test]
+fn unsupported_columns_of_mariadb_are_refused_by_name() -> Result<()> {
+    unsupported_columns_are_refused_by_name(Kind::Mariadb)
+}

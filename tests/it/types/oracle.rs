@@ -1,0 +1,307 @@
+//! What the server says a table holds, and whether the lines say the same.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row, Value};
+
+use crate::support::servers::Server;
+
+/// How many differences are told.
+const TOLD: usize = 20;
+
+/// A field of a line: whether it was quoted, and its text without the quotes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) quoted: bool,
+    pub(super) text: Vec<u8>,
+}
+
+/// A connection in UTC and utf8mb4, without modes, so that every odd value can be stored.
+pub(super) struct Session {
+    runtime: tokio::runtime::Runtime,
+    conn: Conn,
+}
+
+impl Session {
+    pub(super) fn open(server: &Server) -> Result<Self> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let url = server.url();
+        let conn = runtime.block_on(async { Conn::from_url(url).await })?;
+        let mut session = Self { runtime, conn };
+        session.run("SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''")?;
+        Ok(session)
+    }
+
+    pub(super) fn run(&mut self, sql: &str) -> Result<()> {
+        let start: String = sql.chars().take(300).collect();
+        self.runtime
+            .block_on(self.conn.query_drop(sql))
+            .context(start)
+    }
+
+    pub(super) fn rows(&mut self, sql: &str) -> Result<Vec<Row>> {
+        self.runtime
+            .block_on(self.conn.query(sql))
+            .context(sql.to_owned())
+    }
+
+    /// The table's columns, with how each of them is compared.
+    fn columns(&mut self, schema: &str, table: &str) -> Result<Vec<(String, Rule)>> {
+        let rows = self.rows(&format!(
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, NUMERIC_SCALE FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
+        ))?;
+        let column = |row: Row| {
+            let (name, data_type, column_type, scale): (String, String, String, Option<u64>) =
+                mysql_async::from_row(row);
+            let rule = match (data_type.as_str(), scale) {
+                ("float", None) => Rule::Float,
+                ("double", None) => Rule::Double,
+                ("date" | "datetime" | "timestamp", _) => Rule::ZeroIsNull,
+                _ if column_type.contains("zerofill") => Rule::Number,
+                _ => Rule::Text,
+            };
+            (name, rule)
+        };
+        Ok(rows.into_iter().map(column).collect())
+    }
+
+    /// Compares the lines with what SELECT says of these columns (`None`: of all of them), in the
+    /// order of the first of them. Gives the number of rows.
+    pub(super) fn compare(
+        &mut self,
+        schema: &str,
+        table: &str,
+        chosen: Option<&[String]>,
+        lines: &[u8],
+    ) -> Result<usize> {
+        let mut columns = self.columns(schema, table)?;
+        if let Some(chosen) = chosen {
+            let mut rules: HashMap<String, Rule> = columns.into_iter().collect();
+            let rule = |name: &String| Some((name.clone(), rules.remove(name)?));
+            columns = chosen
+                .iter()
+                .map(rule)
+                .collect::<Option<_>>()
+                .context("no such column")?;
+        }
+        let expressions: Vec<String> = columns
+            .iter()
+            .map(|(name, rule)| rule.expression(name))
+            .collect();
+        let rows = self.rows(&format!(
+            "SELECT {} FROM `{schema}`.`{table}` ORDER BY `{}`",
+            expressions.join(", "),
+            columns[0].0
+        ))?;
+        let records = split(lines)?;
+        ensure!(
+            records.len() == rows.len(),
+            "{} lines, {} rows",
+            records.len(),
+            rows.len()
+        );
+        let mut differences = Vec::new();
+        for (number, (record, row)) in records.iter().zip(&rows).enumerate() {
+            ensure!(
+                record.len() == columns.len(),
+                "line {number}: {} fields",
+                record.len()
+            );
+            for (index, ((name, rule), field)) in columns.iter().zip(record).enumerate() {
+                if !rule.agrees(field, &row[index]) {
+                    differences.push(format!(
+                        "line {number}, {name}: {} for {}",
+                        shown(field),
+                        row[index].as_sql(false)
+                    ));
+                }
+            }
+        }
+        let told = differences.len().min(TOLD);
+        ensure!(
+            differences.is_empty(),
+            "{} differences:\n{}",
+            differences.len(),
+            differences[..told].join("\n")
+        );
+        Ok(rows.len())
+    }
+}
+
+fn shown(field: &Field) -> String {
+    let text = String::from_utf8_lossy(&field.text);
+    if field.quoted {
+        format!("{text:?}")
+    } else {
+        text.into_owned()
+    }
+}
+
+/// How a column's text is held against SELECT's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Byte for byte.
+    Text,
+    /// Byte for byte, and a zero date is NULL.
+    ZeroIsNull,
+    /// The same number: the lines have no padding for the eye.
+    Number,
+    /// The same f32. SELECT prints six digits of it, which is not always enough, so it is asked for
+    /// the double of the same value.
+    Float,
+    /// The same f64.
+    Double,
+}
+
+impl Rule {
+    fn expression(self, name: &str) -> String {
+        match self {
+            Self::Float => format!("`{name}` * 1e0"),
+            Self::Text | Self::ZeroIsNull | Self::Number | Self::Double => format!("`{name}`"),
+        }
+    }
+
+    fn agrees(self, field: &Field, selected: &Value) -> bool {
+        let is_null = !field.quoted && field.text.is_empty();
+        let Value::Bytes(selected) = selected else {
+            return *selected == Value::NULL && is_null;
+        };
+        if is_null {
+            let is_zero =
+                selected.iter().all(|byte| b"0-: .".contains(byte)) && selected.len() >= 10;
+            return self == Self::ZeroIsNull && is_zero;
+        }
+        let field = &field.text;
+        match self {
+            Self::Text | Self::ZeroIsNull => field == selected,
+            Self::Number => {
+                parsed::<u64>(field).is_some_and(|value| parsed(selected) == Some(value))
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it was widened from an f32"
+            )]
+            Self::Float => {
+                parsed::<f32>(field).map(f32::to_bits)
+                    == parsed::<f64>(selected).map(|value| (value as f32).to_bits())
+            }
+            Self::Double => {
+                parsed::<f64>(field).map(f64::to_bits) == parsed::<f64>(selected).map(f64::to_bits)
+            }
+        }
+    }
+}
+
+fn parsed<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Splits lines by RFC 4180 with `\n`, and forgives nothing: a quoted field must need its quotes, a
+/// field that needs them must have them.
+pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<Field>>> {
+    let mut records = Vec::new();
+    let mut record = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let field = if text[at] == b'"' {
+            quoted(text, &mut at)?
+        } else {
+            bare(text, &mut at)
+        };
+        let needed =
+            field.text.is_empty() || field.text.iter().any(|byte| b",\"\n\r".contains(byte));
+        ensure!(
+            field.quoted == needed || field == NULL,
+            "quotes are wrong in record {}: {}",
+            records.len(),
+            shown(&field)
+        );
+        record.push(field);
+        match text.get(at) {
+            Some(b',') if at + 1 < text.len() => {
+                at += 1;
+                // A line that ends in a comma ends in a NULL.
+                if text[at] == b'\n' {
+                    record.push(NULL);
+                    records.push(std::mem::take(&mut record));
+                    at += 1;
+                }
+            }
+            Some(b'\n') => {
+                records.push(std::mem::take(&mut record));
+                at += 1;
+            }
+            other => bail!("{other:?} after a field of record {}", records.len()),
+        }
+    }
+    Ok(records)
+}
+
+const NULL: Field = Field {
+    quoted: false,
+    text: Vec::new(),
+};
+
+fn bare(text: &[u8], at: &mut usize) -> Field {
+    let rest = &text[*at..];
+    let len = rest
+        .iter()
+        .position(|byte| b",\n".contains(byte))
+        .unwrap_or(rest.len());
+    *at += len;
+    Field {
+        quoted: false,
+        text: rest[..len].to_vec(),
+    }
+}
+
+fn quoted(text: &[u8], at: &mut usize) -> Result<Field> {
+    let mut field = Vec::new();
+    *at += 1;
+    loop {
+        let rest = &text[*at..];
+        let len = rest
+            .iter()
+            .position(|byte| *byte == b'"')
+            .context("a quote is not closed")?;
+        field.extend_from_slice(&rest[..len]);
+        *at += len + 1;
+        if text.get(*at) != Some(&b'"') {
+            return Ok(Field {
+                quoted: true,
+                text: field,
+            });
+        }
+        field.push(b'"');
+        *at += 1;
+    }
+}
+
+#[test]
+fn the_splitter_keeps_null_and_empty_apart_and_forgives_nothing() -> Result<()> {
+    let field = |quoted, text: &str| Field {
+        quoted,
+        text: text.into(),
+    };
+    assert_eq!(
+        split(b"a,,\"\",\"x\"\"\n,\"\n,b\n\n")?,
+        [
+            vec![
+                field(false, "a"),
+                NULL,
+                field(true, ""),
+                field(true, "x\"\n,")
+            ],
+            vec![NULL, field(false, "b")],
+            vec![NULL],
+        ]
+        .map(|record| record)
+    );
+    for wrong in ["a", "a,", "\"a\"\n", "a\"b\n", "a\rb\n", "\"a", "\"a,\"b\n"] {
+        assert!(split(wrong.as_bytes()).is_err(), "{wrong:?}");
+    }
+    Ok(())
+}
