@@ -8,7 +8,9 @@ use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::query::{self, Query};
 use super::rows::{self, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
-use super::{DecodeError, Event, EventHeader, EventType, FilePosition, Gtid, GtidSet, Problem};
+use super::{
+    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
+};
 
 /// What one event means to the reader.
 #[derive(Debug)]
@@ -86,6 +88,8 @@ pub struct Decoder {
     committed: Option<FilePosition>,
     gtids: Option<GtidSet>,
     transaction: Option<Transaction>,
+    /// Who writes the file; it begins with an event that tells.
+    flavor: Flavor,
 }
 
 impl Decoder {
@@ -121,6 +125,7 @@ impl Decoder {
             committed: start,
             gtids,
             transaction: None,
+            flavor: Flavor::MySql,
         }
     }
 
@@ -236,7 +241,10 @@ impl Decoder {
     ) -> Result<Step<'e>, Problem> {
         let body = event.body;
         match event_type {
-            EventType::FormatDescription => self.new_file(),
+            EventType::FormatDescription => {
+                self.flavor = Flavor::of_format_description(body);
+                self.new_file()
+            }
             EventType::Rotate => self.rotate(body),
             EventType::PreviousGtids => {
                 let set = MySqlGtidSet::from_previous_gtids(body)?;
@@ -467,7 +475,7 @@ impl Decoder {
         if let Some(index) = index {
             let followed = &mut self.followed[index];
             if followed.map.is_none() || followed.definition != head.definition {
-                followed.map = Some(TableMap::parse(head.definition)?);
+                followed.map = Some(TableMap::parse(head.definition, self.flavor)?);
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
             }

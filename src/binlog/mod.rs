@@ -33,3 +33,17 @@ pub enum Flavor {
     /// MariaDB and RDS for MariaDB.
     MariaDb,
 }
+
+impl Flavor {
+    /// Reads the family off a FORMAT_DESCRIPTION event's body. It holds a byte for each event
+    /// type there is, and MariaDB's own types begin at 160; the version's text can be configured.
+    fn of_format_description(body: &[u8]) -> Self {
+        const VERSIONS_AND_TIME: usize = 2 + 50 + 4 + 1;
+        const MARIADB_TYPES: usize = 160;
+        if body.len() > VERSIONS_AND_TIME + MARIADB_TYPES {
+            Self::MariaDb
+        } else {
+            Self::MySql
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use mysql_common::collations::{Collation, CollationId};
 
-use super::Problem;
 use super::bytes::Cursor;
+use super::{Flavor, Problem};
 
 /// The shape of a table at one moment of the binlog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,19 @@ impl Charset {
         // MariaDB gives its UCA 14.0.0 collations 256 numbers for each character set, from 2048
         // on: utf8mb3, utf8mb4, then the wide ones (MariaDB `sql/ctype-uca1400.h`).
         const UCA1400_UTF8: std::ops::Range<u64> = 2048..2560;
+        // Its NO PAD collations are numbered 1024 above those that pad (`MY_NOPAD_ID`).
+        const NO_PAD: std::ops::Range<u64> = 1024..2048;
+        // Its own older ones of utf8mb3 and utf8mb4 (`MY_PAGE2_COLLATION_ID_UTF8`).
+        const PAGE2_UTF8: std::ops::Range<u64> = 576..640;
         if UCA1400_UTF8.contains(&id) {
+            return Self::Utf8;
+        }
+        let id = if NO_PAD.contains(&id) {
+            id - NO_PAD.start
+        } else {
+            id
+        };
+        if PAGE2_UTF8.contains(&id) {
             return Self::Utf8;
         }
         let known = u16::try_from(id).map_or(CollationId::UNKNOWN_COLLATION_ID, CollationId::from);
@@ -107,6 +119,9 @@ pub enum ColumnType {
     Geometry(u8),
     /// VECTOR, by bytes of the length before the value.
     Vector(u8),
+    /// VARCHAR, TEXT and their binary kin with MariaDB's COMPRESSED attribute, by bytes of the
+    /// length before the value.
+    Compressed(u8),
     /// TIME, DATETIME and TIMESTAMP as MySQL 5.5 stored them, by width in bytes.
     OldTemporal(u8),
     /// A type number whose cells hydrant cannot even pass over.
@@ -140,7 +155,8 @@ impl ColumnType {
             | Self::Blob(prefix)
             | Self::Json(prefix)
             | Self::Geometry(prefix)
-            | Self::Vector(prefix) => (0, prefix),
+            | Self::Vector(prefix)
+            | Self::Compressed(prefix) => (0, prefix),
             Self::Unknown(_) => return None,
         };
         Some(CellLayout { fixed, prefix })
@@ -154,9 +170,14 @@ impl ColumnType {
         )
     }
 
-    /// Types for which the table map has a collation in its list of columns.
-    fn is_character(self) -> bool {
-        matches!(self, Self::String(_) | Self::Blob(_))
+    /// Types for which the table map has a collation in its list of columns: VECTOR as MySQL
+    /// counts, GEOMETRY as MariaDB does (`is_character_type` in either's `log_event`).
+    fn is_character(self, flavor: Flavor) -> bool {
+        match self {
+            Self::String(_) | Self::Blob(_) | Self::Vector(_) | Self::Compressed(_) => true,
+            Self::Geometry(_) => flavor == Flavor::MariaDb,
+            _ => false,
+        }
     }
 
     /// Reads the type's own metadata, which follows the list of types.
@@ -207,16 +228,8 @@ impl ColumnType {
                 }
             }
             255 => Self::Geometry(length_prefix(metadata)?),
-            // MariaDB's compressed columns: a layout that can be passed over, a value that
-            // cannot be read.
-            140 => {
-                length_prefix(metadata)?;
-                Self::Unknown(code)
-            }
-            141 => {
-                metadata.take(2)?;
-                Self::Unknown(code)
-            }
+            140 => Self::Compressed(length_prefix(metadata)?),
+            141 => Self::Compressed(prefix(metadata.uint(2)?)),
             _ => Self::Unknown(code),
         })
     }
@@ -246,6 +259,7 @@ impl std::fmt::Display for ColumnType {
             Self::Json(_) => f.write_str("JSON"),
             Self::Geometry(_) => f.write_str("GEOMETRY"),
             Self::Vector(_) => f.write_str("VECTOR"),
+            Self::Compressed(_) => f.write_str("a COMPRESSED column"),
             Self::OldTemporal(_) => f.write_str("a temporal type of MySQL 5.5"),
             Self::Unknown(code) => write!(f, "type number {code}"),
         }
@@ -328,8 +342,8 @@ impl<'a> TableMapHead<'a> {
 }
 
 impl TableMap {
-    /// Reads a [`TableMapHead::definition`].
-    pub(super) fn parse(definition: &[u8]) -> Result<Self, Problem> {
+    /// Reads a [`TableMapHead::definition`] of a server of this family.
+    pub(super) fn parse(definition: &[u8], flavor: Flavor) -> Result<Self, Problem> {
         let mut cursor = Cursor(definition);
         cursor.take(2)?;
         let schema = name(&mut cursor)?;
@@ -361,7 +375,7 @@ impl TableMap {
                 charset: None,
             })
             .collect();
-        optional_metadata(cursor, &mut columns)?;
+        optional_metadata(cursor, &mut columns, flavor)?;
         if columns.iter().any(|column| column.name.is_empty()) {
             return Err(Problem::NoColumnNames);
         }
@@ -392,7 +406,11 @@ pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
 }
 
 /// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output.
-fn optional_metadata(mut cursor: Cursor<'_>, columns: &mut [Column]) -> Result<(), Problem> {
+fn optional_metadata(
+    mut cursor: Cursor<'_>,
+    columns: &mut [Column],
+    flavor: Flavor,
+) -> Result<(), Problem> {
     const SIGNEDNESS: u8 = 1;
     const DEFAULT_CHARSET: u8 = 2;
     const COLUMN_CHARSET: u8 = 3;
@@ -415,7 +433,7 @@ fn optional_metadata(mut cursor: Cursor<'_>, columns: &mut [Column]) -> Result<(
                 let default = Charset::from_collation(field.lenenc()?);
                 let mut character: Vec<&mut Column> = columns
                     .iter_mut()
-                    .filter(|column| column.kind.is_character())
+                    .filter(|column| column.kind.is_character(flavor))
                     .collect();
                 for column in &mut character {
                     column.charset = Some(default.clone());
@@ -432,7 +450,7 @@ fn optional_metadata(mut cursor: Cursor<'_>, columns: &mut [Column]) -> Result<(
             COLUMN_CHARSET => {
                 for column in columns
                     .iter_mut()
-                    .filter(|column| column.kind.is_character())
+                    .filter(|column| column.kind.is_character(flavor))
                 {
                     column.charset = Some(Charset::from_collation(field.lenenc()?));
                 }
@@ -480,6 +498,10 @@ mod tests {
             (11, Charset::Utf8),
             (2304, Charset::Utf8),
             (8, Charset::Latin1),
+            (576, Charset::Utf8),
+            (1070, Charset::Utf8),
+            (1032, Charset::Latin1),
+            (1052, Charset::Other("gbk".into())),
             (63, Charset::Binary),
             (28, Charset::Other("gbk".into())),
             (9999, Charset::Other("collation 9999".into())),

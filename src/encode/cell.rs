@@ -37,6 +37,12 @@ pub(super) enum Writer {
 }
 
 impl Writer {
+    /// Whether a reader cannot tell the two apart: text comes out as UTF-8 from any charset.
+    pub(super) fn writes_like(&self, other: &Self) -> bool {
+        let is_text = |writer: &Self| matches!(writer, Self::Utf8 | Self::Latin1);
+        self == other || (is_text(self) && is_text(other))
+    }
+
     /// Appends the text of one cell that is not NULL.
     #[inline]
     pub(super) fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
@@ -154,16 +160,18 @@ fn write_shortest<F: zmij::Float>(value: F, finite: bool, wide: f64, out: &mut V
     out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
 }
 
-/// `scale` digits after the point, as a DOUBLE(M,D) prints.
+/// `scale` digits after the point, as a FLOAT(M,D) or DOUBLE(M,D) prints: the digits that tell the
+/// value from its neighbours and then zeros, or rounded where there is no room for all of those.
 fn write_fixed(value: f64, scale: u8, out: &mut Vec<u8>) {
     const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
-    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: integers up to here are exact
+    // No two numbers of 15 digits are the same double, so there is no shorter one to look for.
+    const DISTINCT: f64 = 1e15;
 
     if let Some(power) = POWERS.get(usize::from(scale)) {
         let scaled = (value * power).round();
         // Where the division gives the value back, these digits are the value's own.
         #[expect(clippy::float_cmp, reason = "only exact equality proves the digits")]
-        if scaled.abs() < EXACT && scaled / power == value {
+        if scaled.abs() < DISTINCT && scaled / power == value {
             if value.is_sign_negative() {
                 out.push(b'-');
             }
@@ -177,8 +185,43 @@ fn write_fixed(value: f64, scale: u8, out: &mut Vec<u8>) {
             return;
         }
     }
-    // Writing into a vector cannot fail.
-    let _ = write!(out, "{value:.*}", usize::from(scale));
+    let mut buffer = zmij::Buffer::new();
+    if !write_shortest_fixed(buffer.format_finite(value), usize::from(scale), out) {
+        // Writing into a vector cannot fail.
+        let _ = write!(out, "{value:.*}", usize::from(scale));
+    }
+}
+
+/// Writes a number such as `-1.5`, `2.0` or `3e-7` with `scale` digits after the point; if it has
+/// more of them, writes nothing and says false.
+fn write_shortest_fixed(shortest: &str, scale: usize, out: &mut Vec<u8>) -> bool {
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
+    let exponent: isize = exponent.parse().unwrap_or(0);
+    let (sign, mantissa) = mantissa.split_at(usize::from(mantissa.starts_with('-')));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    // Where the point belongs, counted from before the first digit.
+    let point = whole.len().cast_signed() + exponent;
+    let digits = whole.bytes().chain(fraction.bytes());
+    let digit_count = whole.len() + fraction.len();
+    let decimals = usize::try_from(digit_count.cast_signed() - point).unwrap_or(0);
+    if decimals > scale {
+        return false;
+    }
+    out.extend_from_slice(sign.as_bytes());
+    let leading_zeros = usize::try_from(1 - point).unwrap_or(0);
+    let start = out.len();
+    out.resize(start + leading_zeros, b'0');
+    out.extend(digits);
+    let point = start + usize::try_from(point.max(1)).unwrap_or(1);
+    if scale > 0 {
+        out.resize(out.len().max(point), b'0');
+        out.insert(point, b'.');
+        out.resize(point + 1 + scale, b'0');
+    } else {
+        out.resize(point, b'0');
+    }
+    true
 }
 
 fn write_scaled(scaled: u64, scale: usize, out: &mut Vec<u8>) {
@@ -385,6 +428,9 @@ mod tests {
     fn floating_numbers_print_as_the_column_says() {
         let shortest = Writer::Double { scale: None };
         let cents = Writer::Double { scale: Some(2) };
+        let long = Writer::Double { scale: Some(20) };
+        let whole = Writer::Double { scale: Some(0) };
+        let micros = Writer::Double { scale: Some(6) };
         for (writer, value, expected) in [
             (&shortest, 12.0, "12"),
             (&shortest, 0.1, "0.1"),
@@ -396,6 +442,16 @@ mod tests {
             (&cents, -3.5, "-3.50"),
             (&cents, 99_999_999.99, "99999999.99"),
             (&cents, 1e20, "100000000000000000000.00"),
+            (&cents, 1e23, "100000000000000000000000.00"),
+            (&cents, 0.125, "0.12"),
+            (&long, 0.1, "0.10000000000000000000"),
+            (&long, -2.675, "-2.67500000000000000000"),
+            (&whole, 2.5, "2"),
+            (&whole, 1e22, "10000000000000000000000"),
+            (&cents, 599_980_920_986_128.2, "599980920986128.20"),
+            (&micros, 8_781_469_000.663_52, "8781469000.663520"),
+            (&long, 1e-7, "0.00000010000000000000"),
+            (&long, -1.25e-20, "-0.00000000000000000001"),
         ] {
             assert_eq!(text(writer, &f64::to_le_bytes(value)), expected);
         }

@@ -192,7 +192,12 @@ impl Plan {
     /// Whether this plan writes lines of the same columns and types as `other`.
     #[must_use]
     pub fn writes_like(&self, other: &Self) -> bool {
-        self.outputs == other.outputs
+        self.outputs.len() == other.outputs.len()
+            && self
+                .outputs
+                .iter()
+                .zip(&other.outputs)
+                .all(|(this, other)| this.writes_like(other))
     }
 
     /// Appends the row that starts at `images[at]` as one line and returns where the next starts.
@@ -305,6 +310,7 @@ fn writer(column: &Column, scale: Option<u8>) -> Result<Writer, String> {
         | ColumnType::Json(_)
         | ColumnType::Geometry(_)
         | ColumnType::Vector(_)
+        | ColumnType::Compressed(_)
         | ColumnType::OldTemporal(_)
         | ColumnType::Unknown(_) => return Err(column.kind.to_string()),
     })

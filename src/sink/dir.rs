@@ -147,9 +147,12 @@ fn write_object(root: &Path, table: &str, key: &str, bytes: &[u8]) -> io::Result
     let path = root.join(key);
     let folder = path.parent().unwrap_or(root);
     fs::create_dir_all(folder)?;
+    // Somebody may have put another disk in the directory's place.
+    let unfinished = unfinished(root);
+    fs::create_dir_all(&unfinished)?;
     let temporary = tempfile::Builder::new()
         .prefix(&format!("{table}+"))
-        .tempfile_in(unfinished(root))?;
+        .tempfile_in(unfinished)?;
     let mut encoder = GzEncoder::new(temporary, COMPRESSION);
     encoder.write_all(bytes)?;
     let temporary = encoder.finish()?;

@@ -204,23 +204,25 @@ impl Sink for FirehoseSink {
             .await
             .map_err(|error| classify(label, &error))?;
         let entries = answer.request_responses();
-        if answer.failed_put_count() == 0 && entries.iter().all(|e| e.error_code().is_none()) {
-            return Ok(Vec::new());
-        }
-        if entries.len() != records.len() {
+        let refused: Vec<usize> = records
+            .iter()
+            .zip(entries)
+            .filter(|(_, entry)| entry.error_code().is_some())
+            .map(|(index, _)| *index)
+            .collect();
+        let failed = answer.failed_put_count();
+        if entries.len() != records.len() || (failed > 0 && refused.is_empty()) {
             // Nobody can tell which records arrived, so all are sent again.
             let (answered, sent) = (entries.len(), records.len());
             return Err(Failure::transient(
                 Exit::Temporary,
-                format!("{label} answered for {answered} of {sent} records"),
+                format!(
+                    "{label} answered for {answered} of {sent} records, and that {failed} failed"
+                ),
                 "check what answers at the endpoint",
             ));
         }
-        let refused = records
-            .iter()
-            .zip(entries)
-            .filter(|(_, entry)| entry.error_code().is_some());
-        Ok(refused.map(|(index, _)| *index).collect())
+        Ok(refused)
     }
 }
 

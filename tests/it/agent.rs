@@ -102,6 +102,10 @@ impl Agent {
         fs::read_to_string(&self.log_path).unwrap_or_default()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kill -9.
     pub(crate) fn kill9(mut self) -> Result<()> {
         self.child.kill()?;
