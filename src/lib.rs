@@ -20,6 +20,7 @@ pub mod batch;
 pub mod ledger;
 
 pub mod cdc;
+pub mod ecs;
 pub mod pace;
 pub mod sink;
 

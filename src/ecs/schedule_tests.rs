@@ -1,0 +1,414 @@
+//! The schedule under clocks that are set, processes that stand still, and slow answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A Tuesday in 2026, on no round interval.
+const EPOCH_S: i64 = 1_790_000_003;
+
+const SECOND: Interval = Interval::ALL[0];
+
+/// Two clocks, moved by hand.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    now: Now,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self {
+            now: Now {
+                monotonic: Instant::now(),
+                utc_us: EPOCH_S * MICROSECONDS,
+            },
+        }
+    }
+
+    fn pass_ms(&mut self, ms: u32) {
+        self.pass(Duration::from_millis(u64::from(ms)));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.monotonic += time;
+        self.now.utc_us += microseconds(time);
+    }
+
+    fn step_ms(&mut self, ms: i64) {
+        self.now.utc_us += ms * 1_000;
+    }
+}
+
+fn events(schedule: &mut Schedule, now: Now) -> Vec<Event> {
+    std::iter::from_fn(|| schedule.advance(now)).collect()
+}
+
+/// Runs every second on time, with answers at once, for so many seconds.
+fn run_quietly(schedule: &mut Schedule, clocks: &mut Clocks, seconds: u32) {
+    for _ in 0..seconds {
+        for event in events(schedule, clocks.now) {
+            let Event::Poll(tick) = event else {
+                panic!("{event:?}");
+            };
+            let settled = schedule.settle(tick.second, clocks.now.monotonic, Ok(()));
+            assert_eq!(settled, Some(Settled::Sampled));
+        }
+        clocks.pass_ms(1_000);
+    }
+}
+
+fn gap(first_second: i64, count: u64, reason: GapReason) -> Event {
+    Event::Gap(Gap {
+        first_second,
+        count,
+        reason,
+    })
+}
+
+#[test]
+fn quiet_seconds_are_all_sampled_on_time() {
+    let mut clocks = Clocks::new();
+    clocks.pass_ms(250);
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    assert_eq!(schedule.first_second(), EPOCH_S + 1);
+    for second in 1..=1_000 {
+        let wait = schedule.wake_at() - clocks.now.monotonic;
+        clocks.pass(wait);
+        let said = events(&mut schedule, clocks.now);
+        let Some(Event::Poll(tick)) = said.first() else {
+            panic!("{said:?}");
+        };
+        assert_eq!(tick.second, EPOCH_S + second);
+        assert_eq!(tick.lateness, Duration::ZERO);
+        let deadline = clocks.now.monotonic + Duration::from_millis(900);
+        assert_eq!(tick.deadline, deadline);
+        schedule.settle(tick.second, clocks.now.monotonic, Ok(()));
+    }
+    assert_eq!(
+        (schedule.elapsed(), schedule.coverage().sampled()),
+        (1_000, 1_000)
+    );
+}
+
+#[test]
+fn intervals_lie_on_multiples_and_have_deadlines_of_their_own() {
+    for (seconds, deadline_ms, first) in [
+        (1, 900, 3),
+        (5, 4_500, 5),
+        (10, 5_000, 10),
+        (30, 5_000, 10),
+        (60, 5_000, 40),
+    ] {
+        let interval = Interval::from_seconds(seconds).unwrap();
+        assert_eq!(interval.deadline(), Duration::from_millis(deadline_ms));
+        let schedule = Schedule::new(interval, Clocks::new().now);
+        assert_eq!(schedule.first_second(), 1_790_000_000 + first);
+    }
+    let error = Interval::from_seconds(2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "an interval of 2 s is not one of 1, 5, 10, 30 and 60 s"
+    );
+}
+
+#[test]
+fn a_late_wake_is_polled_within_its_second_and_missed_after_it() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    clocks.pass_ms(999);
+    let said = events(&mut schedule, clocks.now);
+    assert!(matches!(said[..], [Event::Poll(tick)] if tick.lateness.as_millis() == 999));
+    clocks.pass_ms(1 + 1_500);
+    let said = events(&mut schedule, clocks.now);
+    assert_eq!(said[0], gap(EPOCH_S + 5, 1, GapReason::Deadline));
+    assert_eq!(said[1], gap(EPOCH_S + 6, 1, GapReason::Late));
+    assert!(matches!(said[2..], [Event::Poll(tick)] if tick.second == EPOCH_S + 7));
+}
+
+#[test]
+fn a_process_that_stood_still_was_not_late() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    clocks.pass_ms(600_000);
+    let said = events(&mut schedule, clocks.now);
+    assert_eq!(said[0], gap(EPOCH_S + 5, 600, GapReason::Suspended));
+    assert!(matches!(said[1..], [Event::Poll(tick)] if tick.second == EPOCH_S + 605));
+}
+
+#[test]
+fn seconds_that_the_clock_leaps_over_are_gaps() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    clocks.step_ms(2_000);
+    let said = events(&mut schedule, clocks.now);
+    let step = Step {
+        by_us: 2_000_000,
+        next_in: Duration::ZERO,
+    };
+    assert_eq!(said[0], Event::Stepped(step));
+    assert_eq!(said[1], gap(EPOCH_S + 5, 2, GapReason::ClockStep));
+    assert!(matches!(said[2..], [Event::Poll(tick)] if tick.second == EPOCH_S + 7));
+}
+
+#[test]
+fn seconds_missed_before_a_step_are_told_apart_from_those_leapt_over() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    clocks.pass_ms(3_000);
+    clocks.step_ms(4_000);
+    let said = events(&mut schedule, clocks.now);
+    assert_eq!(said[1], gap(EPOCH_S + 5, 3, GapReason::Late));
+    assert_eq!(said[2], gap(EPOCH_S + 8, 4, GapReason::ClockStep));
+}
+
+#[test]
+fn a_clock_that_is_set_back_repeats_no_second_and_loses_none() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    clocks.step_ms(-2_000);
+    let said = events(&mut schedule, clocks.now);
+    let next_in = Duration::from_secs(2);
+    let step = Step {
+        by_us: -2_000_000,
+        next_in,
+    };
+    assert_eq!(said, [Event::Stepped(step)]);
+    assert_eq!(schedule.wake_at(), clocks.now.monotonic + next_in);
+    clocks.pass(next_in);
+    run_quietly(&mut schedule, &mut clocks, 5);
+    assert_eq!(
+        (schedule.elapsed(), schedule.coverage().sampled()),
+        (10, 10)
+    );
+}
+
+#[test]
+fn clocks_read_a_moment_apart_are_not_a_step() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    clocks.step_ms(99);
+    let said = events(&mut schedule, clocks.now);
+    assert!(matches!(said[..], [Event::Poll(_)]), "{said:?}");
+    // It is one when both have run apart for long enough.
+    clocks.step_ms(1);
+    let said = events(&mut schedule, clocks.now);
+    assert!(matches!(said[..], [Event::Stepped(_)]), "{said:?}");
+}
+
+#[test]
+fn answers_may_overtake_each_other_and_come_once() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    clocks.pass_ms(500);
+    events(&mut schedule, clocks.now);
+    clocks.pass_ms(500);
+    events(&mut schedule, clocks.now);
+    assert_eq!(schedule.in_flight(), 2);
+    clocks.pass_ms(100);
+    let now = clocks.now.monotonic;
+    let sampled = Some(Settled::Sampled);
+    assert_eq!(schedule.settle(EPOCH_S + 1, now, Ok(())), sampled);
+    assert_eq!(schedule.settle(EPOCH_S, now, Ok(())), sampled);
+    assert_eq!(schedule.settle(EPOCH_S, now, Ok(())), None);
+}
+
+#[test]
+fn an_answer_after_its_deadline_is_thrown_away() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    events(&mut schedule, clocks.now);
+    assert_eq!(
+        schedule.wake_at(),
+        clocks.now.monotonic + Duration::from_millis(900)
+    );
+    clocks.pass_ms(900);
+    let missed = Gap {
+        first_second: EPOCH_S,
+        count: 1,
+        reason: GapReason::Deadline,
+    };
+    let now = clocks.now.monotonic;
+    let settled = schedule.settle(EPOCH_S, now, Ok(()));
+    assert_eq!(settled, Some(Settled::Gap(missed)));
+    assert_eq!(schedule.settle(EPOCH_S, now, Ok(())), None);
+}
+
+#[test]
+fn a_third_poll_is_not_started() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    events(&mut schedule, clocks.now);
+    // A clock that is set forward twice brings ticks closer together.
+    for _ in 0..2 {
+        clocks.pass_ms(200);
+        clocks.step_ms(800);
+        events(&mut schedule, clocks.now);
+    }
+    assert_eq!(schedule.in_flight(), MOST_IN_FLIGHT);
+    assert_eq!(schedule.coverage().gaps_by(GapReason::Busy), 1);
+}
+
+#[test]
+fn stopping_ends_what_is_in_flight() {
+    let clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    events(&mut schedule, clocks.now);
+    let stopped = Gap {
+        first_second: EPOCH_S,
+        count: 1,
+        reason: GapReason::Stopped,
+    };
+    assert_eq!(schedule.stop(), [stopped]);
+    assert_eq!(schedule.coverage().settled(), schedule.elapsed());
+}
+
+/// Keeps its own books on what a schedule says.
+struct Judge {
+    interval: Interval,
+    first: i64,
+    next: i64,
+    open: BTreeSet<i64>,
+    ended: BTreeMap<i64, Option<GapReason>>,
+}
+
+impl Judge {
+    fn note(&mut self, event: Event, now: Now) {
+        let length = i64::from(self.interval.seconds());
+        match event {
+            Event::Stepped(_) => {}
+            Event::Poll(tick) => {
+                assert_eq!(
+                    tick.second, self.next,
+                    "ticks are neither skipped nor repeated"
+                );
+                self.next += length;
+                let off_us = now.utc_us - tick.second * MICROSECONDS;
+                let latest_us = microseconds(self.interval.latest_start() + STEP);
+                assert!(
+                    (-microseconds(STEP)..latest_us).contains(&off_us),
+                    "{off_us}"
+                );
+                self.open.insert(tick.second);
+                assert!(self.open.len() <= MOST_IN_FLIGHT);
+            }
+            Event::Gap(gap) => {
+                for index in 0..i64::try_from(gap.count).unwrap() {
+                    let second = gap.first_second + index * length;
+                    if !self.open.remove(&second) {
+                        assert_eq!(second, self.next);
+                        self.next += length;
+                    }
+                    assert_eq!(self.ended.insert(second, Some(gap.reason)), None);
+                }
+            }
+        }
+    }
+
+    fn note_settled(&mut self, second: i64, settled: Option<Settled>) {
+        let Some(settled) = settled else {
+            assert!(self.ended.contains_key(&second));
+            return;
+        };
+        assert!(self.open.remove(&second));
+        let reason = match settled {
+            Settled::Sampled => None,
+            Settled::Gap(gap) => Some(gap.reason),
+        };
+        assert_eq!(self.ended.insert(second, reason), None);
+    }
+
+    fn count(&self, wanted: impl Fn(GapReason) -> bool) -> usize {
+        let reasons = self.ended.values().flatten();
+        reasons.filter(|reason| wanted(**reason)).count()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Disturbance {
+    None,
+    Late(u32),
+    Suspend(u32),
+    Step(i64),
+}
+
+fn disturbance() -> impl Strategy<Value = Disturbance> {
+    prop_oneof![
+        12 => Just(Disturbance::None),
+        3 => (0_u32..2_500).prop_map(Disturbance::Late),
+        1 => (10_000_u32..90_000).prop_map(Disturbance::Suspend),
+        1 => prop::sample::select(vec![-2_000_i64, 2_000]).prop_map(Disturbance::Step),
+        1 => (-2_000_i64..2_000).prop_map(Disturbance::Step),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_tick_ends_exactly_once(
+        interval in prop::sample::select(Interval::ALL.to_vec()),
+        turns in prop::collection::vec((disturbance(), 0_u32..2_500, any::<bool>()), 1..300),
+    ) {
+        let mut clocks = Clocks::new();
+        let mut schedule = Schedule::new(interval, clocks.now);
+        let first = schedule.first_second();
+        let (open, ended) = (BTreeSet::new(), BTreeMap::new());
+        let mut judge = Judge { interval, first, next: first, open, ended };
+        let mut answers: BTreeSet<(Instant, i64, bool)> = BTreeSet::new();
+        let (mut stepped, mut suspended) = (false, false);
+        for (disturbance, answer_ms, good) in turns {
+            // To the next thing that happens, or later.
+            let soonest = answers.first().map(|(at, ..)| *at);
+            let wake = soonest.into_iter().fold(schedule.wake_at(), Instant::min);
+            clocks.pass(wake.saturating_duration_since(clocks.now.monotonic));
+            match disturbance {
+                Disturbance::None => {}
+                Disturbance::Late(ms) => clocks.pass_ms(ms),
+                Disturbance::Suspend(ms) => {
+                    suspended = true;
+                    clocks.pass_ms(ms);
+                }
+                Disturbance::Step(ms) => {
+                    stepped = true;
+                    clocks.step_ms(ms);
+                }
+            }
+            let now = clocks.now.monotonic;
+            while let Some((_, second, good)) = answers.first().copied().filter(|due| due.0 <= now) {
+                answers.pop_first();
+                let answer = if good { Ok(()) } else { Err(GapReason::Throttled) };
+                judge.note_settled(second, schedule.settle(second, now, answer));
+            }
+            for event in events(&mut schedule, clocks.now) {
+                judge.note(event, clocks.now);
+                if let Event::Poll(tick) = event {
+                    let at = now + Duration::from_millis(u64::from(answer_ms));
+                    answers.insert((at, tick.second, good));
+                }
+            }
+            prop_assert!(schedule.wake_at() > now, "nothing is left to say");
+            let coverage = schedule.coverage();
+            let in_flight = u64::try_from(schedule.in_flight()).unwrap();
+            prop_assert_eq!(coverage.settled() + in_flight, schedule.elapsed());
+            // The grid keeps up with the wall clock, and never falls behind it.
+            prop_assert!(judge.next * MICROSECONDS + microseconds(STEP) > clocks.now.utc_us);
+        }
+        for gap in schedule.stop() {
+            judge.note(Event::Gap(gap), clocks.now);
+        }
+        let coverage = schedule.coverage();
+        prop_assert_eq!(u64::try_from(judge.ended.len()).unwrap(), schedule.elapsed());
+        prop_assert_eq!(coverage.settled(), schedule.elapsed());
+        prop_assert_eq!(u64::try_from(judge.count(|_| true)).unwrap(), coverage.gaps());
+        let length = i64::from(interval.seconds());
+        let grid = (0..).map(|index| judge.first + index * length);
+        prop_assert!(judge.ended.keys().copied().eq(grid.take(judge.ended.len())));
+        prop_assert!(stepped || judge.count(|reason| reason == GapReason::ClockStep) == 0);
+        prop_assert!(suspended || judge.count(|reason| reason == GapReason::Suspended) == 0);
+    }
+}
