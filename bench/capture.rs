@@ -1,0 +1,144 @@
+//! The binlog that the benches read: made once by a real server, then kept under `target/bench`.
+//!
+//! What lives here: workload A, the made-up sales and how they get into a file. What does not: anything
+//! that is timed.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::support::servers::Server;
+
+const SALES: &str = include_str!("../sql/sales.sql");
+const TRANSACTION_ROWS: u64 = 1_000;
+/// The file that a new server writes first.
+const FIRST_BINLOG: &str = "binlog.000001";
+/// MySQL's largest, so that all rows are in the first file.
+const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
+
+/// The binlog of workload A: `row_count` sales in transactions of 1,000 rows, from `target/bench` or else from
+/// a server that is started for it. The rows are the same in every capture.
+pub(crate) fn workload_a(row_count: u64) -> Result<Vec<u8>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    let path = dir.join(format!("workload-a-{row_count}.000001"));
+    if !path.exists() {
+        fs::create_dir_all(&dir)?;
+        capture(row_count, &path)?;
+    }
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn capture(row_count: u64, path: &Path) -> Result<()> {
+    eprintln!("capturing {}: starting MySQL", path.display());
+    let mut server = Server::mysql(&[MAX_BINLOG_SIZE])?;
+    server.sql(SALES)?;
+    insert(&server, row_count)?;
+    server.stop()?;
+    let binlog = server.binlog_dir().join(FIRST_BINLOG);
+    ensure!(
+        !server.binlog_dir().join("binlog.000002").exists(),
+        "{row_count} rows do not fit into one binlog file"
+    );
+    let unfinished = unfinished(path);
+    fs::copy(binlog, &unfinished)?;
+    fs::rename(unfinished, path)?;
+    Ok(())
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension(format!("{}.unfinished", std::process::id()))
+}
+
+/// One client, one connection, one statement for each transaction: the order is always the same.
+fn insert(server: &Server, row_count: u64) -> Result<()> {
+    let mut client = server
+        .client("mysql")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run the mysql client")?;
+    let input = client.stdin.take().context("the client has no input")?;
+    let written = write_inserts(BufWriter::new(input), row_count);
+    // If the client has failed, writing to it has too: its own words are the better ones.
+    let status = client.wait()?;
+    ensure!(status.success(), "the mysql client failed: {status}");
+    written
+}
+
+fn write_inserts(mut sql: impl Write, row_count: u64) -> Result<()> {
+    let mut random = SplitMix(2016);
+    // OrderDate is a TIMESTAMP: the days are UTC's.
+    writeln!(sql, "SET time_zone = '+00:00';")?;
+    let mut done = 0;
+    while done < row_count {
+        let rows = TRANSACTION_ROWS.min(row_count - done);
+        sql.write_all(
+            b"INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
+              ShippingType, Referral) VALUES ",
+        )?;
+        for row in 0..rows {
+            write_sale(&mut sql, &mut random)?;
+            sql.write_all(if row + 1 < rows { b"," } else { b";\n" })?;
+        }
+        done += rows;
+        if done % 100_000 == 0 || done == row_count {
+            eprintln!("capturing: {done} of {row_count} rows sent");
+        }
+    }
+    sql.flush()?;
+    Ok(())
+}
+
+const STATES: [&str; 50] = [
+    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS",
+    "KY", "LA", "ME", "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY",
+    "NC", "ND", "OH", "OK", "OR", "PA", "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV",
+    "WI", "WY",
+];
+
+/// The blog's values, with cents in the price.
+fn write_sale(sql: &mut impl Write, random: &mut SplitMix) -> Result<()> {
+    const CATEGORIES: [&str; 4] = ["Garden", "Kitchen", "Office", "Household"];
+    const SHIPPING: [&str; 3] = ["Free", "3-Day", "2-Day"];
+    const REFERRALS: [&str; 4] = ["Other", "Friend/Colleague", "Repeat Customer", "Online Ad"];
+    write!(
+        sql,
+        "({},'{}',{}.{:02},{},'2016-01-01' + INTERVAL {} DAY,'{}','{}','{}')",
+        1 + random.below(100),
+        random.of(&CATEGORIES),
+        1 + random.below(99),
+        random.below(100),
+        1 + random.below(4),
+        random.below(366),
+        random.of(&STATES),
+        random.of(&SHIPPING),
+        random.of(&REFERRALS),
+    )?;
+    Ok(())
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): a few lines that give the same numbers for ever.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 to `bound - 1`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
+        let index = self.below(values.len() as u64);
+        values[usize::try_from(index).unwrap_or(0)]
+    }
+}
