@@ -21,8 +21,8 @@ use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader, verified};
 use super::tables::TableWriter;
 
-/// How often the checkpoint may be written.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the checkpoint may be written: what a crash makes the sink receive twice.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait after the disk did not take it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a line tells how it goes.

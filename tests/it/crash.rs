@@ -78,7 +78,7 @@ fn kill_again_and_again(server: &Server, workplace: &Workplace) -> Result<()> {
         let killed = (0..KILLS).try_for_each(|_| {
             let agent = workplace.start()?;
             // The moment of the kill is what is random here; nothing waits for anything.
-            std::thread::sleep(Duration::from_millis(rand::random_range(20..400)));
+            std::thread::sleep(Duration::from_millis(rand::random_range(20..600)));
             agent.kill9()
         });
         stop.store(true, Ordering::Relaxed);
