@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
@@ -254,9 +255,10 @@ where
             return transient(format!("{label}: no answer in time"));
         }
         SdkError::DispatchFailure(failure) => {
-            let cause = failure.as_connector_error().map(|error| root_cause(error));
-            let unreachable = failure.is_io() || failure.is_timeout();
-            return dispatch_failure(label, &cause.unwrap_or_default(), unreachable);
+            return match failure.as_connector_error() {
+                Some(error) => dispatch_failure(label, error),
+                None => transient(format!("{label}: cannot send")),
+            };
         }
         SdkError::ResponseError(_) => {
             return transient(format!("{label}: the answer broke off"));
@@ -301,15 +303,16 @@ where
     }
 }
 
-/// A call that never reached the service: its endpoint is away, or nobody could sign it.
-fn dispatch_failure(label: &str, cause: &str, unreachable: bool) -> Failure {
-    let what = format!("{label}: cannot send: {cause}");
-    if unreachable {
-        return Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT);
+/// A call that got no answer: its endpoint is away, the connection broke, or nobody could sign it.
+fn dispatch_failure(label: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    let what = format!("{label}: cannot send: {}", root_cause(error));
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    if causes.any(<dyn std::error::Error>::is::<CredentialsError>) {
+        let remedy = "give AWS credentials: a task role, AWS_ACCESS_KEY_ID and \
+                      AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
+        return Failure::transient(Exit::Permission, what, remedy);
     }
-    let remedy = "give AWS credentials: a task role, AWS_ACCESS_KEY_ID and \
-                  AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
-    Failure::transient(Exit::Permission, what, remedy)
+    Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT)
 }
 
 #[cfg(test)]

@@ -65,6 +65,17 @@ impl Workplace {
         Ok(self.command(arguments).output()?)
     }
 
+    /// The same where no credentials are to be found.
+    pub(crate) fn run_without_credentials(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command(arguments);
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", self.folder.path());
+        Ok(command.output()?)
+    }
+
     /// Runs `hydrant cdc --until now` and gives its standard output.
     pub(crate) fn drain(&self) -> Result<String> {
         let output = self.run(&["--until", "now"])?;

@@ -218,6 +218,11 @@ fn a_wrong_sink_is_told_with_its_remedy() -> Result<()> {
         CONFIG,
         &["Missing", "ResourceNotFoundException", "sink.stream"],
     )?;
+    workplace.configure(&missing)?;
+    let output = workplace.run_without_credentials(&["--until", "now"])?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(PERMISSION), "{stderr}");
+    assert!(stderr.contains("give AWS credentials"), "{stderr}");
     let down = config(&server, sales_table(), &sink("http://127.0.0.1:1"));
     refused(
         &workplace,
