@@ -32,7 +32,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Follow the binlog and ship inserted rows.
     Cdc(CdcOptions),
-    /// Run a local Firehose endpoint that enforces AWS's limits and quotas.
+    /// Run a local Firehose, ECS and CloudWatch endpoint that enforces AWS's limits and quotas.
     Sim(sim::Options),
 }
 

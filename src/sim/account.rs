@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::calls::CallCounts;
+use super::cloudwatch::MetricAccount;
 use super::quota::{Admission, Quota};
 
 /// How many seconds with traffic a stream remembers. The totals have no such bound.
@@ -173,6 +175,19 @@ pub struct Accounts {
     pub streams: BTreeMap<String, StreamAccount>,
     /// Requests answered with an error, by its code, since the simulator started.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Calls since the simulator started, by IAM's name of the operation, such as
+    /// `ecs:DescribeClusters`.
+    pub calls: BTreeMap<&'static str, CallCounts>,
+    /// CloudWatch's metrics, by namespace, name and dimensions.
+    pub metrics: Vec<MetricAccount>,
+}
+
+impl Accounts {
+    /// The calls of this operation; none if there were none.
+    #[must_use]
+    pub fn calls_of(&self, action: &str) -> CallCounts {
+        self.calls.get(action).copied().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

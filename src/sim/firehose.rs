@@ -38,14 +38,24 @@ use super::{Clock, lock};
 pub(super) const ACCOUNT_ID: &str = "123456789012";
 
 /// The region in names. Clients may sign for any other.
-const REGION: &str = "us-east-1";
+pub(super) const REGION: &str = "us-east-1";
 
 /// Most streams. Source: API reference, `CreateDeliveryStream`: "up to 5,000 Firehose streams
 /// per AWS Region".
 const MAX_STREAMS: usize = 5_000;
 
 /// What comes before the operation in `X-Amz-Target`. Source: service model, `targetPrefix`.
-const TARGET_PREFIX: &str = "Firehose_20150804.";
+pub(super) const TARGET_PREFIX: &str = "Firehose_20150804.";
+
+/// The operations, as IAM names them.
+pub(super) const ACTIONS: [&str; 6] = [
+    "firehose:CreateDeliveryStream",
+    "firehose:DeleteDeliveryStream",
+    "firehose:DescribeDeliveryStream",
+    "firehose:ListDeliveryStreams",
+    "firehose:PutRecord",
+    "firehose:PutRecordBatch",
+];
 
 /// The message that no quota but the simulator's memory is used up.
 const BACKLOGGED: &str = "The simulator has 512 MiB of this stream still to deliver.";
@@ -116,15 +126,7 @@ impl Firehose {
 
     fn dispatch(&self, target: &str, is_signed: bool, body: &[u8]) -> Result<Vec<u8>, ApiError> {
         let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
-        let known = [
-            "CreateDeliveryStream",
-            "DeleteDeliveryStream",
-            "DescribeDeliveryStream",
-            "ListDeliveryStreams",
-            "PutRecord",
-            "PutRecordBatch",
-        ];
-        if !known.contains(&operation) {
+        if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(ApiError::new(
                 Code::UnknownOperation,
                 "The operation is not known.",
@@ -289,6 +291,7 @@ impl Firehose {
         Accounts {
             streams,
             errors: lock(&self.errors).clone(),
+            ..Accounts::default()
         }
     }
 

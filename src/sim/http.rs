@@ -1,70 +1,93 @@
 //! HTTP: requests in, answers out.
 //!
 //! What lives here: routes, headers and statuses. What does not: what a request means
-//! ([`super::firehose`]).
+//! ([`super::services`]).
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Json, Response};
+use axum::extract::{Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use uuid::Uuid;
 
 use super::account::Accounts;
-use super::firehose::Firehose;
-use super::wire::{ApiError, Code};
+use super::cloudwatch::{self, Encoding};
+use super::services::{Reply, Services};
 
 /// Most bytes of a body. The largest valid one is 4 MiB in base64 and JSON, about 5.7 MiB; the
 /// rest lets what is somewhat too large get the error that AWS gives it.
-const MAX_BODY_BYTES: usize = 16 << 20;
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 
-const AMZ_JSON: &str = "application/x-amz-json-1.1";
+/// The header of Smithy's RPC v2 protocols, in requests and answers, and its value for CBOR.
+const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
+const RPC_V2_CBOR: HeaderValue = HeaderValue::from_static("rpc-v2-cbor");
 
-/// The routes: the API at `POST /`, and for people and container engines `GET /health` and
-/// `GET /account`.
-pub(super) fn router(firehose: Arc<Firehose>) -> Router {
+/// The routes: the JSON APIs at `POST /`, CBOR's below `/service`, and for people and container
+/// engines `GET /health` and `GET /account`.
+pub(super) fn router(services: Arc<Services>) -> Router {
     Router::new()
         .route("/", post(call))
+        .route(cloudwatch::PATH, post(call_cbor))
         .route("/health", get(async || "ok"))
         .route("/account", get(account))
-        .with_state(firehose)
+        .with_state(services)
 }
 
-async fn account(State(firehose): State<Arc<Firehose>>) -> Json<Accounts> {
-    Json(firehose.accounts())
+async fn account(State(services): State<Arc<Services>>) -> Json<Accounts> {
+    Json(services.accounts())
 }
 
-async fn call(State(firehose): State<Arc<Firehose>>, headers: HeaderMap, body: Body) -> Response {
+async fn call(State(services): State<Arc<Services>>, headers: HeaderMap, body: Body) -> Response {
     let target = headers
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok());
     let is_signed = headers.contains_key(AUTHORIZATION);
-    let answer = if let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await {
-        firehose.answer(target.unwrap_or_default(), is_signed, &body)
-    } else {
-        let message = format!("The body is larger than {MAX_BODY_BYTES} bytes");
-        let error = ApiError::new(Code::RequestEntityTooLarge, message);
-        firehose.count(&error);
-        Err(error)
+    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
+    response(services.answer_target(target.unwrap_or_default(), is_signed, body.as_deref()))
+}
+
+async fn call_cbor(
+    State(services): State<Arc<Services>>,
+    Path(operation): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let is_cbor = headers.get(SMITHY_PROTOCOL) == Some(&RPC_V2_CBOR);
+    let is_signed = headers.contains_key(AUTHORIZATION);
+    let encoding = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Encoding::Identity,
+        Some(b"gzip") => Encoding::Gzip,
+        Some(_) => Encoding::Unknown,
     };
-    let (status, body) = match answer {
-        Ok(body) => (StatusCode::OK, body),
-        Err(error) => {
-            let status = StatusCode::from_u16(error.code.status());
-            (
-                status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                error.body(),
-            )
+    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
+    response(services.answer_cbor(&operation, is_cbor, is_signed, encoding, body.as_deref()))
+}
+
+fn response(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    let status = StatusCode::from_u16(reply.status);
+    *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if let Some(content_type) = reply.content_type {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if reply.is_cbor {
+        headers.insert(SMITHY_PROTOCOL, RPC_V2_CBOR);
+    }
+    let mut insert = |name: &'static str, value: String| {
+        // Names of errors and ids are valid header values.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
         }
     };
-    let request_id = Uuid::new_v4().to_string();
-    let headers = [
-        (CONTENT_TYPE.as_str(), AMZ_JSON),
-        ("x-amzn-requestid", &request_id),
-    ];
-    (status, headers, body).into_response()
+    if let Some(error) = reply.query_error {
+        // All errors here are the client's doing. Source: Smithy, `awsQueryCompatible`.
+        insert("x-amzn-query-error", format!("{error};Sender"));
+    }
+    insert("x-amzn-requestid", Uuid::new_v4().to_string());
+    response
 }

@@ -1,13 +1,15 @@
-//! `hydrant sim`: a local Firehose endpoint that judges its clients.
+//! `hydrant sim`: a local Firehose, ECS and CloudWatch endpoint that judges its clients.
 //!
 //! The real AWS SDKs talk to it. It enforces the limits of single requests and the quotas of
 //! streams as AWS publishes them, says "Slow down." in the middle of a batch as AWS does, and
 //! delivers what it acknowledged as objects with Firehose's names, into a folder. It counts
-//! every second, so that a test can ask afterwards what a client did.
+//! every second, so that a test can ask afterwards what a client did. ECS clusters follow a
+//! script, and CloudWatch's metrics can be read back and have an exact account of their seconds.
 //!
 //! What lives here: the simulator's start and end. The rooms within, in the order in which a
-//! request meets them: `http`, `firehose` with `wire` and `validate`, `stream`,
-//! `intake` with `quota`, `account` and `buffer`, and `delivery` with `object_key`.
+//! request meets them: `http`, `services` with `calls`; then `firehose` with `wire` and
+//! `validate`, `stream`, `intake` with `quota`, `account` and `buffer`, and `delivery` with
+//! `object_key`; or `ecs`; or `cloudwatch`.
 //! Those marked PURE are told the time and do no I/O. What does not live here: anything that
 //! the rest of hydrant uses, because a judge shares no code with what it judges.
 //!
@@ -18,13 +20,17 @@
 
 mod account;
 mod buffer;
+mod calls;
+mod cloudwatch;
 mod delivery;
+mod ecs;
 mod firehose;
 mod http;
 mod intake;
 mod object_key;
 mod options;
 mod quota;
+mod services;
 mod stream;
 mod validate;
 mod wire;
@@ -44,9 +50,15 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub use account::{Accounts, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
+pub use calls::CallCounts;
+use cloudwatch::CloudWatch;
+pub use cloudwatch::{MetricAccount, SecondRun};
+use ecs::Ecs;
+pub use ecs::ScriptError;
 use firehose::Firehose;
 pub use options::{Options, QuotaPreset, StreamOption};
 pub use quota::Quota;
+use services::Services;
 
 /// How long requests that are under way may take to end when the simulator stops.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
@@ -81,6 +93,24 @@ pub enum SimError {
         /// Its name.
         name: String,
     },
+    /// The script of ECS clusters cannot be read.
+    #[error("cannot read the script {}", path.display())]
+    ReadScript {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The script of ECS clusters is not one.
+    #[error("the script {} is not valid", path.display())]
+    Script {
+        /// What was asked for.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ScriptError,
+    },
     /// No runtime, or no signals.
     #[error("cannot set up the process")]
     Process(#[source] io::Error),
@@ -104,6 +134,8 @@ impl SimError {
             Self::Listen { .. } => "stop what listens there, or choose another --listen",
             Self::Data { .. } => "choose a folder that this user can write to with --data",
             Self::Stream { .. } => "give each --stream once",
+            Self::ReadScript { .. } => "give a readable file with --ecs-script",
+            Self::Script { .. } => "correct the script; `hydrant sim --help` shows its shape",
             Self::Process(_) => "look at the limits of processes and open files of this user",
             Self::Undelivered { .. } => {
                 "free the disk, and send the records of this run again: they are lost here"
@@ -151,7 +183,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Simulator {
     addr: SocketAddr,
     data: PathBuf,
-    firehose: Arc<Firehose>,
+    services: Arc<Services>,
     stop: oneshot::Sender<()>,
     server: JoinSet<()>,
     _reporter: JoinSet<()>,
@@ -163,6 +195,10 @@ impl Simulator {
     /// # Errors
     /// If the address or the folder cannot be used, or a stream is given twice.
     pub async fn start(options: Options) -> Result<Self, SimError> {
+        let scripts = match &options.ecs_script {
+            Some(path) => read_scripts(path)?,
+            None => Vec::new(),
+        };
         prepare_folder(&options.data).map_err(|source| SimError::Data {
             path: options.data.clone(),
             source,
@@ -176,11 +212,8 @@ impl Simulator {
             .map_err(listen_error)?;
         let addr = listener.local_addr().map_err(listen_error)?;
 
-        let firehose = Arc::new(Firehose::new(
-            options.quota(),
-            &options.data,
-            Clock::start(),
-        ));
+        let clock = Clock::start();
+        let firehose = Firehose::new(options.quota(), &options.data, clock);
         for stream in &options.streams {
             firehose
                 .create(stream.name.clone(), options.destination(stream))
@@ -189,13 +222,20 @@ impl Simulator {
                 })?;
         }
 
+        let throttles = options.throttles_calls();
+        let services = Arc::new(Services::new(
+            firehose,
+            Ecs::new(scripts, throttles, clock),
+            CloudWatch::new(throttles, clock),
+        ));
+
         // Answers are small, so that waiting for more to send would only add latency; a socket
         // that cannot be told so still works.
         let listener = listener.tap_io(|socket| {
             let _ = socket.set_nodelay(true);
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = http::router(Arc::clone(&firehose));
+        let router = http::router(Arc::clone(&services));
         let mut server = JoinSet::new();
         server.spawn(async move {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async {
@@ -209,14 +249,14 @@ impl Simulator {
         let mut reporter = JoinSet::new();
         if let Some(every_s) = options.report {
             reporter.spawn(report(
-                Arc::clone(&firehose),
+                Arc::clone(&services),
                 Duration::from_secs(every_s.into()),
             ));
         }
         Ok(Self {
             addr,
             data: options.data,
-            firehose,
+            services,
             stop,
             server,
             _reporter: reporter,
@@ -240,10 +280,11 @@ impl Simulator {
         format!("http://{}", SocketAddr::new(ip, self.addr.port()))
     }
 
-    /// The counters of every stream and of its last hour's seconds.
+    /// The counters of every stream and of its last hour's seconds, of every operation, and of
+    /// every metric.
     #[must_use]
     pub fn accounts(&self) -> Accounts {
-        self.firehose.accounts()
+        self.services.accounts()
     }
 
     /// Stops: ends the requests under way, delivers everything that was acknowledged, and gives
@@ -259,7 +300,7 @@ impl Simulator {
             tracing::warn!("some requests did not end in time and get no answer");
         }
         // From here on a request that is still under way is refused, not acknowledged.
-        let left = self.firehose.close(DELIVERY_PATIENCE).await;
+        let left = self.services.firehose.close(DELIVERY_PATIENCE).await;
         if left.records > 0 {
             let (records, bytes) = (left.records, left.bytes);
             return Err(SimError::Undelivered {
@@ -268,7 +309,16 @@ impl Simulator {
                 path: self.data,
             });
         }
-        Ok(self.firehose.accounts())
+        Ok(self.services.accounts())
+    }
+}
+
+/// Reads the script of ECS clusters.
+fn read_scripts(path: &Path) -> Result<Vec<ecs::ScriptedCluster>, SimError> {
+    let path = path.to_owned();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => ecs::parse_script(&text).map_err(|source| SimError::Script { path, source }),
+        Err(source) => Err(SimError::ReadScript { path, source }),
     }
 }
 
@@ -282,14 +332,14 @@ fn prepare_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Logs what happened since the last time, for each stream with traffic, for ever.
-async fn report(firehose: Arc<Firehose>, every: Duration) {
+async fn report(services: Arc<Services>, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     let mut last = Accounts::default();
     loop {
         ticks.tick().await;
-        let now = firehose.accounts();
+        let now = services.firehose.accounts();
         for (stream, account) in &now.streams {
             let before = last.streams.get(stream);
             let before = before

@@ -23,7 +23,10 @@ Example: the quotas of a small region, one stream, objects after at most 10 seco
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
   aws firehose put-record --delivery-stream-name AuroraChangesToS3 --record Data=aGVsbG8K
 
-  curl http://127.0.0.1:4573/account      counters of every stream and second
+  export AWS_ENDPOINT_URL_ECS=$AWS_ENDPOINT_URL_FIREHOSE AWS_ENDPOINT_URL_CLOUDWATCH=$AWS_ENDPOINT_URL_FIREHOSE
+  aws ecs describe-clusters --clusters Web        with --ecs-script, or after create-cluster
+
+  curl http://127.0.0.1:4573/account      counters of every stream, metric, call and second
   curl http://127.0.0.1:4573/health       answers 200 when ready
 
 Ctrl-C or SIGTERM delivers everything that was acknowledged. kill -9 does not: as the records
@@ -42,7 +45,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
 
-    /// The quotas of each stream, as in this region.
+    /// The quotas of each stream, as in this region; `off` lifts ECS's and CloudWatch's as well.
     #[arg(long, value_enum, value_name = "REGION", default_value_t = QuotaPreset::UsEast1)]
     pub quota: QuotaPreset,
 
@@ -77,6 +80,13 @@ pub struct Options {
     )]
     pub buffer_interval: u32,
 
+    /// ECS clusters that follow a script: a TOML file with, for each `[[cluster]]`, its `name`,
+    /// `steps = [{ at = 0, running = 4, pending = 0, services = 2, instances = 1, fargate = 0.5 }]`
+    /// and perhaps `loop = 60`; times in seconds since the start. A step keeps what it leaves
+    /// out; its `status` may be ACTIVE, INACTIVE or MISSING.
+    #[arg(long, value_name = "FILE")]
+    pub ecs_script: Option<PathBuf>,
+
     /// Log the counters of each stream every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub report: Option<u32>,
@@ -102,6 +112,7 @@ impl Default for Options {
             streams: Vec::new(),
             buffer_bytes: Hints::default().bytes,
             buffer_interval: Hints::default().interval_s,
+            ecs_script: None,
             report: None,
         }
     }
@@ -117,6 +128,12 @@ impl Options {
             requests: self.quota_requests.or(preset.requests),
             bytes: self.quota_bytes.or(preset.bytes),
         }
+    }
+
+    /// Whether ECS and CloudWatch have AWS's quotas of calls.
+    #[must_use]
+    pub fn throttles_calls(&self) -> bool {
+        self.quota != QuotaPreset::Off
     }
 
     /// The destination of one of the streams that exist from the start: gzip, with a role and

@@ -49,14 +49,17 @@ impl Quota {
     };
 }
 
-/// A bucket of tokens: full at first, never above one second's quota.
+/// A bucket of tokens: full at first, never above its burst, which is one second's quota unless
+/// said otherwise.
 ///
 /// Call [`Bucket::refill`] with the time before asking or taking. Tokens are counted in
 /// billionths, so that refilling by nanoseconds is exact and loses nothing to rounding.
 #[derive(Debug, Clone)]
-struct Bucket {
-    /// Tokens a second, which is also the capacity; `None` is bottomless.
+pub(super) struct Bucket {
+    /// Tokens a second; `None` is bottomless.
     rate: Option<u64>,
+    /// Most tokens.
+    burst: u64,
     /// Billionths of a token that are there.
     filled: u128,
     /// When `filled` was right.
@@ -67,11 +70,28 @@ const BILLIONTHS: u128 = 1_000_000_000;
 
 impl Bucket {
     fn new(rate: Option<u64>, now: Timestamp) -> Self {
+        Self::with_burst(rate, rate.unwrap_or(0), now)
+    }
+
+    /// A bucket of `burst` tokens, full at `now`.
+    #[must_use]
+    pub(super) fn with_burst(rate: Option<u64>, burst: u64, now: Timestamp) -> Self {
         Self {
             rate,
-            filled: u128::from(rate.unwrap_or(0)) * BILLIONTHS,
+            burst,
+            filled: u128::from(burst) * BILLIONTHS,
             at: now,
         }
+    }
+
+    /// Takes one token at `now`, and says whether there was one.
+    pub(super) fn admit_one(&mut self, now: Timestamp) -> bool {
+        self.refill(now);
+        let is_admitted = self.has(1);
+        if is_admitted {
+            self.take(1);
+        }
+        is_admitted
     }
 
     /// Adds what the time since the last refill brings. Time that stands still or steps back
@@ -82,7 +102,7 @@ impl Bucket {
         let Ok(elapsed_ns) = u128::try_from(elapsed_ns) else {
             return;
         };
-        let capacity = u128::from(rate) * BILLIONTHS;
+        let capacity = u128::from(self.burst) * BILLIONTHS;
         let gain = u128::from(rate).saturating_mul(elapsed_ns);
         self.filled = self.filled.saturating_add(gain).min(capacity);
         self.at = now;
@@ -174,6 +194,15 @@ mod tests {
             requests: Some(requests),
             bytes: Some(bytes),
         }
+    }
+
+    #[test]
+    fn a_burst_may_differ_from_the_rate() {
+        let mut bucket = Bucket::with_burst(Some(2), 5, at_ms(0));
+        let mut admitted = |ms| (0..9).filter(|_| bucket.admit_one(at_ms(ms))).count();
+        assert_eq!([admitted(0), admitted(1_000), admitted(60_000)], [5, 2, 5]);
+        let mut bottomless = Bucket::with_burst(None, 0, at_ms(0));
+        assert!((0..999).all(|_| bottomless.admit_one(at_ms(0))));
     }
 
     #[test]

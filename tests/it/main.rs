@@ -14,6 +14,7 @@ mod rooms;
 mod sales;
 mod scenes;
 mod sim;
+mod sim_metrics;
 mod sinks;
 mod tls;
 mod types;

@@ -98,6 +98,7 @@ fn the_judge_shares_no_code_with_what_it_judges() -> Result<()> {
             "crate::sink",
             "crate::batch",
             "crate::config",
+            "crate::ecs",
             "governor",
         ] {
             ensure!(!code.contains(name), "{} names {name}", path.display());

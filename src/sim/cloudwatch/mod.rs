@@ -1,0 +1,194 @@
+//! CloudWatch: taking metrics with AWS's limits, and giving them back.
+//!
+//! What lives here: the operations, from a body's bytes to an answer's bytes, and the quota of
+//! calls. What does not: HTTP ([`super::http`]), shapes ([`wire`]), limits ([`validate`]),
+//! storage with its account ([`store`]) and reading ([`read`]), all of which are PURE.
+
+mod read;
+mod store;
+mod validate;
+mod wire;
+
+use std::io::Read as _;
+use std::sync::Mutex;
+
+use flate2::read::MultiGzDecoder;
+
+use super::quota::Bucket;
+use super::{Clock, lock};
+use store::Store;
+pub use store::{MetricAccount, SecondRun};
+pub(super) use wire::CloudWatchError;
+
+/// The path of every operation, before its name. Source: Smithy RPC v2 CBOR protocol, and the
+/// service model's shape name.
+pub(super) const PATH: &str = "/service/GraniteServiceVersion20100801/operation/{operation}";
+
+/// The operations, as IAM names them.
+pub(super) const ACTIONS: [&str; 3] = [
+    "cloudwatch:GetMetricData",
+    "cloudwatch:ListMetrics",
+    "cloudwatch:PutMetricData",
+];
+
+/// Most bytes of a request, as it is sent and when it is unpacked. Source: API reference,
+/// `PutMetricData`: "1 MB"; the stricter reading of it in both respects.
+const MAX_REQUEST_BYTES: usize = 1_000_000;
+
+/// `PutMetricData` calls a second. Source: Amazon CloudWatch service quotas.
+const PUT_RATE: u64 = 500;
+
+/// How a request's body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// It is the CBOR.
+    Identity,
+    /// `Content-Encoding: gzip`.
+    Gzip,
+    /// Anything else.
+    Unknown,
+}
+
+/// The simulated service.
+#[derive(Debug)]
+pub(super) struct CloudWatch {
+    clock: Clock,
+    judge: Mutex<Judge>,
+}
+
+impl CloudWatch {
+    /// A service without metrics, with AWS's throttle or with none.
+    #[must_use]
+    pub(super) fn new(throttles: bool, clock: Clock) -> Self {
+        let rate = throttles.then_some(PUT_RATE);
+        let judge = Mutex::new(Judge {
+            puts: Bucket::with_burst(rate, PUT_RATE, clock.now()),
+            store: Store::default(),
+        });
+        Self { clock, judge }
+    }
+
+    /// Answers a request; the body is empty where AWS sends none.
+    ///
+    /// # Errors
+    /// The error that is the answer.
+    pub(super) fn answer(
+        &self,
+        operation: &str,
+        is_signed: bool,
+        encoding: Encoding,
+        body: &[u8],
+    ) -> Result<Vec<u8>, CloudWatchError> {
+        if super::calls::action_of(&ACTIONS, operation).is_none() {
+            return Err(CloudWatchError::UnknownOperation);
+        }
+        if !is_signed {
+            return Err(CloudWatchError::MissingAuthenticationToken);
+        }
+        // A throttled call is not looked at, so that an invalid one takes a token as well.
+        if operation == "PutMetricData" && !lock(&self.judge).puts.admit_one(self.clock.now()) {
+            return Err(CloudWatchError::Throttled);
+        }
+        // Unpacked without the lock, because it takes the longest.
+        let body = unpack(encoding, body)?;
+        let now = self.clock.now();
+        match operation {
+            "PutMetricData" => {
+                let points = validate::put(now, wire::decode(&body)?)?;
+                lock(&self.judge).store.put(points)?;
+                Ok(Vec::new())
+            }
+            "GetMetricData" => {
+                let input = wire::decode(&body)?;
+                wire::encode(&read::get(&lock(&self.judge).store, now, input)?)
+            }
+            _ => {
+                let input = wire::decode(&body)?;
+                wire::encode(&read::list(&lock(&self.judge).store, input)?)
+            }
+        }
+    }
+
+    /// The account of every metric.
+    #[must_use]
+    pub(super) fn accounts(&self) -> Vec<MetricAccount> {
+        lock(&self.judge).store.accounts()
+    }
+}
+
+/// All state.
+#[derive(Debug)]
+struct Judge {
+    puts: Bucket,
+    store: Store,
+}
+
+/// The body as it was before it was packed.
+fn unpack(encoding: Encoding, body: &[u8]) -> Result<Vec<u8>, CloudWatchError> {
+    let mut unpacked = Vec::new();
+    match encoding {
+        Encoding::Identity => unpacked.extend_from_slice(body),
+        Encoding::Gzip => {
+            // One byte more tells that it is too large, whatever it would unpack to.
+            let most = MAX_REQUEST_BYTES as u64 + 1;
+            MultiGzDecoder::new(body)
+                .take(most)
+                .read_to_end(&mut unpacked)
+                .map_err(|_| CloudWatchError::Encoding)?;
+        }
+        Encoding::Unknown => return Err(CloudWatchError::Encoding),
+    }
+    if body.len().max(unpacked.len()) > MAX_REQUEST_BYTES {
+        return Err(CloudWatchError::TooLarge);
+    }
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_limit_of_bytes_is_exact_also_when_packed() {
+        let (fits, larger) = (vec![0; MAX_REQUEST_BYTES], vec![0; MAX_REQUEST_BYTES + 1]);
+        assert_eq!(unpack(Encoding::Identity, &fits).unwrap().len(), fits.len());
+        assert_eq!(unpack(Encoding::Gzip, &gzip(&fits)).unwrap(), fits);
+        let too_large = Err(CloudWatchError::TooLarge);
+        assert_eq!(unpack(Encoding::Identity, &larger), too_large);
+        assert_eq!(unpack(Encoding::Gzip, &gzip(&larger)), too_large);
+        assert_eq!(
+            unpack(Encoding::Gzip, b"no"),
+            Err(CloudWatchError::Encoding)
+        );
+        assert_eq!(
+            unpack(Encoding::Unknown, b""),
+            Err(CloudWatchError::Encoding)
+        );
+    }
+
+    #[test]
+    fn calls_beyond_five_hundred_a_second_are_throttled_before_they_are_read() {
+        let clock = Clock::start();
+        let service = CloudWatch::new(true, clock);
+        let put = |_| service.answer("PutMetricData", true, Encoding::Identity, b"");
+        let outcomes: Vec<_> = (0..2_000).map(put).collect();
+        let throttled = outcomes
+            .iter()
+            .filter(|it| **it == Err(CloudWatchError::Throttled));
+        let passed = outcomes.len() - throttled.count();
+        // The clock runs on, a little.
+        assert!((500..1_500).contains(&passed), "{passed}");
+        assert_eq!(outcomes[0], Err(CloudWatchError::Serialization));
+    }
+}

@@ -1,0 +1,375 @@
+//! PURE. The CBOR shapes of CloudWatch's requests and answers, and its errors.
+//!
+//! What lives here: what is on the wire, as serde types. What does not: what it means
+//! ([`super`]) and which values are allowed ([`super::validate`]).
+//!
+//! Source: API reference of Amazon CloudWatch, version 2010-08-01, and its service model; the
+//! protocol is Smithy's `rpcv2Cbor`, query-compatible. The CBOR is ciborium's, because it speaks
+//! serde as the JSON here does and because the AWS SDK for Rust uses another one (minicbor): a
+//! mistake in one of them does not hide in both.
+
+use ciborium::tag::Required;
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// A number that a client may write as a float of any width or, if it is whole, as an integer.
+/// Source: Smithy RPC v2 CBOR protocol, "Float" and "Timestamp".
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Number(pub f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyNumber;
+        // Values beyond 2^53 are rounded, as AWS stores doubles.
+        #[allow(clippy::cast_precision_loss)]
+        impl Visitor<'_> for AnyNumber {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Number, E> {
+                Ok(Number(number))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number, E> {
+                Ok(Number(number as f64))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Number, E> {
+                Ok(Number(number as f64))
+            }
+        }
+        deserializer.deserialize_any(AnyNumber)
+    }
+}
+
+/// A timestamp: tag 1, seconds since 1970-01-01 UTC.
+pub(super) type Time<T> = Required<T, 1>;
+
+/// `PutMetricDataInput`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PutMetricDataInput {
+    /// Required.
+    pub namespace: Option<String>,
+    /// At most 1,000.
+    pub metric_data: Option<Vec<Datum>>,
+    /// Not known here.
+    pub entity_metric_data: Option<IgnoredAny>,
+}
+
+/// `MetricDatum`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Datum {
+    /// Required.
+    pub metric_name: Option<String>,
+    /// At most 30.
+    pub dimensions: Option<Vec<Dimension>>,
+    /// Now if left out.
+    pub timestamp: Option<Time<Number>>,
+    /// One of this, the next and the one after it.
+    pub value: Option<Number>,
+    /// Numbers that were counted already.
+    pub statistic_values: Option<StatisticSet>,
+    /// At most 150.
+    pub values: Option<Vec<Number>>,
+    /// As many as there are values; 1 each if left out.
+    pub counts: Option<Vec<Number>>,
+    /// `None` if left out.
+    pub unit: Option<String>,
+    /// 60 if left out.
+    pub storage_resolution: Option<i64>,
+}
+
+/// `Dimension` and `DimensionFilter`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Dimension {
+    /// Required.
+    pub name: Option<String>,
+    /// Required in a dimension.
+    pub value: Option<String>,
+}
+
+/// `StatisticSet`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StatisticSet {
+    /// Required.
+    pub sample_count: Option<Number>,
+    /// Required.
+    pub sum: Option<Number>,
+    /// Required.
+    pub minimum: Option<Number>,
+    /// Required.
+    pub maximum: Option<Number>,
+}
+
+/// `GetMetricDataInput`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetMetricDataInput {
+    /// Required, 1 to 500.
+    pub metric_data_queries: Option<Vec<Query>>,
+    /// Required, inclusive.
+    pub start_time: Option<Time<Number>>,
+    /// Required, exclusive.
+    pub end_time: Option<Time<Number>>,
+    /// From the page before.
+    pub next_token: Option<String>,
+    /// `TimestampDescending` if left out.
+    pub scan_by: Option<String>,
+    /// 100,800 if left out.
+    pub max_datapoints: Option<i64>,
+}
+
+/// `MetricDataQuery`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Query {
+    /// Required, unique.
+    pub id: Option<String>,
+    /// Required here.
+    pub metric_stat: Option<MetricStat>,
+    /// Not known here.
+    pub expression: Option<IgnoredAny>,
+    /// The metric's name if left out.
+    pub label: Option<String>,
+    /// Whether it is answered; yes if left out.
+    pub return_data: Option<bool>,
+}
+
+/// `MetricStat`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MetricStat {
+    /// Required.
+    pub metric: Option<Metric>,
+    /// Required, in seconds.
+    pub period: Option<i64>,
+    /// Required.
+    pub stat: Option<String>,
+    /// Only data of this unit.
+    pub unit: Option<String>,
+}
+
+/// `Metric`.
+// The wire's names.
+#[allow(clippy::struct_field_names)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Metric {
+    /// Required.
+    pub namespace: Option<String>,
+    /// Required.
+    pub metric_name: Option<String>,
+    /// None if left out.
+    pub dimensions: Option<Vec<Dimension>>,
+}
+
+/// `GetMetricDataOutput`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetMetricDataOutput {
+    /// In the order of the queries.
+    pub metric_data_results: Vec<QueryResult>,
+    /// If another page follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// `MetricDataResult`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct QueryResult {
+    /// The query's.
+    pub id: String,
+    /// The query's, or the metric's name.
+    pub label: String,
+    /// As many as there are values.
+    pub timestamps: Vec<Time<f64>>,
+    /// In the order of the timestamps.
+    pub values: Vec<f64>,
+    /// `Complete`, or `PartialData` if more follows on the next page.
+    pub status_code: &'static str,
+}
+
+/// `ListMetricsInput`, as far as the simulator knows it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListMetricsInput {
+    /// Only metrics of this namespace.
+    pub namespace: Option<String>,
+    /// Only metrics of this name.
+    pub metric_name: Option<String>,
+    /// Only metrics with all of these.
+    pub dimensions: Option<Vec<Dimension>>,
+    /// From the page before.
+    pub next_token: Option<String>,
+}
+
+/// `ListMetricsOutput`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListMetricsOutput {
+    /// By namespace, name and dimensions.
+    pub metrics: Vec<Metric>,
+    /// If another page follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// Where in a request something is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sim) struct Place {
+    /// Its number in the request's list, from 1, as AWS counts; none outside of a list.
+    pub(super) number: Option<usize>,
+    /// The list's name, or the member's.
+    pub(super) member: &'static str,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.number {
+            Some(number) => write!(f, "MetricData.member.{number}.{}", self.member),
+            None => f.write_str(self.member),
+        }
+    }
+}
+
+/// An error that is a request's answer. No message holds a value of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::sim) enum CloudWatchError {
+    /// A value that is not allowed.
+    #[error("The value for parameter {0} is invalid: {1}.")]
+    InvalidValue(Place, &'static str),
+    /// Members that exclude each other.
+    #[error("The parameters {0} cannot be used together: {1}.")]
+    InvalidCombination(Place, &'static str),
+    /// A member that must be there.
+    #[error("The parameter {0} is required.")]
+    Missing(Place),
+    /// Not a token of a page before.
+    #[error("The token is invalid.")]
+    InvalidNextToken,
+    /// Over the quota; come back later.
+    #[error("Rate exceeded")]
+    Throttled,
+    /// The simulator's own bound on memory.
+    #[error("The simulator keeps no more metrics or seconds than it has.")]
+    Full,
+    /// More bytes than a request may have.
+    #[error("The request is larger than 1 MB.")]
+    TooLarge,
+    /// Not gzip, although it says so, or another encoding.
+    #[error("The body is not in the encoding that its header says.")]
+    Encoding,
+    /// Not the CBOR that the operation takes.
+    #[error("The body is not the CBOR of this operation.")]
+    Serialization,
+    /// No such operation, or not in this protocol.
+    #[error("The operation is not known in this protocol.")]
+    UnknownOperation,
+    /// The request is not signed at all.
+    #[error("Missing Authentication Token")]
+    MissingAuthenticationToken,
+}
+
+impl CloudWatchError {
+    /// The name that clients see: the query protocol's, which the SDKs take from the header
+    /// `x-amzn-query-error`. Source: service model, `awsQueryError`, and API reference, "Common
+    /// Errors".
+    #[must_use]
+    pub(in crate::sim) fn name(self) -> &'static str {
+        match self {
+            Self::InvalidValue(..) => "InvalidParameterValue",
+            Self::InvalidCombination(..) => "InvalidParameterCombination",
+            Self::Missing(_) => "MissingParameter",
+            Self::InvalidNextToken => "InvalidNextToken",
+            Self::Throttled => "Throttling",
+            Self::Full => "LimitExceeded",
+            Self::TooLarge => "RequestEntityTooLarge",
+            Self::Encoding | Self::Serialization => "SerializationException",
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
+        }
+    }
+
+    /// The shape in `__type`.
+    fn shape(self) -> &'static str {
+        match self {
+            Self::InvalidValue(..) => "InvalidParameterValueException",
+            Self::InvalidCombination(..) => "InvalidParameterCombinationException",
+            Self::Missing(_) => "MissingRequiredParameterException",
+            Self::InvalidNextToken => "InvalidNextToken",
+            Self::Throttled => "ThrottlingException",
+            Self::Full => "LimitExceededException",
+            Self::TooLarge => "RequestEntityTooLargeException",
+            Self::Encoding | Self::Serialization => "SerializationException",
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub(in crate::sim) fn status(self) -> u16 {
+        match self {
+            Self::InvalidValue(..)
+            | Self::InvalidCombination(..)
+            | Self::Missing(_)
+            | Self::InvalidNextToken
+            | Self::Throttled
+            | Self::Full
+            | Self::Encoding
+            | Self::Serialization => 400,
+            Self::MissingAuthenticationToken => 403,
+            Self::UnknownOperation => 404,
+            Self::TooLarge => 413,
+        }
+    }
+
+    /// The answer's body.
+    #[must_use]
+    pub(in crate::sim) fn body(self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body {
+            #[serde(rename = "__type")]
+            shape: String,
+            message: String,
+        }
+        let body = Body {
+            shape: format!("com.amazonaws.cloudwatch#{}", self.shape()),
+            message: self.to_string(),
+        };
+        // Writing to memory cannot fail; without a body the status and header still tell.
+        encode(&body).unwrap_or_default()
+    }
+}
+
+/// Parses a body, all of it.
+///
+/// # Errors
+/// [`CloudWatchError::Serialization`] if it is anything else or more.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CloudWatchError> {
+    let mut rest = body;
+    let input = ciborium::from_reader(&mut rest).map_err(|_| CloudWatchError::Serialization)?;
+    if rest.is_empty() {
+        Ok(input)
+    } else {
+        Err(CloudWatchError::Serialization)
+    }
+}
+
+/// Writes an answer.
+///
+/// # Errors
+/// Never in practice: memory takes everything.
+pub(super) fn encode<T: Serialize>(output: &T) -> Result<Vec<u8>, CloudWatchError> {
+    let mut body = Vec::new();
+    ciborium::into_writer(output, &mut body).map_err(|_| CloudWatchError::Serialization)?;
+    Ok(body)
+}
