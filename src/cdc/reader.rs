@@ -175,6 +175,7 @@ async fn open_stream(
     server_id: u32,
     mark: &Mark,
 ) -> Result<BinlogStream, Failure> {
+    check_offset(mark)?;
     let flavor = server.flavor;
     let place = format!("{}:{}", source.host, source.port);
     let mut conn = server.conn;
@@ -192,6 +193,19 @@ async fn open_stream(
         }
         explain(&place, &error)
     })
+}
+
+/// COM_BINLOG_DUMP has 32 bits for the offset; cut off, it would name another place.
+fn check_offset(mark: &Mark) -> Result<(), Failure> {
+    match &mark.position {
+        Some(position) if u32::try_from(position.offset).is_err() => Err(Failure::definite(
+            Exit::Data,
+            format!("{position} is past 4 GiB, where the server cannot be asked to start"),
+            "start at the next binlog file after loading the rest of this one from the table, \
+             and keep single transactions below 4 GiB",
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn session_settings(source: &Source, flavor: Flavor, mark: &Mark) -> Vec<String> {
@@ -283,4 +297,23 @@ pub(super) fn verified(raw: &RawEvent) -> Result<Event<'_>, Problem> {
         header,
         body: raw.data(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::server::Identity;
+    use super::*;
+    use crate::binlog::FilePosition;
+
+    #[test]
+    fn an_offset_that_the_request_cannot_hold_is_refused() {
+        let mark = |offset| Mark {
+            server: Identity("x".into()),
+            position: Some(FilePosition::new("b.000001", offset)),
+            gtids: None,
+        };
+        assert!(check_offset(&mark(u32::MAX.into())).is_ok());
+        let error = check_offset(&mark(u64::from(u32::MAX) + 1)).unwrap_err();
+        assert_eq!(error.exit, Exit::Data);
+    }
 }
