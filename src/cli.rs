@@ -1,12 +1,14 @@
 //! The command line: what can be typed, and which room answers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{Error, Exit, Failure, cdc, config, sim};
+use crate::{Error, Exit, Failure, cdc, config, ecs, sim};
 
-/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV.
+/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV, and
+/// publishes one-second metrics of ECS clusters.
 #[derive(Debug, Parser)]
 #[command(name = "hydrant", version, propagate_version = true)]
 pub struct Cli {
@@ -32,6 +34,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Follow the binlog and ship inserted rows.
     Cdc(CdcOptions),
+    /// Sample ECS clusters every second and publish high-resolution CloudWatch metrics.
+    Metrics(MetricsOptions),
     /// Run a local Firehose, ECS and CloudWatch endpoint that enforces AWS's limits and quotas.
     Sim(sim::Options),
 }
@@ -55,6 +59,42 @@ pub struct CdcOptions {
     pub until: Option<cdc::Until>,
 }
 
+/// Options of `hydrant metrics`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    echo 'metrics.clusters = [\"my-cluster\"]' > metrics.toml\n  \
+    hydrant metrics --config metrics.toml                      until SIGTERM or SIGINT\n  \
+    hydrant metrics --config metrics.toml --dry-run --for 10s  print instead of publishing\n\n\
+    SIGTERM and SIGINT publish what waits and exit 0; SIGUSR1 logs how it goes.\n\n\
+    Exit codes: 0 done, 64 usage, 69 unavailable, 75 datums could not be published at the end,\n\
+    77 permission, 78 configuration.")]
+pub struct MetricsOptions {
+    /// The configuration file; HYDRANT_METRICS__PUBLISH_EVERY=... in the environment replaces
+    /// `publish_every` of the section, and so on.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print on standard output what would be published, and publish nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print a CloudFormation template of ten-second alarms on these metrics, and do nothing else.
+    #[arg(long, conflicts_with_all = ["dry_run", "length"])]
+    pub print_alarms: bool,
+    /// Print the body of a CloudWatch dashboard of these metrics, and do nothing else.
+    #[arg(long, conflicts_with_all = ["dry_run", "length", "print_alarms"])]
+    pub print_dashboard: bool,
+    /// End after so long, such as 30s or 10m.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub length: Option<Duration>,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: Result<jiff::SignedDuration, _> = text.parse();
+    duration
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write it with a unit, like 30s or 10m".to_owned())
+}
+
 /// Runs one command to its end.
 ///
 /// # Errors
@@ -66,6 +106,25 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let runtime = runtime()?;
             let outcome = runtime.block_on(cdc::run(config, options.until));
             // A write that hangs must not keep the process.
+            runtime.shutdown_background();
+            outcome.map(|_| ())
+        }
+        Command::Metrics(options) => {
+            let config = config::load_metrics(&options.config)?;
+            if options.print_alarms {
+                println!("{:#}", ecs::templates::alarms(&config)?);
+                return Ok(());
+            }
+            if options.print_dashboard {
+                let region = std::env::var("AWS_REGION").or(std::env::var("AWS_DEFAULT_REGION"));
+                let region = region.ok();
+                let dashboard = ecs::templates::dashboard(&config, region.as_deref())?;
+                println!("{dashboard:#}");
+                return Ok(());
+            }
+            let runtime = runtime()?;
+            let polling = ecs::run(config, options.dry_run, options.length);
+            let outcome = runtime.block_on(polling);
             runtime.shutdown_background();
             outcome.map(|_| ())
         }

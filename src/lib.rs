@@ -1,4 +1,5 @@
-//! hydrant ships row changes from a MySQL-family binlog to Amazon Data Firehose.
+//! hydrant ships row changes from a MySQL-family binlog to Amazon Data Firehose, and publishes
+//! one-second metrics of ECS clusters.
 //!
 //! The modules are the rooms of ARCHITECTURE.md, in the order in which data meets them:
 //! configuration is read, bytes become events, events become CSV in a batch, batches go to a
@@ -10,6 +11,7 @@
 
 pub mod cli;
 pub mod error;
+mod signals;
 
 pub mod config;
 

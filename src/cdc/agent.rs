@@ -11,11 +11,12 @@ use crate::Failure;
 use crate::binlog::{DecodeError, Decoder, FilePosition, Step};
 use crate::config::Config;
 use crate::error::Error;
+use crate::signals::{Asked, Signals};
 use crate::sink::{Delivery, Sink};
 
 use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
-use super::end::{Asked, End, Signals};
+use super::end::End;
 use super::flow::{Flow, FlowOutlet};
 use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader, verified};

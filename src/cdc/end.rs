@@ -1,6 +1,4 @@
-//! What ends a run: a signal, or the end that was asked for.
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
+//! The end of a run that was asked for.
 
 use crate::binlog::{Decoder, FilePosition, GtidSet};
 use crate::{Exit, Failure};
@@ -57,50 +55,5 @@ impl End {
             _ => false,
         };
         by_position || by_gtids
-    }
-}
-
-/// What somebody asks for with a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// SIGTERM or SIGINT, by name: deliver and end.
-    Stop(&'static str),
-    /// SIGUSR1: say how it goes.
-    Progress,
-}
-
-/// The signals that the agent listens to.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    user1: Signal,
-}
-
-impl Signals {
-    /// Starts listening; from here on the signals do not end the process by themselves.
-    pub(super) fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::definite(
-                    Exit::Unavailable,
-                    format!("cannot listen for signals: {error}"),
-                    "check the limits of the process",
-                )
-            })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            user1: listen(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.user1.recv() => Asked::Progress,
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! tables or streams exist; that is for the rooms that talk to them.
 
 pub mod limits;
+mod metrics;
 mod raw;
 mod secret;
 mod validate;
@@ -15,7 +16,8 @@ use std::time::Duration;
 use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::encode::MetadataColumn;
 
-pub use raw::load;
+pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
+pub use raw::{load, load_metrics};
 pub use secret::Secret;
 pub(crate) use validate::parse_position;
 

@@ -1,5 +1,6 @@
 //! What a user writes: every key optional, unknown keys refused with the nearest known one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytesize::ByteSize;
@@ -8,7 +9,7 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Metrics as MeantMetrics};
 
 /// The file as typed. A key's documentation is the README's configuration reference.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +19,7 @@ pub(super) struct Raw {
     pub(super) table: Vec<Table>,
     pub(super) sink: Sink,
     pub(super) checkpoint: Checkpoint,
+    pub(super) metrics: Metrics,
     pub(super) shutdown_grace: Option<String>,
 }
 
@@ -108,7 +110,37 @@ pub(super) struct Checkpoint {
     pub(super) path: Option<String>,
 }
 
-/// Reads a file, lays the environment over it, and validates.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) clusters: Vec<String>,
+    pub(super) region: Option<String>,
+    pub(super) role_arn: Option<String>,
+    pub(super) external_id: Option<String>,
+    pub(super) group: Vec<Group>,
+    pub(super) interval: Option<String>,
+    pub(super) launch_types: bool,
+    pub(super) namespace: Option<String>,
+    pub(super) cluster_dimension: Option<String>,
+    pub(super) dimensions: BTreeMap<String, String>,
+    pub(super) publish_every: Option<String>,
+    pub(super) flush_changes: Option<bool>,
+    pub(super) buffer: Option<String>,
+    pub(super) budget_usd_per_day: Option<f64>,
+    pub(super) ecs_endpoint: Option<String>,
+    pub(super) cloudwatch_endpoint: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Group {
+    pub(super) clusters: Vec<String>,
+    pub(super) region: Option<String>,
+    pub(super) role_arn: Option<String>,
+    pub(super) external_id: Option<String>,
+}
+
+/// Reads a file, lays the environment over it, and validates what the agent needs.
 ///
 /// A variable `HYDRANT_SINK__STREAM` replaces `stream` in `[sink]`; variables without two
 /// underscores are not configuration.
@@ -116,28 +148,47 @@ pub(super) struct Checkpoint {
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    parse(&read(path)?, &path.display().to_string())
+}
+
+/// [`load`], for the section `[metrics]`.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong.
+pub fn load_metrics(path: &Path) -> Result<MeantMetrics, ConfigError> {
+    parse_metrics(&read(path)?, &path.display().to_string())
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
         key: None,
         what: format!("cannot read {}: {error}", path.display()),
         remedy: "give the file's path with --config; the README has a four-line example".into(),
-    })?;
-    parse(&text, &path.display().to_string())
+    })
 }
 
 /// [`load`] with the file's text at hand; `origin` names it in errors.
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+    super::validate::validate(&typed(text, origin)?)
+}
+
+/// [`load_metrics`] with the file's text at hand.
+pub(super) fn parse_metrics(text: &str, origin: &str) -> Result<MeantMetrics, ConfigError> {
+    super::metrics::validate(&typed(text, origin)?)
+}
+
+fn typed(text: &str, origin: &str) -> Result<Raw, ConfigError> {
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         return Err(syntax_error(text, origin, &error));
     }
     let env = Env::prefixed("HYDRANT_")
         .filter(|key| key.as_str().contains("__"))
         .split("__");
-    let raw: Raw = Figment::new()
+    Figment::new()
         .merge(Toml::string(text))
         .merge(env)
         .extract()
-        .map_err(|error| explain(&error, origin))?;
-    super::validate::validate(&raw)
+        .map_err(|error| explain(&error, origin))
 }
 
 /// Names the line, but does not show it: it may hold a password.

@@ -422,11 +422,15 @@ fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
     Ok(PathBuf::from(path.strip_prefix("file:").unwrap_or(path)))
 }
 
-fn duration(key: &str, text: Option<&str>, default: &str) -> Result<Duration, ConfigError> {
+pub(super) fn duration(
+    key: &str,
+    text: Option<&str>,
+    default: &str,
+) -> Result<Duration, ConfigError> {
     at_least(key, text, default, Duration::ZERO)
 }
 
-fn at_least(
+pub(super) fn at_least(
     key: &str,
     text: Option<&str>,
     default: &str,

@@ -88,6 +88,8 @@ pub struct DatumBatch {
     estimated_bytes: usize,
     /// Part of a batch that was rejected: one of its datums may be bad.
     suspect: bool,
+    /// The newest second with a changed value, if that is why it is sent now.
+    changed_second: Option<i64>,
 }
 
 impl DatumBatch {
@@ -95,6 +97,13 @@ impl DatumBatch {
     #[must_use]
     pub fn datums(&self) -> &[Datum] {
         &self.datums
+    }
+
+    /// The newest second whose values had changed, if that is why the batch is sent now and not
+    /// with others.
+    #[must_use]
+    pub fn changed_second(&self) -> Option<i64> {
+        self.changed_second
     }
 
     /// Bytes of the request before compression, at most.
@@ -151,6 +160,8 @@ pub struct Backlog {
     /// Parts of rejected batches, the next one last.
     suspects: Vec<Vec<Datum>>,
     in_flight: usize,
+    /// The newest second with a changed value that was not sent yet.
+    changed_second: Option<i64>,
     /// When the next batch is due, as far as its datums go; set if there is something to send.
     flush_at: Option<Instant>,
     backoff: Backoff,
@@ -169,6 +180,7 @@ impl Backlog {
             newest: None,
             suspects: Vec::new(),
             in_flight: 0,
+            changed_second: None,
             flush_at: None,
             backoff: Backoff::default(),
         }
@@ -219,6 +231,7 @@ impl Backlog {
         self.newest = self.newest.max(Some(datum.second));
         self.insert(datum);
         let due = if changed && self.settings.flush_changes {
+            self.changed_second = self.changed_second.max(Some(datum.second));
             now.monotonic
         } else {
             now.monotonic + self.settings.publish_every
@@ -230,6 +243,12 @@ impl Backlog {
         } else {
             Offer::Taken
         }
+    }
+
+    /// Changes the pace, to that of a budget.
+    pub fn pace(&mut self, publish_every: Duration, budget: Budget) {
+        self.settings.publish_every = publish_every;
+        self.settings.budget = Some(budget);
     }
 
     /// Makes everything that waits due, before a shutdown: nothing more is waited for, and a
@@ -417,6 +436,7 @@ impl Backlog {
             estimated_bytes: REQUEST_OVERHEAD_BYTES + bytes.sum::<usize>(),
             datums,
             suspect: true,
+            changed_second: None,
         }
     }
 
@@ -426,6 +446,7 @@ impl Backlog {
             datums: Vec::new(),
             estimated_bytes: REQUEST_OVERHEAD_BYTES,
             suspect: false,
+            changed_second: self.changed_second.take(),
         };
         let Some(newest) = self.newest else {
             return batch;

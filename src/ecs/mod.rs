@@ -1,10 +1,12 @@
-//! ECS clusters sampled on a grid of whole seconds, and published as CloudWatch metrics.
+//! `hydrant metrics`: ECS clusters sampled on a grid of whole seconds, and published as
+//! CloudWatch metrics.
 //!
-//! What lives here: the cores, all PURE. [`schedule`] says when to poll and what became of every
-//! tick, [`metric`] names what is published, [`series`] knows each metric's seconds, [`backlog`]
-//! keeps datums until CloudWatch has them, [`backoff`] spaces requests, [`account`] counts,
-//! [`price`] turns counts into dollars. What does not: clocks, requests, AWS's types. The command
-//! that drives them is still to come.
+//! What lives here: cores, which are PURE, and the loop around them. [`schedule`] says when to
+//! poll and what became of every tick, [`metric`] names what is published, [`series`] knows each
+//! metric's seconds, [`backlog`] keeps datums until CloudWatch has them, [`backoff`] spaces
+//! requests, [`account`] counts, [`price`] turns counts into dollars. Not PURE: `place` has the
+//! clients of a region and role, `poll` and `publish` one request each, `target` the books of a cluster, `timing` histograms,
+//! `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
 //! clocks ─ Schedule ─ poll ─ Backlog ─ PutMetricData
@@ -15,9 +17,56 @@ pub mod account;
 pub mod backlog;
 pub mod backoff;
 pub mod metric;
+mod place;
+mod poll;
+mod poller;
 pub mod price;
+mod publish;
 pub mod schedule;
 pub mod series;
+mod summary;
+mod target;
+pub mod templates;
+mod timing;
 
 #[cfg(test)]
 mod simulation;
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::config::Metrics;
+use crate::signals::Signals;
+use crate::{Error, Exit, Failure};
+
+use poller::Poller;
+pub use summary::Summary;
+
+/// Runs the poller until SIGTERM, SIGINT, the end of `length`, or an error. With `dry_run` it
+/// prints on standard output what it would publish.
+///
+/// # Errors
+/// Whatever must be mended before it can start, or datums that could not be published in time
+/// at the end.
+pub async fn run(
+    config: Metrics,
+    dry_run: bool,
+    length: Option<Duration>,
+) -> Result<Summary, Error> {
+    let signals = Signals::new()?;
+    let poller = Poller::start(config, dry_run, length).await?;
+    let summary = poller.run(signals).await?;
+    info!("{summary}");
+    info!("{}", summary.timings);
+    let unsent = summary.datums.pending();
+    if unsent > 0 {
+        warn!("{unsent} datums are lost: they were only in memory");
+        return Err(Error::Failure(Failure::transient(
+            Exit::Temporary,
+            format!("{unsent} datums could not be published before the end"),
+            "check that CloudWatch can be reached from here; raise shutdown_grace",
+        )));
+    }
+    Ok(summary)
+}

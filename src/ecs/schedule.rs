@@ -169,6 +169,7 @@ pub struct Schedule {
     told_at: Instant,
     /// After a step, the first tick that would not have been missed without it.
     leapt_from: Option<i64>,
+    finished: bool,
     coverage: Coverage,
 }
 
@@ -193,6 +194,7 @@ impl Schedule {
             in_flight: Vec::with_capacity(MOST_IN_FLIGHT),
             told_at: now.monotonic,
             leapt_from: None,
+            finished: false,
             coverage: Coverage::default(),
         }
     }
@@ -216,7 +218,12 @@ impl Schedule {
     #[must_use]
     pub fn wake_at(&self) -> Instant {
         let deadlines = self.in_flight.iter().map(|poll| poll.deadline);
-        deadlines.fold(self.due_at(self.next), Instant::min)
+        let due = if self.finished {
+            self.told_at + LONGEST_WAIT
+        } else {
+            self.due_at(self.next)
+        };
+        deadlines.fold(due, Instant::min)
     }
 
     /// Ends the tick of a poll that was answered, in time or not, or that has failed.
@@ -240,6 +247,12 @@ impl Schedule {
             }
         };
         Some(Settled::Gap(self.gap(second, 1, reason)))
+    }
+
+    /// Lets no further tick come. Polls under way end as before, in [`Schedule::settle`] or by
+    /// their deadline. Call it when [`Schedule::advance`] has nothing more to say about now.
+    pub fn finish(&mut self) {
+        self.finished = true;
     }
 
     /// Ends the ticks whose polls are under way; there is to be no other call after this.
@@ -320,6 +333,9 @@ impl Schedule {
     }
 
     fn pass_missed(&mut self, now: Instant) -> Option<Event> {
+        if self.finished {
+            return None;
+        }
         let length = i64::from(self.interval.0);
         let mut last = self.last_missed(now);
         let mut reason = self.why_not_in_time(now, GapReason::Late);
@@ -338,6 +354,9 @@ impl Schedule {
     }
 
     fn start(&mut self, now: Instant) -> Option<Event> {
+        if self.finished {
+            return None;
+        }
         let second = self.next;
         let late_us = self.utc_us_at(now) - second.saturating_mul(MICROSECONDS);
         let lateness = Duration::from_micros(u64::try_from(late_us).ok()?);

@@ -8,6 +8,7 @@ mod crash;
 mod database;
 mod errors;
 mod firehose;
+mod metrics;
 mod path;
 mod positions;
 mod rooms;

@@ -1,0 +1,30 @@
+//! What a run of the poller did, as a person reads it.
+
+use std::fmt;
+
+use super::account::{Calls, Coverage, DatumCounts};
+
+/// The books of a run.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Ticks of all clusters by how they ended.
+    pub ticks: Coverage,
+    /// Datums by what became of them.
+    pub datums: DatumCounts,
+    /// Requests that were sent.
+    pub calls: Calls,
+    /// Dollars a day at the rate of the counted requests.
+    pub usd_per_day: f64,
+    /// Percentiles of what was timed.
+    pub timings: String,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}; {}; {}: ${:.3} a day at this rate",
+            self.ticks, self.datums, self.calls, self.usd_per_day
+        )
+    }
+}
