@@ -6,7 +6,7 @@ export RUSTDOCFLAGS := -D warnings
 .PHONY: help test demo lint doc servers bench clean
 
 help:
-	@echo 'make demo    MySQL, a local Firehose and the agent; ends with the answers of DuckDB and MySQL'
+	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
 

@@ -1,4 +1,4 @@
-//! The two processes under demonstration, `hydrant sim` and `hydrant cdc`: how they are told what to do
+//! The processes under demonstration, `hydrant sim`, `hydrant cdc` and `hydrant metrics`: how they are told what to do
 //! and how to see that they are ready.
 
 use std::path::{Path, PathBuf};
@@ -60,21 +60,30 @@ impl Hydrant {
         self.data.join("checkpoint.json")
     }
 
-    /// Starts the simulator on a free port, and gives its URL. Objects are delivered every second, so
-    /// that there is something to see.
-    pub(crate) async fn start_simulator(&self, guard: &Guard) -> Result<(Process, String)> {
+    /// The poller's configuration.
+    pub(crate) fn metrics_config(&self) -> PathBuf {
+        self.data.join("metrics.toml")
+    }
+
+    /// What the poller says.
+    pub(crate) fn poller_log(&self) -> PathBuf {
+        self.data.join("poller.log")
+    }
+
+    /// Starts a simulator on a free port with these options, and gives its URL. `name` tells it from
+    /// others.
+    pub(crate) async fn start_simulator(
+        &self,
+        guard: &Guard,
+        name: &'static str,
+        options: &[&str],
+    ) -> Result<(Process, String)> {
         let objects = self.objects();
-        let arguments = [
-            "sim",
-            "--listen=127.0.0.1:0",
-            "--data",
-            path_text(&objects)?,
-            "--stream",
-            &format!("{STREAM}=CDC/"),
-            "--buffer-interval=1",
-        ];
-        let log = self.data.join("simulator.log");
-        let mut process = Process::start(guard, "simulator", &self.program, &arguments, &[], log)?;
+        let mut arguments = vec!["sim", "--listen=127.0.0.1:0"];
+        arguments.extend(["--data", path_text(&objects)?]);
+        arguments.extend(options);
+        let log = self.data.join(format!("{name}.log"));
+        let mut process = Process::start(guard, name, &self.program, &arguments, &[], log)?;
         let deadline = Instant::now() + READY_LIMIT;
         loop {
             process.ensure_running()?;
@@ -131,6 +140,21 @@ path = "file:{}"
         ];
         let log = self.data.join("agent.log");
         Process::start(guard, "agent", &self.program, &arguments, &variables, log)
+    }
+
+    /// Starts the poller, with the simulator as its AWS.
+    pub(crate) fn start_poller(&self, guard: &Guard, endpoint: &str) -> Result<Process> {
+        let config = self.metrics_config();
+        let arguments = ["metrics", "--config", path_text(&config)?];
+        let variables = [
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "demo"),
+            ("AWS_SECRET_ACCESS_KEY", "demo"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let log = self.poller_log();
+        Process::start(guard, "poller", &self.program, &arguments, &variables, log)
     }
 
     /// Waits until the agent has stored where it starts: from then on it misses nothing.

@@ -1,9 +1,11 @@
 //! `make demo`: MySQL, the simulator and the agent as separate processes; 20,000 sales; a kill -9
-//! half-way; and at the end the blog's two questions, asked of MySQL and of the delivered objects.
+//! half-way; the blog's two questions, asked of MySQL and of the delivered objects; and an ECS
+//! cluster that scales while the poller follows.
 //!
 //! What lives here: the story in its order. Each thing in it has a file of its own.
 
 mod answers;
+mod cluster;
 mod duckdb;
 mod hydrant;
 mod objects;
@@ -107,6 +109,11 @@ async fn tell() -> Result<()> {
     read_and_compare(&python, &mut shop, &objects).await?;
     shop.drop_user().await?;
     drop(shop);
+
+    println!(
+        "\n5. An ECS cluster scales out and in -> hydrant metrics -> CloudWatch, every second\n"
+    );
+    cluster::show(project, &data).await?;
 
     say_what_next(&data, &objects)?;
     println!(

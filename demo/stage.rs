@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::hydrant::Hydrant;
+use crate::hydrant::{Hydrant, STREAM};
 use crate::process::{Guard, Process};
 use crate::shop::{Login, Shop};
 use crate::short;
@@ -36,7 +36,11 @@ impl Stage {
         println!("              with shop.Sales, a generator of sales and a user from sql/");
 
         let guard = Guard::new(data)?;
-        let (simulator, endpoint) = hydrant.start_simulator(&guard).await?;
+        // Objects are delivered every second, so that there is something to see.
+        let stream = format!("{STREAM}=CDC/");
+        let options = ["--stream", &stream, "--buffer-interval=1"];
+        let started = hydrant.start_simulator(&guard, "simulator", &options);
+        let (simulator, endpoint) = started.await?;
         println!("   simulator  at {endpoint}, plays Amazon Data Firehose and S3");
 
         hydrant.configure(&login, &endpoint)?;

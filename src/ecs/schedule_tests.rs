@@ -412,3 +412,23 @@ proptest! {
         prop_assert!(suspended || judge.count(|reason| reason == GapReason::Suspended) == 0);
     }
 }
+
+#[test]
+fn a_finished_schedule_ends_what_is_under_way_and_starts_nothing() {
+    let mut clocks = Clocks::new();
+    let mut schedule = Schedule::new(SECOND, clocks.now);
+    assert!(matches!(
+        events(&mut schedule, clocks.now)[..],
+        [Event::Poll(_)]
+    ));
+    clocks.pass_ms(300);
+    schedule.finish();
+    assert_eq!(
+        schedule.settle(EPOCH_S, clocks.now.monotonic, Ok(())),
+        Some(Settled::Sampled)
+    );
+    clocks.pass_ms(5_000);
+    assert_eq!(events(&mut schedule, clocks.now), []);
+    assert_eq!((schedule.elapsed(), schedule.coverage().settled()), (1, 1));
+    assert!(schedule.wake_at() > clocks.now.monotonic);
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::account::{Account, Coverage, GapReason, TargetId};
 use super::backlog::{Backlog, DatumBatch, Refusal, Settings};
 use super::metric::MetricKey;
+use super::price;
 use super::schedule::{Event, Interval, Now, Schedule, Settled, Step, Tick};
 use super::series::{Datum, SeriesId};
 
@@ -512,4 +513,72 @@ fn an_outage_beyond_the_buffer_drops_the_oldest_and_counts_every_one() {
             .count();
         assert!(of_outage > 1_780, "{of_outage}");
     }
+}
+
+/// Times of the demo's steps in its hour, and how many tasks run and are pending from then on.
+fn demo_script() -> Vec<(f64, [f64; 2])> {
+    let text = include_str!("../../demo/clusters.toml");
+    let script: toml::Table = toml::from_str(text).unwrap();
+    let cluster = &script["cluster"][0];
+    assert_eq!(cluster["loop"].as_integer(), Some(HOUR_S));
+    let mut tasks = [0.0; 2];
+    let steps = cluster["steps"].as_array().unwrap().iter().map(|step| {
+        for (count, key) in tasks.iter_mut().zip(["running", "pending"]) {
+            if let Some(given) = step.get(key).and_then(toml::Value::as_integer) {
+                *count = f64::from(i32::try_from(given).unwrap());
+            }
+        }
+        (step["at"].as_float().unwrap(), tasks)
+    });
+    steps.collect()
+}
+
+#[test]
+fn a_day_of_one_cluster_costs_what_was_estimated_and_at_most_six_cents() {
+    let publish_every = Duration::from_mins(1);
+    let script = demo_script();
+    let settings = Settings::new(publish_every, Duration::from_hours(3), Interval::ALL[0]);
+    let mut backlog = Backlog::new(settings);
+    let series = METRICS.map(|metric| {
+        let key = MetricKey::new(metric, &[("ClusterName", "ECSEsgaroth")]).unwrap();
+        backlog.series(&key).unwrap()
+    });
+    let start = Instant::now();
+    let mut requests = 0;
+    for passed in 0..DAY_S {
+        let now = Now {
+            monotonic: start + Duration::from_secs(passed.unsigned_abs()),
+            utc_us: EPOCH_US + passed * 1_000_000,
+        };
+        let of_hour = f64::from(i32::try_from(passed % HOUR_S).unwrap());
+        let step = script.iter().rev().find(|(at, _)| *at <= of_hour);
+        let [running, pending] = step.unwrap().1;
+        for (series, value) in series.into_iter().zip([running, pending, 2.0, 2.0]) {
+            let second = now.second();
+            let datum = Datum {
+                series,
+                second,
+                value,
+            };
+            backlog.offer(datum, now);
+        }
+        while let Some(batch) = backlog.next_batch(now) {
+            backlog.acknowledge(batch);
+            requests += 1;
+        }
+    }
+    let day = Duration::from_hours(24);
+    let counted_usd = price::counted_usd_per_day(requests, day, 4);
+    // The first step of each hour is as the hour before ended.
+    let changes_per_hour = i32::try_from(script.len() - 1).unwrap();
+    let estimated_usd = price::Plan {
+        interval: Interval::ALL[0],
+        publish_every,
+        metric_count: 4,
+        changes_per_day: f64::from(24 * changes_per_hour),
+    }
+    .usd_per_day();
+    assert!(counted_usd <= 0.06, "${counted_usd}, {requests} requests");
+    let apart = (counted_usd / estimated_usd - 1.0).abs();
+    assert!(apart < 0.02, "${counted_usd} is not ${estimated_usd}");
 }
