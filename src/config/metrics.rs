@@ -42,6 +42,8 @@ pub struct Metrics {
     pub flush_changes: bool,
     /// How long an outage of CloudWatch may be without loss.
     pub buffer: Duration,
+    /// Whether the poller's own numbers are published too.
+    pub publish_own: bool,
     /// What may be spent, in US dollars a day.
     pub budget_usd_per_day: Option<f64>,
     /// ECS's endpoint, if it is not the region's.
@@ -97,9 +99,9 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     all.push((cluster_dimension, "x"));
-    all.push(("LaunchType", "EC2"));
+    all.extend([("LaunchType", "EC2"), ("result", "gap")]);
     MetricKey::new("RunningTask", &all).map_err(|error| {
-        let remedy = "give other names or values; ClusterName and LaunchType are hydrant's own";
+        let remedy = "give other names or values; those of the cluster, LaunchType and result are hydrant's own";
         ConfigError::at("metrics.dimensions", error.to_string(), remedy)
     })?;
     let publish_every = at_least(
@@ -143,6 +145,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         publish_every,
         flush_changes: metrics.flush_changes.unwrap_or(true),
         buffer,
+        publish_own: metrics.publish_own,
         budget_usd_per_day: metrics.budget_usd_per_day,
         ecs_endpoint: endpoint("metrics.ecs_endpoint", metrics.ecs_endpoint.as_ref())?,
         cloudwatch_endpoint: endpoint(

@@ -126,6 +126,7 @@ pub(super) struct Metrics {
     pub(super) publish_every: Option<String>,
     pub(super) flush_changes: Option<bool>,
     pub(super) buffer: Option<String>,
+    pub(super) publish_own: bool,
     pub(super) budget_usd_per_day: Option<f64>,
     pub(super) ecs_endpoint: Option<String>,
     pub(super) cloudwatch_endpoint: Option<String>,

@@ -204,6 +204,12 @@ impl Backlog {
         Ok(id)
     }
 
+    /// Lets changed values of this metric wait like others, whatever
+    /// [`Settings::flush_changes`] says.
+    pub fn keep_quiet(&mut self, series: SeriesId) {
+        self.series[series.0 as usize].is_quiet = true;
+    }
+
     /// The metric under a number.
     #[must_use]
     pub fn key(&self, series: SeriesId) -> &MetricKey {
@@ -228,9 +234,10 @@ impl Backlog {
             return Offer::Dropped(DropReason::Value);
         }
         let changed = series.note_value(datum);
+        let is_quiet = series.is_quiet;
         self.newest = self.newest.max(Some(datum.second));
         self.insert(datum);
-        let due = if changed && self.settings.flush_changes {
+        let due = if changed && !is_quiet && self.settings.flush_changes {
             self.changed_second = self.changed_second.max(Some(datum.second));
             now.monotonic
         } else {

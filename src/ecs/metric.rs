@@ -34,6 +34,7 @@ const DIMENSION_BYTES: usize = 20;
 pub struct MetricKey {
     name: String,
     dimensions: Vec<(String, String)>,
+    is_in_milliseconds: bool,
 }
 
 /// A name that CloudWatch would reject, with every datum in the same request.
@@ -105,7 +106,23 @@ impl MetricKey {
         Ok(Self {
             name: name.to_owned(),
             dimensions: sorted.into_iter().map(owned).collect(),
+            is_in_milliseconds: false,
         })
+    }
+
+    /// The same in milliseconds; the unit is Count otherwise.
+    #[must_use]
+    pub fn in_milliseconds(self) -> Self {
+        Self {
+            is_in_milliseconds: true,
+            ..self
+        }
+    }
+
+    /// Whether its unit is Milliseconds, and not Count.
+    #[must_use]
+    pub fn is_in_milliseconds(&self) -> bool {
+        self.is_in_milliseconds
     }
 
     /// The metric's name.

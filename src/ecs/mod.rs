@@ -5,7 +5,7 @@
 //! poll and what became of every tick, [`metric`] names what is published, [`series`] knows each
 //! metric's seconds, [`backlog`] keeps datums until CloudWatch has them, [`backoff`] spaces
 //! requests, [`account`] counts, [`price`] turns counts into dollars. Not PURE: `place` has the
-//! clients of a region and role, `poll` and `publish` one request each, `target` the books of a cluster, `timing` histograms,
+//! clients of a region and role, `own` the poller's own numbers, `poll` and `publish` one request each, `target` the books of a cluster, `timing` histograms,
 //! `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
@@ -17,6 +17,7 @@ pub mod account;
 pub mod backlog;
 pub mod backoff;
 pub mod metric;
+mod own;
 mod place;
 mod poll;
 mod poller;

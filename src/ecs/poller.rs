@@ -17,6 +17,7 @@ use crate::{Exit, Failure};
 
 use super::account::{Account, DatumCounts, GapReason};
 use super::backlog::{Backlog, DatumBatch, Settings};
+use super::own::OwnMetrics;
 use super::place::Place;
 use super::poll::{CLUSTERS_A_CALL, PollError, Polled, poll};
 use super::price::{Plan, counted_usd_per_day};
@@ -24,7 +25,7 @@ use super::publish::{Put, metric_data, put};
 use super::schedule::{Event, Now, Schedule, Settled, Tick};
 use super::summary::Summary;
 use super::target::{Target, add_gaps};
-use super::timing::Timings;
+use super::timing::{Durations, Timings};
 
 /// How often a line tells how it goes.
 const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
@@ -79,6 +80,9 @@ pub(super) struct Poller {
     outlets: Vec<Outlet>,
     account: Account,
     timings: Timings,
+    /// The same since the last progress.
+    recent: Timings,
+    own: Option<OwnMetrics>,
     polls: JoinSet<(usize, i64, Polled)>,
     puts: JoinSet<(usize, Put)>,
     started: Instant,
@@ -111,6 +115,8 @@ impl Poller {
             outlets: Vec::new(),
             account: Account::default(),
             timings: Timings::default(),
+            recent: Timings::default(),
+            own: None,
             polls: JoinSet::new(),
             puts: JoinSet::new(),
             started: Instant::now(),
@@ -122,6 +128,16 @@ impl Poller {
         };
         for index in 0..poller.config.groups.len() {
             poller.add_group(index).await?;
+        }
+        if let Some(outlet) = poller
+            .outlets
+            .first_mut()
+            .filter(|_| poller.config.publish_own)
+        {
+            let before = outlet.backlog.counts().count();
+            poller.own = Some(OwnMetrics::open(&poller.config, &mut outlet.backlog)?);
+            let more = outlet.backlog.counts().count() - before;
+            poller.metric_count += u32::try_from(more).unwrap_or(u32::MAX);
         }
         poller.check().await?;
         poller.plan()?;
@@ -382,13 +398,23 @@ impl Poller {
         self.publish(now);
         if self.progress_at <= now.monotonic {
             self.progress_at = now.monotonic + PROGRESS_INTERVAL;
+            let summary = self.summary();
             self.tell_progress();
+            if let (Some(own), Some(outlet)) = (&self.own, self.outlets.first_mut()) {
+                let recent = std::mem::take(&mut self.recent);
+                own.offer(&mut outlet.backlog, now, &summary, &recent);
+            }
         }
     }
 
+    fn time(&mut self, kind: impl Fn(&mut Timings) -> &mut Durations, duration: Duration) {
+        kind(&mut self.timings).add(duration);
+        kind(&mut self.recent).add(duration);
+    }
+
     fn start_poll(&mut self, index: usize, tick: Tick) {
+        self.time(|timings| &mut timings.lateness, tick.lateness);
         let unit = &self.units[index];
-        self.timings.lateness.add(tick.lateness);
         let client = self.outlets[unit.place].place.ecs.clone();
         let clusters = Arc::clone(&unit.clusters);
         let asking = poll(client, clusters, self.config.launch_types, tick.deadline);
@@ -398,7 +424,7 @@ impl Poller {
 
     fn answer_poll(&mut self, index: usize, second: i64, polled: Polled) {
         self.account.calls.describe_clusters += u64::from(polled.attempts);
-        self.timings.poll.add(polled.took);
+        self.time(|timings| &mut timings.poll, polled.took);
         let now = now();
         let unit = &mut self.units[index];
         let whole = polled.answer.as_ref().map(|_| ()).map_err(|it| it.reason);
@@ -439,7 +465,7 @@ impl Poller {
     }
 
     fn answer_put(&mut self, index: usize, done: Put) -> Result<(), Failure> {
-        self.timings.publish.add(done.took);
+        self.time(|timings| &mut timings.publish, done.took);
         let outlet = &mut self.outlets[index];
         let label = &outlet.place.label;
         let error = match done.answer {

@@ -48,7 +48,11 @@ pub(super) fn metric_data(backlog: &Backlog, batch: &DatumBatch) -> Vec<MetricDa
             .set_dimensions(Some(dimensions(key)))
             .timestamp(DateTime::from_secs(datum.second))
             .value(datum.value)
-            .unit(StandardUnit::Count)
+            .unit(if key.is_in_milliseconds() {
+                StandardUnit::Milliseconds
+            } else {
+                StandardUnit::Count
+            })
             .storage_resolution(STORAGE_RESOLUTION_S)
             .build()
     };

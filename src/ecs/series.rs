@@ -34,6 +34,8 @@ pub(super) struct Series {
     /// Bit n: whether the second n before the newest was offered.
     seen: u128,
     pub(super) counts: DatumCounts,
+    /// Whether a changed value waits with the others all the same.
+    pub(super) is_quiet: bool,
 }
 
 impl Series {
@@ -44,6 +46,7 @@ impl Series {
             newest: None,
             seen: 0,
             counts: DatumCounts::default(),
+            is_quiet: false,
         }
     }
 

@@ -26,6 +26,12 @@ impl Durations {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(us);
     }
+
+    /// The 99th percentile in milliseconds; none of nothing.
+    pub(super) fn p99_ms(&self) -> Option<f64> {
+        let p99 = Duration::from_micros(self.0.value_at_quantile(0.99));
+        (!self.0.is_empty()).then_some(p99.as_secs_f64() * 1e3)
+    }
 }
 
 impl fmt::Display for Durations {
