@@ -30,10 +30,12 @@ lint:
 doc:
 	cargo doc --no-deps
 
-# Real MySQL and MariaDB, unpacked under target/. Most tests break theirs, so that even with
-# HYDRANT_MYSQL_URL set they need these.
+# Real MySQL and MariaDB, unpacked under target/, and an AWS emulator with AWS's Python client in an
+# environment of their own. Most tests break their server, so that even with HYDRANT_MYSQL_URL set they
+# need these.
 servers:
 	@servers/fetch
+	@servers/venv tests/python/requirements.txt "$${HYDRANT_SERVERS_DIR:-target/servers}/python" >/dev/null
 
 bench:
 	cargo bench --bench decode

@@ -34,16 +34,18 @@ impl Report {
 
 /// Makes the environment, the first time, and gives the path of its Python. Blocks.
 pub(crate) fn python(project: &Path) -> Result<PathBuf> {
-    let output = Command::new(project.join("demo/venv"))
+    let output = Command::new(project.join("servers/venv"))
+        .arg(project.join("demo/requirements.txt"))
+        .arg(project.join("target/demo-venv"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot run demo/venv")?;
+        .context("cannot run servers/venv")?;
     ensure!(
         output.status.success(),
-        "demo/venv could not make a Python environment with DuckDB; its words are above"
+        "servers/venv could not make a Python environment with DuckDB; its words are above"
     );
-    let path = String::from_utf8(output.stdout).context("demo/venv printed no UTF-8")?;
+    let path = String::from_utf8(output.stdout).context("servers/venv printed no UTF-8")?;
     Ok(path.trim_end_matches('\n').into())
 }
 

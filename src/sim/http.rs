@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use uuid::Uuid;
 
 use super::account::Accounts;
-use super::cloudwatch::{self, Encoding};
+use super::cloudwatch::{self, Encoding, Protocol};
 use super::services::{Reply, Services};
 
 /// Most bytes of a body. The largest valid one is 4 MiB in base64 and JSON, about 5.7 MiB; the
@@ -26,7 +26,7 @@ pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 const RPC_V2_CBOR: HeaderValue = HeaderValue::from_static("rpc-v2-cbor");
 
-/// The routes: the JSON APIs at `POST /`, CBOR's below `/service`, and for people and container
+/// The routes: all JSON APIs at `POST /`, CloudWatch's CBOR below `/service`, and for people and container
 /// engines `GET /health` and `GET /account`.
 pub(super) fn router(services: Arc<Services>) -> Router {
     Router::new()
@@ -45,9 +45,11 @@ async fn call(State(services): State<Arc<Services>>, headers: HeaderMap, body: B
     let target = headers
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok());
+    let target = target.unwrap_or_default();
     let is_signed = headers.contains_key(AUTHORIZATION);
+    let encoding = encoding(&headers);
     let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
-    response(services.answer_target(target.unwrap_or_default(), is_signed, body.as_deref()))
+    response(services.answer_target(target, is_signed, encoding, body.as_deref()))
 }
 
 async fn call_cbor(
@@ -56,15 +58,27 @@ async fn call_cbor(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let is_cbor = headers.get(SMITHY_PROTOCOL) == Some(&RPC_V2_CBOR);
     let is_signed = headers.contains_key(AUTHORIZATION);
-    let encoding = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+    let encoding = encoding(&headers);
+    if headers.get(SMITHY_PROTOCOL) != Some(&RPC_V2_CBOR) {
+        return response(services.answer_other_protocol(&operation));
+    }
+    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
+    response(services.answer_cloudwatch(
+        Protocol::Cbor,
+        &operation,
+        is_signed,
+        encoding,
+        body.as_deref(),
+    ))
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => Encoding::Identity,
         Some(b"gzip") => Encoding::Gzip,
         Some(_) => Encoding::Unknown,
-    };
-    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
-    response(services.answer_cbor(&operation, is_cbor, is_signed, encoding, body.as_deref()))
+    }
 }
 
 fn response(reply: Reply) -> Response {

@@ -8,14 +8,13 @@ use std::sync::Mutex;
 
 use super::account::Accounts;
 use super::calls::{Calls, Outcome, action_of};
-use super::cloudwatch::{self, CloudWatch, CloudWatchError, Encoding};
+use super::cloudwatch::{self, CloudWatch, CloudWatchError, Encoding, Protocol};
 use super::ecs::{self, Ecs, EcsError};
 use super::firehose::{self, Firehose};
 use super::lock;
 use super::wire::{ApiError, Code};
 
 const AMZ_JSON: &str = "application/x-amz-json-1.1";
-const CBOR: &str = "application/cbor";
 
 /// An answer, in the terms of HTTP.
 #[derive(Debug)]
@@ -57,16 +56,21 @@ impl Services {
     }
 
     /// Answers a call whose service and operation are in `X-Amz-Target`; `body` is none if it
-    /// was too large. A target of no known service gets Firehose's error.
+    /// was too large. A target of no known service gets Firehose's error. Only CloudWatch takes
+    /// packed bodies.
     pub(super) fn answer_target(
         &self,
         target: &str,
         is_signed: bool,
+        encoding: Encoding,
         body: Option<&[u8]>,
     ) -> Reply {
-        match target.strip_prefix(ecs::TARGET_PREFIX) {
-            Some(operation) => self.answer_ecs(operation, is_signed, body),
-            None => self.answer_firehose(target, is_signed, body),
+        if let Some(operation) = target.strip_prefix(cloudwatch::TARGET_PREFIX) {
+            self.answer_cloudwatch(Protocol::Json, operation, is_signed, encoding, body)
+        } else if let Some(operation) = target.strip_prefix(ecs::TARGET_PREFIX) {
+            self.answer_ecs(operation, is_signed, body)
+        } else {
+            self.answer_firehose(target, is_signed, body)
         }
     }
 
@@ -112,20 +116,35 @@ impl Services {
         }
     }
 
-    /// Answers a call of CloudWatch in Smithy's RPC v2 CBOR, which is none if `is_cbor` is false.
-    pub(super) fn answer_cbor(
+    /// Answers a call to CloudWatch's path for CBOR in another protocol: there is none.
+    pub(super) fn answer_other_protocol(&self, operation: &str) -> Reply {
+        let error = CloudWatchError::UnknownOperation;
+        self.reply_of_cloudwatch(Protocol::Cbor, operation, Err(error))
+    }
+
+    /// Answers a call of CloudWatch.
+    pub(super) fn answer_cloudwatch(
         &self,
+        protocol: Protocol,
         operation: &str,
-        is_cbor: bool,
         is_signed: bool,
         encoding: Encoding,
         body: Option<&[u8]>,
     ) -> Reply {
-        let answer = match body {
-            _ if !is_cbor => Err(CloudWatchError::UnknownOperation),
-            Some(body) => self.cloudwatch.answer(operation, is_signed, encoding, body),
-            None => Err(CloudWatchError::TooLarge),
-        };
+        let answer = body.ok_or(CloudWatchError::TooLarge).and_then(|body| {
+            self.cloudwatch
+                .answer(protocol, operation, is_signed, encoding, body)
+        });
+        self.reply_of_cloudwatch(protocol, operation, answer)
+    }
+
+    /// Counts an answer and puts it in the terms of HTTP.
+    fn reply_of_cloudwatch(
+        &self,
+        protocol: Protocol,
+        operation: &str,
+        answer: Result<Vec<u8>, CloudWatchError>,
+    ) -> Reply {
         let outcome = match &answer {
             Ok(_) => Outcome::Answered,
             Err(CloudWatchError::Throttled) => Outcome::Throttled,
@@ -139,13 +158,13 @@ impl Services {
         );
         let (status, body) = match answer {
             Ok(body) => (200, body),
-            Err(error) => (error.status(), error.body()),
+            Err(error) => (error.status(), error.body(protocol)),
         };
         Reply {
             status,
-            content_type: (!body.is_empty()).then_some(CBOR),
+            content_type: (!body.is_empty()).then_some(protocol.content_type()),
             body,
-            is_cbor: true,
+            is_cbor: protocol == Protocol::Cbor,
             query_error,
         }
     }

@@ -4,11 +4,14 @@
 mod support;
 
 mod agent;
+mod aws_clients;
+mod boto3;
 mod crash;
 mod database;
 mod errors;
 mod firehose;
 mod metrics;
+mod ministack;
 mod path;
 mod positions;
 mod rooms;

@@ -6,13 +6,22 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat};
 use hydrant::sim::{MetricAccount, Options, QuotaPreset, Simulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use crate::agent::eventually;
+use crate::support::ministack::Ministack;
 
 const CLUSTERS: &str = r#"
     [[cluster]]
@@ -52,14 +61,14 @@ impl Scene {
         Ok(Simulator::start(options).await?)
     }
 
-    fn command(&self, simulator: &Simulator, arguments: &[&str]) -> Command {
+    fn command(&self, endpoint_url: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
         command
             .arg("metrics")
             .arg("--config")
             .arg(self.folder.path().join("metrics.toml"))
             .args(arguments)
-            .env("AWS_ENDPOINT_URL", simulator.endpoint_url())
+            .env("AWS_ENDPOINT_URL", endpoint_url)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", "us-east-1")
@@ -72,14 +81,18 @@ impl Scene {
 
     /// Runs to the end without holding up the simulator, which is in this process.
     async fn run(&self, simulator: &Simulator, arguments: &[&str]) -> Result<Output> {
-        let mut command = self.command(simulator, arguments);
-        Ok(tokio::task::spawn_blocking(move || command.output()).await??)
+        self.run_at(&simulator.endpoint_url(), arguments).await
+    }
+
+    async fn run_at(&self, endpoint_url: &str, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command(endpoint_url, arguments);
+        Ok(spawn_blocking(move || command.output()).await??)
     }
 
     fn start(&self, simulator: &Simulator) -> Result<Running> {
         let log = fs::File::create(self.folder.path().join("log"))?;
         let child = self
-            .command(simulator, &[])
+            .command(&simulator.endpoint_url(), &[])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
@@ -288,11 +301,11 @@ async fn seconds_in_which_ecs_is_away_are_gaps() -> Result<()> {
 async fn missing_credentials_and_wrong_configurations_end_with_a_remedy() -> Result<()> {
     let scene = Scene::new("metrics.clusters = [\"Web\"]")?;
     let simulator = scene.simulator(any_port()).await?;
-    let mut command = scene.command(&simulator, &["--for", "3s"]);
+    let mut command = scene.command(&simulator.endpoint_url(), &["--for", "3s"]);
     command
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY");
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    let output = spawn_blocking(move || command.output()).await??;
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{log}");
     assert!(log.contains("remedy: allow ecs:DescribeClusters"), "{log}");
@@ -300,7 +313,7 @@ async fn missing_credentials_and_wrong_configurations_end_with_a_remedy() -> Res
     for (config, code, says) in [
         ("", 78, "metrics.clusters"),
         (
-            "metrics.clusters = [\"Web\"]\nmetrics.publish = 1",
+            "metrics.clusters = [\"Web\"]\nmetrics.publish_evry = 1",
             78,
             "did you mean `publish_every`?",
         ),
@@ -385,5 +398,96 @@ async fn alarms_and_dashboard_name_exactly_what_is_published() -> Result<()> {
         simulator.accounts().calls.is_empty(),
         "nothing is asked of AWS"
     );
+    Ok(())
+}
+
+/// How many data a metric has in CloudWatch, and their largest value.
+async fn read_back(cloudwatch: &Client, cluster: &str, name: &str) -> Result<(f64, f64)> {
+    let now = std::time::SystemTime::now();
+    let hour = Duration::from_hours(1);
+    let dimension = Dimension::builder().name("ClusterName").value(cluster);
+    let metric = Metric::builder()
+        .namespace("ECS")
+        .metric_name(name)
+        .dimensions(dimension.build())
+        .build();
+    let mut request = cloudwatch
+        .get_metric_data()
+        .start_time(DateTime::from(now - hour))
+        .end_time(DateTime::from(now + hour));
+    for (id, stat) in [("count", "SampleCount"), ("most", "Maximum")] {
+        let stat = MetricStat::builder()
+            .metric(metric.clone())
+            .period(3_600)
+            .stat(stat)
+            .build();
+        let query = MetricDataQuery::builder().id(id).metric_stat(stat);
+        request = request.metric_data_queries(query.build());
+    }
+    let answer = request.send().await?;
+    let result = |id| {
+        let mut results = answer.metric_data_results().iter();
+        let result = results.find(|result| result.id() == Some(id));
+        result.map(|result| result.values().to_vec())
+    };
+    let counts = result("count").context("no counts")?;
+    let values = result("most").context("no values")?;
+    let most = values.into_iter().fold(f64::NAN, f64::max);
+    Ok((counts.into_iter().sum(), most))
+}
+
+/// An account and region of ministack, with a cluster in it.
+async fn place(
+    endpoint_url: &str,
+    (account, region): (&str, &'static str),
+    cluster: &str,
+) -> Result<Client> {
+    let credentials = Credentials::new(account, "test", None, None, "test");
+    let aws = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .endpoint_url(endpoint_url)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let ecs = aws_sdk_ecs::Client::new(&aws);
+    ecs.create_cluster().cluster_name(cluster).send().await?;
+    Ok(Client::new(&aws))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_poller_serves_regions_and_assumed_roles_of_an_emulator_that_is_not_ours()
+-> Result<()> {
+    let ministack = spawn_blocking(Ministack::start).await??;
+    let url = ministack.endpoint_url();
+    let mut places = Vec::new();
+    for (account, region, cluster) in [
+        ("000000000000", "us-east-1", "Web"),
+        ("000000000000", "eu-west-1", "Web"),
+        ("210987654321", "us-east-1", "Elsewhere"),
+    ] {
+        places.push((place(&url, (account, region), cluster).await?, cluster));
+    }
+    let scene = Scene::new(
+        "[metrics]\nclusters = [\"Web\", \"Gone\", \"arn:aws:ecs:eu-west-1:000000000000:cluster/Web\"]\n\
+         [[metrics.group]]\nclusters = [\"Elsewhere\"]\n\
+         role_arn = \"arn:aws:iam::210987654321:role/hydrant\"",
+    )?;
+    let output = scene.run_at(&url, &["--for", "5s"]).await?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{log}{}", ministack.log());
+    let books = books(&log)?;
+    let ticks = number_before(&books, " ticks:")?;
+    let sampled = number_before(&books, " sampled,")?;
+    assert_eq!(ticks, sampled + number_before(&books, " gaps")?, "{books}");
+    assert!(number_before(&books, " missing")? > 0, "{books}");
+    let mut published = 0.0;
+    for (cloudwatch, cluster) in &places {
+        let (count, most) = read_back(cloudwatch, cluster, "RunningTask").await?;
+        assert!(count > 0.0, "{cluster}: {log}");
+        assert!(most.abs() < f64::EPSILON, "{most}");
+        published += count;
+    }
+    // Every sampled second of every cluster, and not one twice.
+    assert_eq!(format!("{published:.0}"), sampled.to_string(), "{books}");
     Ok(())
 }

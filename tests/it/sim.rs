@@ -1,6 +1,6 @@
 //! The simulator, driven by the SDK that it is made for.
 
-mod bench;
+pub(crate) mod bench;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;

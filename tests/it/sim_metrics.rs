@@ -2,23 +2,19 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
-use aws_sdk_cloudwatch::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_cloudwatch::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_cloudwatch::error::{BoxError, ProvideErrorMetadata as _};
+use aws_sdk_cloudwatch::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
     Dimension, Metric, MetricDataQuery, MetricDataResult, MetricDatum, MetricStat, ScanBy,
     StandardUnit,
 };
-use aws_sdk_ecs::config::retry::RetryConfig;
-use aws_sdk_ecs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ecs::types::ClusterField;
 use hydrant::sim::{Options, QuotaPreset, SecondRun, SimError, Simulator};
 use tempfile::TempDir;
+
+use crate::aws_clients::Clients;
 
 const WEB: &str = r#"
     [[cluster]]
@@ -30,33 +26,12 @@ const WEB: &str = r#"
     steps = [{ at = 0, status = "MISSING" }]
 "#;
 
-/// Counts the requests that leave packed.
-#[derive(Debug)]
-struct Packed(Arc<AtomicU64>);
-
-impl Intercept for Packed {
-    fn name(&self) -> &'static str {
-        "Packed"
-    }
-
-    fn read_before_transmit(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let is_packed = context.request().headers().get("content-encoding") == Some("gzip");
-        self.0.fetch_add(is_packed.into(), Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 /// A simulator with two scripted clusters, and clients without retries.
 struct Bench {
     simulator: Simulator,
     ecs: aws_sdk_ecs::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
-    packed: Arc<AtomicU64>,
+    clients: Clients,
     _folder: TempDir,
 }
 
@@ -73,29 +48,12 @@ impl Bench {
             ..Options::default()
         })
         .await?;
-        let url = simulator.endpoint_url();
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let ecs = aws_sdk_ecs::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&url)
-            .credentials_provider(credentials.clone())
-            .retry_config(RetryConfig::disabled())
-            .build();
-        let packed = Arc::new(AtomicU64::new(0));
-        let cloudwatch = aws_sdk_cloudwatch::Config::builder()
-            .interceptor(Packed(Arc::clone(&packed)))
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&url)
-            .credentials_provider(credentials)
-            .retry_config(RetryConfig::disabled())
-            .build();
+        let clients = Clients::of(&simulator.endpoint_url());
         Ok(Self {
             simulator,
-            ecs: aws_sdk_ecs::Client::from_conf(ecs),
-            cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch),
-            packed,
+            ecs: clients.ecs.clone(),
+            cloudwatch: clients.cloudwatch.clone(),
+            clients,
             _folder: folder,
         })
     }
@@ -178,7 +136,7 @@ async fn a_minute_of_four_metrics_goes_packed_in_one_call_and_is_read_back() -> 
     assert_eq!(data.len(), 240);
     // Over 10 KiB the SDK packs the body.
     assert_eq!(bench.put(data).await, "");
-    assert_eq!(bench.packed.load(Ordering::Relaxed), 1);
+    assert_eq!(bench.clients.packed_count(), 1);
 
     let read = bench
         .read("RunningTask", (1, "Sum"), (start, start + 60))

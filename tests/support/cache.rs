@@ -13,6 +13,17 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::watcher::Watcher;
 
+/// The project's folder.
+pub(crate) const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Where what tests run against is kept between runs, with a folder for each.
+pub(super) fn servers_dir() -> Result<PathBuf> {
+    match env::var_os("HYDRANT_SERVERS_DIR") {
+        Some(dir) => path::absolute(dir).context("HYDRANT_SERVERS_DIR is not a usable path"),
+        None => Ok(Path::new(PROJECT).join("target").join("servers")),
+    }
+}
+
 /// The makes of server that tests run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -90,13 +101,9 @@ impl Cache {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
 
-        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let servers = match env::var_os("HYDRANT_SERVERS_DIR") {
-            Some(dir) => path::absolute(dir).context("HYDRANT_SERVERS_DIR is not a usable path")?,
-            None => project.join("target").join("servers"),
-        };
+        let servers = servers_dir()?;
         // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
-        let script = project.join("servers").join("fetch");
+        let script = Path::new(PROJECT).join("servers").join("fetch");
         let status = Command::new(&script)
             .arg(kind.name())
             .env("HYDRANT_SERVERS_DIR", &servers)

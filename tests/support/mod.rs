@@ -2,17 +2,21 @@
 //! `#[path]`.
 //!
 //! - [`servers`]: real MySQL and MariaDB servers, started for the caller and ended with it.
-//! - `cache`: where their programs come from, and the data directories that instances are copied from.
+//! - [`ministack`]: an AWS emulator that is not ours, started and ended likewise.
+//! - [`python`]: the environment that it and AWS's Python client are in.
+//! - `cache`: where the databases' programs come from, and the data directories that instances are copied from.
 //! - `watcher`: ends them when their test cannot.
 //!
 //! What does not live here: anything that knows `hydrant` (the room has only std, `tempfile` and `anyhow`),
-//! connections to a database (each user has its own way to connect), and the recipe for fetching the servers
-//! (`servers/fetch`).
+//! connections to a database and AWS clients (each user has its own way to connect), and the recipes for
+//! fetching the servers (`servers/fetch`, `servers/venv`).
 //!
 //! A server that cannot be had is an error with a remedy in it. Nothing here skips.
 
 #![allow(dead_code, reason = "each of its users takes only the part it needs")]
 
-mod cache;
+pub(crate) mod cache;
+pub(crate) mod ministack;
+pub(crate) mod python;
 pub(crate) mod servers;
 mod watcher;

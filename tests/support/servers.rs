@@ -26,13 +26,13 @@ use super::watcher::Watcher;
 
 /// How long a server may take to accept connections, crash recovery included. It takes under a second on an
 /// idle machine.
-const READY_LIMIT: Duration = Duration::from_mins(2);
+pub(super) const READY_LIMIT: Duration = Duration::from_mins(2);
 /// How long a server may take to shut down when asked politely.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 /// How often a start is tried on another port when somebody else took the chosen one first.
-const PORT_ATTEMPTS: u32 = 10;
+pub(super) const PORT_ATTEMPTS: u32 = 10;
 /// How often a server is looked at while it starts or stops.
-const POLL: Duration = Duration::from_millis(10);
+pub(super) const POLL: Duration = Duration::from_millis(10);
 /// How much of an error log goes into an error message.
 const LOG_TAIL_LINES: usize = 40;
 
@@ -406,14 +406,14 @@ fn option(name: &str, path: &Path) -> OsString {
     option
 }
 
-fn read_log(path: &Path) -> String {
+pub(super) fn read_log(path: &Path) -> String {
     fs::read(path)
         .map(|log| String::from_utf8_lossy(&log).into_owned())
         .unwrap_or_default()
 }
 
 /// A port that was free a moment ago. Somebody may take it before the server does.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())

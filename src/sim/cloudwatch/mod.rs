@@ -1,9 +1,11 @@
 //! CloudWatch: taking metrics with AWS's limits, and giving them back.
 //!
 //! What lives here: the operations, from a body's bytes to an answer's bytes, and the quota of
-//! calls. What does not: HTTP ([`super::http`]), shapes ([`wire`]), limits ([`validate`]),
-//! storage with its account ([`store`]) and reading ([`read`]), all of which are PURE.
+//! calls. What does not: HTTP ([`super::http`]); and the PURE rooms: protocols
+//! ([`protocol`]), shapes ([`wire`]), limits ([`validate`]), storage with its account ([`store`])
+//! and reading ([`read`]).
 
+mod protocol;
 mod read;
 mod store;
 mod validate;
@@ -16,13 +18,18 @@ use flate2::read::MultiGzDecoder;
 
 use super::quota::Bucket;
 use super::{Clock, lock};
+pub(super) use protocol::Protocol;
 use store::Store;
 pub use store::{MetricAccount, SecondRun};
 pub(super) use wire::CloudWatchError;
 
-/// The path of every operation, before its name. Source: Smithy RPC v2 CBOR protocol, and the
-/// service model's shape name.
+/// The path of every operation in CBOR. Source: Smithy RPC v2 CBOR protocol, and the service
+/// model's shape name.
 pub(super) const PATH: &str = "/service/GraniteServiceVersion20100801/operation/{operation}";
+
+/// What comes before the operation in `X-Amz-Target`, in JSON. Source: service model,
+/// `targetPrefix`.
+pub(super) const TARGET_PREFIX: &str = "GraniteServiceVersion20100801.";
 
 /// The operations, as IAM names them.
 pub(super) const ACTIONS: [&str; 3] = [
@@ -41,7 +48,7 @@ const PUT_RATE: u64 = 500;
 /// How a request's body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// It is the CBOR.
+    /// It is the CBOR or JSON.
     Identity,
     /// `Content-Encoding: gzip`.
     Gzip,
@@ -68,12 +75,13 @@ impl CloudWatch {
         Self { clock, judge }
     }
 
-    /// Answers a request; the body is empty where AWS sends none.
+    /// Answers a request in the protocol that it came in.
     ///
     /// # Errors
     /// The error that is the answer.
     pub(super) fn answer(
         &self,
+        protocol: Protocol,
         operation: &str,
         is_signed: bool,
         encoding: Encoding,
@@ -94,17 +102,17 @@ impl CloudWatch {
         let now = self.clock.now();
         match operation {
             "PutMetricData" => {
-                let points = validate::put(now, wire::decode(&body)?)?;
+                let points = validate::put(now, protocol.decode(&body)?)?;
                 lock(&self.judge).store.put(points)?;
-                Ok(Vec::new())
+                Ok(protocol.no_output())
             }
             "GetMetricData" => {
-                let input = wire::decode(&body)?;
-                wire::encode(&read::get(&lock(&self.judge).store, now, input)?)
+                let input = protocol.decode(&body)?;
+                protocol.encode(&read::get(&lock(&self.judge).store, now, input)?)
             }
             _ => {
-                let input = wire::decode(&body)?;
-                wire::encode(&read::list(&lock(&self.judge).store, input)?)
+                let input = protocol.decode(&body)?;
+                protocol.encode(&read::list(&lock(&self.judge).store, input)?)
             }
         }
     }
@@ -181,7 +189,15 @@ mod tests {
     fn calls_beyond_five_hundred_a_second_are_throttled_before_they_are_read() {
         let clock = Clock::start();
         let service = CloudWatch::new(true, clock);
-        let put = |_| service.answer("PutMetricData", true, Encoding::Identity, b"");
+        let put = |_| {
+            service.answer(
+                Protocol::Cbor,
+                "PutMetricData",
+                true,
+                Encoding::Identity,
+                b"",
+            )
+        };
         let outcomes: Vec<_> = (0..2_000).map(put).collect();
         let throttled = outcomes
             .iter()

@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ciborium::tag::Required;
 use jiff::Timestamp;
 
+use super::protocol::Time;
 use super::store::{Aggregate, MetricId, Seconds, Store};
 use super::validate::{MINUTE_S, unit};
 use super::wire::{
     CloudWatchError, Dimension, GetMetricDataInput, GetMetricDataOutput, ListMetricsInput,
-    ListMetricsOutput, Metric, MetricStat, Number, Place, Query, QueryResult, Time,
+    ListMetricsOutput, Metric, MetricStat, Place, Query, QueryResult,
 };
 
 /// Most queries in a call. Source for all here: API reference, `GetMetricData`.
@@ -83,8 +83,8 @@ fn required<T>(value: Option<T>, member: &'static str) -> Result<T, CloudWatchEr
 }
 
 /// The first whole second that is not before this time.
-fn second(time: Option<Time<Number>>, member: &'static str) -> Result<i64, CloudWatchError> {
-    let time = required(time, member)?.0.0.ceil();
+fn second(time: Option<Time>, member: &'static str) -> Result<i64, CloudWatchError> {
+    let time = required(time, member)?.0.ceil();
     #[allow(clippy::cast_possible_truncation)]
     let second = time as i64;
     let is_time = Timestamp::from_second(second).is_ok() && !time.is_nan();
@@ -177,8 +177,8 @@ pub(super) fn get(
 
 /// Seconds are far below 2^53.
 #[allow(clippy::cast_precision_loss)]
-fn epoch(second: i64) -> Time<f64> {
-    Required(second as f64)
+fn epoch(second: i64) -> Time {
+    Time(second as f64)
 }
 
 /// A valid query.
@@ -373,7 +373,7 @@ mod tests {
             label: None,
             return_data: None,
         };
-        let time = |second: i64| Some(Required(Number(epoch(second).0)));
+        let time = |second: i64| Some(epoch(second));
         GetMetricDataInput {
             metric_data_queries: Some(vec![query]),
             start_time: time(from),

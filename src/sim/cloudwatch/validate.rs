@@ -8,10 +8,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::protocol::{Number, Time};
 use super::store::{Aggregate, MetricId, Point};
-use super::wire::{
-    CloudWatchError, Datum, Dimension, Number, Place, PutMetricDataInput, StatisticSet,
-};
+use super::wire::{CloudWatchError, Datum, Dimension, Place, PutMetricDataInput, StatisticSet};
 
 /// Most data in a request. Source for all that has no other: API reference, `PutMetricData` and
 /// `MetricDatum`.
@@ -173,7 +172,7 @@ fn point(
     };
     let second = match datum.timestamp {
         None => now.as_second(),
-        Some(time) => second(now, place("Timestamp"), time.0)?,
+        Some(time) => second(now, place("Timestamp"), time)?,
     };
     Ok(Point {
         metric: MetricId {
@@ -189,7 +188,7 @@ fn point(
 }
 
 /// The whole second of a timestamp within AWS's window.
-fn second(now: Timestamp, place: Place, time: Number) -> Result<i64, CloudWatchError> {
+fn second(now: Timestamp, place: Place, time: Time) -> Result<i64, CloudWatchError> {
     // Whatever does not fit is far outside of the window.
     #[allow(clippy::cast_possible_truncation)]
     let time_ms = (time.0 * 1_000.0).round() as i64;
@@ -333,7 +332,6 @@ fn number(place: Place, number: Number) -> Result<f64, CloudWatchError> {
 
 #[cfg(test)]
 mod tests {
-    use ciborium::tag::Required;
 
     use super::*;
 
@@ -409,7 +407,7 @@ mod tests {
     #[test]
     fn the_window_of_timestamps_is_exact() {
         let at = |offset_s: f64| Datum {
-            timestamp: Some(Required(Number(1_800_000_000.0 + offset_s))),
+            timestamp: Some(Time(1_800_000_000.0 + offset_s)),
             ..datum(1.0)
         };
         let (weeks_s, hours_s) = (14.0 * 86_400.0, 7_200.0);
@@ -427,7 +425,7 @@ mod tests {
     fn without_high_resolution_a_datum_belongs_to_its_minute() {
         let datum = Datum {
             storage_resolution: None,
-            timestamp: Some(Required(Number(1_800_000_059.0))),
+            timestamp: Some(Time(1_800_000_059.0)),
             ..datum(1.0)
         };
         let points = put_all("ECS", vec![datum]).unwrap();

@@ -1,52 +1,15 @@
-//! PURE. The CBOR shapes of CloudWatch's requests and answers, and its errors.
+//! PURE. The shapes of CloudWatch's requests and answers, and its errors.
 //!
-//! What lives here: what is on the wire, as serde types. What does not: what it means
-//! ([`super`]) and which values are allowed ([`super::validate`]).
+//! What lives here: what is on the wire, as serde types that are the same in every protocol.
+//! What does not: how numbers, times and bodies are written in each ([`super::protocol`]), what
+//! they mean ([`super`]) and which values are allowed ([`super::validate`]).
 //!
-//! Source: API reference of Amazon CloudWatch, version 2010-08-01, and its service model; the
-//! protocol is Smithy's `rpcv2Cbor`, query-compatible. The CBOR is ciborium's, because it speaks
-//! serde as the JSON here does and because the AWS SDK for Rust uses another one (minicbor): a
-//! mistake in one of them does not hide in both.
+//! Source: API reference of Amazon CloudWatch, version 2010-08-01, and its service model.
 
-use ciborium::tag::Required;
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-/// A number that a client may write as a float of any width or, if it is whole, as an integer.
-/// Source: Smithy RPC v2 CBOR protocol, "Float" and "Timestamp".
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Number(pub f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyNumber;
-        // Values beyond 2^53 are rounded, as AWS stores doubles.
-        #[allow(clippy::cast_precision_loss)]
-        impl Visitor<'_> for AnyNumber {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number")
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Number, E> {
-                Ok(Number(number))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-        }
-        deserializer.deserialize_any(AnyNumber)
-    }
-}
-
-/// A timestamp: tag 1, seconds since 1970-01-01 UTC.
-pub(super) type Time<T> = Required<T, 1>;
+use super::protocol::{Number, Protocol, Time};
 
 /// `PutMetricDataInput`.
 #[derive(Debug, Deserialize)]
@@ -69,7 +32,7 @@ pub(super) struct Datum {
     /// At most 30.
     pub dimensions: Option<Vec<Dimension>>,
     /// Now if left out.
-    pub timestamp: Option<Time<Number>>,
+    pub timestamp: Option<Time>,
     /// One of this, the next and the one after it.
     pub value: Option<Number>,
     /// Numbers that were counted already.
@@ -115,9 +78,9 @@ pub(super) struct GetMetricDataInput {
     /// Required, 1 to 500.
     pub metric_data_queries: Option<Vec<Query>>,
     /// Required, inclusive.
-    pub start_time: Option<Time<Number>>,
+    pub start_time: Option<Time>,
     /// Required, exclusive.
-    pub end_time: Option<Time<Number>>,
+    pub end_time: Option<Time>,
     /// From the page before.
     pub next_token: Option<String>,
     /// `TimestampDescending` if left out.
@@ -190,7 +153,7 @@ pub(super) struct QueryResult {
     /// The query's, or the metric's name.
     pub label: String,
     /// As many as there are values.
-    pub timestamps: Vec<Time<f64>>,
+    pub timestamps: Vec<Time>,
     /// In the order of the timestamps.
     pub values: Vec<f64>,
     /// `Complete`, or `PartialData` if more follows on the next page.
@@ -267,8 +230,8 @@ pub(in crate::sim) enum CloudWatchError {
     /// Not gzip, although it says so, or another encoding.
     #[error("The body is not in the encoding that its header says.")]
     Encoding,
-    /// Not the CBOR that the operation takes.
-    #[error("The body is not the CBOR of this operation.")]
+    /// Not the CBOR or JSON that the operation takes.
+    #[error("The body is not this operation's input in this protocol.")]
     Serialization,
     /// No such operation, or not in this protocol.
     #[error("The operation is not known in this protocol.")]
@@ -334,7 +297,7 @@ impl CloudWatchError {
 
     /// The answer's body.
     #[must_use]
-    pub(in crate::sim) fn body(self) -> Vec<u8> {
+    pub(in crate::sim) fn body(self, protocol: Protocol) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body {
             #[serde(rename = "__type")]
@@ -346,30 +309,6 @@ impl CloudWatchError {
             message: self.to_string(),
         };
         // Writing to memory cannot fail; without a body the status and header still tell.
-        encode(&body).unwrap_or_default()
+        protocol.encode(&body).unwrap_or_default()
     }
-}
-
-/// Parses a body, all of it.
-///
-/// # Errors
-/// [`CloudWatchError::Serialization`] if it is anything else or more.
-pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CloudWatchError> {
-    let mut rest = body;
-    let input = ciborium::from_reader(&mut rest).map_err(|_| CloudWatchError::Serialization)?;
-    if rest.is_empty() {
-        Ok(input)
-    } else {
-        Err(CloudWatchError::Serialization)
-    }
-}
-
-/// Writes an answer.
-///
-/// # Errors
-/// Never in practice: memory takes everything.
-pub(super) fn encode<T: Serialize>(output: &T) -> Result<Vec<u8>, CloudWatchError> {
-    let mut body = Vec::new();
-    ciborium::into_writer(output, &mut body).map_err(|_| CloudWatchError::Serialization)?;
-    Ok(body)
 }

@@ -1,0 +1,36 @@
+//! The Python environment of the tests, with what others have written to be or to talk to AWS: boto3 and
+//! ministack, pinned in `tests/python/requirements.txt`.
+//!
+//! What does not live here: making the environment (`servers/venv`) and running things in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::cache::{PROJECT, servers_dir};
+
+/// The path of its Python. The first caller on a machine makes the environment, which takes a minute at
+/// most, and others wait for it; its progress goes to standard error. Blocks.
+///
+/// # Errors
+/// When it cannot be made. `servers/venv` has then said why, and what can be done.
+pub(crate) fn python() -> Result<PathBuf> {
+    let project = Path::new(PROJECT);
+    let script = project.join("servers").join("venv");
+    // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
+    let output = Command::new(&script)
+        .arg(project.join("tests/python/requirements.txt"))
+        .arg(servers_dir()?.join("python"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    ensure!(
+        output.status.success(),
+        "servers/venv failed ({}); what it said on standard error names the remedy",
+        output.status
+    );
+    let path = String::from_utf8(output.stdout).context("servers/venv printed no UTF-8")?;
+    Ok(path.trim_end_matches('\n').into())
+}
