@@ -4,9 +4,10 @@
 //! What lives here: cores, which are PURE, and the loop around them. [`schedule`] says when to
 //! poll and what became of every tick, [`metric`] names what is published, [`series`] knows each
 //! metric's seconds, [`backlog`] keeps datums until CloudWatch has them, [`backoff`] spaces
-//! requests, [`account`] counts, [`price`] turns counts into dollars. Not PURE: `place` has the
-//! clients of a region and role, `own` the poller's own numbers, `poll` and `publish` one request each, `target` the books of a cluster, `timing` histograms,
-//! `poller` the loop. [`templates`] prints alarms and a dashboard.
+//! requests, [`account`] counts, [`price`] turns counts into dollars. Not PURE: `clock` reads the
+//! clocks, `place` has the clients of a region and role, `poll` and `publish` make one request
+//! each, `target` has the books of a cluster, `own` the poller's own numbers, `timing` the
+//! histograms, `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
 //! clocks ─ Schedule ─ poll ─ Backlog ─ PutMetricData
@@ -16,6 +17,7 @@
 pub mod account;
 pub mod backlog;
 pub mod backoff;
+mod clock;
 pub mod metric;
 mod own;
 mod place;

@@ -1,11 +1,11 @@
 //! The loop of `hydrant metrics`: ticks and answers in, datums out.
 //!
-//! What lives here: the two clocks, the loop with its priorities, what is logged. What does not:
+//! What lives here: the loop with its priorities, what is logged. What does not:
 //! every decision ([`super::schedule`], [`super::backlog`]) and every request ([`super::poll`],
 //! [`super::publish`]).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
@@ -17,6 +17,7 @@ use crate::{Exit, Failure};
 
 use super::account::{Account, DatumCounts, GapReason};
 use super::backlog::{Backlog, DatumBatch, Settings};
+use super::clock::now;
 use super::own::OwnMetrics;
 use super::place::Place;
 use super::poll::{CLUSTERS_A_CALL, PollError, Polled, poll};
@@ -29,26 +30,11 @@ use super::timing::{Durations, Timings};
 
 /// How often a line tells how it goes.
 const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
+/// What ECS lets an account ask of its clusters. Source: API reference, "Request throttling for
+/// the Amazon ECS API", "Cluster read" actions, sustained rate.
+const CLUSTER_READS_A_SECOND: usize = 20;
 /// The longest sleep: so that a clock that was set is noticed in time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// Between two readings of the monotonic clock around one of the wall clock.
-const READING: Duration = Duration::from_millis(1);
-const MOST_READINGS: u32 = 10;
-
-/// Both clocks, read close together.
-pub(super) fn now() -> Now {
-    let mut readings = 0;
-    loop {
-        let monotonic = Instant::now();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let us = since.unwrap_or_default().as_micros();
-        readings += 1;
-        if monotonic.elapsed() <= READING || readings == MOST_READINGS {
-            let utc_us = i64::try_from(us).unwrap_or(i64::MAX);
-            return Now { monotonic, utc_us };
-        }
-    }
-}
 
 /// What one DescribeClusters is for.
 #[derive(Debug)]
@@ -269,8 +255,13 @@ impl Poller {
             usd += plan.usd_per_day();
             requests += plan.requests_per_day();
         }
+        let changes = if self.config.flush_changes {
+            "; values that change are sent at once, at most $0.01 for 1,000"
+        } else {
+            ""
+        };
         info!(
-            "clusters: {}, metrics: {}, every {} s: {polls:.0} DescribeClusters (free) and {requests:.0} PutMetricData, ${usd:.3} a day; values that change are sent at once, at most $0.01 for 1,000",
+            "clusters: {}, metrics: {}, every {} s: {polls:.0} DescribeClusters (free) and {requests:.0} PutMetricData, ${usd:.3} a day{changes}",
             self.units
                 .iter()
                 .map(|unit| unit.targets.len())
@@ -278,6 +269,12 @@ impl Poller {
             self.metric_count,
             self.config.interval.seconds(),
         );
+        let most = self.units.len() / self.config.interval.seconds() as usize;
+        if most > CLUSTER_READS_A_SECOND {
+            warn!(
+                "{most} DescribeClusters a second are more than an account's {CLUSTER_READS_A_SECOND}, unless they are spread over several: raise metrics.interval"
+            );
+        }
         Ok(())
     }
 
