@@ -336,7 +336,8 @@ impl Poller {
             if (!waiting && self.puts.is_empty()) || end <= now.monotonic {
                 return Ok(());
             }
-            let wake_at = self.wake_at(now.monotonic).min(end);
+            let flushes = self.outlets.iter().filter_map(|it| it.backlog.wake_at());
+            let wake_at = flushes.min().map_or(end, |at| at.min(end));
             tokio::select! {
                 Some(done) = self.puts.join_next() => {
                     let (outlet, done) = done.map_err(|error| internal(&error))?;
@@ -360,6 +361,7 @@ impl Poller {
         }
         info!("{why}: ending, with what waits published first");
         self.stopping = true;
+        self.end = None;
         for unit in &mut self.units {
             unit.schedule.finish();
         }

@@ -108,15 +108,21 @@ impl Scene {
 struct Running(Child);
 
 impl Running {
-    /// SIGTERM, and a good end.
-    fn terminate(&mut self) -> Result<()> {
-        let command = format!("kill -s TERM {}", self.0.id());
+    /// Sends a signal, by its name without SIG.
+    fn signal(&self, name: &str) -> Result<()> {
+        let command = format!("kill -s {name} {}", self.0.id());
         ensure!(
             Command::new("sh")
                 .args(["-c", &command])
                 .status()?
                 .success()
         );
+        Ok(())
+    }
+
+    /// SIGTERM, and a good end.
+    fn terminate(&mut self) -> Result<()> {
+        self.signal("TERM")?;
         let status = eventually("the poller ends", || Ok(self.0.try_wait()?))?;
         ensure!(status.success(), "{status}");
         Ok(())
@@ -259,6 +265,34 @@ async fn an_outage_of_cloudwatch_is_refilled_with_the_original_seconds() -> Resu
         sampled,
         number_before(&books, " gaps")?,
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seconds_of_a_suspended_process_are_gaps_and_nothing_else_is_lost() -> Result<()> {
+    let scene = Scene::new("metrics.clusters = [\"Web\"]")?;
+    let simulator = scene.simulator(any_port()).await?;
+    let mut poller = scene.start(&simulator)?;
+    let polls = || {
+        simulator
+            .accounts()
+            .calls_of("ecs:DescribeClusters")
+            .answered
+    };
+    let wait_for = |count| eventually("polls go on", || Ok((polls() >= count).then_some(())));
+    wait_for(3)?;
+    poller.signal("STOP")?;
+    // Longer than a process may be silent without having been stopped.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let before = polls();
+    poller.signal("CONT")?;
+    wait_for(before + 3)?;
+    poller.terminate()?;
+    let books = books(&scene.log()?)?;
+    let sampled = number_before(&books, " sampled,")?;
+    let gaps = number_before(&books, " gaps")?;
+    assert_eq!(number_before(&books, " ticks:")?, sampled + gaps, "{books}");
+    assert!(number_before(&books, " suspended")? >= 5, "{books}");
+    check(&simulator.shutdown().await?.metrics, sampled, gaps)
 }
 
 #[tokio::test(flavor = "multi_thread")]
