@@ -24,6 +24,7 @@ use super::poll::{CLUSTERS_A_CALL, PollError, Polled, poll};
 use super::price::{Plan, counted_usd_per_day};
 use super::publish::{Put, metric_data, put};
 use super::schedule::{Event, Now, Schedule, Settled, Tick};
+use super::series::Datum;
 use super::summary::Summary;
 use super::target::{Target, add_gaps};
 use super::timing::{Durations, Timings};
@@ -570,18 +571,20 @@ fn note_changes(timings: &mut Timings, batch: &DatumBatch, now: Now) {
 }
 
 fn print_batch(namespace: &str, backlog: &Backlog, batch: &DatumBatch) {
-    for datum in batch.datums() {
+    let line = |datum: &Datum| {
         let key = backlog.key(datum.series);
         let time = jiff::Timestamp::from_second(datum.second).unwrap_or_default();
         let dimensions = key.dimensions().iter();
         let dimensions: Vec<_> = dimensions
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        println!(
-            "{time} {namespace} {} {} {}",
-            key.name(),
-            dimensions.join(","),
-            datum.value
-        );
+        let (name, dimensions) = (key.name(), dimensions.join(","));
+        format!("{time} {namespace} {name} {dimensions} {}", datum.value)
+    };
+    let mut lines: Vec<_> = batch.datums().iter().map(line).collect();
+    // A time of one length comes first, so that this is their order.
+    lines.sort_unstable();
+    for line in lines {
+        println!("{line}");
     }
 }
