@@ -1,7 +1,7 @@
 //! `hydrant metrics` for half an hour against the simulator, beside a bare timer in the same run.
 //!
-//! What lives here: the cluster's script, the timer to compare with, the memory, and what CloudWatch
-//! has got in the end. What does not: the poller, which runs as a process of its own, as users run it.
+//! What lives here: the cluster's script, the timer to compare with, the memory, how long each
+//! change in the cluster takes until CloudWatch has it, and what CloudWatch has got in the end. What does not: the poller, which runs as a process of its own, as users run it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -14,18 +14,22 @@ use hdrhistogram::Histogram;
 use hydrant::sim::{Options, Simulator};
 use tokio::task::spawn_blocking;
 
-/// Changes four times in each round, at moments that wander through the second.
+/// RunningTask changes twice in each round, at moments that wander through the second.
 const CLUSTER: &str = r#"
     [[cluster]]
     name = "ECSEsgaroth"
-    loop = 96.7
+    loop = 13.37
     steps = [
         { at = 0.0, running = 4, pending = 0, services = 2, instances = 2 },
-        { at = 20.3, pending = 6 },
-        { at = 23.6, running = 10, pending = 0 },
-        { at = 70.1, running = 4 },
+        { at = 2.3, pending = 6 },
+        { at = 6.61, running = 10, pending = 0 },
     ]
 "#;
+/// When RunningTask changes, in seconds since the script's start: the loop, and the places in it.
+const LOOP_S: f64 = 13.37;
+const CHANGES_S: [f64; 2] = [0.0, 6.61];
+/// How often CloudWatch's account is looked at for a change.
+const LOOK: Duration = Duration::from_millis(2);
 const RSS_INTERVAL: Duration = Duration::from_secs(10);
 /// Memory may still grow in the first part of a run.
 const WARM_UP: Duration = Duration::from_mins(1);
@@ -54,6 +58,7 @@ async fn run(length: Duration) -> Result<()> {
     fs::write(&script, CLUSTER)?;
     let config = folder.path().join("metrics.toml");
     fs::write(&config, "metrics.clusters = [\"ECSEsgaroth\"]\n")?;
+    let script_started = (Instant::now(), SystemTime::now());
     let simulator = Simulator::start(Options {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data: folder.path().join("objects"),
@@ -79,8 +84,9 @@ async fn run(length: Duration) -> Result<()> {
         .stderr(fs::File::create(&log_path)?)
         .spawn()?;
     let timer = spawn_blocking(move || bare_timer(length));
-    let memory = spawn_blocking(move || watch(child)).await??;
-    let timer = timer.await??;
+    let memory = spawn_blocking(move || watch(child));
+    let changes = follow_changes(&simulator, script_started, length).await?;
+    let (memory, timer) = (memory.await??, timer.await??);
 
     let log = fs::read_to_string(&log_path)?;
     for line in log.lines().rev().take(2).collect::<Vec<_>>().iter().rev() {
@@ -89,14 +95,11 @@ async fn run(length: Duration) -> Result<()> {
             line.split_once("INFO ").map_or(*line, |(_, said)| said)
         );
     }
-    let ms =
-        |quantile| Duration::from_micros(timer.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+    println!("bare timer: {}", percentiles(&timer));
     println!(
-        "bare timer: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, most {:.1} ms",
-        ms(0.5),
-        ms(0.99),
-        ms(0.999),
-        ms(1.0)
+        "change in the cluster to accepted datum, {} changes: {}",
+        changes.len(),
+        percentiles(&changes)
     );
     let warm = memory
         .iter()
@@ -120,6 +123,55 @@ async fn run(length: Duration) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// In milliseconds.
+fn percentiles(durations: &Histogram<u64>) -> String {
+    let ms =
+        |quantile| Duration::from_micros(durations.value_at_quantile(quantile)).as_secs_f64() * 1e3;
+    format!(
+        "p50 {:.1}, p99 {:.1}, p99.9 {:.1}, most {:.1} ms",
+        ms(0.5),
+        ms(0.99),
+        ms(0.999),
+        ms(1.0)
+    )
+}
+
+/// From each change in the cluster to the moment at which CloudWatch has a second that came after
+/// it. The start of the script is taken a little early, so that no change looks quicker than it was.
+async fn follow_changes(
+    simulator: &Simulator,
+    (started, started_at): (Instant, SystemTime),
+    length: Duration,
+) -> Result<Histogram<u64>> {
+    let mut durations = Histogram::new_with_bounds(1, 60_000_000, 3)?;
+    let rounds = (0_u32..).map(|round| f64::from(round) * LOOP_S);
+    let changes =
+        rounds.flat_map(|round_s| CHANGES_S.map(|at_s| Duration::from_secs_f64(round_s + at_s)));
+    // The poller has to be there before the first, and after the last.
+    let early = Duration::from_secs(5);
+    for change in changes.skip_while(|change| *change < early) {
+        if change + early > length {
+            break;
+        }
+        tokio::time::sleep_until((started + change).into()).await;
+        let changed_at = (started_at + change).duration_since(UNIX_EPOCH)?;
+        let second = i64::try_from(changed_at.as_secs())? + 1;
+        let is_there = || {
+            let accounts = simulator.accounts();
+            let running = accounts.metrics.iter().find(|it| it.name == "RunningTask");
+            let newest = running.and_then(|metric| metric.runs.last());
+            newest.is_some_and(|run| run.last >= second)
+        };
+        while !is_there() {
+            ensure!(started.elapsed() < length + early, "a change never arrived");
+            tokio::time::sleep(LOOK).await;
+        }
+        let took = started.elapsed().saturating_sub(change);
+        durations.saturating_record(u64::try_from(took.as_micros())?);
+    }
+    Ok(durations)
 }
 
 /// Sleeps to each whole second, as the poller does, and does nothing else.

@@ -9,6 +9,7 @@ use url::Url;
 use crate::ecs::metric::MetricKey;
 use crate::ecs::price::LONGEST_PUBLISH_EVERY;
 use crate::ecs::schedule::Interval;
+use crate::ecs::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 
 use super::ConfigError;
 use super::raw::{self, Raw};
@@ -16,6 +17,8 @@ use super::validate::{at_least, duration};
 
 /// The longest buffer. CloudWatch takes datums of up to two weeks ago.
 const LONGEST_BUFFER: Duration = Duration::from_hours(13 * 24);
+/// The least share of an account's calls: with less, even one call could not be made in a minute.
+const LEAST_SHARE: f64 = 0.01;
 /// Source: API reference, "PutMetricData".
 const NAMESPACE_CHARS: usize = 255;
 /// Source: API reference, "CreateCluster".
@@ -23,6 +26,7 @@ const CLUSTER_NAME_CHARS: usize = 255;
 
 /// Everything that a run of the poller needs to know.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the operator's")]
 pub struct Metrics {
     /// The clusters, by where they are; no cluster twice.
     pub groups: Vec<ClusterGroup>,
@@ -30,6 +34,12 @@ pub struct Metrics {
     pub interval: Interval,
     /// Whether counts are also published by launch type.
     pub launch_types: bool,
+    /// Whether each service's counts are published.
+    pub services: bool,
+    /// Whether each capacity provider's counts are published.
+    pub capacity_providers: bool,
+    /// The share of an account's ECS calls that may be used, above 0 up to 1.
+    pub ecs_share: f64,
     /// CloudWatch's namespace.
     pub namespace: String,
     /// The dimension that a cluster's name goes into.
@@ -52,6 +62,14 @@ pub struct Metrics {
     pub cloudwatch_endpoint: Option<String>,
     /// How long a stop may take to publish what waits.
     pub shutdown_grace: Duration,
+}
+
+impl Metrics {
+    /// All clusters.
+    #[must_use]
+    pub fn cluster_count(&self) -> usize {
+        self.groups.iter().map(|group| group.clusters.len()).sum()
+    }
 }
 
 /// Clusters of one region that are described with the same credentials. Their metrics are
@@ -99,9 +117,18 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     all.push((cluster_dimension, "x"));
-    all.extend([("LaunchType", "EC2"), ("result", "gap")]);
+    let own = [
+        LAUNCH_TYPE_DIMENSION,
+        SERVICE_DIMENSION,
+        PROVIDER_DIMENSION,
+        "result",
+    ];
+    all.extend(own.map(|name| (name, "x")));
     MetricKey::new("RunningTask", &all).map_err(|error| {
-        let remedy = "give other names or values; those of the cluster, LaunchType and result are hydrant's own";
+        let remedy = format!(
+            "give other names or values; those of the cluster and {} are hydrant's own",
+            own.join(", ")
+        );
         ConfigError::at("metrics.dimensions", error.to_string(), remedy)
     })?;
     let publish_every = at_least(
@@ -125,6 +152,11 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
             return Err(ConfigError::at(key, "too long", remedy));
         }
     }
+    let ecs_share = metrics.ecs_share.unwrap_or(0.5);
+    if !(LEAST_SHARE..=1.0).contains(&ecs_share) {
+        let remedy = format!("give {LEAST_SHARE} to 1; 0.5 leaves half to others");
+        return Err(ConfigError::at("metrics.ecs_share", "not a share", remedy));
+    }
     if metrics
         .budget_usd_per_day
         .is_some_and(|usd| !usd.is_finite() || usd <= 0.0)
@@ -139,6 +171,9 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         groups: groups(metrics)?,
         interval: interval(metrics.interval.as_deref())?,
         launch_types: metrics.launch_types,
+        services: metrics.services,
+        capacity_providers: metrics.capacity_providers,
+        ecs_share,
         namespace: namespace.to_owned(),
         cluster_dimension: cluster_dimension.to_owned(),
         dimensions,
@@ -313,6 +348,7 @@ mod tests {
         assert_eq!(meant.publish_every, Duration::from_secs(10));
         assert_eq!(meant.buffer, Duration::from_hours(3));
         assert!(meant.flush_changes);
+        assert!(!meant.services && !meant.capacity_providers);
     }
 
     #[test]
@@ -371,6 +407,8 @@ mod tests {
             ("publish_every = \"2h\"", "publish_every"),
             ("buffer = \"15d\"", "buffer"),
             ("budget_usd_per_day = 0", "budget_usd_per_day"),
+            ("ecs_share = 0", "ecs_share"),
+            ("ecs_share = 1.5", "ecs_share"),
             ("role_arn = \"hydrant\"", "role_arn"),
             ("external_id = \"x\"", "external_id"),
             ("ecs_endpoint = \"127.0.0.1\"", "ecs_endpoint"),

@@ -112,6 +112,7 @@ pub(super) struct Checkpoint {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the operator's")]
 pub(super) struct Metrics {
     pub(super) clusters: Vec<String>,
     pub(super) region: Option<String>,
@@ -120,6 +121,9 @@ pub(super) struct Metrics {
     pub(super) group: Vec<Group>,
     pub(super) interval: Option<String>,
     pub(super) launch_types: bool,
+    pub(super) services: bool,
+    pub(super) capacity_providers: bool,
+    pub(super) ecs_share: Option<f64>,
     pub(super) namespace: Option<String>,
     pub(super) cluster_dimension: Option<String>,
     pub(super) dimensions: BTreeMap<String, String>,

@@ -21,6 +21,8 @@ pub enum GapReason {
     Deadline,
     /// ECS answered `ThrottlingException`.
     Throttled,
+    /// The share of the account's calls that hydrant may use was used up.
+    Paced,
     /// ECS refused the credentials.
     Denied,
     /// Any other error of the call.
@@ -35,13 +37,14 @@ pub enum GapReason {
 
 impl GapReason {
     /// Every reason, in the order in which they are reported.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Late,
         Self::Suspended,
         Self::ClockStep,
         Self::Busy,
         Self::Deadline,
         Self::Throttled,
+        Self::Paced,
         Self::Denied,
         Self::Failed,
         Self::Missing,
@@ -59,6 +62,7 @@ impl GapReason {
             Self::Busy => "busy",
             Self::Deadline => "deadline",
             Self::Throttled => "throttled",
+            Self::Paced => "paced",
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Missing => "missing",
@@ -270,8 +274,35 @@ pub struct Calls {
     pub list_services: u64,
     /// DescribeServices.
     pub describe_services: u64,
+    /// ListContainerInstances.
+    pub list_container_instances: u64,
+    /// DescribeContainerInstances.
+    pub describe_container_instances: u64,
     /// PutMetricData: the only ones that cost something.
     pub put_metric_data: u64,
+}
+
+impl Calls {
+    /// Adds all that were counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.describe_clusters += other.describe_clusters;
+        self.list_services += other.list_services;
+        self.describe_services += other.describe_services;
+        self.list_container_instances += other.list_container_instances;
+        self.describe_container_instances += other.describe_container_instances;
+        self.put_metric_data += other.put_metric_data;
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.describe_clusters
+            + self.list_services
+            + self.describe_services
+            + self.list_container_instances
+            + self.describe_container_instances
+            + self.put_metric_data
+    }
 }
 
 impl fmt::Display for Calls {
@@ -280,10 +311,14 @@ impl fmt::Display for Calls {
             ("DescribeClusters", self.describe_clusters),
             ("ListServices", self.list_services),
             ("DescribeServices", self.describe_services),
+            ("ListContainerInstances", self.list_container_instances),
+            (
+                "DescribeContainerInstances",
+                self.describe_container_instances,
+            ),
             ("PutMetricData", self.put_metric_data),
         ];
-        let all: u64 = counted.iter().map(|(_, count)| count).sum();
-        write!(f, "{all} calls")?;
+        write!(f, "{} calls", self.total())?;
         list_counts(f, &counted)
     }
 }
@@ -303,6 +338,10 @@ pub struct TargetId(usize);
 #[derive(Debug, Default)]
 pub struct Account {
     targets: Vec<(String, Coverage)>,
+    /// Places in `targets` that can be given to others.
+    retired: Vec<TargetId>,
+    /// What the targets had that were there before.
+    gone: Coverage,
     /// Requests sent; the caller counts them as it sends them.
     pub calls: Calls,
 }
@@ -310,8 +349,20 @@ pub struct Account {
 impl Account {
     /// Opens an account for a cluster or service, named as in reports.
     pub fn add_target(&mut self, name: &str) -> TargetId {
-        self.targets.push((name.to_owned(), Coverage::default()));
+        let opened = (name.to_owned(), Coverage::default());
+        if let Some(id) = self.retired.pop() {
+            self.targets[id.0] = opened;
+            return id;
+        }
+        self.targets.push(opened);
         TargetId(self.targets.len() - 1)
+    }
+
+    /// Closes an account whose ticks have all ended; it stays in [`Account::total`].
+    pub fn retire(&mut self, target: TargetId) {
+        let closed = std::mem::take(&mut self.targets[target.0]);
+        self.gone.add(&closed.1);
+        self.retired.push(target);
     }
 
     /// A tick gave values for this target.
@@ -331,17 +382,18 @@ impl Account {
         }
     }
 
-    /// Every target with its name.
+    /// Every open account with its target's name.
     pub fn targets(&self) -> impl Iterator<Item = (&str, &Coverage)> {
         self.targets
             .iter()
+            .filter(|(name, _)| !name.is_empty())
             .map(|(name, coverage)| (name.as_str(), coverage))
     }
 
     /// The sum over all targets.
     #[must_use]
     pub fn total(&self) -> Coverage {
-        let mut total = Coverage::default();
+        let mut total = self.gone;
         for (_, coverage) in &self.targets {
             total.add(coverage);
         }

@@ -11,7 +11,7 @@ use super::account::{DatumCounts, DropReason};
 use super::backoff::Backoff;
 use super::metric::{self, MetricKey};
 use super::price::Budget;
-use super::schedule::{Interval, Now};
+use super::schedule::Now;
 use super::series::{Datum, Series, SeriesId};
 
 /// Requests under way at once; one while requests fail or a rejected one is being bisected.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub publish_every: Duration,
     /// Whether a changed value is published at once, with all that is waiting.
     pub flush_changes: bool,
+    /// How long a changed value waits for others of the same second that are still to come.
+    pub change_wait: Duration,
     /// Distinct seconds that may wait; the oldest are dropped.
     pub row_limit: usize,
     /// Datums that may wait; the oldest are dropped.
@@ -45,15 +47,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings under which an outage as long as `buffer` loses nothing. `interval` is the
-    /// shortest at which datums come.
+    /// Settings under which an outage as long as `buffer` loses nothing.
     #[must_use]
-    pub fn new(publish_every: Duration, buffer: Duration, interval: Interval) -> Self {
-        let held = buffer + publish_every + RESERVE;
-        let rows = held.as_secs().div_ceil(u64::from(interval.seconds()));
+    pub fn new(publish_every: Duration, buffer: Duration) -> Self {
+        let rows = (buffer + publish_every + RESERVE).as_secs();
         Self {
             publish_every,
             flush_changes: true,
+            change_wait: Duration::ZERO,
             row_limit: usize::try_from(rows).unwrap_or(usize::MAX),
             datum_limit: MOST_WAITING,
             budget: None,
@@ -140,7 +141,7 @@ pub enum Refusal {
 /// [`Backlog::acknowledge`], or to [`Backlog::refuse`]; then ask for the next again. Before a
 /// shutdown, [`Backlog::flush`].
 ///
-/// A batch is due `publish_every` after the first datum that waits, or at once after a change. It
+/// A batch is due `publish_every` after the first datum that waits, or `change_wait` after a change. It
 /// has the fresh datums (those of the last `publish_every`) first, then the oldest, and so on by
 /// age. What comes back is sent again with the others; as long as requests fail only fresh datums
 /// are tried. Nothing is dropped while there is room; then the oldest is, and counted.
@@ -152,6 +153,10 @@ pub struct Backlog {
     settings: Settings,
     series: Vec<Series>,
     ids: HashMap<MetricKey, SeriesId>,
+    /// Metrics whose numbers may be given to others once nothing of theirs waits.
+    retired: Vec<SeriesId>,
+    /// What became of datums of metrics whose numbers were given to others.
+    gone: DatumCounts,
     /// What waits, by second. Nothing here is in flight.
     rows: BTreeMap<i64, Vec<(SeriesId, f64)>>,
     waiting: usize,
@@ -175,6 +180,8 @@ impl Backlog {
             settings,
             series: Vec::new(),
             ids: HashMap::new(),
+            retired: Vec::new(),
+            gone: DatumCounts::default(),
             rows: BTreeMap::new(),
             waiting: 0,
             newest: None,
@@ -192,16 +199,40 @@ impl Backlog {
     /// If there are [`MOST_SERIES`] already.
     pub fn series(&mut self, key: &MetricKey) -> Result<SeriesId, TooManySeries> {
         if let Some(id) = self.ids.get(key) {
+            self.retired.retain(|retired| retired != id);
             return Ok(*id);
         }
-        let index = self.series.len();
-        if index >= MOST_SERIES {
-            return Err(TooManySeries);
-        }
-        let id = SeriesId(u32::try_from(index).map_err(|_| TooManySeries)?);
+        let is_free = |id: &SeriesId| self.series[id.0 as usize].counts.pending() == 0;
+        let id = if let Some(index) = self.retired.iter().position(is_free) {
+            let id = self.retired.swap_remove(index);
+            let old = std::mem::replace(&mut self.series[id.0 as usize], Series::new(key));
+            self.gone.add(&old.counts);
+            self.ids.remove(&old.key);
+            id
+        } else {
+            let index = self.series.len();
+            if index >= MOST_SERIES {
+                return Err(TooManySeries);
+            }
+            self.series.push(Series::new(key));
+            SeriesId(u32::try_from(index).map_err(|_| TooManySeries)?)
+        };
         self.ids.insert(key.clone(), id);
-        self.series.push(Series::new(key));
         Ok(id)
+    }
+
+    /// Gives a metric up: what waits is still sent, and nothing may be offered to it until
+    /// [`Backlog::series`] names it again. Its counts stay in [`Backlog::total`].
+    pub fn retire(&mut self, series: SeriesId) {
+        if !self.retired.contains(&series) {
+            self.retired.push(series);
+        }
+    }
+
+    /// Metrics that were named and not given up.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.series.len() - self.retired.len()
     }
 
     /// Lets changed values of this metric wait like others, whatever
@@ -239,7 +270,7 @@ impl Backlog {
         self.insert(datum);
         let due = if changed && !is_quiet && self.settings.flush_changes {
             self.changed_second = self.changed_second.max(Some(datum.second));
-            now.monotonic
+            now.monotonic + self.settings.change_wait
         } else {
             now.monotonic + self.settings.publish_every
         };
@@ -250,6 +281,11 @@ impl Backlog {
         } else {
             Offer::Taken
         }
+    }
+
+    /// Changes [`Settings::change_wait`].
+    pub fn wait_for_changes(&mut self, change_wait: Duration) {
+        self.settings.change_wait = change_wait;
     }
 
     /// Changes the pace, to that of a budget.
@@ -381,7 +417,7 @@ impl Backlog {
         self.backoff.failures()
     }
 
-    /// Every metric, with what became of its datums.
+    /// Every metric that has a number, with what became of its datums.
     pub fn counts(&self) -> impl Iterator<Item = (&MetricKey, &DatumCounts)> {
         self.series
             .iter()
@@ -391,7 +427,7 @@ impl Backlog {
     /// The sum over all metrics.
     #[must_use]
     pub fn total(&self) -> DatumCounts {
-        let mut total = DatumCounts::default();
+        let mut total = self.gone;
         for series in &self.series {
             total.add(&series.counts);
         }

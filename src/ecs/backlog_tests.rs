@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::super::price::Plan;
+use super::super::schedule::Interval;
 use super::*;
 
 const EPOCH_S: i64 = 1_790_000_000;
@@ -12,7 +13,7 @@ const SECOND: Interval = Interval::ALL[0];
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 
 fn settings() -> Settings {
-    Settings::new(PUBLISH_EVERY, Duration::from_mins(10), SECOND)
+    Settings::new(PUBLISH_EVERY, Duration::from_mins(10))
 }
 
 fn now() -> Now {
@@ -323,6 +324,7 @@ fn a_budget_delays_even_changes_once_it_is_spent() {
         interval: SECOND,
         publish_every: PUBLISH_EVERY,
         metric_count: 1,
+        datums_per_second: 1.0,
         changes_per_day: 0.0,
     };
     let (plan, budget) = plan.stretch(0.03).unwrap();
@@ -473,4 +475,40 @@ proptest! {
         prop_assert!(accepted.len() as u64 <= offered);
         prop_assert!(accepted.len() as u64 >= total.published);
     }
+}
+
+#[test]
+fn the_number_of_a_metric_that_was_given_up_goes_to_another_once_nothing_waits() {
+    let mut now = now();
+    let mut backlog = Backlog::new(settings());
+    let [first, second] = series(&mut backlog, 2)[..] else {
+        panic!("two");
+    };
+    backlog.offer(datum(first, EPOCH_S, 1.0), now);
+    backlog.retire(first);
+    assert_eq!(backlog.series_count(), 1);
+    let other = |name: &str| MetricKey::new(name, &[]).unwrap();
+    let third = backlog.series(&other("Third")).unwrap();
+    assert!(
+        third != first && third != second,
+        "a datum of the first waits"
+    );
+    pass(&mut now, PUBLISH_EVERY);
+    let batch = backlog.next_batch(now).unwrap();
+    assert_eq!(backlog.key(batch.datums()[0].series).name(), "Metric0");
+    let fourth = backlog.series(&other("Fourth")).unwrap();
+    assert_ne!(fourth, first, "a datum of the first is under way");
+    backlog.acknowledge(batch);
+    assert_eq!(backlog.series(&other("Fifth")), Ok(first));
+    let total = backlog.total();
+    assert_eq!((total.offered, total.published), (1, 1));
+
+    // One that comes back before that goes on where it was.
+    backlog.offer(datum(second, EPOCH_S, 1.0), now);
+    backlog.retire(second);
+    assert_eq!(series(&mut backlog, 2)[1], second);
+    assert_eq!(
+        backlog.offer(datum(second, EPOCH_S, 1.0), now),
+        Offer::Repeated
+    );
 }

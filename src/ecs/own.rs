@@ -80,7 +80,7 @@ impl OwnMetrics {
             recent.publish.p99_ms(),
             Some(count(summary.datums.pending())),
             Some(count(summary.datums.dropped())),
-            Some(count(calls.describe_clusters + calls.put_metric_data)),
+            Some(count(calls.total())),
             Some(summary.usd_per_day),
         ];
         for (series, value) in self.0.into_iter().zip(values) {

@@ -1,8 +1,10 @@
-//! The clients of one region and role.
+//! The clients of one region and role, and the pace of their calls to ECS.
 //!
-//! What lives here: where requests go and with which credentials. What does not: the requests
-//! ([`super::poll`], [`super::publish`]).
+//! What lives here: where requests go and with which credentials, and how many of an account's
+//! calls may be used. What does not: the requests ([`super::ask`], [`super::publish`]).
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -10,21 +12,64 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::config::{ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
+use super::cadence::{
+    CLUSTER_READS_PER_SECOND, CLUSTER_RESOURCE_READS_PER_SECOND, SERVICE_READS_PER_SECOND,
+};
+use super::poll::Caller;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A request of 1 MB over a slow line, twice over. Polls have a shorter deadline of their own.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Admits calls of one bucket.
+pub(super) type Limiter = DefaultDirectRateLimiter;
+
+/// One of ECS's buckets of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bucket {
+    /// DescribeClusters.
+    Clusters,
+    /// ListServices and DescribeServices.
+    Services,
+    /// ListContainerInstances and DescribeContainerInstances.
+    Instances,
+}
+
+impl Bucket {
+    const ALL: [Self; 3] = [Self::Clusters, Self::Services, Self::Instances];
+
+    /// Calls a second that an account has.
+    pub(super) fn per_second(self) -> f64 {
+        match self {
+            Self::Clusters => CLUSTER_READS_PER_SECOND,
+            Self::Services => SERVICE_READS_PER_SECOND,
+            Self::Instances => CLUSTER_RESOURCE_READS_PER_SECOND,
+        }
+    }
+
+    /// The call that samples, and what it samples.
+    pub(super) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Clusters => ("DescribeClusters", "clusters"),
+            Self::Services => ("DescribeServices", "services"),
+            Self::Instances => ("DescribeContainerInstances", "capacity providers"),
+        }
+    }
+}
 
 /// One region and role.
 #[derive(Debug)]
 pub(super) struct Place {
     /// For messages: the region, and the role if there is one.
     pub(super) label: String,
-    pub(super) ecs: aws_sdk_ecs::Client,
+    ecs: aws_sdk_ecs::Client,
     pub(super) cloudwatch: aws_sdk_cloudwatch::Client,
+    limiters: [Arc<Limiter>; Bucket::ALL.len()],
 }
 
 impl Place {
@@ -75,6 +120,32 @@ impl Place {
             label,
             ecs: aws_sdk_ecs::Client::from_conf(ecs.build()),
             cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch.build()),
+            limiters: Bucket::ALL
+                .map(|bucket| Arc::new(limiter(bucket.per_second() * config.ecs_share))),
         })
     }
+
+    /// For calls of one bucket.
+    pub(super) fn caller(&self, bucket: Bucket) -> Caller {
+        Caller::new(
+            self.ecs.clone(),
+            Arc::clone(&self.limiters[bucket as usize]),
+        )
+    }
+}
+
+/// What is planned stays under the rate by itself; this is for attempts after a failure. A second's
+/// calls come close together, so that many are admitted at once.
+fn limiter(per_second: f64) -> Limiter {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 20"
+    )]
+    let at_once = per_second.ceil() as u32;
+    let at_once = NonZeroU32::MIN.saturating_add(at_once);
+    let quota = Quota::with_period(Duration::from_secs_f64(1.0 / per_second));
+    // The shares that the configuration takes have periods above zero.
+    let quota = quota.unwrap_or(Quota::per_second(NonZeroU32::MIN));
+    RateLimiter::direct(quota.allow_burst(at_once))
 }

@@ -1,8 +1,9 @@
-//! One poll: DescribeClusters for up to 100 clusters, and what it says about each.
+//! One poll of ECS: its attempts within the deadline, and how an error becomes a reason.
 //!
-//! What lives here: the request, its attempts within the deadline, and how an error becomes a
-//! reason. What does not: when to poll ([`super::schedule`]).
+//! What does not live here: what is asked and what an answer says ([`super::ask`]), and when to
+//! poll ([`super::schedule`]).
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,49 +11,17 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::http::HttpResponse;
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ecs::operation::describe_clusters::{DescribeClustersError, DescribeClustersOutput};
-use aws_sdk_ecs::types::{self, ClusterField};
 use tokio::time::{sleep, timeout_at};
 
-use crate::config::Cluster;
 use crate::error::root_cause;
 
 use super::account::GapReason;
-
-/// Clusters in one DescribeClusters. Source: API reference, "DescribeClusters".
-pub(super) const CLUSTERS_A_CALL: usize = 100;
+use super::ask::{Answer, Ask};
+use super::place::Limiter;
 
 /// A broken connection or a failure of the service is tried again within the deadline.
 const MOST_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(40);
-
-/// The metrics of a cluster, in the order of [`Counts::all`].
-pub(super) const CLUSTER_METRICS: [&str; 4] = [
-    "RunningTask",
-    "PendingTask",
-    "ActiveServices",
-    "RegisteredContainerInstances",
-];
-
-/// The metrics by launch type, in the order of [`Counts::by_launch_type`]: a metric's name, the
-/// value of the dimension LaunchType, and the name in `Cluster.statistics`. Source of the last: API
-/// reference, "Cluster"; compared without case, because that page varies it.
-pub(super) const LAUNCH_TYPE_METRICS: [(&str, &str, &str); 6] = [
-    ("RunningTask", "EC2", "runningEC2TasksCount"),
-    ("RunningTask", "FARGATE", "runningFargateTasksCount"),
-    ("PendingTask", "EC2", "pendingEC2TasksCount"),
-    ("PendingTask", "FARGATE", "pendingFargateTasksCount"),
-    ("ActiveServices", "EC2", "activeEC2ServiceCount"),
-    ("ActiveServices", "FARGATE", "activeFargateServiceCount"),
-];
-
-/// What ECS says about one cluster.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Counts {
-    pub(super) all: [f64; CLUSTER_METRICS.len()],
-    /// None if ECS did not say all of it.
-    pub(super) by_launch_type: Option<[f64; LAUNCH_TYPE_METRICS.len()]>,
-}
 
 /// Why a whole poll failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,107 +37,93 @@ pub(super) struct Polled {
     /// Requests that were sent.
     pub(super) attempts: u32,
     pub(super) took: Duration,
-    /// For each cluster, in the order in which they were asked for.
-    pub(super) answer: Result<Vec<Result<Counts, GapReason>>, PollError>,
+    /// For each target, in the order in which they were asked for.
+    pub(super) answer: Result<Vec<Answer>, PollError>,
 }
 
 /// Asks until there is an answer, the deadline has come, or asking again is of no use.
-pub(super) async fn poll(
-    client: Client,
-    clusters: Arc<[Cluster]>,
-    launch_types: bool,
-    deadline: Instant,
-) -> Polled {
+pub(super) async fn poll(mut caller: Caller, ask: Ask, deadline: Instant) -> Polled {
     let started = Instant::now();
-    let mut attempts = 0;
-    let asking = async {
-        loop {
-            attempts += 1;
-            let ids = clusters.iter().map(|cluster| cluster.id.clone()).collect();
-            let include = launch_types.then(|| vec![ClusterField::Statistics]);
-            let request = client
-                .describe_clusters()
-                .set_clusters(Some(ids))
-                .set_include(include);
-            match request.send().await {
-                Ok(output) => return Ok(read(&clusters, &output)),
-                Err(error) => {
-                    let again = attempts < MOST_ATTEMPTS && may_pass_at_once(&error);
-                    if !again {
-                        return Err(classify(&error));
-                    }
-                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
-                }
-            }
-        }
-    };
-    let answer = timeout_at(deadline.into(), asking).await;
+    let answer = timeout_at(deadline.into(), ask.send(&mut caller)).await;
     Polled {
         took: started.elapsed(),
-        answer: answer.unwrap_or_else(|_| {
-            Err(PollError {
-                reason: GapReason::Deadline,
-                what: "no answer in time".to_owned(),
-            })
-        }),
-        attempts,
+        answer: answer.unwrap_or_else(|_| Err(PollError::deadline())),
+        attempts: caller.attempts,
     }
 }
 
-fn read(clusters: &[Cluster], output: &DescribeClustersOutput) -> Vec<Result<Counts, GapReason>> {
-    let one = |cluster: &Cluster| {
-        let found = output.clusters().iter().find(|found| {
-            found.cluster_arn() == Some(&cluster.id) || found.cluster_name() == Some(&cluster.name)
-        });
-        if let Some(found) = found {
-            return counts(found);
-        }
-        let failure = output.failures().iter().find(|failure| {
-            failure.arn().is_some_and(|arn| {
-                arn == cluster.id || arn.rsplit('/').next() == Some(&cluster.name)
-            })
-        });
-        match failure.and_then(types::Failure::reason) {
-            Some("MISSING") => Err(GapReason::Missing),
-            // Another reason, or not a word about it.
-            Some(_) | None => Err(GapReason::Failed),
-        }
-    };
-    clusters.iter().map(one).collect()
+/// Makes calls of one of ECS's buckets, and counts them.
+#[derive(Debug)]
+pub(super) struct Caller {
+    client: Client,
+    limiter: Arc<Limiter>,
+    /// Whether a call waits when the share of the bucket is used up, or fails.
+    waits: bool,
+    /// Requests that were sent.
+    pub(super) attempts: u32,
 }
 
-fn counts(cluster: &types::Cluster) -> Result<Counts, GapReason> {
-    if cluster.status() == Some("INACTIVE") {
-        return Err(GapReason::Inactive);
-    }
-    let statistic = |name: &str| {
-        let pair = cluster.statistics().iter().find(|pair| {
-            pair.name()
-                .is_some_and(|given| given.eq_ignore_ascii_case(name))
-        });
-        pair?.value()?.parse::<u32>().ok().map(f64::from)
-    };
-    let mut by_launch_type = [0.0; LAUNCH_TYPE_METRICS.len()];
-    let mut complete = true;
-    for (value, (_, _, name)) in by_launch_type.iter_mut().zip(LAUNCH_TYPE_METRICS) {
-        match statistic(name) {
-            Some(count) => *value = count,
-            None => complete = false,
+impl Caller {
+    /// Whose calls fail as [`GapReason::Paced`] when the share is used up.
+    pub(super) fn new(client: Client, limiter: Arc<Limiter>) -> Self {
+        Self {
+            client,
+            limiter,
+            waits: false,
+            attempts: 0,
         }
     }
-    Ok(Counts {
-        all: [
-            cluster.running_tasks_count(),
-            cluster.pending_tasks_count(),
-            cluster.active_services_count(),
-            cluster.registered_container_instances_count(),
-        ]
-        .map(f64::from),
-        by_launch_type: complete.then_some(by_launch_type),
-    })
+
+    /// Whose calls wait for their turn.
+    pub(super) fn patient(self) -> Self {
+        Self {
+            waits: true,
+            ..self
+        }
+    }
+
+    /// Sends a request, again if the failure may pass at once.
+    pub(super) async fn call<T, E, F>(
+        &mut self,
+        send: impl Fn(&Client) -> F,
+    ) -> Result<T, PollError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let mut attempt = 1;
+        loop {
+            if self.waits {
+                self.limiter.until_ready().await;
+            } else if self.limiter.check().is_err() {
+                return Err(PollError {
+                    reason: GapReason::Paced,
+                    what: "hydrant's share of the account's calls is used up".to_owned(),
+                });
+            }
+            self.attempts += 1;
+            match send(&self.client).await {
+                Ok(output) => return Ok(output),
+                Err(error) if attempt < MOST_ATTEMPTS && may_pass_at_once(&error) => {
+                    attempt += 1;
+                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+                }
+                Err(error) => return Err(classify(&error)),
+            }
+        }
+    }
 }
 
-fn may_pass_at_once(error: &SdkError<DescribeClustersError, HttpResponse>) -> bool {
+impl PollError {
+    pub(super) fn deadline() -> Self {
+        Self {
+            reason: GapReason::Deadline,
+            what: "no answer in time".to_owned(),
+        }
+    }
+}
+
+fn may_pass_at_once<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::DispatchFailure(failure) => !failure.is_user(),
         SdkError::ResponseError(_) => true,
@@ -177,15 +132,13 @@ fn may_pass_at_once(error: &SdkError<DescribeClustersError, HttpResponse>) -> bo
     }
 }
 
-fn classify(error: &SdkError<DescribeClustersError, HttpResponse>) -> PollError {
+fn classify<E>(error: &SdkError<E, HttpResponse>) -> PollError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
     let service = match error {
         SdkError::ServiceError(service) => service.err(),
-        SdkError::TimeoutError(_) => {
-            return PollError {
-                reason: GapReason::Deadline,
-                what: "no answer in time".to_owned(),
-            };
-        }
+        SdkError::TimeoutError(_) => return PollError::deadline(),
         other => {
             let first: &(dyn std::error::Error + 'static) = other;
             let mut causes = std::iter::successors(Some(first), |cause| cause.source());
@@ -206,6 +159,8 @@ fn classify(error: &SdkError<DescribeClustersError, HttpResponse>) -> PollError 
         | "Throttling"
         | "TooManyRequestsException"
         | "RequestLimitExceeded" => GapReason::Throttled,
+        // Of the calls about what is in a cluster.
+        "ClusterNotFoundException" => GapReason::Missing,
         "AccessDeniedException"
         | "AccessDenied"
         | "UnrecognizedClientException"

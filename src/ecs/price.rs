@@ -53,6 +53,8 @@ pub struct Plan {
     pub publish_every: Duration,
     /// Metrics, each with its dimensions.
     pub metric_count: u32,
+    /// Datums of all metrics together.
+    pub datums_per_second: f64,
     /// Polls in which something has changed that are expected a day, if those are published at
     /// once; otherwise 0.
     pub changes_per_day: f64,
@@ -133,8 +135,7 @@ impl Plan {
     }
 
     fn requests_per_flush(&self, wait_s: f64) -> f64 {
-        let ticks = (wait_s / self.interval.duration().as_secs_f64()).max(1.0);
-        let datums = f64::from(self.metric_count) * ticks;
+        let datums = self.datums_per_second * wait_s;
         let most = u32::try_from(REQUEST_DATUMS).unwrap_or(u32::MAX);
         (datums / f64::from(most)).ceil().max(1.0)
     }
@@ -195,6 +196,7 @@ mod tests {
             interval: Interval::ALL[0],
             publish_every: Duration::from_secs(publish_every_s),
             metric_count: 4,
+            datums_per_second: 4.0,
             changes_per_day: 0.0,
         }
     }
@@ -235,6 +237,7 @@ mod tests {
     fn a_flush_of_many_metrics_is_several_requests() {
         let many = Plan {
             metric_count: 400,
+            datums_per_second: 400.0,
             ..plan(10)
         };
         assert!((many.requests_per_day() - 4.0 * 8_640.0).abs() < 1e-6);

@@ -25,6 +25,9 @@ const STEP: Duration = Duration::from_millis(100);
 /// A process that was told the time this long ago did not run, rather than being late.
 const SUSPENDED: Duration = Duration::from_secs(5);
 
+/// The longest interval.
+const LONGEST_S: u32 = 3_600;
+
 const MICROSECONDS: i64 = 1_000_000;
 
 /// One moment on both clocks. Read them close together: the monotonic clock before and after the
@@ -72,6 +75,13 @@ impl Interval {
             .ok_or(UnknownInterval { seconds })
     }
 
+    /// The next longer one: those on offer, then whole minutes up to an hour.
+    #[must_use]
+    pub fn longer(self) -> Option<Self> {
+        let on_offer = Self::ALL.into_iter().find(|longer| *longer > self);
+        on_offer.or((self.0 < LONGEST_S).then_some(Self(self.0 + 60)))
+    }
+
     /// Its length in seconds.
     #[must_use]
     pub fn seconds(self) -> u32 {
@@ -99,6 +109,11 @@ impl Interval {
     fn floor(self, utc_us: i64) -> i64 {
         let second = utc_us.div_euclid(MICROSECONDS);
         second - second.rem_euclid(i64::from(self.0))
+    }
+
+    /// The first tick at or after a second.
+    fn ceil(self, second: i64) -> i64 {
+        second + (-second).rem_euclid(i64::from(self.0))
     }
 }
 
@@ -169,7 +184,8 @@ pub struct Schedule {
     told_at: Instant,
     /// After a step, the first tick that would not have been missed without it.
     leapt_from: Option<i64>,
-    finished: bool,
+    /// No tick from here on.
+    end: Option<i64>,
     coverage: Coverage,
 }
 
@@ -183,18 +199,26 @@ impl Schedule {
     /// A schedule whose first tick is the first multiple of `interval` from `now` on.
     #[must_use]
     pub fn new(interval: Interval, now: Now) -> Self {
-        let length = i64::from(interval.0);
-        let last = interval.floor(now.utc_us - 1);
+        let whole = now.utc_us.div_euclid(MICROSECONDS);
+        let is_whole = now.utc_us.rem_euclid(MICROSECONDS) == 0;
+        Self::starting(interval, now, whole + i64::from(!is_whole))
+    }
+
+    /// A schedule whose first tick is the first multiple of `interval` from a second on. Ticks
+    /// that were due before `now` are missed.
+    #[must_use]
+    pub fn starting(interval: Interval, now: Now, second: i64) -> Self {
+        let first = interval.ceil(second);
         Self {
             interval,
             origin: now.monotonic,
             origin_utc_us: now.utc_us,
-            first: last + length,
-            next: last + length,
+            first,
+            next: first,
             in_flight: Vec::with_capacity(MOST_IN_FLIGHT),
             told_at: now.monotonic,
             leapt_from: None,
-            finished: false,
+            end: None,
             coverage: Coverage::default(),
         }
     }
@@ -218,7 +242,7 @@ impl Schedule {
     #[must_use]
     pub fn wake_at(&self) -> Instant {
         let deadlines = self.in_flight.iter().map(|poll| poll.deadline);
-        let due = if self.finished {
+        let due = if self.is_over() {
             self.told_at + LONGEST_WAIT
         } else {
             self.due_at(self.next)
@@ -252,7 +276,31 @@ impl Schedule {
     /// Lets no further tick come. Polls under way end as before, in [`Schedule::settle`] or by
     /// their deadline. Call it when [`Schedule::advance`] has nothing more to say about now.
     pub fn finish(&mut self) {
-        self.finished = true;
+        self.finish_before(self.next);
+    }
+
+    /// Lets no tick come from this second on. What has come stays.
+    pub fn finish_before(&mut self, second: i64) {
+        let end = self.interval.ceil(second).max(self.next);
+        self.end = Some(self.end.map_or(end, |before| before.min(end)));
+    }
+
+    /// Whether it was told of a last tick.
+    #[must_use]
+    pub fn is_finishing(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether no further tick comes and every one that came has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.is_over() && self.in_flight.is_empty()
+    }
+
+    /// The second of the next tick, since 1970 UTC.
+    #[must_use]
+    pub fn next_second(&self) -> i64 {
+        self.next
     }
 
     /// Ends the ticks whose polls are under way; there is to be no other call after this.
@@ -286,6 +334,10 @@ impl Schedule {
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
     }
 
     /// The wall clock at a moment, by the mapping.
@@ -333,9 +385,6 @@ impl Schedule {
     }
 
     fn pass_missed(&mut self, now: Instant) -> Option<Event> {
-        if self.finished {
-            return None;
-        }
         let length = i64::from(self.interval.0);
         let mut last = self.last_missed(now);
         let mut reason = self.why_not_in_time(now, GapReason::Late);
@@ -343,6 +392,9 @@ impl Schedule {
             Some(leapt_from) if self.next >= leapt_from => reason = GapReason::ClockStep,
             Some(leapt_from) => last = last.min(leapt_from - length),
             None => {}
+        }
+        if let Some(end) = self.end {
+            last = last.min(end - length);
         }
         if last < self.next {
             return None;
@@ -354,7 +406,7 @@ impl Schedule {
     }
 
     fn start(&mut self, now: Instant) -> Option<Event> {
-        if self.finished {
+        if self.is_over() {
             return None;
         }
         let second = self.next;

@@ -432,3 +432,39 @@ fn a_finished_schedule_ends_what_is_under_way_and_starts_nothing() {
     assert_eq!((schedule.elapsed(), schedule.coverage().settled()), (1, 1));
     assert!(schedule.wake_at() > clocks.now.monotonic);
 }
+
+proptest! {
+    /// However far their grids are shifted against each other.
+    #[test]
+    fn a_schedule_that_takes_over_leaves_no_second_out_and_repeats_none(
+        (before_us, after_us) in (0..MICROSECONDS, 0..MICROSECONDS),
+        until_ms in 1_500_u32..9_000,
+    ) {
+        let shifted = |now: Now, shift_us: i64| Now { utc_us: now.utc_us - shift_us, ..now };
+        let mut clocks = Clocks::new();
+        let mut before = Schedule::new(SECOND, shifted(clocks.now, before_us));
+        let mut after = None;
+        let mut seconds = Vec::new();
+        let first = before.first_second();
+        for passed_ms in 0..12_000 {
+            if passed_ms == until_ms {
+                let second = before.next_second().max(clocks.now.second() + 1);
+                before.finish_before(second);
+                after = Some(Schedule::starting(SECOND, shifted(clocks.now, after_us), second));
+            }
+            for (schedule, shift_us) in [(Some(&mut before), before_us), (after.as_mut(), after_us)] {
+                let Some(schedule) = schedule else { continue };
+                for event in events(schedule, shifted(clocks.now, shift_us)) {
+                    let Event::Poll(tick) = event else { panic!("{event:?}") };
+                    seconds.push(tick.second);
+                    schedule.settle(tick.second, clocks.now.monotonic, Ok(()));
+                }
+            }
+            clocks.pass_ms(1);
+        }
+        prop_assert!(before.has_ended());
+        seconds.sort_unstable();
+        let count = i64::try_from(seconds.len()).unwrap();
+        prop_assert!(seconds.into_iter().eq(first..first + count));
+    }
+}

@@ -387,11 +387,7 @@ fn no_faults() -> Faults {
 }
 
 fn settings() -> Settings {
-    Settings::new(
-        Duration::from_secs(10),
-        Duration::from_hours(3),
-        Interval::ALL[0],
-    )
+    Settings::new(Duration::from_secs(10), Duration::from_hours(3))
 }
 
 #[test]
@@ -482,7 +478,7 @@ fn an_outage_as_long_as_the_buffer_loses_nothing() {
             outage: 300..900,
             ..no_faults()
         };
-        let settings = Settings::new(Duration::from_secs(10), buffer, Interval::ALL[0]);
+        let settings = Settings::new(Duration::from_secs(10), buffer);
         let mut world = World::new(faults, settings);
         world.chance = Chance(seed << 32 | 0x9E37);
         world.run(1_200);
@@ -498,7 +494,7 @@ fn an_outage_beyond_the_buffer_drops_the_oldest_and_counts_every_one() {
         ..no_faults()
     };
     let buffer = Duration::from_mins(30);
-    let settings = Settings::new(Duration::from_secs(10), buffer, Interval::ALL[0]);
+    let settings = Settings::new(Duration::from_secs(10), buffer);
     let mut world = World::new(faults, settings);
     world.run(2 * HOUR_S);
     world.check_books();
@@ -537,7 +533,7 @@ fn demo_script() -> Vec<(f64, [f64; 2])> {
 fn a_day_of_one_cluster_costs_what_was_estimated_and_at_most_six_cents() {
     let publish_every = Duration::from_mins(1);
     let script = demo_script();
-    let settings = Settings::new(publish_every, Duration::from_hours(3), Interval::ALL[0]);
+    let settings = Settings::new(publish_every, Duration::from_hours(3));
     let mut backlog = Backlog::new(settings);
     let series = METRICS.map(|metric| {
         let key = MetricKey::new(metric, &[("ClusterName", "ECSEsgaroth")]).unwrap();
@@ -575,6 +571,7 @@ fn a_day_of_one_cluster_costs_what_was_estimated_and_at_most_six_cents() {
         interval: Interval::ALL[0],
         publish_every,
         metric_count: 4,
+        datums_per_second: 4.0,
         changes_per_day: f64::from(24 * changes_per_hour),
     }
     .usd_per_day();

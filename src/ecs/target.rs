@@ -1,7 +1,10 @@
-//! One cluster in the books: its metrics, its account, and what a tick's answer enters there.
+//! Something that is sampled, in the books: its metrics, its account, and what a tick's answer
+//! enters there.
 //!
-//! What lives here: the names of what is published of a cluster. What does not: asking for it
-//! ([`super::poll`]).
+//! What lives here: the names of what is published. What does not: asking for it
+//! ([`super::ask`]).
+
+use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
@@ -9,129 +12,201 @@ use crate::config::{Cluster, Metrics};
 use crate::{Exit, Failure};
 
 use super::account::{Account, Gap, GapReason, TargetId};
+use super::ask::{Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
 use super::backlog::{Backlog, Offer};
 use super::metric::MetricKey;
-use super::poll::{CLUSTER_METRICS, Counts, LAUNCH_TYPE_METRICS};
 use super::schedule::Now;
 use super::series::{Datum, SeriesId};
 
-/// A cluster in the books.
-#[derive(Debug)]
+/// The dimension of a service's name.
+pub(crate) const SERVICE_DIMENSION: &str = "ServiceName";
+/// The dimension of a capacity provider's name.
+pub(crate) const PROVIDER_DIMENSION: &str = "CapacityProvider";
+/// The dimension of a launch type.
+pub(crate) const LAUNCH_TYPE_DIMENSION: &str = "LaunchType";
+
+/// What a target is a part of, and so what goes without saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Of a cluster's answer: what happens to it is said of the cluster.
+    Split,
+    /// Of a list: it comes and goes, and the list says so.
+    Listed,
+}
+
+/// A cluster, its split by launch type, a service, or a capacity provider, in the books.
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     /// For messages.
     pub(super) name: String,
     account: TargetId,
-    series: Vec<SeriesId>,
-    /// Its split by launch type, which ECS may leave out.
-    split: Option<(TargetId, Vec<SeriesId>)>,
+    series: Arc<[SeriesId]>,
+    /// What it is a part of.
+    part: Option<Part>,
     /// Why the last tick had no values, so that only a change is logged.
     trouble: Option<GapReason>,
 }
 
-impl Target {
-    /// Opens the books of one cluster.
-    pub(super) fn open(
-        config: &Metrics,
-        backlog: &mut Backlog,
-        account: &mut Account,
+/// The books of one place, to enter targets into.
+pub(super) struct Books<'a> {
+    pub(super) config: &'a Metrics,
+    pub(super) backlog: &'a mut Backlog,
+    pub(super) account: &'a mut Account,
+}
+
+impl Books<'_> {
+    /// Opens those of a cluster, named `name` in messages, and of its split by launch type if that
+    /// is asked for.
+    pub(super) fn open_cluster(
+        &mut self,
         cluster: &Cluster,
+        name: &str,
+    ) -> Result<Vec<Target>, Failure> {
+        let all = CLUSTER_METRICS.map(|metric| (metric, None));
+        let mut targets = vec![self.open(&cluster.name, &all, name.to_owned())?];
+        if self.config.launch_types {
+            let by = |(metric, kind, _)| (metric, Some((LAUNCH_TYPE_DIMENSION, kind)));
+            let split = LAUNCH_TYPE_METRICS.map(by);
+            let mut target = self.open(&cluster.name, &split, format!("{name} by launch type"))?;
+            target.part = Some(Part::Split);
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+
+    /// Opens those of a service of a cluster.
+    pub(super) fn open_service(
+        &mut self,
+        cluster: &Cluster,
+        service: &str,
+        shown: &str,
+    ) -> Result<Target, Failure> {
+        let metrics = SERVICE_METRICS.map(|metric| (metric, Some((SERVICE_DIMENSION, service))));
+        let mut target = self.open(&cluster.name, &metrics, format!("{shown}/{service}"))?;
+        target.part = Some(Part::Listed);
+        Ok(target)
+    }
+
+    /// Opens those of a capacity provider in a cluster.
+    pub(super) fn open_provider(
+        &mut self,
+        cluster: &Cluster,
+        provider: &str,
+        shown: &str,
+    ) -> Result<Target, Failure> {
+        let metrics = PROVIDER_METRICS.map(|metric| (metric, Some((PROVIDER_DIMENSION, provider))));
+        let mut target = self.open(&cluster.name, &metrics, format!("{shown} on {provider}"))?;
+        target.part = Some(Part::Listed);
+        Ok(target)
+    }
+
+    fn open(
+        &mut self,
+        cluster: &str,
+        metrics: &[(&str, Option<(&str, &str)>)],
         name: String,
-    ) -> Result<Self, Failure> {
-        let mut fixed: Vec<(&str, &str)> = config
+    ) -> Result<Target, Failure> {
+        let mut fixed: Vec<(&str, &str)> = self
+            .config
             .dimensions
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        fixed.push((&config.cluster_dimension, &cluster.name));
-        let mut series = |metric: &str, launch_type: Option<&'static str>| {
+        fixed.push((&self.config.cluster_dimension, cluster));
+        let mut series = Vec::with_capacity(metrics.len());
+        for (metric, dimension) in metrics {
             let mut dimensions = fixed.clone();
-            dimensions.extend(launch_type.map(|value| ("LaunchType", value)));
+            dimensions.extend(dimension);
             let key = MetricKey::new(metric, &dimensions).map_err(|error| {
                 let remedy = "change metrics.dimensions or metrics.cluster_dimension";
                 Failure::definite(Exit::Config, error.to_string(), remedy)
             })?;
-            backlog.series(&key).map_err(|error| {
+            series.push(self.backlog.series(&key).map_err(|error| {
                 let remedy = "spread the clusters over several pollers";
                 Failure::definite(Exit::Config, error.to_string(), remedy)
-            })
-        };
-        let all = CLUSTER_METRICS.map(|metric| series(metric, None));
-        let all = all.into_iter().collect::<Result<_, Failure>>()?;
-        let split = if config.launch_types {
-            let split = LAUNCH_TYPE_METRICS.map(|(metric, kind, _)| series(metric, Some(kind)));
-            let split = split.into_iter().collect::<Result<_, Failure>>()?;
-            Some((account.add_target(&format!("{name} by launch type")), split))
-        } else {
-            None
-        };
-        Ok(Self {
-            account: account.add_target(&name),
+            })?);
+        }
+        Ok(Target {
+            account: self.account.add_target(&name),
             name,
-            series: all,
-            split,
+            series: series.into(),
+            part: None,
             trouble: None,
         })
     }
 
-    /// Enters what a tick's answer says about one cluster.
+    /// Closes those of a target that is not sampled any more.
+    pub(super) fn close(&mut self, target: &Target) {
+        self.account.retire(target.account);
+        for series in target.series.iter() {
+            self.backlog.retire(*series);
+        }
+    }
+}
+
+impl Target {
+    /// How many metrics it has.
+    pub(super) fn metric_count(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Enters what a tick's answer says.
     pub(super) fn sample(
         &mut self,
-        answer: Result<Counts, GapReason>,
+        answer: &Answer,
         second: i64,
         now: Now,
         backlog: &mut Backlog,
         account: &mut Account,
     ) {
-        let trouble = answer.as_ref().err().copied();
-        if self.trouble != trouble {
-            match trouble {
-                Some(reason) => warn!("no sample of {} ({})", self.name, reason.as_str()),
-                None => info!("{}: samples again", self.name),
-            }
-            self.trouble = trouble;
-        }
-        let mut offer = |series: &[SeriesId], values: &[f64]| {
-            for (series, value) in series.iter().zip(values) {
-                let series = *series;
-                let datum = Datum {
-                    series,
-                    second,
-                    value: *value,
-                };
-                match backlog.offer(datum, now) {
-                    Offer::Taken | Offer::Changed => {}
-                    refused => debug!("{second}: {refused:?}"),
-                }
-            }
+        self.note(answer.as_ref().err().copied());
+        let values = match answer {
+            Ok(values) => values,
+            Err(reason) => return account.add_gap(self.account, *reason),
         };
-        match answer {
-            Ok(counts) => {
-                account.add_sample(self.account);
-                offer(&self.series, &counts.all);
-                match (&self.split, counts.by_launch_type) {
-                    (Some((id, series)), Some(values)) => {
-                        account.add_sample(*id);
-                        offer(series, &values);
-                    }
-                    (Some((id, _)), None) => account.add_gap(*id, GapReason::Failed),
-                    (None, _) => {}
-                }
-            }
-            Err(reason) => {
-                account.add_gap(self.account, reason);
-                if let Some((id, _)) = &self.split {
-                    account.add_gap(*id, reason);
-                }
+        account.add_sample(self.account);
+        for (series, value) in self.series.iter().zip(values) {
+            let series = *series;
+            let datum = Datum {
+                series,
+                second,
+                value: *value,
+            };
+            match backlog.offer(datum, now) {
+                Offer::Taken | Offer::Changed => {}
+                refused => debug!("{second}: {refused:?}"),
             }
         }
     }
 }
 
-/// Counts what a schedule says of all its clusters.
-pub(super) fn add_gaps(account: &mut Account, targets: &[Target], gap: Gap) {
-    for target in targets {
-        let split = target.split.as_ref().map(|(id, _)| *id);
-        let ids: Vec<_> = std::iter::once(target.account).chain(split).collect();
-        account.add_gaps(&ids, gap);
+impl Target {
+    /// Logs when a reason begins or ends.
+    fn note(&mut self, trouble: Option<GapReason>) {
+        let before = std::mem::replace(&mut self.trouble, trouble);
+        if before == trouble {
+            return;
+        }
+        let name = &self.name;
+        let is_expected = match self.part {
+            None => false,
+            Some(Part::Split) => true,
+            Some(Part::Listed) => matches!(
+                trouble.or(before),
+                Some(GapReason::Missing | GapReason::Inactive)
+            ),
+        };
+        match trouble {
+            Some(reason) if is_expected => debug!("no sample of {name} ({})", reason.as_str()),
+            Some(reason) => warn!("no sample of {name} ({})", reason.as_str()),
+            None if is_expected => debug!("{name}: samples again"),
+            None => info!("{name}: samples again"),
+        }
     }
+}
+
+/// Counts what a schedule says of all its targets.
+pub(super) fn add_gaps(account: &mut Account, targets: &[Target], gap: Gap) {
+    let ids: Vec<_> = targets.iter().map(|target| target.account).collect();
+    account.add_gaps(&ids, gap);
 }

@@ -82,7 +82,7 @@ pub struct Options {
 
     /// ECS clusters that follow a script: a TOML file with, for each `[[cluster]]`, its `name`,
     /// `steps = [{ at = 0, running = 4, pending = 0, services = 2, instances = 1, fargate = 0.5 }]`
-    /// and perhaps `loop = 60`; times in seconds since the start. A step keeps what it leaves
+    /// and perhaps `loop = 60` and `capacity_providers = ["spot"]`; times in seconds since the start. A step keeps what it leaves
     /// out; its `status` may be ACTIVE, INACTIVE or MISSING.
     #[arg(long, value_name = "FILE")]
     pub ecs_script: Option<PathBuf>,

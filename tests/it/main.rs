@@ -11,6 +11,7 @@ mod database;
 mod errors;
 mod firehose;
 mod metrics;
+mod metrics_listed;
 mod ministack;
 mod path;
 mod positions;

@@ -38,19 +38,24 @@ const CLUSTERS: &str = r#"
 "#;
 
 /// A folder with a script and a configuration, and simulators.
-struct Scene {
+pub(crate) struct Scene {
     folder: TempDir,
 }
 
 impl Scene {
     fn new(config: &str) -> Result<Self> {
+        Self::of(CLUSTERS, config)
+    }
+
+    /// With a script of its own.
+    pub(crate) fn of(clusters: &str, config: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("clusters.toml"), CLUSTERS)?;
+        fs::write(folder.path().join("clusters.toml"), clusters)?;
         fs::write(folder.path().join("metrics.toml"), config)?;
         Ok(Self { folder })
     }
 
-    async fn simulator(&self, listen: SocketAddr) -> Result<Simulator> {
+    pub(crate) async fn simulator(&self, listen: SocketAddr) -> Result<Simulator> {
         let options = Options {
             listen,
             data: self.folder.path().join("objects"),
@@ -61,7 +66,7 @@ impl Scene {
         Ok(Simulator::start(options).await?)
     }
 
-    fn command(&self, endpoint_url: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, endpoint_url: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
         command
             .arg("metrics")
@@ -80,7 +85,7 @@ impl Scene {
     }
 
     /// Runs to the end without holding up the simulator, which is in this process.
-    async fn run(&self, simulator: &Simulator, arguments: &[&str]) -> Result<Output> {
+    pub(crate) async fn run(&self, simulator: &Simulator, arguments: &[&str]) -> Result<Output> {
         self.run_at(&simulator.endpoint_url(), arguments).await
     }
 
@@ -137,19 +142,19 @@ impl Drop for Running {
     }
 }
 
-fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
 /// The number before a word, as in `12 sampled`.
-fn number_before(line: &str, word: &str) -> Result<u64> {
+pub(crate) fn number_before(line: &str, word: &str) -> Result<u64> {
     let (before, _) = line.split_once(word).context(line.to_owned())?;
     let number = before.trim_end().rsplit([' ', '(']).next();
     number.unwrap_or_default().parse().context(line.to_owned())
 }
 
 /// The line of the books at the end of a log.
-fn books(log: &str) -> Result<String> {
+pub(crate) fn books(log: &str) -> Result<String> {
     let line = log.lines().rfind(|line| line.contains(" sampled, "));
     Ok(line.context(log.to_owned())?.to_owned())
 }

@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "src/ecs/account.rs",
     "src/ecs/backlog.rs",
     "src/ecs/backoff.rs",
+    "src/ecs/cadence.rs",
     "src/ecs/metric.rs",
     "src/ecs/price.rs",
     "src/ecs/schedule.rs",

@@ -52,6 +52,21 @@ pub(super) fn service_arn(cluster: &str, name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT_ID}:service/{cluster}/{name}")
 }
 
+/// The id of a container instance is its number, in the form of AWS's.
+pub(super) fn instance_arn(cluster: &str, number: u32) -> String {
+    format!("arn:aws:ecs:{REGION}:{ACCOUNT_ID}:container-instance/{cluster}/{number:032x}")
+}
+
+/// The number in the id or ARN of a container instance of this cluster.
+pub(super) fn instance_number(cluster: &str, identifier: &str) -> Result<Option<u32>, EcsError> {
+    let id = resource_of(identifier, "container-instance")?;
+    let id = id.and_then(|id| match id.rsplit_once('/') {
+        Some((of, id)) => (of == cluster).then_some(id),
+        None => Some(id),
+    });
+    Ok(id.and_then(|id| u32::from_str_radix(id, 16).ok()))
+}
+
 /// Where the next page starts, opaque to clients.
 pub(super) fn token_of_number(number: u32) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(number.to_be_bytes())

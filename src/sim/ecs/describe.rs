@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use super::arn::{cluster_arn, service_arn};
-use super::script::{Service, State, Status};
+use super::arn::{cluster_arn, instance_arn, service_arn};
+use super::script::{Instance, Service, State, Status};
 
 /// `Failure` of what is not there.
 pub(super) fn missing(arn: &str) -> Value {
@@ -14,7 +14,12 @@ pub(super) fn missing(arn: &str) -> Value {
 }
 
 /// `Cluster`, with the fields of `include`.
-pub(super) fn described_cluster(name: &str, state: &State, include: &[String]) -> Value {
+pub(super) fn described_cluster(
+    name: &str,
+    state: &State,
+    capacity_providers: &[String],
+    include: &[String],
+) -> Value {
     let is_included = |field: &str| include.iter().any(|included| included == field);
     let status = match state.status {
         Status::Active => "ACTIVE",
@@ -35,7 +40,7 @@ pub(super) fn described_cluster(name: &str, state: &State, include: &[String]) -
         "statistics": [],
         "tags": [],
         "settings": [],
-        "capacityProviders": [],
+        "capacityProviders": capacity_providers,
         "defaultCapacityProviderStrategy": [],
     });
     if is_included("STATISTICS") {
@@ -91,4 +96,30 @@ pub(super) fn described_service(
         "events": [],
         "loadBalancers": [],
     })
+}
+
+/// `ContainerInstance`, which belongs to one of the capacity providers by its number.
+pub(super) fn described_instance(
+    cluster: &str,
+    number: u32,
+    instance: Instance,
+    capacity_providers: &[String],
+) -> Value {
+    let mut described = json!({
+        "containerInstanceArn": instance_arn(cluster, number),
+        "ec2InstanceId": format!("i-{number:017x}"),
+        "status": "ACTIVE",
+        "agentConnected": true,
+        "runningTasksCount": instance.running,
+        "pendingTasksCount": instance.pending,
+        "registeredResources": [],
+        "remainingResources": [],
+        "attributes": [],
+        "tags": [],
+    });
+    if !capacity_providers.is_empty() {
+        let provider = &capacity_providers[number as usize % capacity_providers.len()];
+        described["capacityProviderName"] = json!(provider);
+    }
+    described
 }

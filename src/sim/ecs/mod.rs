@@ -11,6 +11,7 @@
 
 mod arn;
 mod describe;
+mod instances;
 mod script;
 mod wire;
 
@@ -40,16 +41,18 @@ use wire::{
 pub(super) const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113.";
 
 /// The operations, as IAM names them.
-pub(super) const ACTIONS: [&str; 5] = [
+pub(super) const ACTIONS: [&str; 7] = [
     "ecs:CreateCluster",
     "ecs:DeleteCluster",
     "ecs:DescribeClusters",
+    "ecs:DescribeContainerInstances",
     "ecs:DescribeServices",
+    "ecs:ListContainerInstances",
     "ecs:ListServices",
 ];
 
-/// Source of the next four: Amazon ECS API Reference, "Request throttling for the Amazon ECS
-/// API", "Cluster read" and "Service read" actions.
+/// Source of the next six: Amazon ECS API Reference, "Request throttling for the Amazon ECS
+/// API", "Cluster read", "Service read" and "Cluster resource read" actions.
 const CLUSTER_READ_BURST: u64 = 50;
 /// Refill of the cluster reads, calls a second.
 const CLUSTER_READ_RATE: u64 = 20;
@@ -57,6 +60,11 @@ const CLUSTER_READ_RATE: u64 = 20;
 const SERVICE_READ_BURST: u64 = 100;
 /// Refill of those, calls a second.
 const SERVICE_READ_RATE: u64 = 20;
+
+/// Burst of `ListContainerInstances` and `DescribeContainerInstances` together.
+const RESOURCE_READ_BURST: u64 = 100;
+/// Refill of those, calls a second.
+const RESOURCE_READ_RATE: u64 = 20;
 
 /// Most clusters in a call. Source: API reference, `DescribeClusters`.
 const MAX_DESCRIBED_CLUSTERS: usize = 100;
@@ -140,6 +148,7 @@ struct Judge {
     clusters: BTreeMap<String, Cluster>,
     cluster_reads: Bucket,
     service_reads: Bucket,
+    resource_reads: Bucket,
 }
 
 impl Judge {
@@ -157,6 +166,7 @@ impl Judge {
                 .collect(),
             cluster_reads: Bucket::with_burst(rate(CLUSTER_READ_RATE), CLUSTER_READ_BURST, now),
             service_reads: Bucket::with_burst(rate(SERVICE_READ_RATE), SERVICE_READ_BURST, now),
+            resource_reads: Bucket::with_burst(rate(RESOURCE_READ_RATE), RESOURCE_READ_BURST, now),
         }
     }
 
@@ -177,6 +187,9 @@ impl Judge {
         let is_admitted = match operation {
             "DescribeClusters" => self.cluster_reads.admit_one(now),
             "DescribeServices" | "ListServices" => self.service_reads.admit_one(now),
+            "DescribeContainerInstances" | "ListContainerInstances" => {
+                self.resource_reads.admit_one(now)
+            }
             _ => true,
         };
         if !is_admitted {
@@ -187,6 +200,8 @@ impl Judge {
             "DeleteCluster" => self.delete_cluster(now, decode(body)?),
             "DescribeClusters" => self.describe_clusters(now, decode(body)?),
             "DescribeServices" => self.describe_services(now, decode(body)?),
+            "DescribeContainerInstances" => self.describe_instances(now, decode(body)?),
+            "ListContainerInstances" => self.list_instances(now, &decode(body)?),
             _ => self.list_services(now, &decode(body)?),
         }
     }
@@ -204,6 +219,12 @@ impl Judge {
         let state = cluster.script.as_ref().map(|script| script.state(elapsed));
         let state = state.unwrap_or_default();
         (state.status != Status::Missing).then_some(state)
+    }
+
+    /// The capacity providers of a cluster's script.
+    fn capacity_providers(&self, name: &str) -> &[String] {
+        let script = self.clusters.get(name).and_then(|it| it.script.as_ref());
+        script.map_or(&[], |script| &script.capacity_providers)
     }
 
     /// Creates a cluster, or gives the one of this name if it is ACTIVE, as AWS does.
@@ -227,7 +248,8 @@ impl Judge {
         });
         cluster.is_deleted = false;
         let state = self.state(now, &name).unwrap_or_default();
-        Ok(json!({ "cluster": described_cluster(&name, &state, &[]) }))
+        let providers = self.capacity_providers(&name);
+        Ok(json!({ "cluster": described_cluster(&name, &state, providers, &[]) }))
     }
 
     fn delete_cluster(
@@ -243,7 +265,8 @@ impl Judge {
             cluster.is_deleted = true;
         }
         let state = self.state(now, &name).unwrap_or_default();
-        Ok(json!({ "cluster": described_cluster(&name, &state, &[]) }))
+        let providers = self.capacity_providers(&name);
+        Ok(json!({ "cluster": described_cluster(&name, &state, providers, &[]) }))
     }
 
     fn describe_clusters(
@@ -270,7 +293,10 @@ impl Judge {
         for identifier in &identifiers {
             let name = cluster_name(identifier)?;
             match name.and_then(|name| Some((name, self.state(now, name)?))) {
-                Some((name, state)) => clusters.push(described_cluster(name, &state, &include)),
+                Some((name, state)) => {
+                    let providers = self.capacity_providers(name);
+                    clusters.push(described_cluster(name, &state, providers, &include));
+                }
                 None => failures.push(missing(&match name {
                     Some(name) => cluster_arn(name),
                     None => identifier.clone(),
@@ -281,15 +307,7 @@ impl Judge {
     }
 
     fn list_services(&self, now: Timestamp, input: &ListServicesInput) -> Result<Value, EcsError> {
-        let page = match input.max_results {
-            None => DEFAULT_PAGE,
-            Some(most) => usize::try_from(most)
-                .ok()
-                .filter(|most| (1..=MAX_PAGE).contains(most))
-                .ok_or(EcsError::InvalidParameter(
-                    "maxResults must be between 1 and 100.",
-                ))?,
-        };
+        let page = page_of(input.max_results, DEFAULT_PAGE)?;
         let wants_fargate = match input.launch_type.as_deref() {
             None => None,
             Some("FARGATE") => Some(true),
@@ -363,6 +381,18 @@ impl Judge {
             .filter(|(_, state)| state.status == Status::Active)
             .ok_or(EcsError::ClusterNotFound)
     }
+}
+
+/// Entries on a page.
+fn page_of(max_results: Option<i64>, default: usize) -> Result<usize, EcsError> {
+    let Some(most) = max_results else {
+        return Ok(default);
+    };
+    let most = usize::try_from(most).ok();
+    let most = most.filter(|most| (1..=MAX_PAGE).contains(most));
+    most.ok_or(EcsError::InvalidParameter(
+        "maxResults must be between 1 and 100.",
+    ))
 }
 
 /// Parses a body. The error names a place, never the text.

@@ -8,6 +8,7 @@
 //! [[cluster]]
 //! name = "Web"
 //! loop = 60                # starts over after so many seconds; left out: the last step stays
+//! capacity_providers = ["spot", "on-demand"]  # that the container instances are spread over
 //! steps = [
 //!   { at = 0, running = 4, services = 2, instances = 1, fargate = 0.5 },
 //!   { at = 10.5, pending = 6 },               # what is left out stays as it was
@@ -59,6 +60,13 @@ pub(super) struct State {
     pub(super) fargate: f64,
 }
 
+/// One container instance of a cluster at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instance {
+    pub(super) running: u32,
+    pub(super) pending: u32,
+}
+
 /// How many are on EC2 and how many on Fargate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Split {
@@ -95,8 +103,6 @@ impl State {
         }
         let services = self.split(self.services);
         let (running, pending) = (self.split(self.running), self.split(self.pending));
-        let share =
-            |tasks: u32, parts: u32, part: u32| tasks / parts + u32::from(part < tasks % parts);
         let is_fargate = number < services.fargate;
         Some(if is_fargate {
             Service {
@@ -113,6 +119,22 @@ impl State {
             }
         })
     }
+}
+
+impl State {
+    /// The container instance with this number, from 0. The tasks on EC2 are spread evenly.
+    pub(super) fn instance(&self, number: u32) -> Option<Instance> {
+        let is_there = self.status == Status::Active && number < self.instances;
+        is_there.then(|| Instance {
+            running: share(self.split(self.running).ec2, self.instances, number),
+            pending: share(self.split(self.pending).ec2, self.instances, number),
+        })
+    }
+}
+
+/// What one of several parts has of all tasks.
+fn share(tasks: u32, parts: u32, part: u32) -> u32 {
+    tasks / parts + u32::from(part < tasks % parts)
 }
 
 /// The name of the service with this number.
@@ -184,6 +206,8 @@ struct TypedCluster {
     name: String,
     #[serde(rename = "loop")]
     loop_s: Option<f64>,
+    #[serde(default)]
+    capacity_providers: Vec<String>,
     steps: Vec<TypedStep>,
 }
 
@@ -204,6 +228,8 @@ struct TypedStep {
 pub(in crate::sim) struct Script {
     loop_ms: Option<i128>,
     steps: Vec<(i128, State)>,
+    /// That the container instances are spread over, one after the other.
+    pub(super) capacity_providers: Vec<String>,
 }
 
 impl Script {
@@ -285,7 +311,11 @@ fn script(cluster: TypedCluster) -> Result<Script, ScriptError> {
             Some(_) | None => return Err(ScriptError::Loop { name }),
         },
     };
-    Ok(Script { loop_ms, steps })
+    Ok(Script {
+        loop_ms,
+        steps,
+        capacity_providers: cluster.capacity_providers,
+    })
 }
 
 /// Seconds of at most a year as whole milliseconds.
@@ -391,8 +421,13 @@ mod tests {
         #[test]
         fn services_share_the_tasks(
             running in 0_u32..999, pending in 0_u32..99, services in 0_u32..50, fargate in 0.0_f64..=1.0,
+            instances in 1_u32..30,
         ) {
-            let state = State { running, pending, services, fargate, ..State::default() };
+            let state = State { running, pending, services, instances, fargate, ..State::default() };
+            let hosts: Vec<Instance> = (0..instances).filter_map(|n| state.instance(n)).collect();
+            prop_assert_eq!(state.instance(instances), None);
+            prop_assert_eq!(hosts.iter().map(|one| one.running).sum::<u32>(), state.split(running).ec2);
+            prop_assert_eq!(hosts.iter().map(|one| one.pending).sum::<u32>(), state.split(pending).ec2);
             let all: Vec<Service> = (0..services).filter_map(|n| state.service(n)).collect();
             prop_assert_eq!(all.len(), services as usize);
             prop_assert_eq!(state.service(services), None);

@@ -54,6 +54,28 @@ pub(super) struct DescribeServicesInput {
     pub services: Option<Vec<String>>,
 }
 
+/// `ListContainerInstancesInput`, without filters.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListContainerInstancesInput {
+    /// `default` if left out.
+    pub cluster: Option<String>,
+    /// From the page before.
+    pub next_token: Option<String>,
+    /// 1 to 100; 100 if left out.
+    pub max_results: Option<i64>,
+}
+
+/// `DescribeContainerInstancesInput`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DescribeContainerInstancesInput {
+    /// `default` if left out.
+    pub cluster: Option<String>,
+    /// Required: ids or ARNs, 1 to 100.
+    pub container_instances: Option<Vec<String>>,
+}
+
 /// An error that is a request's answer. No message holds a value of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::sim) enum EcsError {

@@ -1,0 +1,278 @@
+//! What is asked of ECS in one poll, and what the answer says about each target.
+//!
+//! What lives here: requests, limits of a call, and how counts are read. What does not: attempts
+//! and errors ([`super::poll`]), what the counts are called ([`super::target`]).
+
+use std::sync::Arc;
+
+use aws_sdk_ecs::operation::describe_clusters::DescribeClustersOutput;
+use aws_sdk_ecs::types::{self, ClusterField};
+
+use crate::config::Cluster;
+
+use super::account::{Calls, GapReason};
+use super::poll::{Caller, PollError};
+
+/// Clusters in one DescribeClusters. Source: API reference, "DescribeClusters".
+pub(super) const CLUSTERS_A_CALL: usize = 100;
+/// Services in one DescribeServices. Source: API reference, "DescribeServices".
+pub(super) const SERVICES_A_CALL: usize = 10;
+/// Instances in one call. Source: API reference, "DescribeContainerInstances".
+pub(super) const INSTANCES_A_CALL: usize = 100;
+
+/// The metrics of a cluster, in the order of its values.
+pub(super) const CLUSTER_METRICS: [&str; 4] = [
+    "RunningTask",
+    "PendingTask",
+    "ActiveServices",
+    "RegisteredContainerInstances",
+];
+/// Where ActiveServices is among a cluster's values.
+pub(super) const ACTIVE_SERVICES: usize = 2;
+/// Where RegisteredContainerInstances is among a cluster's values.
+pub(super) const REGISTERED_INSTANCES: usize = 3;
+
+/// The metrics of a cluster by launch type, in the order of its values: a metric's name, the
+/// value of the dimension LaunchType, and the name in `Cluster.statistics`. Source of the last: API
+/// reference, "Cluster"; compared without case, because that page varies it.
+pub(super) const LAUNCH_TYPE_METRICS: [(&str, &str, &str); 6] = [
+    ("RunningTask", "EC2", "runningEC2TasksCount"),
+    ("RunningTask", "FARGATE", "runningFargateTasksCount"),
+    ("PendingTask", "EC2", "pendingEC2TasksCount"),
+    ("PendingTask", "FARGATE", "pendingFargateTasksCount"),
+    ("ActiveServices", "EC2", "activeEC2ServiceCount"),
+    ("ActiveServices", "FARGATE", "activeFargateServiceCount"),
+];
+
+/// The metrics of a service, in the order of its values.
+pub(super) const SERVICE_METRICS: [&str; 3] = ["RunningTask", "PendingTask", "DesiredTask"];
+
+/// The metrics of a capacity provider, in the order of its values.
+pub(super) const PROVIDER_METRICS: [&str; 3] =
+    ["RegisteredContainerInstances", "RunningTask", "PendingTask"];
+
+/// What ECS says about one target.
+pub(super) type Answer = Result<Vec<f64>, GapReason>;
+
+/// What one poll asks for.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    /// Up to [`CLUSTERS_A_CALL`] clusters. With launch types each of them is two targets.
+    Clusters {
+        clusters: Arc<[Cluster]>,
+        launch_types: bool,
+    },
+    /// Up to [`SERVICES_A_CALL`] services of one cluster, by ARN.
+    Services {
+        cluster: String,
+        services: Arc<[String]>,
+    },
+    /// All container instances of one cluster, by ARN. Each of the capacity providers is a target.
+    Instances {
+        cluster: String,
+        instances: Arc<[String]>,
+        providers: Arc<[String]>,
+    },
+}
+
+impl Ask {
+    /// Requests of one poll, if each gets an answer.
+    pub(super) fn call_count(&self) -> usize {
+        match self {
+            Self::Clusters { .. } | Self::Services { .. } => 1,
+            Self::Instances { instances, .. } => instances.len().div_ceil(INSTANCES_A_CALL).max(1),
+        }
+    }
+
+    /// The counter of its requests.
+    pub(super) fn counter<'a>(&self, calls: &'a mut Calls) -> &'a mut u64 {
+        match self {
+            Self::Clusters { .. } => &mut calls.describe_clusters,
+            Self::Services { .. } => &mut calls.describe_services,
+            Self::Instances { instances, .. } if instances.is_empty() => {
+                &mut calls.list_container_instances
+            }
+            Self::Instances { .. } => &mut calls.describe_container_instances,
+        }
+    }
+
+    /// Asks, and reads the answer for each target in order.
+    pub(super) async fn send(&self, caller: &mut Caller) -> Result<Vec<Answer>, PollError> {
+        match self {
+            Self::Clusters {
+                clusters,
+                launch_types,
+            } => describe_clusters(caller, clusters, *launch_types).await,
+            Self::Services { cluster, services } => {
+                describe_services(caller, cluster, services).await
+            }
+            Self::Instances {
+                cluster,
+                instances,
+                providers,
+            } => {
+                let described = describe_instances(caller, cluster, instances).await?;
+                let of = |provider: &String| Ok(provider_counts(&described, provider));
+                Ok(providers.iter().map(of).collect())
+            }
+        }
+    }
+}
+
+async fn describe_clusters(
+    caller: &mut Caller,
+    clusters: &[Cluster],
+    launch_types: bool,
+) -> Result<Vec<Answer>, PollError> {
+    let ids: Vec<_> = clusters.iter().map(|cluster| cluster.id.clone()).collect();
+    let output = caller.call(|client| {
+        let include = launch_types.then(|| vec![ClusterField::Statistics]);
+        let request = client.describe_clusters().set_clusters(Some(ids.clone()));
+        request.set_include(include).send()
+    });
+    let output = output.await?;
+    let mut answers = Vec::with_capacity(clusters.len());
+    for cluster in clusters {
+        let found = find_cluster(cluster, &output);
+        answers.push(found.map(cluster_counts));
+        if launch_types {
+            answers.push(found.and_then(launch_type_counts));
+        }
+    }
+    Ok(answers)
+}
+
+fn find_cluster<'a>(
+    cluster: &Cluster,
+    output: &'a DescribeClustersOutput,
+) -> Result<&'a types::Cluster, GapReason> {
+    let found = output.clusters().iter().find(|found| {
+        found.cluster_arn() == Some(&cluster.id) || found.cluster_name() == Some(&cluster.name)
+    });
+    match found {
+        Some(found) if found.status() == Some("INACTIVE") => Err(GapReason::Inactive),
+        Some(found) => Ok(found),
+        None => Err(why_not(output.failures(), |arn| {
+            arn == cluster.id || last_part(arn) == cluster.name
+        })),
+    }
+}
+
+/// Why something is not in an answer.
+fn why_not(failures: &[types::Failure], is_it: impl Fn(&str) -> bool) -> GapReason {
+    let mut failures = failures.iter();
+    let failure = failures.find(|failure| failure.arn().is_some_and(&is_it));
+    match failure.and_then(types::Failure::reason) {
+        Some("MISSING") => GapReason::Missing,
+        // Another reason, or not a word about it.
+        Some(_) | None => GapReason::Failed,
+    }
+}
+
+/// The name in an ARN.
+pub(super) fn last_part(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+fn cluster_counts(cluster: &types::Cluster) -> Vec<f64> {
+    let counts = [
+        cluster.running_tasks_count(),
+        cluster.pending_tasks_count(),
+        cluster.active_services_count(),
+        cluster.registered_container_instances_count(),
+    ];
+    counts.map(f64::from).to_vec()
+}
+
+/// Its split by launch type, if ECS says all of it.
+fn launch_type_counts(cluster: &types::Cluster) -> Answer {
+    let count = |(_, _, name): (&str, &str, &str)| {
+        let pair = cluster.statistics().iter().find(|pair| {
+            pair.name()
+                .is_some_and(|given| given.eq_ignore_ascii_case(name))
+        });
+        pair?.value()?.parse::<u32>().ok().map(f64::from)
+    };
+    let counts: Option<Vec<f64>> = LAUNCH_TYPE_METRICS.into_iter().map(count).collect();
+    counts.ok_or(GapReason::Failed)
+}
+
+async fn describe_services(
+    caller: &mut Caller,
+    cluster: &str,
+    services: &[String],
+) -> Result<Vec<Answer>, PollError> {
+    let output = caller.call(|client| {
+        let request = client.describe_services().cluster(cluster);
+        request.set_services(Some(services.to_vec())).send()
+    });
+    let output = output.await?;
+    let one = |arn: &String| {
+        let mut found = output.services().iter();
+        match found.find(|found| found.service_arn() == Some(arn)) {
+            Some(found) if found.status() == Some("INACTIVE") => Err(GapReason::Inactive),
+            Some(found) => {
+                let counts = [
+                    found.running_count(),
+                    found.pending_count(),
+                    found.desired_count(),
+                ];
+                Ok(counts.map(f64::from).to_vec())
+            }
+            None => Err(why_not(output.failures(), |failed| failed == arn)),
+        }
+    };
+    Ok(services.iter().map(one).collect())
+}
+
+/// Those of the instances that are still there. If there were none, whether there still are none.
+async fn describe_instances(
+    caller: &mut Caller,
+    cluster: &str,
+    instances: &[String],
+) -> Result<Vec<types::ContainerInstance>, PollError> {
+    let unknown = |what: &str| PollError {
+        reason: GapReason::Failed,
+        what: what.to_owned(),
+    };
+    if instances.is_empty() {
+        let output = caller.call(|client| {
+            let request = client.list_container_instances().cluster(cluster);
+            request.max_results(1).send()
+        });
+        if !output.await?.container_instance_arns().is_empty() {
+            return Err(unknown("there are new container instances"));
+        }
+    }
+    let mut described = Vec::with_capacity(instances.len());
+    for arns in instances.chunks(INSTANCES_A_CALL) {
+        let output = caller.call(|client| {
+            let request = client.describe_container_instances().cluster(cluster);
+            request.set_container_instances(Some(arns.to_vec())).send()
+        });
+        let output = output.await?;
+        for failure in output.failures() {
+            // One that has gone has nothing; anything else is not known.
+            if failure.reason() != Some("MISSING") {
+                return Err(unknown("ECS does not describe all container instances"));
+            }
+        }
+        described.extend(output.container_instances.unwrap_or_default());
+    }
+    Ok(described)
+}
+
+fn provider_counts(instances: &[types::ContainerInstance], provider: &str) -> Vec<f64> {
+    let mut counts = [0.0; PROVIDER_METRICS.len()];
+    let of_provider =
+        |it: &&types::ContainerInstance| it.capacity_provider_name() == Some(provider);
+    for instance in instances.iter().filter(of_provider) {
+        // As in a cluster's count of them.
+        if matches!(instance.status(), Some("ACTIVE" | "DRAINING")) {
+            counts[0] += 1.0;
+        }
+        counts[1] += f64::from(instance.running_tasks_count());
+        counts[2] += f64::from(instance.pending_tasks_count());
+    }
+    counts.to_vec()
+}

@@ -1,0 +1,318 @@
+//! What is in a cluster and not in the configuration: its services, or its container instances
+//! with their capacity providers.
+//!
+//! What lives here: when to list it, the pages of a list, and what came and went. What does not:
+//! how it is sampled ([`super::sampler`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use crate::Failure;
+use crate::config::Cluster;
+
+use super::account::{Calls, GapReason};
+use super::ask::{Ask, SERVICES_A_CALL, last_part};
+use super::place::{Bucket, Place};
+use super::poll::{Caller, PollError};
+use super::target::{Books, Target};
+
+/// Entries on a page. Source: API reference, "ListServices" and "ListContainerInstances".
+const PAGE: i32 = 100;
+/// How often a list is asked for, even if nothing says that it has changed.
+const REFRESH: Duration = Duration::from_mins(1);
+/// Between two lists, for each page of the one before.
+const SPACING: Duration = Duration::from_secs(5);
+/// Before a list that failed is asked for again.
+const RETRY: Duration = Duration::from_secs(10);
+/// How long all pages of a list may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Capacity providers without container instances. Source: "Amazon ECS capacity providers".
+const FARGATE: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
+
+/// Calls a second that lists of one directory take at most.
+pub(super) fn list_calls_per_second() -> f64 {
+    1.0 / SPACING.as_secs_f64()
+}
+
+/// What a list says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// ARNs of services, or names of capacity providers; what is sampled.
+    members: Vec<String>,
+    /// ARNs of container instances.
+    instances: Vec<String>,
+}
+
+/// How a list went.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) answer: Result<Listed, PollError>,
+    pub(super) calls: Calls,
+}
+
+/// Something that was listed.
+#[derive(Debug)]
+struct Member {
+    target: Target,
+    /// Whether it was on the newest list.
+    is_listed: bool,
+}
+
+/// The services of a cluster, or its capacity providers.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) place: usize,
+    pub(super) bucket: Bucket,
+    pub(super) cluster: Cluster,
+    /// The cluster's name in messages.
+    shown: String,
+    members: BTreeMap<String, Member>,
+    instances: Arc<[String]>,
+    /// When it is to be listed next; none while it is.
+    due_at: Option<Instant>,
+    /// When it may be listed next.
+    ready_at: Instant,
+    /// What the cluster says of how many there are.
+    seen: Option<f64>,
+    /// Whether the newest list failed.
+    pub(super) has_failed: bool,
+}
+
+impl Directory {
+    /// Nothing yet; to be listed at once.
+    pub(super) fn new(
+        (place, bucket): (usize, Bucket),
+        cluster: Cluster,
+        shown: String,
+        now: Instant,
+    ) -> Self {
+        Self {
+            place,
+            bucket,
+            cluster,
+            shown,
+            members: BTreeMap::new(),
+            instances: [].into(),
+            due_at: Some(now),
+            ready_at: now,
+            seen: None,
+            has_failed: false,
+        }
+    }
+
+    /// When it is to be listed; none while it is.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// The list is under way.
+    pub(super) fn begin(&mut self) {
+        self.due_at = None;
+    }
+
+    /// What the cluster says of how many there are. If that is news, they are listed soon.
+    pub(super) fn see(&mut self, count: f64, now: Instant) {
+        let before = self.seen.replace(count);
+        if before.is_some_and(|before| before.to_bits() != count.to_bits()) {
+            self.hurry(now);
+        }
+    }
+
+    /// Something that was listed is not there, or something may be there that was not listed.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.due_at = self.due_at.map(|due| due.min(now.max(self.ready_at)));
+    }
+
+    /// Takes a list in. Gives whether what is to be sampled has changed, and what is wrong if there
+    /// is no room for so many metrics: the others are sampled all the same.
+    pub(super) fn take(
+        &mut self,
+        answer: Result<Listed, PollError>,
+        now: Instant,
+        books: &mut Books<'_>,
+    ) -> (bool, Option<Failure>) {
+        let Ok(listed) = answer else {
+            self.has_failed = true;
+            self.ready_at = now + RETRY;
+            self.due_at = Some(self.ready_at);
+            return (false, None);
+        };
+        let entries = listed.members.len().max(listed.instances.len());
+        let pages = entries.div_ceil(usize::try_from(PAGE).unwrap_or(1)).max(1);
+        self.ready_at = now + SPACING * u32::try_from(pages).unwrap_or(u32::MAX);
+        self.due_at = Some(self.ready_at.max(now + REFRESH));
+        let mut changed = *self.instances != listed.instances;
+        self.instances = listed.instances.into();
+        let mut new: BTreeSet<String> = listed.members.into_iter().collect();
+        // Those that have gone stay until no poll is for them any more.
+        for (key, member) in &mut self.members {
+            let is_listed = new.remove(key);
+            changed |= member.is_listed != is_listed;
+            member.is_listed = is_listed;
+        }
+        let mut failure = None;
+        for key in new {
+            let opened = match self.bucket {
+                Bucket::Instances => books.open_provider(&self.cluster, &key, &self.shown),
+                Bucket::Clusters | Bucket::Services => {
+                    books.open_service(&self.cluster, last_part(&key), &self.shown)
+                }
+            };
+            match opened {
+                Ok(target) => {
+                    changed = true;
+                    let is_listed = true;
+                    self.members.insert(key, Member { target, is_listed });
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        self.has_failed = failure.is_some();
+        (changed, failure)
+    }
+
+    /// How many were on the newest list.
+    pub(super) fn len(&self) -> usize {
+        let listed = self.members.values().filter(|member| member.is_listed);
+        listed.count()
+    }
+
+    /// Closes the books of those that have gone. No unit may be for them any more.
+    pub(super) fn sweep(&mut self, books: &mut Books<'_>) {
+        self.members.retain(|_, member| {
+            if !member.is_listed {
+                books.close(&member.target);
+            }
+            member.is_listed
+        });
+    }
+
+    /// The polls that sample what there is.
+    pub(super) fn asks(&self) -> Vec<(Ask, Vec<Target>)> {
+        let listed: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.is_listed)
+            .map(|(key, member)| (key.clone(), member.target.clone()))
+            .collect();
+        let cluster = self.cluster.id.clone();
+        if self.bucket == Bucket::Instances {
+            if listed.is_empty() {
+                return Vec::new();
+            }
+            let (providers, targets): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+            let ask = Ask::Instances {
+                cluster,
+                instances: Arc::clone(&self.instances),
+                providers: providers.into(),
+            };
+            return vec![(ask, targets)];
+        }
+        let chunks = listed.chunks(SERVICES_A_CALL).map(|chunk| {
+            let (services, targets): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
+            let ask = Ask::Services {
+                cluster: cluster.clone(),
+                services: services.into(),
+            };
+            (ask, targets)
+        });
+        chunks.collect()
+    }
+
+    /// Asks for the list, page by page.
+    pub(super) fn list(&self, place: &Place) -> impl Future<Output = Listing> + Send + use<> {
+        let cluster = self.cluster.clone();
+        let (bucket, own) = (self.bucket, place.caller(self.bucket).patient());
+        let clusters = place.caller(Bucket::Clusters).patient();
+        async move {
+            let mut calls = Calls::default();
+            let asking = async {
+                match bucket {
+                    Bucket::Clusters | Bucket::Services => {
+                        list_services(own, &cluster, &mut calls).await
+                    }
+                    Bucket::Instances => list_instances(own, clusters, &cluster, &mut calls).await,
+                }
+            };
+            let answer = timeout(DEADLINE, asking).await;
+            Listing {
+                answer: answer.unwrap_or_else(|_| Err(PollError::deadline())),
+                calls,
+            }
+        }
+    }
+}
+
+async fn list_services(
+    mut caller: Caller,
+    cluster: &Cluster,
+    calls: &mut Calls,
+) -> Result<Listed, PollError> {
+    let mut members = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = caller.call(|client| {
+            let request = client
+                .list_services()
+                .cluster(&cluster.id)
+                .max_results(PAGE);
+            request.set_next_token(token.clone()).send()
+        });
+        let page = page.await;
+        calls.list_services = caller.attempts.into();
+        let page = page?;
+        members.extend_from_slice(page.service_arns());
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(Listed {
+                members,
+                instances: Vec::new(),
+            });
+        }
+    }
+}
+
+async fn list_instances(
+    mut caller: Caller,
+    mut clusters: Caller,
+    cluster: &Cluster,
+    calls: &mut Calls,
+) -> Result<Listed, PollError> {
+    let described = clusters.call(|client| client.describe_clusters().clusters(&cluster.id).send());
+    let described = described.await;
+    calls.describe_clusters = clusters.attempts.into();
+    let described = described?;
+    let Some(found) = described.clusters().first() else {
+        return Err(PollError {
+            reason: GapReason::Missing,
+            what: "ECS does not know the cluster".to_owned(),
+        });
+    };
+    let providers = found.capacity_providers().iter();
+    let members = providers.filter(|name| !FARGATE.contains(&name.as_str()));
+    let members: Vec<_> = members.cloned().collect();
+    let mut instances = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = caller.call(|client| {
+            let request = client.list_container_instances().cluster(&cluster.id);
+            let request = request.max_results(PAGE).set_next_token(token.clone());
+            request.send()
+        });
+        let page = page.await;
+        calls.list_container_instances = caller.attempts.into();
+        let page = page?;
+        instances.extend_from_slice(page.container_instance_arns());
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(Listed { members, instances });
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What `hydrant metrics --dry-run` prints instead of publishing it.
+
+use super::backlog::{Backlog, DatumBatch};
+use super::series::Datum;
+
+/// One line for each datum, in the order of time.
+pub(super) fn print_batch(namespace: &str, backlog: &Backlog, batch: &DatumBatch) {
+    let line = |datum: &Datum| {
+        let key = backlog.key(datum.series);
+        let time = jiff::Timestamp::from_second(datum.second).unwrap_or_default();
+        let dimensions = key.dimensions().iter();
+        let dimensions: Vec<_> = dimensions
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let (name, dimensions) = (key.name(), dimensions.join(","));
+        format!("{time} {namespace} {name} {dimensions} {}", datum.value)
+    };
+    let mut lines: Vec<_> = batch.datums().iter().map(line).collect();
+    // A time of one length comes first, so that this is their order.
+    lines.sort_unstable();
+    for line in lines {
+        println!("{line}");
+    }
+}

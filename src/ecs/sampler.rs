@@ -1,0 +1,530 @@
+//! What is polled and how often: units, their polls under way, and the lists that change them.
+//!
+//! What lives here: how calls of one bucket are laid out anew when there is more or less to
+//! sample. What does not: one unit ([`super::unit`]), one list ([`super::directory`]), and what
+//! becomes of datums ([`super::poller`]).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+use tracing::{info, warn};
+
+use crate::{Exit, Failure};
+
+use super::account::GapReason;
+use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
+use super::cadence::Cadence;
+use super::directory::{Directory, Listing, list_calls_per_second};
+use super::place::Bucket;
+use super::poll::{PollError, Polled, poll};
+use super::schedule::{Interval, Now};
+use super::shared::Shared;
+use super::target::Target;
+use super::unit::Unit;
+
+/// For the polls before the first tick.
+const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What comes back to the sampler.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The poll of a unit's tick.
+    Poll(u64, i64, Polled),
+    /// The list of a directory.
+    List(usize, Listing),
+}
+
+/// Polls on a schedule.
+///
+/// Contract: [`Sampler::start`] once; then [`Sampler::turn`] whenever [`Sampler::wake_at`] comes,
+/// and [`Sampler::settle`] with what [`Sampler::next`] gives.
+#[derive(Debug, Default)]
+pub(super) struct Sampler {
+    units: BTreeMap<u64, Unit>,
+    next_id: u64,
+    directories: Vec<Directory>,
+    under_way: JoinSet<Done>,
+    /// How many lists are under way.
+    lists: usize,
+    /// What was announced of each place and bucket that is asked less often than configured.
+    announced: BTreeMap<(usize, usize), Interval>,
+}
+
+impl Sampler {
+    /// Enters all clusters, asks for each of them once, and for what is in them, so that what
+    /// will be refused later is refused now.
+    pub(super) async fn start(shared: &mut Shared) -> Result<Self, Failure> {
+        let mut sampler = Self::default();
+        let mut asks = Vec::new();
+        for place in 0..shared.outlets.len() {
+            let of_place = sampler.enter_clusters(place, shared)?;
+            for (ask, targets) in &of_place {
+                sampler.check(place, ask, targets, shared).await?;
+            }
+            asks.push(of_place);
+        }
+        sampler.list_all(shared).await?;
+        let now = super::clock::now();
+        for (place, asks) in asks.into_iter().enumerate() {
+            sampler.lay_out((place, Bucket::Clusters), asks, now, shared)?;
+            for bucket in [Bucket::Services, Bucket::Instances] {
+                sampler.lay_out_listed((place, bucket), now, shared)?;
+            }
+        }
+        Ok(sampler)
+    }
+
+    fn enter_clusters(
+        &mut self,
+        place: usize,
+        shared: &mut Shared,
+    ) -> Result<Vec<(Ask, Vec<Target>)>, Failure> {
+        let clusters = shared.config.groups[place].clusters.clone();
+        let several = shared.outlets.len() > 1;
+        let now = Instant::now();
+        let mut asks = Vec::new();
+        for clusters in clusters.chunks(CLUSTERS_A_CALL) {
+            let mut targets = Vec::new();
+            for cluster in clusters {
+                let shown = if several {
+                    format!("{} in {}", cluster.name, shared.outlets[place].place.label)
+                } else {
+                    cluster.name.clone()
+                };
+                targets.extend(shared.books(place).open_cluster(cluster, &shown)?);
+                for (wanted, bucket) in [
+                    (shared.config.services, Bucket::Services),
+                    (shared.config.capacity_providers, Bucket::Instances),
+                ] {
+                    if wanted {
+                        let (cluster, shown) = (cluster.clone(), shown.clone());
+                        let directory = Directory::new((place, bucket), cluster, shown, now);
+                        self.directories.push(directory);
+                    }
+                }
+            }
+            let ask = Ask::Clusters {
+                clusters: clusters.into(),
+                launch_types: shared.config.launch_types,
+            };
+            asks.push((ask, targets));
+        }
+        Ok(asks)
+    }
+
+    /// One poll. Credentials that are refused now will be refused later; anything else may
+    /// pass, and is counted when it does not.
+    async fn check(
+        &self,
+        place: usize,
+        ask: &Ask,
+        targets: &[Target],
+        shared: &mut Shared,
+    ) -> Result<(), Failure> {
+        let label = &shared.outlets[place].place.label;
+        let caller = shared.outlets[place].place.caller(Bucket::Clusters);
+        let deadline = Instant::now() + CHECK_DEADLINE;
+        let polled = poll(caller.patient(), ask.clone(), deadline).await;
+        match polled.answer {
+            Ok(answers) => {
+                for (target, answer) in targets.iter().zip(answers) {
+                    if let Err(reason) = answer {
+                        let reason = reason.as_str();
+                        warn!(
+                            "cluster {} is {reason} now: its seconds are counted as gaps until it is there",
+                            target.name
+                        );
+                    }
+                }
+            }
+            Err(error) if error.reason == GapReason::Denied => {
+                return Err(denied(Bucket::Clusters, label, &error));
+            }
+            Err(error) => warn!(
+                "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can",
+                error.what
+            ),
+        }
+        *ask.counter(&mut shared.account.calls) += u64::from(polled.attempts);
+        Ok(())
+    }
+
+    /// The first list of every directory.
+    async fn list_all(&mut self, shared: &mut Shared) -> Result<(), Failure> {
+        if !self.directories.is_empty() {
+            info!(
+                "listing what is in {} clusters",
+                shared.config.cluster_count()
+            );
+        }
+        for directory in &mut self.directories {
+            let place = &shared.outlets[directory.place].place;
+            let listing = directory.list(place).await;
+            shared.account.calls.add(&listing.calls);
+            if let Err(error) = &listing.answer
+                && error.reason == GapReason::Denied
+            {
+                return Err(denied(directory.bucket, &place.label, error));
+            }
+            directory.begin();
+            if let (_, Some(failure)) = take_list(directory, listing, shared) {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Sampler::turn`] will next have something to do.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let ticks = self.units.values().map(Unit::wake_at);
+        let lists = self.directories.iter().filter_map(Directory::due_at);
+        ticks.chain(lists).min()
+    }
+
+    /// Starts what is due, and counts what was missed. Whether something that had gone is not
+    /// paid for any more.
+    pub(super) fn turn(&mut self, now: Now, shared: &mut Shared) -> bool {
+        for (id, unit) in &mut self.units {
+            while let Some(tick) = unit.advance(now, &mut shared.account) {
+                shared.time(|timings| &mut timings.lateness, tick.lateness);
+                let caller = shared.outlets[unit.place].place.caller(unit.bucket);
+                let (id, ask) = (*id, unit.ask.clone());
+                let polling = poll(caller, ask, tick.deadline);
+                self.under_way
+                    .spawn(async move { Done::Poll(id, tick.second, polling.await) });
+            }
+        }
+        let has_retired = self.retire(shared);
+        for (index, directory) in self.directories.iter_mut().enumerate() {
+            if directory.due_at().is_some_and(|due| due <= now.monotonic) {
+                directory.begin();
+                self.lists += 1;
+                let listing = directory.list(&shared.outlets[directory.place].place);
+                self.under_way
+                    .spawn(async move { Done::List(index, listing.await) });
+            }
+        }
+        has_retired
+    }
+
+    /// Forgets units whose last poll has ended, and what has gone with them.
+    fn retire(&mut self, shared: &mut Shared) -> bool {
+        let before = shared.metric_count();
+        let mut ended: Vec<_> = Vec::new();
+        self.units.retain(|_, unit| {
+            if unit.has_ended() {
+                ended.push((unit.place, unit.bucket));
+            }
+            !unit.has_ended()
+        });
+        ended.dedup();
+        for (place, bucket) in ended {
+            let is_one = |unit: &Unit| (unit.place, unit.bucket) == (place, bucket);
+            if self
+                .units
+                .values()
+                .any(|unit| is_one(unit) && unit.is_ending())
+            {
+                continue;
+            }
+            for directory in &mut self.directories {
+                if (directory.place, directory.bucket) == (place, bucket) {
+                    directory.sweep(&mut shared.books(place));
+                }
+            }
+        }
+        shared.metric_count() != before
+    }
+
+    /// The next poll or list that has ended; none if none is under way.
+    pub(super) async fn next(&mut self) -> Option<Result<Done, JoinError>> {
+        self.under_way.join_next().await
+    }
+
+    /// Whether polls are under way. Lists are of no use at the end.
+    pub(super) fn is_polling(&self) -> bool {
+        self.under_way.len() > self.lists
+    }
+
+    /// Enters what has ended; whether there is more or less to sample than before.
+    ///
+    /// # Errors
+    /// If ECS's calls are too few for all of it, however seldom it is sampled.
+    pub(super) fn settle(
+        &mut self,
+        done: Done,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<bool, Failure> {
+        match done {
+            Done::Poll(id, tick_second, polled) => {
+                self.settle_poll(id, tick_second, &polled, now, shared);
+                Ok(false)
+            }
+            Done::List(index, listing) => {
+                self.lists -= 1;
+                shared.account.calls.add(&listing.calls);
+                // There is none any more at the end.
+                let Some(directory) = self.directories.get_mut(index) else {
+                    return Ok(false);
+                };
+                let kind = (directory.place, directory.bucket);
+                let had_failed = directory.has_failed;
+                let (changed, failure) = take_list(directory, listing, shared);
+                if let Some(failure) = failure.filter(|_| !had_failed) {
+                    warn!("{}; remedy: {}", failure.what, failure.remedy);
+                }
+                if changed {
+                    self.lay_out_listed(kind, now, shared)?;
+                }
+                Ok(changed)
+            }
+        }
+    }
+
+    fn settle_poll(
+        &mut self,
+        id: u64,
+        tick_second: i64,
+        polled: &Polled,
+        now: Now,
+        shared: &mut Shared,
+    ) {
+        shared.time(|timings| &mut timings.poll, polled.took);
+        let Some(unit) = self.units.get_mut(&id) else {
+            return;
+        };
+        *unit.ask.counter(&mut shared.account.calls) += u64::from(polled.attempts);
+        let place = unit.place;
+        if let Some(second) = unit.settle(tick_second, polled, now, &mut shared.account) {
+            let answers = polled.answer.as_deref().unwrap_or_default();
+            let backlog = &mut shared.outlets[place].backlog;
+            for (target, answer) in unit.targets.iter_mut().zip(answers) {
+                target.sample(answer, second, now, backlog, &mut shared.account);
+            }
+        }
+        let ask = &unit.ask;
+        let of_place = |it: &&mut Directory| it.place == place;
+        for directory in self.directories.iter_mut().filter(of_place) {
+            notice(directory, ask, polled, now.monotonic);
+        }
+    }
+
+    /// Polls what the directories of a place and bucket have.
+    fn lay_out_listed(
+        &mut self,
+        kind: (usize, Bucket),
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<(), Failure> {
+        let directories = self.directories.iter();
+        let listed = directories.filter(|it| (it.place, it.bucket) == kind);
+        let asks = listed.flat_map(Directory::asks).collect();
+        self.lay_out(kind, asks, now, shared)
+    }
+
+    /// Replaces the units of a place and bucket at one second: those before leave it and what
+    /// follows to the new ones, so that no second is sampled twice or by none.
+    fn lay_out(
+        &mut self,
+        (place, bucket): (usize, Bucket),
+        asks: Vec<(Ask, Vec<Target>)>,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<(), Failure> {
+        let (call, what) = bucket.names();
+        let label = &shared.outlets[place].place.label;
+        let calls = asks.iter().map(|(ask, _)| ask.call_count()).sum();
+        let share = shared.config.ecs_share * bucket.per_second();
+        let is_listed = |it: &&Directory| (it.place, it.bucket) == (place, bucket);
+        let lists = self.directories.iter().filter(is_listed).count();
+        let lists = f64::from(u32::try_from(lists).unwrap_or(u32::MAX)) * list_calls_per_second();
+        let Some(cadence) = Cadence::of(calls, shared.config.interval, share, lists) else {
+            return Err(Failure::definite(
+                Exit::Config,
+                format!("{label}: {share} {call} a second are too few for all {what}"),
+                "raise metrics.ecs_share, or sample fewer clusters",
+            ));
+        };
+        self.announce((place, bucket), cadence, calls, shared);
+        let is_before =
+            |unit: &&mut Unit| (unit.place, unit.bucket) == (place, bucket) && !unit.is_ending();
+        let mut before: Vec<_> = self.units.values_mut().filter(is_before).collect();
+        let whole = now.utc_us.rem_euclid(1_000_000) == 0;
+        let next = now.second() + i64::from(!whole);
+        let first_second = before.iter().map(|unit| unit.next_second());
+        let first_second = first_second.fold(next, i64::max);
+        for unit in &mut before {
+            unit.finish_before(first_second);
+        }
+        let mut index = 0;
+        for (ask, targets) in asks {
+            let on_grid = (cadence.interval, cadence.shift(index));
+            index += ask.call_count();
+            let unit = Unit::starting((place, bucket), (ask, targets), on_grid, now, first_second);
+            self.units.insert(self.next_id, unit);
+            self.next_id += 1;
+        }
+        let of_place = |unit: &&Unit| unit.place == place && !unit.is_ending();
+        let several = self.units.values().filter(of_place).count() > 1;
+        let wait = if several {
+            super::cadence::SPREAD
+        } else {
+            Duration::ZERO
+        };
+        shared.outlets[place].backlog.wait_for_changes(wait);
+        Ok(())
+    }
+
+    /// Says so when the share of calls makes sampling slower than configured, or not any more.
+    fn announce(
+        &mut self,
+        (place, bucket): (usize, Bucket),
+        cadence: Cadence,
+        calls: usize,
+        shared: &Shared,
+    ) {
+        let configured = shared.config.interval;
+        let key = (place, bucket as usize);
+        let before = self.announced.get(&key).copied().unwrap_or(configured);
+        if cadence.interval == before {
+            return;
+        }
+        self.announced.insert(key, cadence.interval);
+        let (call, what) = bucket.names();
+        let label = &shared.outlets[place].place.label;
+        let seconds = cadence.interval.seconds();
+        if cadence.interval == configured {
+            info!("{what} in {label} are sampled every {seconds} s again");
+        } else {
+            warn!(
+                "{what} in {label} are sampled every {seconds} s instead of {} s: a sample of all takes {calls} {call}, and metrics.ecs_share = {} allows {} a second",
+                configured.seconds(),
+                shared.config.ecs_share,
+                shared.config.ecs_share * bucket.per_second(),
+            );
+        }
+    }
+
+    /// Datums a second of one place.
+    pub(super) fn datums_per_second(&self, place: usize) -> f64 {
+        let units = self.units.values();
+        let of_place = units.filter(|unit| unit.place == place && !unit.is_ending());
+        of_place.map(Unit::datums_per_second).sum()
+    }
+
+    /// Calls of ECS a second, without lists and what is asked again.
+    pub(super) fn calls_per_second(&self) -> f64 {
+        let units = self.units.values().filter(|unit| !unit.is_ending());
+        units.map(Unit::calls_per_second).sum()
+    }
+
+    /// Starts no poll any more.
+    pub(super) fn finish(&mut self) {
+        for unit in self.units.values_mut() {
+            unit.finish();
+        }
+        // A list would bring new units.
+        self.directories.clear();
+    }
+
+    /// Ends what is under way.
+    pub(super) fn stop(&mut self, shared: &mut Shared) {
+        for unit in self.units.values_mut() {
+            unit.stop(&mut shared.account);
+        }
+    }
+}
+
+/// Takes a list in, and says when it begins or ends to fail.
+fn take_list(
+    directory: &mut Directory,
+    listing: Listing,
+    shared: &mut Shared,
+) -> (bool, Option<Failure>) {
+    let (_, what) = directory.bucket.names();
+    let (name, failed_before) = (directory.cluster.name.clone(), directory.has_failed);
+    match &listing.answer {
+        Ok(_) if failed_before => info!("the {what} of {name} can be listed again"),
+        Err(error) if !failed_before => warn!(
+            "the {what} of {name} cannot be listed: {}; those that are known are still sampled",
+            error.what
+        ),
+        Ok(_) | Err(_) => {}
+    }
+    let before = directory.len();
+    let mut books = shared.books(directory.place);
+    let (changed, failure) = directory.take(listing.answer, Instant::now(), &mut books);
+    if directory.len() != before {
+        info!("{what} of {name}: {}, before {before}", directory.len());
+    }
+    (changed, failure)
+}
+
+/// Lets a directory see what a poll says about how much there is.
+fn notice(directory: &mut Directory, ask: &Ask, polled: &Polled, now: Instant) {
+    let cluster = &directory.cluster;
+    let answers = polled.answer.as_deref();
+    let is_lost = |answer: &Result<_, GapReason>| {
+        matches!(answer, Err(GapReason::Missing | GapReason::Inactive))
+    };
+    match (ask, directory.bucket) {
+        (
+            Ask::Clusters {
+                clusters,
+                launch_types,
+            },
+            bucket,
+        ) => {
+            let place = clusters.iter().position(|it| it == cluster);
+            let stride = if *launch_types { 2 } else { 1 };
+            let answer = place.and_then(|place| answers.ok()?.get(place * stride));
+            let index = if bucket == Bucket::Services {
+                ACTIVE_SERVICES
+            } else {
+                REGISTERED_INSTANCES
+            };
+            if let Some(Ok(values)) = answer {
+                directory.see(values[index], now);
+            }
+        }
+        (Ask::Services { cluster: of, .. }, Bucket::Services) => {
+            if *of == cluster.id && answers.is_ok_and(|answers| answers.iter().any(is_lost)) {
+                directory.hurry(now);
+            }
+        }
+        (
+            Ask::Instances {
+                cluster: of,
+                instances,
+                ..
+            },
+            Bucket::Instances,
+        ) => {
+            if *of == cluster.id && instances.is_empty() && answers.is_err() {
+                directory.hurry(now);
+            }
+        }
+        (Ask::Services { .. } | Ask::Instances { .. }, _) => {}
+    }
+}
+
+fn denied(bucket: Bucket, label: &str, error: &PollError) -> Failure {
+    let allow = match bucket {
+        Bucket::Clusters => "allow ecs:DescribeClusters on the clusters",
+        Bucket::Services => {
+            "allow ecs:ListServices and ecs:DescribeServices, or set metrics.services = false"
+        }
+        Bucket::Instances => {
+            "allow ecs:ListContainerInstances and ecs:DescribeContainerInstances, or set metrics.capacity_providers = false"
+        }
+    };
+    Failure::definite(
+        Exit::Permission,
+        format!("ECS in {label}: {}", error.what),
+        format!(
+            "{allow}, and give AWS credentials: a task role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        ),
+    )
+}

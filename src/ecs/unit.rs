@@ -1,0 +1,190 @@
+//! One poll that is made again and again, for the targets that it answers for.
+//!
+//! What lives here: its schedule, shifted against those of others, and what is logged about it.
+//! What does not: which units there are ([`super::sampler`]).
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::account::{Account, Gap, GapReason};
+use super::ask::Ask;
+use super::place::Bucket;
+use super::poll::Polled;
+use super::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
+use super::target::{Target, add_gaps};
+
+/// A poll that is made again and again.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) place: usize,
+    pub(super) bucket: Bucket,
+    pub(super) ask: Ask,
+    pub(super) targets: Vec<Target>,
+    pub(super) interval: Interval,
+    /// How long after its schedule's ticks its polls start, so that not all start at once.
+    shift: Duration,
+    schedule: Schedule,
+    trouble: Option<GapReason>,
+}
+
+impl Unit {
+    /// A unit whose datums carry seconds from `first_second` on.
+    pub(super) fn starting(
+        (place, bucket): (usize, Bucket),
+        (ask, targets): (Ask, Vec<Target>),
+        (interval, shift): (Interval, Duration),
+        now: Now,
+        first_second: i64,
+    ) -> Self {
+        let first_tick = first_second - whole_seconds(shift);
+        Self {
+            place,
+            bucket,
+            ask,
+            targets,
+            interval,
+            shift,
+            schedule: Schedule::starting(interval, behind(now, shift), first_tick),
+            trouble: None,
+        }
+    }
+
+    /// The next second that its datums will carry.
+    pub(super) fn next_second(&self) -> i64 {
+        self.schedule.next_second() + whole_seconds(self.shift)
+    }
+
+    /// Leaves this second and those that follow to others.
+    pub(super) fn finish_before(&mut self, second: i64) {
+        let tick = second - whole_seconds(self.shift);
+        self.schedule.finish_before(tick);
+    }
+
+    /// Makes no poll any more.
+    pub(super) fn finish(&mut self) {
+        self.schedule.finish();
+    }
+
+    /// Whether others have taken its place, or will.
+    pub(super) fn is_ending(&self) -> bool {
+        self.schedule.is_finishing()
+    }
+
+    /// Whether it makes no poll any more and none is under way.
+    pub(super) fn has_ended(&self) -> bool {
+        self.schedule.has_ended()
+    }
+
+    /// When [`Unit::advance`] will next have something to say.
+    pub(super) fn wake_at(&self) -> Instant {
+        self.schedule.wake_at()
+    }
+
+    /// The next poll to start; counts what became of others until then.
+    pub(super) fn advance(&mut self, now: Now, account: &mut Account) -> Option<Tick> {
+        while let Some(event) = self.schedule.advance(behind(now, self.shift)) {
+            match event {
+                Event::Poll(tick) => return Some(tick),
+                Event::Gap(gap) => self.add_gap(gap, "", account),
+                Event::Stepped(step) => warn!(
+                    "the clock was set by {:.3} s; the next sample of {} is in {:.1?}",
+                    Duration::from_micros(step.by_us.unsigned_abs()).as_secs_f64()
+                        * if step.by_us < 0 { -1.0 } else { 1.0 },
+                    self.names(),
+                    step.next_in
+                ),
+            }
+        }
+        None
+    }
+
+    /// Enters how the poll of a tick went; whether its targets were sampled, and when that was
+    /// scheduled for.
+    pub(super) fn settle(
+        &mut self,
+        tick_second: i64,
+        polled: &Polled,
+        now: Now,
+        account: &mut Account,
+    ) -> Option<i64> {
+        let whole = polled.answer.as_ref().map(|_| ()).map_err(|it| it.reason);
+        // None of it if its tick ended before, and was counted then.
+        match self.schedule.settle(tick_second, now.monotonic, whole)? {
+            Settled::Gap(gap) => {
+                let what = polled.answer.as_ref().err();
+                let what = what.map_or("", |error| error.what.as_str());
+                self.add_gap(gap, what, account);
+                None
+            }
+            Settled::Sampled => {
+                self.note(None, "");
+                Some(tick_second + whole_seconds(self.shift))
+            }
+        }
+    }
+
+    /// Datums that it gives a second.
+    pub(super) fn datums_per_second(&self) -> f64 {
+        let datums = self.targets.iter().map(Target::metric_count);
+        count(datums.sum()) / self.interval.duration().as_secs_f64()
+    }
+
+    /// Calls that it makes a second, if each is answered.
+    pub(super) fn calls_per_second(&self) -> f64 {
+        count(self.ask.call_count()) / self.interval.duration().as_secs_f64()
+    }
+
+    /// Ends what is under way.
+    pub(super) fn stop(&mut self, account: &mut Account) {
+        for gap in self.schedule.stop() {
+            add_gaps(account, &self.targets, gap);
+        }
+    }
+
+    fn add_gap(&mut self, gap: Gap, what: &str, account: &mut Account) {
+        self.note(Some(gap.reason), what);
+        add_gaps(account, &self.targets, gap);
+    }
+
+    /// Logs when a reason begins or ends, not every second of it.
+    fn note(&mut self, trouble: Option<GapReason>, what: &str) {
+        if self.trouble == trouble {
+            return;
+        }
+        let names = self.names();
+        match trouble {
+            Some(reason) => {
+                let colon = if what.is_empty() { "" } else { ": " };
+                warn!("no sample of {names} ({}){colon}{what}", reason.as_str());
+            }
+            None => info!("{names}: samples again"),
+        }
+        self.trouble = trouble;
+    }
+
+    fn names(&self) -> String {
+        match &self.targets[..] {
+            [] => String::new(),
+            [one] => one.name.clone(),
+            [first, rest @ ..] => format!("{} and {} more", first.name, rest.len()),
+        }
+    }
+}
+
+/// A moment by a wall clock that is so much behind.
+fn behind(now: Now, shift: Duration) -> Now {
+    let shift_us = i64::try_from(shift.as_micros()).unwrap_or(i64::MAX);
+    Now {
+        utc_us: now.utc_us - shift_us,
+        ..now
+    }
+}
+
+fn whole_seconds(shift: Duration) -> i64 {
+    i64::try_from(shift.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn count(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
