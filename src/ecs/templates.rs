@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::config::{Cluster, ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
+use super::ask::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
+use super::target::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
+
 /// The shortest period of an alarm on a high-resolution metric, in seconds. Source: API
 /// reference, "PutMetricAlarm".
 const ALARM_PERIOD_S: u32 = 10;
@@ -137,8 +140,10 @@ fn dimensions(config: &Metrics, cluster: &str) -> Value {
         .collect()
 }
 
-/// A dashboard's body: tasks, and services with instances, of each cluster at full resolution.
-/// `region` is for groups that do not name theirs.
+/// A dashboard's body: for each cluster its tasks, and its services with its instances; and as
+/// far as they are published, its services and capacity providers one by one, which are found by
+/// a search when the dashboard is looked at, and tasks by launch type. `region` is for groups
+/// that do not name theirs.
 ///
 /// # Errors
 /// If a region is not known, or there are more clusters than one dashboard has room for.
@@ -153,24 +158,17 @@ pub fn dashboard(config: &Metrics, region: Option<&str>) -> Result<Value, Failur
             )
         })?;
         for cluster in &group.clusters {
-            let y = widgets.len() / 2 * WIDGET_HEIGHT;
-            let name = &cluster.name;
-            for (x, title, metrics) in [
-                (0, "tasks", ["RunningTask", "PendingTask"]),
-                (
-                    WIDGET_WIDTH,
-                    "services and instances",
-                    ["ActiveServices", "RegisteredContainerInstances"],
-                ),
-            ] {
+            for (title, metrics) in lines_of(config, &cluster.name) {
+                let index = widgets.len();
                 widgets.push(json!({
-                    "type": "metric", "x": x, "y": y,
+                    "type": "metric",
+                    "x": index % 2 * WIDGET_WIDTH, "y": index / 2 * WIDGET_HEIGHT,
                     "width": WIDGET_WIDTH, "height": WIDGET_HEIGHT,
                     "properties": {
-                        "title": format!("{name}: {title}"),
+                        "title": format!("{}: {title}", cluster.name),
                         "view": "timeSeries", "region": region,
                         "period": config.interval.seconds(), "stat": "Maximum",
-                        "metrics": metrics.map(|metric| line(config, metric, name)),
+                        "metrics": metrics,
                     },
                 }));
             }
@@ -182,14 +180,85 @@ pub fn dashboard(config: &Metrics, region: Option<&str>) -> Result<Value, Failur
     Ok(json!({ "widgets": widgets }))
 }
 
+/// The widgets of a cluster: titles, and what each shows.
+fn lines_of(config: &Metrics, cluster: &str) -> Vec<(&'static str, Vec<Value>)> {
+    let [running, pending, services, instances] =
+        CLUSTER_METRICS.map(|metric| line(config, metric, cluster, None));
+    let mut widgets = vec![
+        ("tasks", vec![running, pending]),
+        ("services and instances", vec![services, instances]),
+    ];
+    if config.launch_types {
+        let by = |(metric, kind, _): (&str, _, _)| {
+            line(config, metric, cluster, Some((LAUNCH_TYPE_DIMENSION, kind)))
+        };
+        let lines = LAUNCH_TYPE_METRICS.into_iter().map(by).collect();
+        widgets.push(("by launch type", lines));
+    }
+    for (wanted, title, dimension, metrics) in [
+        (
+            config.services,
+            "each service",
+            SERVICE_DIMENSION,
+            SERVICE_METRICS,
+        ),
+        (
+            config.capacity_providers,
+            "each capacity provider",
+            PROVIDER_DIMENSION,
+            PROVIDER_METRICS,
+        ),
+    ] {
+        if wanted {
+            let search = |metric| search(config, metric, cluster, dimension);
+            widgets.push((title, metrics.into_iter().map(search).collect()));
+        }
+    }
+    widgets
+}
+
 /// One line of a widget: namespace, metric, then names and values of dimensions.
-fn line(config: &Metrics, metric: &str, cluster: &str) -> Value {
+fn line(config: &Metrics, metric: &str, cluster: &str, more: Option<(&str, &str)>) -> Value {
     let mut words = vec![config.namespace.as_str(), metric];
     words.extend([config.cluster_dimension.as_str(), cluster]);
-    for (name, value) in &config.dimensions {
-        words.extend([name.as_str(), value.as_str()]);
+    let fixed = config.dimensions.iter();
+    let fixed = fixed.map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in fixed.chain(more) {
+        words.extend([name, value]);
     }
     json!(words)
+}
+
+/// All metrics of this name that have the dimension. Source: "CloudWatch search expression
+/// syntax".
+fn search(config: &Metrics, metric: &str, cluster: &str, dimension: &str) -> Value {
+    let name = |text: &str| {
+        if text.chars().all(|c| c.is_ascii_alphanumeric()) {
+            text.to_owned()
+        } else {
+            format!("\"{text}\"")
+        }
+    };
+    let own = (config.cluster_dimension.as_str(), cluster);
+    let fixed = config.dimensions.iter();
+    let fixed = fixed.map(|(name, value)| (name.as_str(), value.as_str()));
+    let dimensions: Vec<_> = std::iter::once(own).chain(fixed).collect();
+    let mut schema = vec![name(&config.namespace)];
+    schema.extend(dimensions.iter().map(|(dimension, _)| name(dimension)));
+    schema.push(name(dimension));
+    let mut terms = format!("MetricName=\"{metric}\"");
+    for (dimension, value) in dimensions {
+        let value = value.replace('"', "\\\"");
+        // Writing to a string does not fail.
+        let _ = write!(terms, " {}=\"{value}\"", name(dimension));
+    }
+    let terms = terms.replace('\'', "\\'");
+    let period_s = config.interval.seconds();
+    let expression = format!(
+        "SEARCH('{{{}}} {terms}', 'Maximum', {period_s})",
+        schema.join(",")
+    );
+    json!([{ "expression": expression, "label": format!("{metric} ${{PROP('Dim.{dimension}')}}") }])
 }
 
 fn hex(text: &str) -> String {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use hydrant::sim::{Accounts, MetricAccount};
+use serde_json::{Value, json};
 
 use crate::metrics::{Scene, any_port, books, number_before};
 
@@ -182,5 +183,41 @@ async fn a_small_share_of_the_calls_makes_sampling_slower_and_says_so() -> Resul
             "{metric:?}"
         );
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dashboard_searches_for_what_is_not_in_the_configuration() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"Web\"]\nservices = true\nlaunch_types = true\n\
+                  dimensions = { Stage = \"test\" }";
+    let scene = Scene::of(SERVICES, config)?;
+    let simulator = scene.simulator(any_port()).await?;
+    let output = scene.run(&simulator, &["--print-dashboard"]).await?;
+    let dashboard: Value = serde_json::from_slice(&output.stdout)?;
+    let widgets = dashboard["widgets"].as_array().context("no widgets")?;
+    let expected = [
+        "tasks",
+        "services and instances",
+        "by launch type",
+        "each service",
+    ];
+    assert_eq!(widgets.len(), expected.len());
+    for (widget, title) in widgets.iter().zip(expected) {
+        assert_eq!(widget["properties"]["title"], format!("Web: {title}"));
+    }
+    let metrics = |index: usize| &widgets[index]["properties"]["metrics"];
+    let line = json!([
+        "ECS",
+        "RunningTask",
+        "ClusterName",
+        "Web",
+        "Stage",
+        "test",
+        "LaunchType",
+        "EC2"
+    ]);
+    assert_eq!(metrics(2)[0], line);
+    let search = r#"SEARCH('{ECS,ClusterName,Stage,ServiceName} MetricName="RunningTask" ClusterName="Web" Stage="test"', 'Maximum', 1)"#;
+    assert_eq!(metrics(3)[0][0]["expression"], search);
     Ok(())
 }
