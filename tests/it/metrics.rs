@@ -440,15 +440,24 @@ async fn alarms_and_dashboard_name_exactly_what_is_published() -> Result<()> {
     Ok(())
 }
 
-/// How many data a metric has in CloudWatch, and their largest value.
-async fn read_back(cloudwatch: &Client, cluster: &str, name: &str) -> Result<(f64, f64)> {
+/// How many data a metric of a cluster has in CloudWatch, or one of its service, and their
+/// largest value.
+async fn read_back(
+    cloudwatch: &Client,
+    cluster: &str,
+    service: Option<&str>,
+    name: &str,
+) -> Result<(f64, f64)> {
     let now = std::time::SystemTime::now();
     let hour = Duration::from_hours(1);
-    let dimension = Dimension::builder().name("ClusterName").value(cluster);
+    let dimensions = [("ClusterName", Some(cluster)), ("ServiceName", service)];
+    let dimensions = dimensions
+        .into_iter()
+        .filter_map(|(name, value)| Some(Dimension::builder().name(name).value(value?).build()));
     let metric = Metric::builder()
         .namespace("ECS")
         .metric_name(name)
-        .dimensions(dimension.build())
+        .set_dimensions(Some(dimensions.collect()))
         .build();
     let mut request = cloudwatch
         .get_metric_data()
@@ -475,7 +484,10 @@ async fn read_back(cloudwatch: &Client, cluster: &str, name: &str) -> Result<(f6
     Ok((counts.into_iter().sum(), most))
 }
 
-/// An account and region of ministack, with a cluster in it.
+/// The service of each cluster there.
+const SERVICE: &str = "checkout";
+
+/// An account and region of ministack, with a cluster in it that has a service.
 async fn place(
     endpoint_url: &str,
     (account, region): (&str, &'static str),
@@ -490,6 +502,10 @@ async fn place(
         .build();
     let ecs = aws_sdk_ecs::Client::new(&aws);
     ecs.create_cluster().cluster_name(cluster).send().await?;
+    let service = ecs.create_service().cluster(cluster).service_name(SERVICE);
+    // Nothing of this name runs there, so that all of it stays desired.
+    let service = service.task_definition("none").desired_count(3);
+    service.send().await?;
     Ok(Client::new(&aws))
 }
 
@@ -508,6 +524,7 @@ async fn the_same_poller_serves_regions_and_assumed_roles_of_an_emulator_that_is
     }
     let scene = Scene::new(
         "[metrics]\nclusters = [\"Web\", \"Gone\", \"arn:aws:ecs:eu-west-1:000000000000:cluster/Web\"]\n\
+         services = true\n\
          [[metrics.group]]\nclusters = [\"Elsewhere\"]\n\
          role_arn = \"arn:aws:iam::210987654321:role/hydrant\"",
     )?;
@@ -521,12 +538,17 @@ async fn the_same_poller_serves_regions_and_assumed_roles_of_an_emulator_that_is
     assert!(number_before(&books, " missing")? > 0, "{books}");
     let mut published = 0.0;
     for (cloudwatch, cluster) in &places {
-        let (count, most) = read_back(cloudwatch, cluster, "RunningTask").await?;
-        assert!(count > 0.0, "{cluster}: {log}");
-        assert!(most.abs() < f64::EPSILON, "{most}");
-        published += count;
+        for (service, name, value) in [
+            (None, "RunningTask", 0.0),
+            (Some(SERVICE), "DesiredTask", 3.0),
+        ] {
+            let (count, most) = read_back(cloudwatch, cluster, service, name).await?;
+            assert!(count > 0.0, "{cluster}: {log}");
+            assert!((most - value).abs() < f64::EPSILON, "{name}: {most}");
+            published += count;
+        }
     }
-    // Every sampled second of every cluster, and not one twice.
+    // Every sampled second of every cluster and service, and not one twice.
     assert_eq!(format!("{published:.0}"), sampled.to_string(), "{books}");
     Ok(())
 }
