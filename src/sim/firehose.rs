@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::account::{Accounts, Amount, Waiting};
+use super::account::{Amount, StreamAccount, Waiting};
 use super::delivery::deliver;
 use super::faults::{End, Length, Plan, QuotaPlan, Script, Start};
 use super::faults_error::RecordError;
@@ -328,19 +328,13 @@ impl Firehose {
         )
     }
 
-    /// A copy of the streams' accounts.
+    /// A copy of the streams' accounts, by name.
     #[must_use]
-    pub(super) fn accounts(&self) -> Accounts {
+    pub(super) fn accounts(&self) -> BTreeMap<String, StreamAccount> {
         let streams = lock(&self.registry).streams.clone();
         let now = self.clock.now();
-        let streams = streams
-            .into_iter()
-            .map(|(name, stream)| (name, stream.intake().account(now)))
-            .collect();
-        Accounts {
-            streams,
-            ..Accounts::default()
-        }
+        let account = |(name, stream): (String, Arc<Stream>)| (name, stream.intake().account(now));
+        streams.into_iter().map(account).collect()
     }
 
     /// Closes all streams and waits until they are delivered, at most for `patience`. Gives what

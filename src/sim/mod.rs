@@ -39,6 +39,7 @@ mod stream;
 mod validate;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -386,14 +387,14 @@ async fn report(services: Arc<Services>, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    let mut last = Accounts::default();
+    let mut last = BTreeMap::new();
     loop {
         ticks.tick().await;
         let now = services.firehose.accounts();
-        for (stream, account) in &now.streams {
-            let before = last.streams.get(stream);
+        for (stream, account) in &now {
+            let before = last.get(stream);
             let before = before
-                .map(|before| (before.total, before.delivered))
+                .map(|before: &StreamAccount| (before.total, before.delivered))
                 .unwrap_or_default();
             let is_idle = before == (account.total, account.delivered);
             if !is_idle || account.waiting.records > 0 {
@@ -464,8 +465,34 @@ fn summary(accounts: &Accounts) -> String {
         objects += account.delivered.objects;
         delivered += account.delivered.records;
     }
-    format!(
+    let summary = format!(
         "hydrant sim stopped: {admitted} records admitted, {refused} refused, \
          {delivered} delivered in {objects} objects"
+    );
+    if accounts.faults.is_empty() {
+        return summary;
+    }
+    let rows = |amount: fn(&StreamAccount) -> Amount| -> u64 {
+        accounts.streams.values().map(|it| amount(it).rows).sum()
+    };
+    let hits: u64 = accounts.faults.iter().map(|fault| fault.hits).sum();
+    let (unconfirmed, duplicated) = (rows(|it| it.unconfirmed), rows(|it| it.duplicated));
+    format!(
+        "{summary}; faults hit {hits} times: {unconfirmed} rows unconfirmed, {duplicated} duplicated"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_tells_of_faults_only_if_there_are_any() {
+        let mut accounts = Accounts::default();
+        assert!(summary(&accounts).ends_with("0 delivered in 0 objects"));
+        let script = faults_file::parse("[[fault]]\ndelay = 1").unwrap();
+        accounts.faults = Faults::new(script).accounts();
+        let last = summary(&accounts);
+        assert!(last.ends_with("; faults hit 0 times: 0 rows unconfirmed, 0 duplicated"));
+    }
 }

@@ -305,14 +305,17 @@ impl Services {
     /// A copy of all accounts.
     #[must_use]
     pub(super) fn accounts(&self) -> Accounts {
+        let streams = self.firehose.accounts();
+        let metrics = self.cloudwatch.accounts();
+        let faults = lock(&self.faults).accounts();
         let counted = lock(&self.counted);
         Accounts {
+            streams,
+            metrics,
+            faults,
             errors: counted.calls.errors.clone(),
             calls: counted.calls.by_action.clone(),
-            metrics: self.cloudwatch.accounts(),
             unconfirmed_data: counted.unconfirmed_data,
-            faults: lock(&self.faults).accounts(),
-            ..self.firehose.accounts()
         }
     }
 }
