@@ -33,8 +33,8 @@ const BILLING_STEP_BYTES: u64 = 5 * 1_024;
 pub struct Counts {
     /// Calls that the requests' quota let in.
     pub admitted_requests: u64,
-    /// Calls refused as a whole: over the requests' quota, or over the simulator's own bound on
-    /// undelivered data.
+    /// Calls refused as a whole: over the requests' quota, over the simulator's own bound on
+    /// undelivered data, or with a fault's error.
     pub refused_requests: u64,
     /// Records that got a record id.
     pub admitted_records: u64,

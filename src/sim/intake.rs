@@ -163,7 +163,11 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::buffer::Next;
+    use super::super::faults::Faults;
+    use super::super::faults_file::parse;
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -178,9 +182,9 @@ mod tests {
 
     /// The plan for a first batch under this fault.
     fn plan(fault: &str) -> Plan {
-        let script = super::super::faults_file::parse(&format!("[[fault]]\n{fault}")).unwrap();
+        let script = parse(&format!("[[fault]]\n{fault}")).unwrap();
         let elapsed = jiff::SignedDuration::ZERO;
-        super::super::faults::Faults::new(script).plan("firehose:PutRecordBatch", || None, elapsed)
+        Faults::new(script).plan("firehose:PutRecordBatch", || None, elapsed)
     }
 
     fn buffered(intake: &mut Intake) -> Vec<u8> {
@@ -321,5 +325,45 @@ mod tests {
         intake.buffer.next(NOW);
         intake.buffer.written();
         assert_ne!(put(&mut intake, &[b"a"]), Verdict::Backlogged);
+    }
+
+    proptest! {
+        /// Whatever quotas and faults do: each record is admitted or refused, what is buffered is
+        /// what was admitted and its duplicates, and the seconds add up to the whole.
+        #[test]
+        fn every_row_is_in_the_books(
+            records in 0_u64..30, bytes in 0_u64..200,
+            calls in prop::collection::vec((0_i64..900, 0_usize..6, 1_usize..12), 1..40),
+        ) {
+            let faults = [
+                "delay = 0",
+                "refuse_records = { share = 0.4 }",
+                "refuse_records = { every = 2, error = \"InternalFailure\" }",
+                "error = \"ThrottlingException\"",
+                "duplicate = true",
+                "wrong_length = \"long\"",
+            ];
+            let quota = Quota { records: Some(records), requests: Some(5), bytes: Some(bytes) };
+            let mut intake = intake(quota);
+            let (mut now_ms, mut offered) = (0, 0);
+            for (pause_ms, fault, count) in calls {
+                now_ms += pause_ms;
+                let now = NOW + jiff::SignedDuration::from_millis(now_ms);
+                offered += count as u64;
+                let verdict = intake.put(now, &vec![b"a row\n".as_slice(); count], &plan(faults[fault]));
+                if let Verdict::Judged { numbers, admitted, .. } = verdict {
+                    let taken = numbers.iter().filter(|number| number.is_ok()).count() as u64;
+                    prop_assert_eq!((numbers.len(), taken), (count, admitted.records));
+                }
+            }
+            let account = intake.account(NOW);
+            let (total, twice) = (account.total, account.duplicated);
+            prop_assert_eq!(total.admitted_records + total.refused_records, offered);
+            prop_assert_eq!(total.admitted_rows, total.admitted_records);
+            let rows = buffered(&mut intake).len() as u64 / 6;
+            prop_assert_eq!(rows, total.admitted_rows + twice.rows);
+            let admitted: u64 = account.seconds.iter().map(|it| it.counts.admitted_rows).sum();
+            prop_assert_eq!(admitted, total.admitted_rows);
+        }
     }
 }
