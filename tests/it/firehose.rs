@@ -1,6 +1,8 @@
 //! The whole agent against MySQL and a Firehose endpoint: what arrives, at which pace, and what
 //! happens when the endpoint says no, is away, or is too slow.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};

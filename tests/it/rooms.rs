@@ -20,6 +20,9 @@ const PURE: &[&str] = &[
     "src/ecs/price.rs",
     "src/ecs/schedule.rs",
     "src/ecs/series.rs",
+    "src/sim/faults.rs",
+    "src/sim/faults_error.rs",
+    "src/sim/faults_file.rs",
 ];
 
 const IMPURE_NAMES: &[&str] = &[

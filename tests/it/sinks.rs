@@ -1,6 +1,7 @@
 //! One suite for all sinks, and how each of them fails and recovers.
 
 mod dir;
+mod faults;
 mod firehose;
 mod suite;
 

@@ -19,9 +19,12 @@ use super::suite::{self, Maker};
 use super::{in_a_process, patiently};
 use crate::agent::files_below;
 
-const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
+pub(super) const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
 
-async fn simulator(folder: &TempDir, adjust: impl FnOnce(&mut Options)) -> Result<Simulator> {
+pub(super) async fn simulator(
+    folder: &TempDir,
+    adjust: impl FnOnce(&mut Options),
+) -> Result<Simulator> {
     let stream = |name: &&str| {
         format!("{name}={name}/")
             .parse()
@@ -42,7 +45,7 @@ async fn simulator(folder: &TempDir, adjust: impl FnOnce(&mut Options)) -> Resul
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A sink without pacing: the simulator is to say no.
-async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
+pub(super) async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
     let config = Firehose {
         streams: STREAMS.map(str::to_owned).to_vec(),
         region: Some("us-east-1".to_owned()),
@@ -55,7 +58,7 @@ async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
     Box::pin(FirehoseSink::connect(&config)).await
 }
 
-fn delivered(folder: &TempDir, stream: &str) -> Result<Vec<u8>> {
+pub(super) fn delivered(folder: &TempDir, stream: &str) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for path in files_below(&folder.path().join(stream), ".gz")? {
         flate2::read::MultiGzDecoder::new(std::fs::File::open(path)?).read_to_end(&mut all)?;
