@@ -195,6 +195,7 @@ const FILE: &str = "binlog.000001";
 
 /// Those of the sink `firehose` with its quotas lifted.
 const LIMITS: BatchLimits = BatchLimits {
+    step_bytes: 1,
     row_bytes: FIREHOSE_RECORD_BYTES,
     record_bytes: 12 * FIREHOSE_BILLED_BYTES,
     records: FIREHOSE_BATCH_RECORDS,

@@ -99,6 +99,7 @@ impl Sink for DirSink {
             record_bytes: usize::MAX,
             records: 1,
             bytes: self.batch_bytes,
+            step_bytes: 1,
         }
     }
 

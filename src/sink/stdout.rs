@@ -21,6 +21,7 @@ impl Sink for StdoutSink {
             record_bytes: usize::MAX,
             records: 1,
             bytes: BATCH_BYTES,
+            step_bytes: 1,
         }
     }
 

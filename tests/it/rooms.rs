@@ -11,6 +11,8 @@ const PURE: &[&str] = &[
     "src/encode",
     "src/batch.rs",
     "src/ledger.rs",
+    "src/pace/aimd.rs",
+    "src/pace/window.rs",
     "src/ecs/account.rs",
     "src/ecs/backlog.rs",
     "src/ecs/backoff.rs",

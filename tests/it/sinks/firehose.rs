@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::config::{Firehose, QuotaChoice};
+use hydrant::batch::BatchLimits;
+use hydrant::config::{Firehose, QuotaChoice, QuotaShare};
 use hydrant::error::Fault;
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 use hydrant::sink::{Delivery, FirehoseSink, Sink as _};
@@ -40,6 +41,9 @@ pub(super) async fn simulator(
     Ok(Simulator::start(options).await?)
 }
 
+/// Long enough for a test to see it, and short enough to wait for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A sink without pacing: the simulator is to say no.
 pub(super) async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
     let config = Firehose {
@@ -47,6 +51,8 @@ pub(super) async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint.to_owned()),
         quota: QuotaChoice::Off,
+        quota_share: QuotaShare::WHOLE,
+        patience: PATIENCE,
     };
     // The SDK's futures are large.
     Box::pin(FirehoseSink::connect(&config)).await
@@ -96,16 +102,22 @@ fn firehose_conforms() -> Result<()> {
 fn only_refused_records_are_sent_again() -> Result<()> {
     with_credentials("only_refused_records_are_sent_again", || async {
         const RECORDS: usize = 20;
+        const RECORD_BYTES: usize = 60_000;
         let folder = tempfile::tempdir()?;
         // Five records a second by their bytes.
-        let simulator =
-            simulator(&folder, |options| options.quota_bytes = Some(5 * 61_440)).await?;
+        let simulator = simulator(&folder, |options| {
+            options.quota_bytes = Some(5 * RECORD_BYTES as u64);
+        })
+        .await?;
         let sink = connect(&simulator.endpoint_url()).await?;
-        let mut maker = Maker::new(sink.limits());
+        let mut maker = Maker::new(BatchLimits {
+            record_bytes: RECORD_BYTES,
+            ..sink.limits()
+        });
         let mut sent: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut delivery = Delivery::new(sink, suite::TABLES);
         for _ in 0..2 {
-            let batch = maker.batch(0, &[61_440; RECORDS / 2])?;
+            let batch = maker.batch(0, &[RECORD_BYTES; RECORDS / 2])?;
             ensure!(batch.record_count() == RECORDS / 2);
             for index in 0..batch.record_count() {
                 *sent.entry(batch.record(index).to_vec()).or_default() += 1;

@@ -15,7 +15,7 @@ use hydrant::sink::{Delivery, Sink};
 /// Tables of the suite; a sink under test must know as many.
 pub(super) const TABLES: usize = 2;
 /// Small batches of each table, more than any sink takes at once.
-const SMALL_BATCHES: usize = 40;
+const SMALL_BATCHES: usize = 100;
 /// Bytes of the longest row for a sink without a limit.
 const LONG_ROW: usize = 3 << 20;
 
@@ -203,13 +203,13 @@ fn batches_at_the_limits(maker: &mut Maker) -> Result<Vec<SealedBatch>> {
     let long_row = limits.row_bytes.min(LONG_ROW.max(limits.bytes + 1));
     let mut batches = Vec::new();
     for table in 0..TABLES {
-        // Exactly full, by lines of many lengths.
+        // Exactly full, by lines of many lengths, none so wide that a record had better end early.
         let mut line_lens = Vec::new();
         let mut left = limits.bytes;
         let record_bytes = limits.record_bytes.min(limits.bytes);
         while left > 0 {
             let in_record = left - (left - 1) / record_bytes * record_bytes;
-            let len = (100 + left % 5_000).min(in_record);
+            let len = (100 + left % 2_000).min(in_record);
             // What is left must be a line, too.
             let len = if in_record - len < 40 { in_record } else { len };
             line_lens.push(len);
