@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hydrant::batch::BatchLimits;
 use hydrant::sim::{Accounts, StreamAccount};
 use hydrant::sink::{Delivery, Sink as _};
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use crate::agent::files_below;
 const LEAST_BATCHES: usize = 40;
 
 /// Batches that wait for their answer at most. More than the sink's concurrency, so that it is used.
-const MOST_WAITING: usize = 24;
+const MOST_WAITING: usize = 80;
 
 /// The pace of batches. Faults of some seconds must find someone whom they hit.
 const PACE: Duration = Duration::from_millis(25);
@@ -60,7 +61,10 @@ async fn survive(faults: PathBuf) -> Result<String> {
     let scene = faults.display().to_string();
     let simulator = simulator(&folder, |options| options.faults = Some(faults)).await?;
     let sink = connect(&simulator.endpoint_url()).await?;
-    let mut maker = Maker::new(sink.limits());
+    let mut maker = Maker::new(BatchLimits {
+        record_bytes: 2 * ROWS[0],
+        ..sink.limits()
+    });
     let mut delivery = Delivery::new(sink, suite::TABLES);
     let mut sent: Vec<HashMap<Vec<u8>, usize>> = vec![HashMap::new(); suite::TABLES];
     let (mut pushed, mut arrived) = (0, 0);

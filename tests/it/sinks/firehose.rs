@@ -41,18 +41,23 @@ pub(super) async fn simulator(
     Ok(Simulator::start(options).await?)
 }
 
-/// Long enough for a test to see it, and short enough to wait for it.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// A sink without pacing: the simulator is to say no.
 pub(super) async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
+    connect_as(endpoint, QuotaChoice::Off, Duration::from_secs(30)).await
+}
+
+pub(super) async fn connect_as(
+    endpoint: &str,
+    quota: QuotaChoice,
+    patience: Duration,
+) -> Result<FirehoseSink, Failure> {
     let config = Firehose {
         streams: STREAMS.map(str::to_owned).to_vec(),
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint.to_owned()),
-        quota: QuotaChoice::Off,
+        quota,
         quota_share: QuotaShare::WHOLE,
-        patience: PATIENCE,
+        patience,
     };
     // The SDK's futures are large.
     Box::pin(FirehoseSink::connect(&config)).await
@@ -258,29 +263,38 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
     })
 }
 
+/// Reads a request to its end; `false` if the client has hung up instead.
+pub(super) fn read_request(reader: &mut BufReader<TcpStream>) -> Result<bool> {
+    let mut length = 0;
+    let mut line = String::new();
+    while line.trim_end() != "" || length == 0 {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(false);
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    Ok(true)
+}
+
+/// Answers with success and this body.
+pub(super) fn answer(socket: &mut TcpStream, body: &str) -> Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1";
+    let length = body.len();
+    write!(socket, "{head}\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    Ok(())
+}
+
 /// Answers every request on a connection with the same body, until the client closes it.
 fn answer_all(mut socket: TcpStream, body: &str) -> Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
-    loop {
-        let mut length = 0;
-        let mut line = String::new();
-        while line.trim_end() != "" || length == 0 {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-        }
-        reader.read_exact(&mut vec![0; length])?;
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1";
-        write!(
-            socket,
-            "{head}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
+    while read_request(&mut reader)? {
+        answer(&mut socket, body)?;
     }
+    Ok(())
 }
 
 /// What a batch of three records gets for an answer to PutRecordBatch.
