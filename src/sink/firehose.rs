@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
@@ -61,14 +61,20 @@ impl FirehoseSink {
     /// # Errors
     /// If there is no region, no endpoint that answers, or no such stream.
     pub async fn connect(config: &Firehose) -> Result<Self, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            );
+        Self::connect_with(config, aws_config::defaults(BehaviorVersion::latest())).await
+    }
+
+    /// The same with a loader that may bring its own credentials.
+    ///
+    /// # Errors
+    /// As for [`FirehoseSink::connect`].
+    pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
+        let mut loader = loader.retry_config(RetryConfig::disabled()).timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        );
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
         }

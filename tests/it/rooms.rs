@@ -18,6 +18,16 @@ const PURE: &[&str] = &[
     "src/ecs/price.rs",
     "src/ecs/schedule.rs",
     "src/ecs/series.rs",
+    "src/load/answers.rs",
+    "src/load/knee.rs",
+    "src/load/plan.rs",
+    "src/load/price.rs",
+    "src/load/record.rs",
+    "src/load/report.rs",
+    "src/load/rows.rs",
+    "src/load/schedule.rs",
+    "src/load/text.rs",
+    "src/load/verdict.rs",
 ];
 
 const IMPURE_NAMES: &[&str] = &[
