@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub row_bytes: f64,
     /// Sums over the planned seconds.
     pub totals: &'a Totals,
+    /// Acknowledged rows a second in the best five seconds.
+    pub best_rate: f64,
     /// The whole run's 99th percentile, in milliseconds.
     pub p99_ms: Option<f64>,
     /// Who was the limit.
@@ -70,13 +72,15 @@ impl Facts<'_> {
                 (None, _) => format!("None: no rate that was tried held ({rows}).{by_quota}"),
             };
         }
-        let achieved = count(self.totals.rows_per_second());
+        let achieved = count(self.best_rate);
         match self.limit {
             Limit::Nothing => format!(
                 "At least {achieved} ({rows}): it took all that was planned, p99 {}.{by_quota}",
                 self.p99_ms.map_or_else(|| "unknown".to_owned(), ms)
             ),
-            Limit::Target(why) => format!("{achieved} ({rows}): {why}.{by_quota}"),
+            Limit::Target(why) => format!(
+                "{achieved} ({rows}), its best five seconds; of what was planned beyond, {why}.{by_quota}"
+            ),
             Limit::Harness(why) => format!(
                 "{achieved} ({rows}) or more: the harness was the limit here, because {why}.{by_quota}"
             ),
@@ -129,8 +133,8 @@ impl Facts<'_> {
             .find(|(which, _)| *which == resource);
         let quota = quota.and_then(|(_, quota)| quota).unwrap_or_default();
         match resource {
-            Resource::Bytes => format!("Its {} a second", ByteSize(quota as u64)),
-            resource => format!("Its {} {} a second", count(quota), resource.name()),
+            Resource::Bytes => format!("Its quota of {} a second", ByteSize(quota as u64)),
+            resource => format!("Its quota of {} {} a second", count(quota), resource.name()),
         }
     }
 
@@ -206,6 +210,7 @@ mod tests {
             limits: &LIMITS,
             row_bytes: 120.0,
             totals: &totals,
+            best_rate: 1_000.0,
             p99_ms: Some(900.0),
             limit,
             knee,
@@ -231,7 +236,10 @@ mod tests {
             rate.contains("p99 900 ms") && rate.contains("allow 43,691 at most"),
             "{rate}"
         );
-        assert!(weakest.starts_with("Its 5.0 MiB a second."), "{weakest}");
+        assert!(
+            weakest.starts_with("Its quota of 5.0 MiB a second."),
+            "{weakest}"
+        );
         assert!(weakest.contains("2.3 % of its bytes"), "{weakest}");
         assert!(price.starts_with("$8.60 at 1,000 rows a second"), "{price}");
         assert!(
@@ -257,7 +265,7 @@ mod tests {
         );
         assert_eq!(
             weakest,
-            "Its 5.0 MiB a second (rows waited longer and longer)."
+            "Its quota of 5.0 MiB a second (rows waited longer and longer)."
         );
         assert!(price.contains("at 41,000 a second all the time"), "{price}");
         let harness = answers(&Limit::Harness("it was late".to_owned()), None);

@@ -21,7 +21,7 @@ use super::report::{FORMAT, Parameter, Report};
 use super::rows::{RowMaker, RowShape, mean_bytes};
 use super::session::Session;
 use super::text::{count, ms, percent, usd};
-use super::verdict::Limit;
+use super::verdict::{Limit, best_rate};
 use super::watch::{NullSink, Watched};
 
 /// The first rate of a search in which no quota is known, in rows a second.
@@ -297,6 +297,7 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
         limits: &run.limits,
         row_bytes,
         totals: &totals,
+        best_rate: best_rate(&seconds[..planned]),
         p99_ms: percentile_ms(all, 99.0),
         limit: &limit,
         knee: run.knee.as_ref(),

@@ -2,8 +2,8 @@
 //!
 //! What lives here: what a stream, a database or an account takes, found out by sending at a planned
 //! rate. PURE are `plan` and `schedule` (which row is meant for when), `rows` (what is sent),
-//! `record` (what happened, by the second), `verdict`, `knee`, `price` and `answers` (what it
-//! means), `report` and `text` (how it is told). Around them, `drive` is the loop, `session` its
+//! `record` (what happened, by the second), `verdict`, `knee`, `price`, `answers` and `compare` (what it
+//! means), `report`, `text`, `chart`, `plots` and `page` (how it is told). Around them, `drive` is the loop, `session` its
 //! clock and books, `watch` counts at the sink, `target` is who takes the rows, `machine` and
 //! `live` look at this process and show it, `output` writes files. What does not live here: the client that is judged
 //! ([`crate::sink`]) and the simulator ([`crate::sim`]).
@@ -23,6 +23,9 @@
 )]
 
 pub mod answers;
+pub mod chart;
+pub mod compare;
+mod comparison;
 mod drive;
 mod firehose;
 pub mod knee;
@@ -30,7 +33,9 @@ mod live;
 mod machine;
 mod options;
 mod output;
+pub mod page;
 pub mod plan;
+pub mod plots;
 pub mod price;
 pub mod record;
 pub mod report;
@@ -44,7 +49,9 @@ mod watch;
 
 use crate::Error;
 
-pub use options::{FirehoseOptions, KneeOptions, LoadCommand, PlanOptions, Target, TargetOptions};
+pub use options::{
+    CompareOptions, FirehoseOptions, KneeOptions, LoadCommand, PlanOptions, Target, TargetOptions,
+};
 
 /// Runs a load test to its end.
 ///
@@ -53,5 +60,6 @@ pub use options::{FirehoseOptions, KneeOptions, LoadCommand, PlanOptions, Target
 pub async fn run(command: LoadCommand) -> Result<(), Error> {
     match command {
         LoadCommand::Firehose(options) => firehose::run(*options).await.map(|_| ()),
+        LoadCommand::Compare(options) => Ok(comparison::run(&options)?),
     }
 }

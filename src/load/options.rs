@@ -19,6 +19,8 @@ use super::rows::LEAST_BYTES;
 pub enum LoadCommand {
     /// Send rows to a Firehose stream at a planned rate, through the agent's own client.
     Firehose(Box<FirehoseOptions>),
+    /// Lay two runs over each other, and say what differs beyond noise.
+    Compare(CompareOptions),
 }
 
 /// Who takes the rows.
@@ -74,6 +76,23 @@ pub struct FirehoseOptions {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) knee: KneeOptions,
+}
+
+/// Options of `hydrant load compare`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    hydrant load compare before/result.json after/result.json --out compare.html\n\n\
+    Exit codes: 0 done, whatever differs; 64 usage, 65 a file that is no result.")]
+pub struct CompareOptions {
+    /// The result.json of one run.
+    #[arg(value_name = "A.json")]
+    pub(super) a: PathBuf,
+    /// That of another.
+    #[arg(value_name = "B.json")]
+    pub(super) b: PathBuf,
+    /// Writes a page with both runs' plots over each other.
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) out: Option<PathBuf>,
 }
 
 /// How many rows are sent when. One of them is needed.
@@ -195,7 +214,9 @@ mod tests {
             .into_iter()
             .chain(line.split_whitespace());
         Line::try_parse_from(words).map(|line| {
-            let LoadCommand::Firehose(options) = line.load;
+            let LoadCommand::Firehose(options) = line.load else {
+                panic!("not firehose")
+            };
             *options
         })
     }

@@ -10,6 +10,7 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use crate::{Exit, Failure};
 
+use super::page;
 use super::report::Report;
 
 /// Microseconds in the logs become milliseconds in their column of longest latencies.
@@ -29,7 +30,9 @@ pub(super) fn write(
         .and(json)
         .and_then(|json| fs::write(folder.join("result.json"), json))
         .and_then(|()| latency_log(report, intervals))
-        .and_then(|log| fs::write(folder.join("latency.hlog"), log));
+        .and_then(|log| fs::write(folder.join("latency.hlog"), log))
+        .and_then(|()| page::report(report).map_err(std::io::Error::other))
+        .and_then(|html| fs::write(folder.join("report.html"), html));
     written.map_err(|error| {
         Failure::definite(
             Exit::Unavailable,

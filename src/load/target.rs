@@ -48,6 +48,9 @@ impl TargetOptions {
                 Some(region) => format!("stream {stream} in {region}"),
                 None => format!("stream {stream} in the environment's region"),
             },
+            (None, Target::Simulator) if self.has_own_quotas() => {
+                "a simulator with quotas of its own".to_owned()
+            }
             (None, Target::Simulator) => match self.preset() {
                 QuotaPreset::UsEast1 => "a simulator with the quotas of us-east-1".to_owned(),
                 QuotaPreset::Other => "a simulator with the quotas of most regions".to_owned(),
@@ -55,6 +58,12 @@ impl TargetOptions {
             },
             (None, Target::Null) => "nobody: the harness alone".to_owned(),
         }
+    }
+
+    fn has_own_quotas(&self) -> bool {
+        self.requests_per_second.is_some()
+            || self.records_per_second.is_some()
+            || self.bytes_per_second.is_some()
     }
 
     /// The preset that is meant.

@@ -190,6 +190,17 @@ pub fn lag_growth(seconds: &[Second]) -> Option<LagGrowth> {
     })
 }
 
+/// Acknowledged rows a second in the best five seconds that follow each other: what a target
+/// took, whatever was planned before and after.
+#[must_use]
+pub fn best_rate(seconds: &[Second]) -> f64 {
+    let window = seconds.len().clamp(1, 5);
+    let rates = seconds
+        .windows(window)
+        .map(|window| Totals::of(window).rows_per_second());
+    rates.fold(0.0, f64::max)
+}
+
 /// The median of some numbers; 0 of none.
 #[must_use]
 pub fn median(numbers: &[f64]) -> f64 {
@@ -310,6 +321,16 @@ mod tests {
         assert!(matches!(limit(&late), Limit::Harness(_)));
         let hiccup = run(|index, second| second.late_ms = if index == 9 { 900.0 } else { 1.0 });
         assert_eq!(limit(&hiccup), Limit::Nothing);
+    }
+
+    #[test]
+    fn the_best_rate_is_that_of_whole_seconds_together() {
+        let rows = run(|index, second| {
+            second.acknowledged_rows = if (10..15).contains(&index) { 200 } else { 100 };
+        });
+        assert!((best_rate(&rows) - 200.0).abs() < 1e-9);
+        assert!((best_rate(&rows[..3]) - 100.0).abs() < 1e-9);
+        assert!(best_rate(&[]).abs() < 1e-9);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hydrant::load::record::Totals;
 use hydrant::load::report::Report;
-use hydrant::load::verdict::Limit;
+use hydrant::load::verdict::{Limit, Resource};
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 use tempfile::TempDir;
 
@@ -48,6 +48,66 @@ pub(crate) fn read_report(folder: &Path) -> Result<Report> {
     Ok(serde_json::from_str(&text)?)
 }
 
+/// The page is well-formed, loads nothing, answers three questions, and has these charts with
+/// lines on them.
+pub(crate) fn page_is_whole(html: &str, charts: &[&str]) -> Result<()> {
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        ..Default::default()
+    };
+    let page = roxmltree::Document::parse_with_options(html, options)?;
+    for node in page.descendants().filter(roxmltree::Node::is_element) {
+        let loads = [
+            "link", "script", "img", "iframe", "object", "embed", "use", "image",
+        ];
+        ensure!(
+            !loads.contains(&node.tag_name().name()),
+            "{:?}",
+            node.tag_name()
+        );
+        for attribute in node.attributes() {
+            let loads = ["src", "href", "srcset", "data", "action", "background"];
+            ensure!(!loads.contains(&attribute.name()), "{attribute:?}");
+            ensure!(!attribute.value().contains("url("), "{attribute:?}");
+        }
+    }
+    let text = |node: roxmltree::Node| -> String {
+        let texts = node.descendants().filter(roxmltree::Node::is_text);
+        texts.filter_map(|it| it.text()).collect()
+    };
+    let named = |name: &'static str| {
+        page.descendants()
+            .filter(move |node| node.has_tag_name(name))
+    };
+    for style in named("style") {
+        let style = text(style);
+        ensure!(
+            !style.contains("url(") && !style.contains("@import"),
+            "{style}"
+        );
+    }
+    let drawn: Vec<String> = named("figure")
+        .filter(|figure| {
+            let lines = ["polyline", "circle", "line"];
+            let has_lines = figure
+                .descendants()
+                .any(|it| lines.contains(&it.tag_name().name()));
+            let has_texts = figure
+                .descendants()
+                .any(|it| it.tag_name().name() == "text");
+            has_lines && has_texts
+        })
+        .filter_map(|figure| {
+            figure
+                .descendants()
+                .find(|it| it.has_tag_name("figcaption"))
+        })
+        .map(text)
+        .collect();
+    assert_eq!(drawn, charts);
+    Ok(())
+}
+
 #[test]
 fn every_row_is_accounted_for_and_three_questions_are_answered() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -81,11 +141,24 @@ fn every_row_is_accounted_for_and_three_questions_are_answered() -> Result<()> {
     let printed = String::from_utf8(output.stdout)?;
     for question in [
         "How many rows a second does it take?\n",
-        "What breaks first?\n  Its 5.0 MiB a second.",
+        "What breaks first?\n  Its quota of 5.0 MiB a second.",
         "What does it cost a month?\n  $",
     ] {
         ensure!(printed.contains(question), "{printed}");
     }
+    page_is_whole(
+        &std::fs::read_to_string(folder.path().join("report.html"))?,
+        &[
+            "Rows a second",
+            "Use of each quota",
+            "Latency by percentile",
+            "Latency over time",
+            "Throttles a second",
+            "Backlog",
+            "Processor of this process",
+            "Memory of this process",
+        ],
+    )?;
     // HdrHistogram's own reader takes the log.
     let log = std::fs::read(folder.path().join("latency.hlog"))?;
     ensure!(log.starts_with(b"#hydrant load"), "no heading");
@@ -317,5 +390,111 @@ fn nothing_is_sent_that_costs_money_unasked_and_mistakes_have_remedies() -> Resu
         printed.contains("3,600,000 rows") && printed.contains("$0.01"),
         "{printed}"
     );
+    Ok(())
+}
+
+#[test]
+fn the_knee_is_found_below_the_quota_and_the_quota_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // 400 rows a second, of which a paced client uses about 95 in 100. Nothing waits for others.
+    let (report, output) = report_of(
+        "firehose --find-knee --row-bytes 1024 --bytes-per-second 400KiB --trial 5s --precision 20% \
+         --first-rate 150 --flush-interval 50ms --max-p99 1s --max-throttled 1%",
+        folder.path(),
+    )?;
+    let knee = report.knee.context("no knee")?;
+    let (held, broke) = (
+        knee.held.context("no rate held")?,
+        knee.broke.context("none broke")?,
+    );
+    // A trial is short and the machine may be busy, so that a rate may break that would have held.
+    ensure!(held < 420.0 && broke / held <= 1.2 + 1e-9, "{held} {broke}");
+    ensure!(
+        report
+            .trials
+            .iter()
+            .any(|trial| trial.held() && (trial.rate - held).abs() < 1e-9)
+    );
+    if broke > 380.0 {
+        assert_eq!(knee.resource, Some(Resource::Bytes));
+        let printed = String::from_utf8(output.stdout)?;
+        ensure!(
+            printed.contains("What breaks first?\n  Its quota of 400.0 KiB a second"),
+            "{printed}"
+        );
+    }
+    let page = std::fs::read_to_string(folder.path().join("report.html"))?;
+    ensure!(page.contains("Rates that were tried"));
+    Ok(())
+}
+
+#[test]
+fn two_runs_are_compared_and_what_differs_is_said() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = |name: &str, flush: &str| {
+        report_of(
+            &format!("firehose --rate 500 --for 9s --flush-interval {flush}"),
+            &folder.path().join(name),
+        )
+    };
+    run("a", "50ms")?;
+    run("b", "900ms")?;
+    let compare = |a: &str, b: &str| -> Result<String> {
+        let output = load("compare")
+            .arg(folder.path().join(a).join("result.json"))
+            .arg(folder.path().join(b).join("result.json"))
+            .arg("--out")
+            .arg(folder.path().join("compare.html"))
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let line = |text: &str, name: &str| {
+        let found = text.lines().find(|line| line.starts_with(name));
+        found.map(str::to_owned).with_context(|| text.to_owned())
+    };
+    // Waiting 18 times as long is seen, and that both took all rows.
+    let differ = compare("a", "b")?;
+    ensure!(
+        line(&differ, "median latency")?.ends_with("B is worse"),
+        "{differ}"
+    );
+    ensure!(
+        line(&differ, "billed bytes a row")?.ends_with("B is better"),
+        "{differ}"
+    );
+    let page = std::fs::read_to_string(folder.path().join("compare.html"))?;
+    ensure!(
+        page.contains("Settings that differ") && page.contains("0.05 s"),
+        "no settings"
+    );
+    page_is_whole(
+        &page,
+        &[
+            "Acknowledged rows a second",
+            "Latency by percentile",
+            "Median latency",
+            "99th percentile of latency",
+            "Records not accepted a second",
+            "Backlog",
+            "Processor: cores used",
+            "Memory",
+        ],
+    )?;
+    // A run does not differ from itself.
+    let same = compare("a", "a")?;
+    ensure!(
+        !same.contains("better") && !same.contains("worse"),
+        "{same}"
+    );
+    for (a, code) in [("a/report.html", 65), ("nothing.json", USAGE)] {
+        let file = folder.path().join(a);
+        let output = load("compare").arg(&file).arg(&file).output()?;
+        assert_eq!(output.status.code(), Some(code));
+    }
     Ok(())
 }
