@@ -1,7 +1,5 @@
 //! PURE. The three answers: how many rows a second, what breaks first, what a month costs.
 
-use std::fmt::Write as _;
-
 use bytesize::ByteSize;
 
 use crate::batch::BatchLimits;
@@ -142,33 +140,39 @@ impl Facts<'_> {
         if !self.is_firehose {
             return "Nothing: no Firehose took part.".to_owned();
         }
-        let wire = &self.totals.wire;
-        let seconds = f64::from(self.totals.seconds.max(1));
-        let measured = dollars(wire.billed_bytes as f64 / seconds * MONTH_S);
-        let rate = self.totals.rows_per_second();
-        let mut text = format!(
-            "{} at {} rows a second, as measured",
-            usd(measured),
-            count(rate)
-        );
-        let most = self.knee.and_then(|knee| knee.held);
-        let most = most.or_else(|| {
-            let capacity = self.quotas.capacity(self.row_bytes, self.limits);
-            capacity.map(|(rows, _)| rows)
-        });
+        // A search has no rate of its own, so that what it found is told alone.
+        let found = self.knee.and_then(|knee| knee.held);
+        let capacity = self.quotas.capacity(self.row_bytes, self.limits);
+        let most = found.or(capacity.map(|(rows, _)| rows));
+        let measured = self.totals.rows_per_second();
+        let mut rates = Vec::new();
+        if self.knee.is_none() {
+            let seconds = f64::from(self.totals.seconds.max(1));
+            let billed = self.totals.wire.billed_bytes as f64 / seconds;
+            let month = usd(dollars(billed * MONTH_S));
+            rates.push(format!(
+                "{month} at {} rows a second, as measured",
+                count(measured)
+            ));
+        }
         if let Some(most) = most {
             let packed = packed_row_bytes(self.row_bytes, self.limits);
-            let month = dollars(packed * most * MONTH_S);
-            let (month, most) = (usd(month), count(most));
-            let _ = write!(text, "; {month} at {most} a second all the time");
+            let month = usd(dollars(packed * most * MONTH_S));
+            rates.push(format!(
+                "{month} at {} rows a second all the time",
+                count(most)
+            ));
         }
         let alone = BatchLimits {
             record_bytes: 1,
             ..*self.limits
         };
+        let rate = found.unwrap_or(measured);
         let alone = dollars(packed_row_bytes(self.row_bytes, &alone) * rate * MONTH_S);
-        text + &format!(
-            ". With a record for each row the measured rate would cost {}.",
+        format!(
+            "{}. With a record for each row, {} a second would cost {}.",
+            rates.join("; "),
+            count(rate),
             usd(alone)
         )
     }
@@ -267,7 +271,10 @@ mod tests {
             weakest,
             "Its quota of 5.0 MiB a second (rows waited longer and longer)."
         );
-        assert!(price.contains("at 41,000 a second all the time"), "{price}");
+        assert!(
+            price.contains("at 41,000 rows a second all the time") && !price.contains("measured"),
+            "{price}"
+        );
         let harness = answers(&Limit::Harness("it was late".to_owned()), None);
         assert!(harness[0].contains("the harness was the limit here, because it was late"));
         assert!(harness[1].starts_with("This machine"), "{}", harness[1]);

@@ -338,7 +338,7 @@ mod tests {
         };
         assert_eq!(judge(&|_, _| {}), []);
         assert_eq!(
-            judge(&|_, second| second.wire.accepted_records = 998),
+            judge(&|_, second| second.wire.refused_records = 2),
             [Broke::Throttled]
         );
         assert_eq!(

@@ -53,6 +53,8 @@ pub struct Wire {
     pub refused_records: u64,
     /// Requests that failed as a whole.
     pub failed_requests: u64,
+    /// Records of those: nobody knows whether they arrived.
+    pub failed_records: u64,
     /// Records that arrived.
     pub accepted_records: u64,
     /// Bytes that are billed for those.
@@ -69,15 +71,17 @@ impl Wire {
             bytes: self.bytes - before.bytes,
             refused_records: self.refused_records - before.refused_records,
             failed_requests: self.failed_requests - before.failed_requests,
+            failed_records: self.failed_records - before.failed_records,
             accepted_records: self.accepted_records - before.accepted_records,
             billed_bytes: self.billed_bytes - before.billed_bytes,
         }
     }
 
-    /// Records of failed requests count as well: nobody knows that they arrived.
+    /// Records that were answered for, but not with a yes. What is still under way is in none of
+    /// these counts.
     #[must_use]
     pub fn not_accepted(&self) -> u64 {
-        self.records - self.accepted_records
+        self.refused_records + self.failed_records
     }
 }
 
@@ -308,6 +312,7 @@ impl Totals {
             totals.wire.bytes += second.wire.bytes;
             totals.wire.refused_records += second.wire.refused_records;
             totals.wire.failed_requests += second.wire.failed_requests;
+            totals.wire.failed_records += second.wire.failed_records;
             totals.wire.accepted_records += second.wire.accepted_records;
             totals.wire.billed_bytes += second.wire.billed_bytes;
             let gauges = &second.gauges;
@@ -333,10 +338,12 @@ impl Totals {
         (rows > 0).then(|| self.acknowledged_bytes as f64 / rows as f64)
     }
 
-    /// The share of sent records that were refused or of failed requests, from 0 to 1.
+    /// The share of records that were refused or of failed requests, from 0 to 1.
     #[must_use]
     pub fn throttled_share(&self) -> f64 {
-        self.wire.not_accepted() as f64 / (self.wire.records as f64).max(1.0)
+        let not_accepted = self.wire.not_accepted();
+        let answered = self.wire.accepted_records + not_accepted;
+        not_accepted as f64 / (answered as f64).max(1.0)
     }
 }
 
@@ -368,6 +375,24 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_answered_in_another_second_is_not_taken_for_refused() {
+        let mut recorder = Recorder::default();
+        let sent = Wire {
+            records: 4,
+            ..Wire::default()
+        };
+        let answered = Wire {
+            accepted_records: 4,
+            ..sent
+        };
+        for wire in [sent, answered] {
+            let (second, _) = recorder.close_second(0, wire, Gauges::default());
+            assert_eq!(second.wire.not_accepted(), 0);
+            assert!(Totals::of(&[second]).throttled_share().abs() < 1e-9);
+        }
+    }
+
+    #[test]
     fn sums_are_those_of_the_seconds() {
         let mut recorder = Recorder::default();
         let mut wire = Wire::default();
@@ -378,6 +403,7 @@ mod tests {
             recorder.acknowledged_bytes(500);
             wire.records += 4;
             wire.accepted_records += 3;
+            wire.refused_records += 1;
             let gauges = Gauges {
                 backlog_rows: 5,
                 backlog_bytes: u64::from(second),

@@ -308,7 +308,7 @@ mod tests {
             limit(&run(|_, second| full(second))),
             Limit::Target(_)
         ));
-        let refused = run(|_, second| second.wire.accepted_records = 99);
+        let refused = run(|_, second| second.wire.refused_records = 1);
         assert!(matches!(limit(&refused), Limit::Target(_)));
         let lagging = run(|index, second| second.p50_ms = Some(f64::from(index) * 40.0));
         assert!(matches!(limit(&lagging), Limit::Target(_)));

@@ -83,7 +83,10 @@ impl<S: Sink> Sink for Watched<S> {
                 wire.refused_records += refused.len() as u64;
                 wire.accepted_records += (records.len() - refused.len()) as u64;
             }
-            Err(_) => wire.failed_requests += 1,
+            Err(_) => {
+                wire.failed_requests += 1;
+                wire.failed_records += records.len() as u64;
+            }
         });
         answer
     }
