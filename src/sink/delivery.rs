@@ -239,7 +239,7 @@ impl<S: Sink> Delivery<S> {
                 self.bytes_under_way += cost.bytes;
                 shipment.sent_at = now;
                 self.under_way.spawn(async move {
-                    let attempted = sink.paced_attempt(&shipment.batch, &shipment.records).await;
+                    let attempted = sink.attempt(&shipment.batch, &shipment.records).await;
                     (shipment, attempted)
                 });
             }

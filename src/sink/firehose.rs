@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::config::{RuntimeComponents, SharedHttpClient};
@@ -73,7 +73,15 @@ impl FirehoseSink {
     /// # Errors
     /// If there is no region, no endpoint that answers, or no such stream.
     pub async fn connect(config: &Firehose) -> Result<Self, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        Self::connect_with(config, aws_config::defaults(BehaviorVersion::latest())).await
+    }
+
+    /// The same with a loader that may bring its own credentials.
+    ///
+    /// # Errors
+    /// As for [`FirehoseSink::connect`].
+    pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
+        let mut loader = loader
             .retry_config(RetryConfig::disabled())
             .http_client(http_client())
             .timeout_config(
@@ -228,11 +236,7 @@ impl Sink for FirehoseSink {
         self.patience
     }
 
-    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Result<Vec<usize>, Failure> {
-        self.paced_attempt(batch, records).await.result
-    }
-
-    async fn paced_attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
+    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
         let Stream { name, label } = &self.streams[batch.table];
         let request = || {
             let request = self.client.put_record_batch().delivery_stream_name(name);
@@ -245,7 +249,7 @@ impl Sink for FirehoseSink {
         };
         let mut answer = match request() {
             Ok(request) => request.send().await,
-            Err(error) => return Attempted::failed(internal(label, &error)),
+            Err(error) => return Err(internal(label, &error)).into(),
         };
         // The far end may have dropped a connection while it was idle, which is seen only when it
         // is used. That is no outage, so it is tried once on another connection.
@@ -277,11 +281,12 @@ fn judge(label: &str, records: &[usize], answer: &PutRecordBatchOutput) -> Attem
     if entries.len() != records.len() || (failed > 0 && refused.is_empty()) {
         // Nobody can tell which records arrived, so all are sent again.
         let (answered, sent) = (entries.len(), records.len());
-        return Attempted::failed(Failure::transient(
+        return Err(Failure::transient(
             Exit::Temporary,
             format!("{label} answered for {answered} of {sent} records, and that {failed} failed"),
             "check what answers at the endpoint",
-        ));
+        ))
+        .into();
     }
     Attempted {
         slow_down: codes().any(|(_, code)| is_slow_down(code)),

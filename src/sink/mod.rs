@@ -30,11 +30,11 @@ pub struct Attempted {
     pub slow_down: bool,
 }
 
-impl Attempted {
-    /// A failure that has nothing to do with the pace.
-    fn failed(failure: Failure) -> Self {
+impl From<Result<Vec<usize>, Failure>> for Attempted {
+    /// An attempt that has nothing to do with the pace.
+    fn from(result: Result<Vec<usize>, Failure>) -> Self {
         Self {
-            result: Err(failure),
+            result,
             slow_down: false,
         }
     }
@@ -65,28 +65,11 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// Tries once to hand over some of a batch's records, given by index. Answers with those
-    /// that were refused and must be sent again; all others are there for good.
-    ///
-    /// # Errors
-    /// If none of the records is known to have arrived. Some may have, all the same.
+    /// that were refused and must be sent again; all others are there for good. A sink with a
+    /// [`Sink::quota`] also says whether the far end asked for a slower pace.
     fn attempt(
         &self,
         batch: &SealedBatch,
         records: &[usize],
-    ) -> impl Future<Output = Result<Vec<usize>, Failure>> + Send;
-
-    /// [`Sink::attempt`], and whether the far end asked for a slower pace. A sink with a
-    /// [`Sink::quota`] says so here.
-    fn paced_attempt(
-        &self,
-        batch: &SealedBatch,
-        records: &[usize],
-    ) -> impl Future<Output = Attempted> + Send {
-        async {
-            Attempted {
-                result: self.attempt(batch, records).await,
-                slow_down: false,
-            }
-        }
-    }
+    ) -> impl Future<Output = Attempted> + Send;
 }

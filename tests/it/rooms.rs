@@ -24,6 +24,20 @@ const PURE: &[&str] = &[
     "src/sim/faults.rs",
     "src/sim/faults_error.rs",
     "src/sim/faults_file.rs",
+    "src/load/answers.rs",
+    "src/load/chart.rs",
+    "src/load/compare.rs",
+    "src/load/knee.rs",
+    "src/load/page.rs",
+    "src/load/plan.rs",
+    "src/load/plots.rs",
+    "src/load/price.rs",
+    "src/load/record.rs",
+    "src/load/report.rs",
+    "src/load/rows.rs",
+    "src/load/schedule.rs",
+    "src/load/text.rs",
+    "src/load/verdict.rs",
 ];
 
 const IMPURE_NAMES: &[&str] = &[

@@ -204,6 +204,7 @@ fn a_stream_that_is_not_there_is_a_matter_of_configuration() -> Result<()> {
             let later = sink
                 .attempt(&batch, &[0])
                 .await
+                .result
                 .expect_err("no such stream");
             for failure in [at_start, later] {
                 ensure!(
@@ -233,6 +234,7 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
         let failure = sink
             .attempt(&batch, &[0])
             .await
+            .result
             .expect_err("nobody is there");
         ensure!(
             (failure.fault, failure.exit) == (Fault::Transient, Exit::Unavailable),
@@ -316,7 +318,7 @@ async fn attempt_answered(body: &'static str) -> Result<Result<Vec<usize>, Failu
     ensure!(batch.record_count() == 3);
     // The client may first use a connection that the simulator has closed.
     for _ in 0..10 {
-        match sink.attempt(&batch, &[0, 1, 2]).await {
+        match sink.attempt(&batch, &[0, 1, 2]).await.result {
             Err(failure) if failure.what.contains("cannot send") => {
                 ensure!(failure.fault == Fault::Transient && failure.exit == Exit::Unavailable);
             }

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::Failure;
 use hydrant::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
 use hydrant::binlog::FilePosition;
 use hydrant::config::limits::FirehoseQuota;
-use hydrant::sink::{Delivery, Sink};
+use hydrant::sink::{Attempted, Delivery, Sink};
 
 /// Tables of the suite; a sink under test must know as many.
 pub(super) const TABLES: usize = 2;
@@ -91,7 +90,7 @@ impl<S: Sink> Sink for Watched<S> {
         self.sink.quota()
     }
 
-    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Result<Vec<usize>, Failure> {
+    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(under_way, Ordering::SeqCst);
         // Lets the others begin, too.
@@ -186,7 +185,7 @@ async fn some_records_are_sent_alone(
     };
     let some: &[usize] = if limits.records == 1 { &[0] } else { &[1, 3] };
     ensure!(batch.record_count() == if limits.records == 1 { 1 } else { 4 });
-    let refused = sink.attempt(&batch, some).await?;
+    let refused = sink.attempt(&batch, some).await.result?;
     ensure!(refused.is_empty(), "{refused:?} refused");
     Ok(records(&batch, some.iter().copied()))
 }
