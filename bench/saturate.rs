@@ -309,11 +309,9 @@ fn told(
         within.filter(|at| (from..to).contains(at)).collect()
     };
     println!(
-        "  used {:.2} % before, {:.2} % of the half from 5 s on, {:.2} % from 30 s after its return \
-         on",
+        "  used {:.2} % before, {:.2} % of the half from 5 s on",
         mean(0, from),
-        2.0 * mean(from + 5, until),
-        mean(until + 30, i64::MAX)
+        2.0 * mean(from + 5, until)
     );
     println!(
         "  halved at {from} s, returned at {until} s; seconds with refusals: {:?}, after the return \
