@@ -86,7 +86,7 @@ impl Contender {
         version.unwrap_or("of the server").to_owned()
     }
 
-    /// Whether it prints when its first row has come, because it has a runtime to start before.
+    /// Whether it prints how many rows it has seen.
     pub(crate) fn reports_itself(self) -> bool {
         match self {
             Self::HydrantDir | Self::HydrantStdout | Self::Mysqlbinlog => false,
@@ -98,6 +98,19 @@ impl Contender {
             | Self::PowersyncZongji
             | Self::VlaskyZongji => true,
         }
+    }
+
+    /// Whether it has a runtime to start, and so prints when its first row has come.
+    pub(crate) fn has_runtime(self) -> bool {
+        self.reports_itself() && !matches!(self, Self::Inside(_) | Self::RustConnector)
+    }
+
+    /// Whether one run of it takes so long that it is run once, after all others.
+    pub(crate) fn is_slow(self) -> bool {
+        matches!(
+            self,
+            Self::DebeziumRecords | Self::DebeziumJson | Self::PythonMysqlReplication
+        )
     }
 
     /// The beginning of the lines that stand for a row each, if it prints its rows.

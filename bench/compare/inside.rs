@@ -50,7 +50,6 @@ impl Inside {
                 .with_pos(4)
                 .with_non_blocking();
             let stream = conn.get_binlog_stream(request).await?;
-            println!("first");
             let row_count = match self {
                 Self::Raw => raw(stream).await,
                 Self::Rows => rows(stream).await,

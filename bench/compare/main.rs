@@ -144,8 +144,8 @@ fn measure(arguments: &Arguments) -> Result<Results> {
         Workload::new("A", arguments.rows, 1_000),
         Workload::new("B", arguments.transactions, 1),
     ];
-    // A and B may repeat quick contenders until a third and three fifths of the time are over.
-    let shares = [0.33, 0.6];
+    // A and B may repeat quick contenders until a fifth and half of the time are over.
+    let shares = [0.2, 0.5];
     let mut throughput = Vec::new();
     for (workload, share) in workloads.into_iter().zip(shares) {
         throughput.push(throughput::run(workload, &tools, &budget, share)?);

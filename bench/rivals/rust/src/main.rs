@@ -4,7 +4,7 @@
 //!
 //! Usage: rival PORT FILE:POSITION ROWS
 //!
-//! It prints `first` when the first row arrives and `rows N` after so many.
+//! It prints `rows N` after so many.
 
 use mysql_binlog_connector_rust::binlog_client::{BinlogClient, StartPosition};
 use mysql_binlog_connector_rust::event::event_data::EventData;
@@ -24,9 +24,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut row_count = 0;
     while row_count < expected {
         if let (_, EventData::WriteRows(event)) = stream.read().await? {
-            if row_count == 0 {
-                println!("first");
-            }
             row_count += event.rows.len();
         }
     }
