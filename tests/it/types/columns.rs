@@ -34,6 +34,22 @@ enum Values {
     Time(usize),
     DateTime(usize),
     Timestamp(usize),
+    /// Digits before the point and after it.
+    Decimal {
+        whole: usize,
+        scale: usize,
+    },
+    /// So many bits.
+    Bit(usize),
+    /// Up to so many bytes.
+    Bytes(usize),
+    /// Any sum of these.
+    Set(u64),
+    Json,
+    /// Floating numbers, so many.
+    Vector(usize),
+    /// An expression with a random 128-bit number in hexadecimal digits for its `{}`.
+    Wide(&'static str),
     /// Up to so many characters.
     Text {
         charset: &'static str,
@@ -234,6 +250,34 @@ impl Values {
             Self::Timestamp(_) => quoted(TIMESTAMPS),
             Self::Text { charset, chars } => text_bounds(charset, *chars),
             Self::OneOf(values) => values.clone(),
+            Self::Decimal { whole, scale } => decimal_bounds(*whole, *scale),
+            Self::Bit(bits) => {
+                let all = format!("b'{}'", "1".repeat(*bits));
+                let high = format!("b'1{}'", "0".repeat(bits - 1));
+                vec!["b'0'".to_owned(), "b'1'".to_owned(), high, all]
+            }
+            Self::Bytes(len) => {
+                let mut bounds = text(&["x''", "x'00'", "x'FF'", "x'0A'", "x'2C22'", "x'4100'"]);
+                bounds.retain(|bytes| bytes.len() <= 3 + 2 * len);
+                let whole = [0_u8, 0x20, 0xff].map(|byte| literal("binary", &vec![byte; *len]));
+                bounds.extend(whole);
+                bounds
+            }
+            Self::Set(most) => vec!["0".to_owned(), "1".to_owned(), most.to_string()],
+            Self::Json => json_bounds(),
+            Self::Vector(len) => ["0", "-0.5", "3.4028235e38", "1.1754944e-38", "16777216"]
+                .map(|number| vector(&vec![number.to_owned(); *len]))
+                .to_vec(),
+            Self::Wide(expression) => [
+                "00000000000000000000000000000000",
+                "ffffffffffffffffffffffffffffffff",
+                "00000000000000000000ffffc0000280",
+                "000000000000000000000000c0000280",
+                "20010db8000000000000ff0000428329",
+                "00010002000300040005000600070008",
+            ]
+            .map(|digits| expression.replace("{}", digits))
+            .to_vec(),
         }
     }
 
@@ -279,8 +323,150 @@ impl Values {
             }
             Self::Text { charset, chars } => random_text(charset, *chars, rng),
             Self::OneOf(values) => pick(values, rng).clone(),
+            Self::Decimal { whole, scale } => {
+                let mut digits = |most: usize| -> String {
+                    let count = rng.random_range(0..=most);
+                    (0..count)
+                        .map(|_| char::from(rng.random_range(b'0'..=b'9')))
+                        .collect()
+                };
+                let (before, after) = (digits(*whole), digits(*scale));
+                let sign = pick(&["", "-"], rng);
+                format!("{sign}0{before}.{after}0")
+            }
+            Self::Bit(bits) => {
+                let digits = (0..*bits).map(|_| char::from(rng.random_range(b'0'..=b'1')));
+                format!("b'{}'", digits.collect::<String>())
+            }
+            Self::Bytes(len) => {
+                let len = rng.random_range(0..=(*len).min(40));
+                let bytes: Vec<u8> = (0..len).map(|_| rng.random()).collect();
+                literal("binary", &bytes)
+            }
+            Self::Set(most) => rng.random_range(0..=*most).to_string(),
+            Self::Json => quoted_json(&random_json(0, rng)),
+            Self::Vector(len) => {
+                let number = |rng: &mut StdRng| loop {
+                    let value = f32::from_bits(rng.random());
+                    if value.is_normal() {
+                        return format!("{value:e}");
+                    }
+                };
+                vector(&(0..*len).map(|_| number(rng)).collect::<Vec<_>>())
+            }
+            Self::Wide(expression) => {
+                expression.replace("{}", &format!("{:032x}", rng.random::<u128>()))
+            }
         }
     }
+}
+
+fn decimal_bounds(whole: usize, scale: usize) -> Vec<String> {
+    let most = format!("{}.{}", "9".repeat(whole), "9".repeat(scale));
+    let least = format!("0.{}1", "0".repeat(scale.saturating_sub(1)));
+    let mut bounds = vec!["0".to_owned(), "-0.0".to_owned(), format!("-{most}"), most];
+    if scale > 0 {
+        bounds.extend([format!("-{least}"), least]);
+    }
+    bounds
+}
+
+fn vector(numbers: &[String]) -> String {
+    format!("TO_VECTOR('[{}]')", numbers.join(","))
+}
+
+/// A document as a literal.
+fn quoted_json(text: &str) -> String {
+    let mut literal = String::from("CONVERT(x'");
+    for byte in text.as_bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(literal, "{byte:02X}");
+    }
+    literal.push_str("' USING utf8mb4)");
+    literal
+}
+
+fn json_bounds() -> Vec<String> {
+    let documents = [
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"\"",
+        r#"{"b": 1, "a": 2, "aa": 3, "": null}"#,
+        "[0, -1, 32767, -32768, 32768, 65535, 65536, -2147483648, 2147483647, 4294967295]",
+        "[4294967296, -9223372036854775808, 9223372036854775807, 18446744073709551615]",
+        "[0.0, -0.0, 1.0, 1e15, 1e16, 123456789012345680000, 1e-5, 1.5e-14, 1.5e-15, 1.5e-16]",
+        "[1.7976931348623157e308, 5e-324, 0.1, 1e20, 1e21, 1e22, 123456789.125, 1e100]",
+        r#"["a,b", "quo\"te", "back\\slash", "/", "\b\f\n\r\t\u0001\u001f\u007f", "\u00e9\u4fa1"]"#,
+        r#"{"nested": {"deep": [[[{"x": [1, [2, [3]]]}]]]}}"#,
+    ];
+    let mut bounds: Vec<String> = documents.map(quoted_json).to_vec();
+    // Containers over 64 KiB, keys that are long, types of MySQL's own.
+    let large: Vec<String> = (0..9_000).map(|n| format!("{n}, \"t{n}\"")).collect();
+    bounds.push(quoted_json(&format!("[{}]", large.join(", "))));
+    let members: Vec<String> = (0..5_000).map(|n| format!("\"key{n}\": {n}.5")).collect();
+    bounds.push(quoted_json(&format!("{{{}}}", members.join(", "))));
+    bounds.push(quoted_json(&format!(
+        "[\"{}\", \"{}\"]",
+        "x".repeat(200),
+        "y".repeat(20_000)
+    )));
+    bounds
+}
+
+/// Values in JSON that only expressions can make.
+const JSON_EXPRESSIONS: &[&str] = &[
+    "JSON_ARRAY(CAST('12.340' AS DECIMAL(10,3)), CAST(-0.5 AS DECIMAL(65,30)))",
+    "JSON_ARRAY(DATE '2016-03-04', DATE '0000-00-00')",
+    "JSON_ARRAY(TIME '-838:59:59', TIME '00:00:00.000001', TIME '12:34:56.7')",
+    "JSON_OBJECT('at', TIMESTAMP '2016-03-04 05:06:07.000008', 'b', x'00FF', 'c', b'101')",
+    "JSON_ARRAY(CAST(REPEAT('a', 200) AS BINARY), ST_GeomFromText('POINT(1 2)'))",
+    "JSON_ARRAY(CAST(1 AS DOUBLE), CAST(1.5e300 AS DOUBLE), CAST(0.1 AS FLOAT), CAST(2016 AS YEAR))",
+    "JSON_SET('{\"a\": [1, 2, 3]}', '$.a[1]', JSON_OBJECT('b', TRUE))",
+];
+
+fn random_json(depth: usize, rng: &mut StdRng) -> String {
+    let most = if depth < 4 { 8 } else { 6 };
+    match rng.random_range(0..most) {
+        0 => "null".to_owned(),
+        1 => rng.random_bool(0.5).to_string(),
+        2 => (rng.random::<i64>() >> rng.random_range(0..64)).to_string(),
+        3 => rng.random::<u64>().to_string(),
+        4 => loop {
+            let value = f64::from_bits(rng.random());
+            if value.is_finite() {
+                return format!("{value:e}");
+            }
+        },
+        5 => random_string(rng),
+        6 => {
+            let members: Vec<_> = (0..rng.random_range(0..5))
+                .map(|_| random_json(depth + 1, rng))
+                .collect();
+            format!("[{}]", members.join(","))
+        }
+        _ => {
+            let member = |rng: &mut StdRng| {
+                format!("{}: {}", random_string(rng), random_json(depth + 1, rng))
+            };
+            let members: Vec<_> = (0..rng.random_range(0..5)).map(|_| member(rng)).collect();
+            format!("{{{}}}", members.join(","))
+        }
+    }
+}
+
+fn random_string(rng: &mut StdRng) -> String {
+    let characters: String = (0..rng.random_range(0..12))
+        .map(|_| {
+            if rng.random_bool(0.8) {
+                char::from(rng.random_range(0..128))
+            } else {
+                rng.random()
+            }
+        })
+        .collect();
+    serde_json::Value::String(characters).to_string()
 }
 
 fn int_range(bits: u32, unsigned: bool) -> (i128, i128) {
@@ -390,10 +576,162 @@ fn push_random(charset: &str, bytes: &mut Vec<u8>, rng: &mut StdRng) {
 }
 
 /// One column of each supported type.
-pub(super) fn supported() -> Vec<Column> {
+pub(super) fn supported(kind: Kind) -> Vec<Column> {
     let mut columns = numbers();
     columns.extend(temporals());
     columns.extend(texts());
+    columns.extend(exact(kind));
+    columns
+}
+
+/// Types that have a form of their own in the lines.
+fn exact(kind: Kind) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for (whole, scale) in [
+        (35, 30),
+        (65, 0),
+        (30, 0),
+        (0, 9),
+        (0, 30),
+        (1, 1),
+        (9, 9),
+        (10, 2),
+        (19, 8),
+    ] {
+        for sign in ["", " unsigned", " zerofill"] {
+            let sql_type = format!("decimal({},{scale}){sign}", whole + scale);
+            let name = format!("decimal_{whole}_{scale}{}", sign.replace(' ', "_"));
+            columns.push(Column::new(
+                name,
+                sql_type,
+                Values::Decimal { whole, scale },
+            ));
+        }
+    }
+    for bits in [1, 7, 8, 9, 20, 63, 64] {
+        columns.push(Column::new(
+            format!("bit_{bits}"),
+            format!("bit({bits})"),
+            Values::Bit(bits),
+        ));
+    }
+    for (sql_type, len) in [
+        ("binary(1)", 1),
+        ("binary(3)", 3),
+        ("binary(255)", 255),
+        ("varbinary(16)", 16),
+        ("varbinary(300)", 300),
+        ("tinyblob", 255),
+        ("blob", 300),
+        ("mediumblob", 70_000),
+        ("longblob", 70_000),
+    ] {
+        let name = sql_type.replace(['(', ')'], "_");
+        columns.push(Column::new(name, sql_type, Values::Bytes(len)));
+    }
+    columns.extend(labelled());
+    let points = [
+        "ST_GeomFromText('POINT(1 2)')",
+        "ST_GeomFromText('LINESTRING(0 0, 1 1, 2 3)')",
+        "ST_GeomFromText('POLYGON((0 0, 4 0, 4 4, 0 0))')",
+    ];
+    columns.push(Column::new("geometry", "geometry", one_of(&points)));
+    columns.push(Column::new("point", "point", one_of(&points[..1])));
+    columns.extend(of_one_family(kind));
+    columns
+}
+
+fn one_of(values: &[&str]) -> Values {
+    Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect())
+}
+
+/// ENUM and SET.
+fn labelled() -> Vec<Column> {
+    let many: Vec<String> = (0..300).map(|n| format!("'label {n}'")).collect();
+    let bits: Vec<String> = (0..64).map(|n| format!("'b{n}'")).collect();
+    let one_of =
+        |values: &[&str]| Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect());
+    vec![
+        Column::new(
+            "enum_few",
+            "enum('small','large, \"quoted\"','') character set utf8mb4",
+            one_of(&["'small'", "2", "3", "''", "'unknown'"]),
+        ),
+        Column::new(
+            "enum_many",
+            format!("enum({})", many.join(",")),
+            one_of(&["1", "255", "256", "300"]),
+        ),
+        Column::new(
+            "enum_latin1",
+            "enum('Größe','x') character set latin1",
+            one_of(&["1", "2"]),
+        ),
+        Column::new(
+            "enum_utf16",
+            "enum('価格','x') character set utf16",
+            one_of(&["1", "2"]),
+        ),
+        Column::new("set_few", "set('a','b','c d','e \"f\"')", Values::Set(15)),
+        Column::new(
+            "set_nine",
+            "set('a','b','c','d','e','f','g','h','i')",
+            Values::Set(511),
+        ),
+        Column::new(
+            "set_latin1",
+            "set('é','ü') character set latin1",
+            Values::Set(3),
+        ),
+        Column::new(
+            "set_most",
+            format!("set({})", bits.join(",")),
+            Values::Set(u64::MAX),
+        ),
+    ]
+}
+
+/// What only one family has.
+fn of_one_family(kind: Kind) -> Vec<Column> {
+    let mut columns = Vec::new();
+    match kind {
+        Kind::Mysql => {
+            columns.push(Column::new("json", "json", Values::Json));
+            columns.push(Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)));
+            columns.push(Column::new("vector", "vector(3)", Values::Vector(3)));
+            columns.push(Column::new(
+                "vector_wide",
+                "vector(200)",
+                Values::Vector(200),
+            ));
+        }
+        Kind::Mariadb => {
+            columns.push(Column::new(
+                "json",
+                "json",
+                Values::OneOf(vec![
+                    "'{\"key\": [1, 2.5, null, \"text\"]}'".to_owned(),
+                    "'[]'".to_owned(),
+                ]),
+            ));
+            columns.push(Column::new(
+                "inet6",
+                "inet6",
+                Values::Wide("CAST(x'{}' AS inet6)"),
+            ));
+            columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
+            columns.push(Column::new(
+                "inet4",
+                "inet4",
+                one_of(&[
+                    "'127.0.0.1'",
+                    "'0.0.0.0'",
+                    "'255.255.255.255'",
+                    "'10.0.0.0'",
+                ]),
+            ));
+        }
+    }
     columns
 }
 
@@ -508,58 +846,54 @@ fn texts() -> Vec<Column> {
             columns.push(Column::new(name, sql_type, Values::Text { charset, chars }));
         }
     }
+    // Their values are written in UTF-8, which the server turns into what the column has.
+    for (charset, values_in) in [
+        ("ucs2", "utf8mb3"),
+        ("utf16", "utf8mb4"),
+        ("utf16le", "utf8mb4"),
+        ("utf32", "utf8mb4"),
+    ] {
+        for (sql_type, chars) in [("char(10)", 10), ("varchar(64)", 64), ("text", 300)] {
+            let name = format!("{charset}_{}", sql_type.replace(['(', ')'], ""));
+            let sql_type = format!("{sql_type} character set {charset}");
+            let values = Values::Text {
+                charset: values_in,
+                chars,
+            };
+            columns.push(Column::new(name, sql_type, values));
+        }
+    }
     columns
 }
 
-/// Columns of types that cannot be written as yet.
+/// Columns of types that cannot be written.
 pub(super) fn unsupported(kind: Kind) -> Vec<Column> {
     let mut types: Vec<(&str, &[&str])> = vec![
+        ("text character set gbk", &["'a'", "_gbk x'B0A1'"]),
+        ("char(200) character set sjis", &["'a'", "_sjis x'8AD4'"]),
         (
-            "decimal(65,30)",
-            &[
-                "0",
-                "-12345678901234567890.123456789",
-                "99999999999999999999999999999999999.9",
-            ],
+            "varchar(90) character set cp1251",
+            &["'a'", "_cp1251 x'E0'"],
         ),
-        ("decimal(9,9)", &["0.123456789", "-0.5"]),
-        ("bit(1)", &["b'0'", "b'1'"]),
-        ("bit(20)", &["b'1010'", "b'11111111111111111111'"]),
-        ("bit(64)", &["~0", "1"]),
-        ("enum('small','large, \"quoted\"')", &["'small'", "2"]),
-        (
-            "set('a','b','c','d','e','f','g','h','i')",
-            &["''", "'a,i'", "511"],
-        ),
-        ("json", &["'{\"key\": [1, 2.5, null, \"text\"]}'", "'[]'"]),
-        ("tinyblob", &["x''", "x'00FF2C220A'"]),
-        ("longblob", &["x''", "REPEAT(x'00FF2C220A', 60)"]),
-        ("binary(3)", &["x'000000'", "x'410000'"]),
-        ("binary(255)", &["x'00'", "REPEAT('\n', 255)"]),
-        ("varbinary(300)", &["x''", "REPEAT(x'0A', 300)"]),
-        (
-            "geometry",
-            &[
-                "ST_GeomFromText('POINT(1 2)')",
-                "ST_GeomFromText('LINESTRING(0 0, 1 1, 2 3)')",
-            ],
-        ),
-        ("point", &["ST_GeomFromText('POINT(-1 0.5)')"]),
     ];
-    match kind {
-        Kind::Mysql => types.push(("vector(3)", &["TO_VECTOR('[1, -2.5, 0]')"])),
-        Kind::Mariadb => types.extend([
-            ("inet6", &["'::1'", "'2001:db8::ff00:42:8329'"] as &[&str]),
-            ("inet4", &["'127.0.0.1'"]),
-            ("text compressed", &["''", "REPEAT('ab', 500)"]),
+    if kind == Kind::Mariadb {
+        types.extend([
+            ("text compressed", &["''", "REPEAT('ab', 500)"] as &[&str]),
             ("varchar(300) compressed", &["'short'", "REPEAT('ab', 140)"]),
             ("varbinary(90) compressed", &["''", "REPEAT('a', 90)"]),
-            ("uuid", &["'123e4567-e89b-12d3-a456-426655440000'"]),
-        ]),
+        ]);
     }
     let column = |(index, (sql_type, values)): (usize, (&str, &[&str]))| {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         Column::new(format!("passed_{index}"), sql_type, Values::OneOf(values))
     };
     types.into_iter().enumerate().map(column).collect()
+}
+
+/// One column of each type that has no character set or another one in a table map than in its
+/// definition.
+pub(super) fn odd(kind: Kind) -> Vec<Column> {
+    let mut columns = exact(kind);
+    columns.extend(unsupported(kind));
+    columns
 }
