@@ -3,12 +3,13 @@
 # Public docs must be whole; a broken link is an error.
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: help test demo lint doc servers bench clean
+.PHONY: help test demo lint doc servers bench compare compare-table clean
 
 help:
 	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
+	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; records the run, renews README'
 
 # Compiles first; fetches MySQL and DuckDB once.
 demo:
@@ -23,7 +24,7 @@ test: lint doc servers
 		cargo test --lib --bins --tests --no-fail-fast; \
 	fi
 
-lint:
+lint: compare-table
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 
@@ -39,6 +40,15 @@ servers:
 
 bench:
 	cargo bench --bench decode
+
+# Under 15 minutes after the build, on a machine that does nothing else. bench/README.md has a quick look.
+compare: servers
+	cargo bench --bench compare -- --out bench/runs
+	bench/table
+
+# Whether README and the newest run's page say what the newest run says.
+compare-table:
+	bench/table --check
 
 clean:
 	cargo clean

@@ -3,6 +3,8 @@
 //! It may keep its buffers, writes into nothing and verifies no checksums (mysql_common leaves that to its
 //! user), so what it does is less than what hydrant does.
 
+#![allow(dead_code, reason = "each bench takes only the part it needs")]
+
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +12,7 @@ use csv::QuoteStyle;
 use mysql_common::Value;
 use mysql_common::binlog::BinlogFile;
 use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{EventData, RowsEventData};
+use mysql_common::binlog::events::{EventData, RowsEventData, TableMapEvent, WriteRowsEvent};
 use mysql_common::binlog::row::BinlogRow;
 use mysql_common::binlog::value::BinlogValue;
 
@@ -21,10 +23,7 @@ const ORDER_DATE: usize = 5;
 /// Writes every inserted row of the binlog as a line of CSV and returns their number.
 pub(crate) fn transcode(binlog: &[u8], out: impl Write) -> Result<u64> {
     let mut events = BinlogFile::new(BinlogVersion::Version4, binlog)?;
-    let mut csv = csv::WriterBuilder::new()
-        .has_headers(false)
-        .quote_style(QuoteStyle::Necessary)
-        .from_writer(out);
+    let mut csv = writer(out);
     let mut scratch = Vec::new();
     let mut row_count = 0;
     while let Some(event) = events.next() {
@@ -37,15 +36,35 @@ pub(crate) fn transcode(binlog: &[u8], out: impl Write) -> Result<u64> {
             .reader()
             .get_tme(rows.table_id())
             .context("a row event without its table map")?;
-        for row in rows.rows(table) {
-            let (_, Some(row)) = row? else {
-                bail!("an inserted row without an image");
-            };
-            write_row(&row, &mut csv, &mut scratch)?;
-            row_count += 1;
-        }
+        row_count += write_rows(&rows, table, &mut csv, &mut scratch)?;
     }
     csv.flush()?;
+    Ok(row_count)
+}
+
+/// The writer of the same lines that hydrant writes.
+pub(crate) fn writer<W: Write>(out: W) -> csv::Writer<W> {
+    csv::WriterBuilder::new()
+        .has_headers(false)
+        .quote_style(QuoteStyle::Necessary)
+        .from_writer(out)
+}
+
+/// Writes the rows of one event and returns their number.
+pub(crate) fn write_rows(
+    rows: &WriteRowsEvent,
+    table: &TableMapEvent,
+    csv: &mut csv::Writer<impl Write>,
+    scratch: &mut Vec<u8>,
+) -> Result<u64> {
+    let mut row_count = 0;
+    for row in rows.rows(table) {
+        let (_, Some(row)) = row? else {
+            bail!("an inserted row without an image");
+        };
+        write_row(&row, csv, scratch)?;
+        row_count += 1;
+    }
     Ok(row_count)
 }
 

@@ -1,7 +1,9 @@
 //! The binlog that the benches read: made once by a real server, then kept under `target/bench`.
 //!
-//! What lives here: workload A, the made-up sales and how they get into a file. What does not: anything
-//! that is timed.
+//! What lives here: workload A, the made-up sales and how they get into a server and a file. What does not:
+//! anything that is timed.
+
+#![allow(dead_code, reason = "each bench takes only the part it needs")]
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -12,12 +14,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::support::servers::Server;
 
-const SALES: &str = include_str!("../sql/sales.sql");
+pub(crate) const SALES: &str = include_str!("../sql/sales.sql");
 const TRANSACTION_ROWS: u64 = 1_000;
+const SEED: u64 = 2016;
+/// How often progress is told.
+const TOLD_ROWS: u64 = 200_000;
 /// The file that a new server writes first.
 const FIRST_BINLOG: &str = "binlog.000001";
 /// MySQL's largest, so that all rows are in the first file.
-const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
+pub(crate) const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
 
 /// The binlog of workload A: `row_count` sales in transactions of 1,000 rows, from `target/bench` or else from
 /// a server that is started for it. The rows are the same in every capture.
@@ -35,7 +40,7 @@ fn capture(row_count: u64, path: &Path) -> Result<()> {
     eprintln!("capturing {}: starting MySQL", path.display());
     let mut server = Server::mysql(&[MAX_BINLOG_SIZE])?;
     server.sql(SALES)?;
-    insert(&server, row_count)?;
+    insert(&server, row_count, TRANSACTION_ROWS)?;
     server.stop()?;
     let binlog = server.binlog_dir().join(FIRST_BINLOG);
     ensure!(
@@ -52,8 +57,9 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_extension(format!("{}.unfinished", std::process::id()))
 }
 
-/// One client, one connection, one statement for each transaction: the order is always the same.
-fn insert(server: &Server, row_count: u64) -> Result<()> {
+/// Inserts made-up sales, always the same ones, into the table of `sql/sales.sql`: one client, one connection,
+/// one statement of so many rows for each transaction.
+pub(crate) fn insert(server: &Server, row_count: u64, transaction_rows: u64) -> Result<()> {
     let mut client = server
         .client("mysql")
         .stdin(Stdio::piped())
@@ -61,34 +67,54 @@ fn insert(server: &Server, row_count: u64) -> Result<()> {
         .spawn()
         .context("cannot run the mysql client")?;
     let input = client.stdin.take().context("the client has no input")?;
-    let written = write_inserts(BufWriter::new(input), row_count);
+    let written = write_inserts(BufWriter::new(input), row_count, transaction_rows);
     // If the client has failed, writing to it has too: its own words are the better ones.
     let status = client.wait()?;
     ensure!(status.success(), "the mysql client failed: {status}");
     written
 }
 
-fn write_inserts(mut sql: impl Write, row_count: u64) -> Result<()> {
-    let mut random = SplitMix(2016);
+fn write_inserts(mut sql: impl Write, row_count: u64, transaction_rows: u64) -> Result<()> {
+    let mut random = SplitMix(SEED);
     // OrderDate is a TIMESTAMP: the days are UTC's.
     writeln!(sql, "SET time_zone = '+00:00';")?;
     let mut done = 0;
     while done < row_count {
-        let rows = TRANSACTION_ROWS.min(row_count - done);
-        sql.write_all(
-            b"INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
-              ShippingType, Referral) VALUES ",
-        )?;
-        for row in 0..rows {
-            write_sale(&mut sql, &mut random)?;
-            sql.write_all(if row + 1 < rows { b"," } else { b";\n" })?;
-        }
+        let rows = transaction_rows.min(row_count - done);
+        write_insert(&mut sql, rows, &mut random)?;
+        sql.write_all(b";\n")?;
+        let told = done / TOLD_ROWS;
         done += rows;
-        if done % 100_000 == 0 || done == row_count {
-            eprintln!("capturing: {done} of {row_count} rows sent");
+        if done / TOLD_ROWS > told || done == row_count {
+            eprintln!("inserting: {done} of {row_count} rows sent");
         }
     }
     sql.flush()?;
+    Ok(())
+}
+
+/// Statements of so many made-up sales each, for a writer to send over and over.
+pub(crate) fn statements(count: u64, rows: u64) -> Result<Vec<String>> {
+    let mut random = SplitMix(SEED);
+    let statement = |_| {
+        let mut sql = Vec::new();
+        write_insert(&mut sql, rows, &mut random)?;
+        Ok(String::from_utf8(sql)?)
+    };
+    (0..count).map(statement).collect()
+}
+
+fn write_insert(sql: &mut impl Write, rows: u64, random: &mut SplitMix) -> Result<()> {
+    sql.write_all(
+        b"INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
+          ShippingType, Referral) VALUES ",
+    )?;
+    for row in 0..rows {
+        if row > 0 {
+            sql.write_all(b",")?;
+        }
+        write_sale(sql, random)?;
+    }
     Ok(())
 }
 

@@ -5,12 +5,12 @@
 
 mod baseline;
 mod capture;
+mod machine;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::hint::black_box;
 use std::io;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -195,6 +195,7 @@ const FILE: &str = "binlog.000001";
 
 /// Those of the sink `firehose` with its quotas lifted.
 const LIMITS: BatchLimits = BatchLimits {
+    step_bytes: 1,
     row_bytes: FIREHOSE_RECORD_BYTES,
     record_bytes: 12 * FIREHOSE_BILLED_BYTES,
     records: FIREHOSE_BATCH_RECORDS,
@@ -249,35 +250,18 @@ fn check_same_output(binlog: &[u8], row_count: u64) -> Result<()> {
 }
 
 fn print_circumstances(binlog: &[u8], arguments: &Arguments) {
-    let cpu_info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu_info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown", |(_, name)| name.trim());
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("machine: {cpu}, {cores} cores, one used");
     println!(
-        "date: {}",
-        jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC")
+        "machine: {}, {} cores, one used",
+        machine::cpu(),
+        machine::cores()
     );
-    println!("revision: {}", revision());
+    println!("date: {}", machine::date());
+    println!("revision: {}", machine::revision());
     println!(
         "command: cargo bench --bench decode -- --rows {} --rounds {}",
         arguments.rows, arguments.rounds
     );
     println!("binlog: {} rows, {} bytes", arguments.rows, binlog.len());
-}
-
-fn revision() -> String {
-    let described = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .output();
-    match described {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        }
-        _ => "unknown".to_owned(),
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

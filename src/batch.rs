@@ -3,10 +3,16 @@
 //! A batch is what a sink takes in one go: a request to Firehose, an object in a directory. It
 //! holds lines of one table. The encoder appends to the open batch; nothing is copied but the
 //! one line that does not fit any more.
+//!
+//! Where records are billed in steps, they end just under a multiple of the step: by their limit,
+//! which is one, or earlier, where wide lines happen to end better.
 
 use std::time::{Duration, Instant};
 
 use crate::binlog::FilePosition;
+
+/// Lines over this part of a record are wide: what such a record wastes at its end is worth a look.
+const WIDE_ROW_PART: usize = 100;
 
 /// What a sink takes at once. Only a line that is alone may be over `record_bytes` and `bytes`,
 /// never over `row_bytes`.
@@ -20,6 +26,9 @@ pub struct BatchLimits {
     pub records: usize,
     /// Bytes that a batch of several lines may have.
     pub bytes: usize,
+    /// A record is billed as the next multiple of so many bytes; 1 if nobody bills. The limits of
+    /// records and batches are multiples of it.
+    pub step_bytes: usize,
 }
 
 /// Where a row stands: unique within its table.
@@ -63,6 +72,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     record_ends: Vec<usize>,
     record_start: usize,
+    /// Bytes that the closed records are billed for.
+    billed_bytes: usize,
 }
 
 impl Batch {
@@ -78,6 +89,7 @@ impl Batch {
             bytes: Vec::new(),
             record_ends: Vec::new(),
             record_start: 0,
+            billed_bytes: 0,
         }
     }
 
@@ -122,18 +134,46 @@ impl Batch {
                 limit_bytes: limits.row_bytes,
             });
         }
+        let record_bytes = self.bytes.len() - self.record_start;
         let record_full = row_start > self.record_start
-            && self.bytes.len() - self.record_start > limits.record_bytes;
+            && (record_bytes > limits.record_bytes || self.ends_well(row_start, limits));
         let too_many = record_full && self.record_ends.len() + 2 > limits.records;
-        if self.row_count > 0 && (self.bytes.len() > limits.bytes || too_many) {
+        // What a closed record wastes is taken from the room of the batch, so that its last
+        // record ends under a multiple, too.
+        let closed_bytes = self.billed_bytes
+            + if record_full {
+                (row_start - self.record_start).next_multiple_of(limits.step_bytes)
+            } else {
+                0
+            };
+        let open_bytes = if record_full { row_bytes } else { record_bytes };
+        let too_small =
+            record_full && closed_bytes.saturating_add(limits.record_bytes / 2) > limits.bytes;
+        if self.row_count > 0 && (closed_bytes + open_bytes > limits.bytes || too_many || too_small)
+        {
             return Ok(Some(self.bytes.split_off(row_start)));
         }
         if record_full {
             self.record_ends.push(row_start);
             self.record_start = row_start;
+            self.billed_bytes = closed_bytes;
         }
         self.row_count += 1;
         Ok(None)
+    }
+
+    /// Whether the open record is better closed before the line that starts at `row_start`: if it
+    /// is half full, the line would start another step, and a smaller part is wasted here than can
+    /// be expected at the limit. There a record of wide lines wastes half a line, on average.
+    fn ends_well(&self, row_start: usize, limits: &BatchLimits) -> bool {
+        let record_bytes = row_start - self.record_start;
+        let waste = record_bytes.next_multiple_of(limits.step_bytes) - record_bytes;
+        let typical_row = (row_start / self.row_count.max(1)).min(limits.step_bytes);
+        record_bytes >= limits.record_bytes / 2
+            && self.bytes.len() - row_start > waste
+            && typical_row > limits.record_bytes / WIDE_ROW_PART
+            && waste.saturating_mul(2).saturating_mul(limits.record_bytes)
+                < typical_row.saturating_mul(record_bytes)
     }
 
     /// Closes the last record; no line may be appended any more.
@@ -204,6 +244,8 @@ impl SealedBatch {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
 
@@ -224,8 +266,9 @@ mod tests {
             record_bytes in 40_usize..100,
             records in 1_usize..6,
             bytes in 40_usize..400,
+            step_bytes in 1_usize..20,
         ) {
-            let limits = BatchLimits { row_bytes: 60, record_bytes, records, bytes };
+            let limits = BatchLimits { row_bytes: 60, record_bytes, records, bytes, step_bytes };
             let mut sealed = Vec::new();
             let mut open = batch();
             let mut written = Vec::new();
@@ -269,6 +312,7 @@ mod tests {
             record_bytes: 10,
             records: 5,
             bytes: 100,
+            step_bytes: 1,
         };
         let mut open = batch();
         open.buffer().extend_from_slice(&[b'x'; 10]);
@@ -279,5 +323,55 @@ mod tests {
             limit_bytes: 10,
         };
         assert_eq!(open.row_written(10, &limits), Err(error));
+    }
+
+    /// Packs lines of these lengths as fast as can be, and gives billed by actual bytes.
+    fn billed_ratio(limits: &BatchLimits, row_lens: impl Iterator<Item = usize>) -> f64 {
+        let mut open = batch();
+        let (mut billed, mut actual) = (0, 0);
+        let mut count = |batch: SealedBatch| {
+            let records = (0..batch.record_count()).map(|index| batch.record(index).len());
+            billed += records
+                .map(|len| len.next_multiple_of(5_120))
+                .sum::<usize>();
+            actual += batch.bytes().len();
+        };
+        for len in row_lens {
+            let start = open.len();
+            open.buffer().resize(start + len, b'x');
+            if let Some(rest) = open.row_written(start, limits).unwrap() {
+                count(std::mem::replace(&mut open, batch()).seal());
+                open.buffer().extend_from_slice(&rest);
+                assert_eq!(open.row_written(0, limits), Ok(None));
+            }
+        }
+        count(open.seal());
+        let as_f64 = |bytes: usize| f64::from(u32::try_from(bytes).unwrap());
+        as_f64(billed) / as_f64(actual)
+    }
+
+    #[test]
+    fn records_end_just_under_what_is_billed() {
+        let limits = |record_bytes, records_per_batch| BatchLimits {
+            row_bytes: 1_024_000,
+            record_bytes,
+            records: 500,
+            bytes: record_bytes * records_per_batch,
+            step_bytes: 5_120,
+        };
+        for (limits, rows, most) in [
+            (limits(40_960, 1), 50..80, 1.002),
+            (limits(40_960, 1), 300..1_500, 1.01),
+            (limits(40_960, 1), 2_000..4_000, 1.025),
+            (limits(1_024_000, 4), 50..80, 1.001),
+            (limits(1_024_000, 4), 2_000..4_000, 1.002),
+            (limits(15_360, 1), 50..80, 1.006),
+            (limits(15_360, 1), 500..1_500, 1.035),
+        ] {
+            let mut random = StdRng::seed_from_u64(7);
+            let lens = (0..100_000).map(|_| random.random_range(rows.clone()));
+            let ratio = billed_ratio(&limits, lens);
+            assert!(ratio <= most, "{ratio} for rows of {rows:?} in {limits:?}");
+        }
     }
 }

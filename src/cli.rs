@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{Error, Exit, Failure, cdc, config, ecs, sim};
+use crate::{Error, Exit, Failure, cdc, config, ecs, load, sim};
 
 /// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV, and
 /// publishes one-second metrics of ECS clusters.
@@ -36,6 +36,9 @@ pub enum Command {
     Cdc(CdcOptions),
     /// Sample ECS clusters every second and publish high-resolution CloudWatch metrics.
     Metrics(MetricsOptions),
+    /// Find out what a stream takes: send at a planned rate and write a report.
+    #[command(subcommand)]
+    Load(load::LoadCommand),
     /// Run a local Firehose, ECS and CloudWatch endpoint that enforces AWS's limits and quotas.
     Sim(sim::Options),
 }
@@ -87,7 +90,7 @@ pub struct MetricsOptions {
     pub length: Option<Duration>,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration: Result<jiff::SignedDuration, _> = text.parse();
     duration
         .ok()
@@ -127,6 +130,12 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let outcome = runtime.block_on(polling);
             runtime.shutdown_background();
             outcome.map(|_| ())
+        }
+        Command::Load(command) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(load::run(command));
+            runtime.shutdown_background();
+            outcome
         }
         Command::Sim(options) => Ok(sim::run_until_signal(options)?),
     }

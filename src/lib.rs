@@ -26,6 +26,7 @@ pub mod ecs;
 pub mod pace;
 pub mod sink;
 
+pub mod load;
 pub mod sim;
 
 pub use error::{Error, Exit, Failure};

@@ -22,7 +22,51 @@ pub struct FirehoseQuota {
     pub bytes: u64,
 }
 
+/// The part of a quota that one of several agents takes: above 0, up to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaShare {
+    millionths: u32,
+}
+
+impl QuotaShare {
+    const MILLION: u32 = 1_000_000;
+    /// All of it.
+    pub const WHOLE: Self = Self {
+        millionths: Self::MILLION,
+    };
+
+    /// A part, in millionths; `None` if it is not above 0 and up to 1.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is positive and at most a million"
+    )]
+    pub fn new(part: f64) -> Option<Self> {
+        let millionths = (part > 0.0 && part <= 1.0)
+            .then(|| (part * f64::from(Self::MILLION)).round() as u32)?;
+        (millionths > 0).then_some(Self { millionths })
+    }
+
+    /// At least 1.
+    fn of(self, amount: u64) -> u64 {
+        let part = u128::from(amount) * u128::from(self.millionths) / u128::from(Self::MILLION);
+        u64::try_from(part).unwrap_or(amount).max(1)
+    }
+}
+
 impl FirehoseQuota {
+    /// One agent's part of the quotas.
+    #[must_use]
+    pub fn shared(self, share: QuotaShare) -> Self {
+        let part = |amount: u32| u32::try_from(share.of(amount.into())).unwrap_or(amount);
+        Self {
+            requests: part(self.requests),
+            records: part(self.records),
+            bytes: share.of(self.bytes),
+        }
+    }
+
     /// The default quotas of a region.
     #[must_use]
     pub fn of_region(region: &str) -> Self {
@@ -39,5 +83,26 @@ impl FirehoseQuota {
                 bytes: MIB,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_parts_of_each_quota_and_never_nothing() {
+        for part in [0.0, -0.5, 1.1, f64::NAN, 1e-9] {
+            assert_eq!(QuotaShare::new(part), None, "{part}");
+        }
+        let quota = FirehoseQuota::of_region("us-east-1");
+        assert_eq!(quota.shared(QuotaShare::WHOLE), quota);
+        let third = quota.shared(QuotaShare::new(0.3).unwrap());
+        assert_eq!(
+            (third.requests, third.records, third.bytes),
+            (600, 150_000, 1_572_864)
+        );
+        let least = quota.shared(QuotaShare::new(1e-6).unwrap());
+        assert_eq!((least.requests, least.records, least.bytes), (1, 1, 5));
     }
 }

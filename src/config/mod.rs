@@ -4,6 +4,7 @@
 //! into values of which nothing is optional any more. What does not: asking servers whether
 //! tables or streams exist; that is for the rooms that talk to them.
 
+mod firehose;
 pub mod limits;
 mod metrics;
 mod raw;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::encode::MetadataColumn;
 
+pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use raw::{load, load_metrics};
 pub use secret::Secret;
@@ -145,6 +147,10 @@ pub struct Firehose {
     pub endpoint: Option<String>,
     /// The quotas to stay under.
     pub quota: QuotaChoice,
+    /// This agent's part of them.
+    pub quota_share: QuotaShare,
+    /// How long a stream that has taken records may refuse them for good before the agent stops.
+    pub patience: Duration,
 }
 
 /// Which quotas the client stays under.

@@ -92,6 +92,8 @@ pub(super) struct Sink {
     pub(super) requests_per_second: Option<u32>,
     pub(super) records_per_second: Option<u32>,
     pub(super) bytes_per_second: Option<ByteSize>,
+    pub(super) quota_share: Option<f64>,
+    pub(super) patience: Option<String>,
     pub(super) flush_interval: Option<String>,
     pub(super) max_in_flight: Option<ByteSize>,
 }

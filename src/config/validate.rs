@@ -8,10 +8,9 @@ use url::{Host, Url};
 use crate::binlog::{Flavor, GtidSet};
 use crate::encode::MetadataColumn;
 
+use super::firehose;
 use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
-use super::{
-    Config, ConfigError, Firehose, GtidText, QuotaChoice, Secret, Sink, Source, Start, Table, Tls,
-};
+use super::{Config, ConfigError, GtidText, Secret, Sink, Source, Start, Table, Tls};
 
 const MIB: u64 = 1024 * 1024;
 const DEFAULT_MAX_IN_FLIGHT: u64 = 32 * MIB;
@@ -304,6 +303,8 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
             raw.bytes_per_second.is_some(),
             firehose,
         ),
+        ("sink.quota_share", raw.quota_share.is_some(), firehose),
+        ("sink.patience", raw.patience.is_some(), firehose),
     ] {
         if given && !allowed {
             return Err(ConfigError::at(
@@ -318,96 +319,8 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
             path: raw.path.as_deref().unwrap_or("hydrant-data").into(),
         }),
         SinkType::Stdout => Ok(Sink::Stdout),
-        SinkType::Firehose => {
-            if let Some(endpoint) = &raw.endpoint {
-                let parsed = Url::parse(endpoint);
-                if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-                    return Err(ConfigError::at(
-                        "sink.endpoint",
-                        "not a URL",
-                        "write it like http://127.0.0.1:4573",
-                    ));
-                }
-            }
-            Ok(Sink::Firehose(Firehose {
-                streams: streams(raw, raw_tables, tables)?,
-                region: raw.region.clone(),
-                endpoint: raw.endpoint.clone(),
-                quota: quota(raw)?,
-            }))
-        }
+        SinkType::Firehose => firehose::validate(raw, raw_tables, tables).map(Sink::Firehose),
     }
-}
-
-/// A record's bytes do not say which table they are from, so no stream serves two tables.
-fn streams(
-    raw: &raw::Sink,
-    raw_tables: &[raw::Table],
-    tables: &[Table],
-) -> Result<Vec<String>, ConfigError> {
-    let mut streams: Vec<String> = Vec::with_capacity(tables.len());
-    for (raw_table, table) in raw_tables.iter().zip(tables) {
-        let Some(stream) = raw_table.stream.as_ref().or(raw.stream.as_ref()) else {
-            return Err(ConfigError::at(
-                "sink.stream",
-                format!("no stream for table {}.{}", table.schema, table.name),
-                "name the delivery stream in [sink] or in the [[table]]",
-            ));
-        };
-        if let Some(index) = streams.iter().position(|other| other == stream) {
-            return Err(ConfigError::at(
-                "table.stream",
-                format!(
-                    "{}.{} and {}.{} would share the stream {stream}, and their lines cannot be \
-                     told apart",
-                    tables[index].schema, tables[index].name, table.schema, table.name
-                ),
-                "give each [[table]] a stream of its own",
-            ));
-        }
-        streams.push(stream.clone());
-    }
-    Ok(streams)
-}
-
-fn quota(raw: &raw::Sink) -> Result<QuotaChoice, ConfigError> {
-    let values = [
-        (
-            "sink.requests_per_second",
-            raw.requests_per_second.map(u64::from),
-        ),
-        (
-            "sink.records_per_second",
-            raw.records_per_second.map(u64::from),
-        ),
-        (
-            "sink.bytes_per_second",
-            raw.bytes_per_second.map(|size| size.0),
-        ),
-    ];
-    for (key, value) in values {
-        match value {
-            Some(0) => {
-                return Err(ConfigError::at(key, "zero", "give the stream's quota"));
-            }
-            Some(_) if raw.paced == Some(false) => {
-                return Err(ConfigError::at(
-                    key,
-                    "given together with paced = false",
-                    "leave one of them out",
-                ));
-            }
-            Some(_) | None => {}
-        }
-    }
-    if raw.paced == Some(false) {
-        return Ok(QuotaChoice::Off);
-    }
-    Ok(QuotaChoice::Region {
-        requests_per_second: raw.requests_per_second,
-        records_per_second: raw.records_per_second,
-        bytes_per_second: raw.bytes_per_second.map(|size| size.0),
-    })
 }
 
 fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {

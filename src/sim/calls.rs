@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What became of the calls of one operation. The three add up to all calls.
+/// What became of the calls of one operation. The four add up to all calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CallCounts {
     /// Answered with 200.
@@ -16,13 +16,15 @@ pub struct CallCounts {
     pub throttled: u64,
     /// Refused for any other reason.
     pub refused: u64,
+    /// Left without an answer, by a fault or because the client went away before it.
+    pub unanswered: u64,
 }
 
 impl CallCounts {
     /// All calls.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.answered + self.throttled + self.refused
+        self.answered + self.throttled + self.refused + self.unanswered
     }
 }
 
@@ -35,6 +37,8 @@ pub(super) enum Outcome {
     Throttled,
     /// An error of another kind.
     Refused,
+    /// No answer at all.
+    Unanswered,
 }
 
 /// The counters, and the codes of the errors that they saw.
@@ -62,6 +66,7 @@ impl Calls {
                 Outcome::Answered => counts.answered += 1,
                 Outcome::Throttled => counts.throttled += 1,
                 Outcome::Refused => counts.refused += 1,
+                Outcome::Unanswered => counts.unanswered += 1,
             }
         }
         if let Some(error) = error {
@@ -95,8 +100,9 @@ mod tests {
             Some("ThrottlingException"),
         );
         calls.count(Some("ecs:A"), Outcome::Refused, Some("Other"));
+        calls.count(Some("ecs:A"), Outcome::Unanswered, None);
         calls.count(None, Outcome::Refused, Some("Other"));
-        assert_eq!(calls.by_action["ecs:A"].total(), 3);
+        assert_eq!(calls.by_action["ecs:A"].total(), 4);
         assert_eq!(calls.by_action.len(), 1);
         assert_eq!(calls.errors["Other"], 2);
     }

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::Clock;
+use super::account::{Delivered, count_rows};
 use super::buffer::{Batch, Next};
 use super::object_key::{Compression, object_key};
 use super::stream::Stream;
@@ -38,7 +39,7 @@ pub(super) async fn deliver(stream: Arc<Stream>, folder: Arc<Path>, clock: Clock
     loop {
         let next = stream.intake().buffer.next(clock.now());
         match next {
-            Next::Write(batch) => deliver_batch(&stream, &folder, &batch).await,
+            Next::Write(batch) => deliver_batch(&stream, &folder, &batch, clock).await,
             Next::Wait(Some(deadline)) => {
                 let pause = clock.now().duration_until(deadline);
                 let pause = Duration::try_from(pause).unwrap_or_default();
@@ -55,7 +56,7 @@ pub(super) async fn deliver(stream: Arc<Stream>, folder: Arc<Path>, clock: Clock
 
 /// Writes one object, however long that takes. The key stays the same over all attempts, so
 /// that an attempt which failed after its rename leaves no second object.
-async fn deliver_batch(stream: &Stream, folder: &Path, batch: &Arc<Batch>) {
+async fn deliver_batch(stream: &Stream, folder: &Path, batch: &Arc<Batch>, clock: Clock) {
     let compression = stream.destination.compression;
     let prefix = &stream.destination.prefix;
     let key = object_key(
@@ -70,15 +71,23 @@ async fn deliver_batch(stream: &Stream, folder: &Path, batch: &Arc<Batch>) {
     loop {
         let written = spawn_blocking({
             let (path, batch) = (path.clone(), Arc::clone(batch));
-            move || write_object(&path, &batch.data, compression)
+            move || {
+                let object_bytes = write_object(&path, &batch.data, compression)?;
+                Ok(Delivered {
+                    objects: 1,
+                    records: batch.records,
+                    rows: count_rows(&batch.data),
+                    bytes: batch.data.len() as u64,
+                    object_bytes,
+                })
+            }
         });
         match written.await.map_err(io::Error::other).flatten() {
-            Ok(object_bytes) => {
+            Ok(delivered) => {
                 let mut intake = stream.intake();
-                intake
-                    .tally
-                    .count_object(batch.records, batch.data.len() as u64, object_bytes);
+                intake.tally.count_delivered(clock.now(), &delivered);
                 intake.buffer.written();
+                let object_bytes = delivered.object_bytes;
                 tracing::debug!(stream = stream.name, key, object_bytes, "object delivered");
                 return;
             }

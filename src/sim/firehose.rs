@@ -20,8 +20,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::account::{Accounts, Waiting};
+use super::account::{Amount, StreamAccount, Waiting};
 use super::delivery::deliver;
+use super::faults::{End, Length, Plan, QuotaPlan, Script, Start};
+use super::faults_error::RecordError;
 use super::intake::Verdict;
 use super::object_key::VERSION_ID;
 use super::quota::Quota;
@@ -67,6 +69,30 @@ const STOPPING: &str = "The stream or the simulator is stopping.";
 /// boto/boto3#2804.
 const SLOW_DOWN: &str = "Slow down.";
 
+/// An answer, and what the call has brought.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The answer's body.
+    pub body: Vec<u8>,
+    /// What was admitted.
+    pub admitted: Option<Admitted>,
+}
+
+/// What a call has brought to a stream.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    stream: Arc<Stream>,
+    amount: Amount,
+}
+
+impl Admitted {
+    /// Counts that the client does not know of it.
+    pub(super) fn count_unconfirmed(&self) {
+        let mut intake = self.stream.intake();
+        intake.tally.count_unconfirmed(&self.amount);
+    }
+}
+
 /// The streams there are.
 #[derive(Debug, Default)]
 struct Registry {
@@ -81,51 +107,43 @@ struct Registry {
 #[derive(Debug)]
 pub(super) struct Firehose {
     quota: Quota,
+    /// Asked for changes of the quota only.
+    faults: Arc<Script>,
     folder: Arc<Path>,
     clock: Clock,
     /// Makes record ids unique over restarts.
     run: Uuid,
     registry: Mutex<Registry>,
-    errors: Mutex<BTreeMap<&'static str, u64>>,
     deliveries: Mutex<JoinSet<()>>,
 }
 
 impl Firehose {
     /// A service without streams that delivers into `folder`.
     #[must_use]
-    pub(super) fn new(quota: Quota, folder: &Path, clock: Clock) -> Self {
+    pub(super) fn new(quota: Quota, faults: Arc<Script>, folder: &Path, clock: Clock) -> Self {
         Self {
             quota,
+            faults,
             folder: folder.into(),
             clock,
             run: Uuid::new_v4(),
             registry: Mutex::default(),
-            errors: Mutex::default(),
             deliveries: Mutex::default(),
         }
     }
 
-    /// Answers a request. Must be called inside a tokio runtime, which runs the deliveries.
+    /// Answers a request, with what faults have in store for it. Must be called inside a tokio
+    /// runtime, which runs the deliveries.
     ///
     /// # Errors
-    /// The error that is the answer; it has been counted.
+    /// The error that is the answer.
     pub(super) fn answer(
         &self,
-        target: &str,
+        operation: &str,
         is_signed: bool,
         body: &[u8],
-    ) -> Result<Vec<u8>, ApiError> {
-        self.dispatch(target, is_signed, body)
-            .inspect_err(|error| self.count(error))
-    }
-
-    /// Counts an answered error.
-    pub(super) fn count(&self, error: &ApiError) {
-        *lock(&self.errors).entry(error.code.name()).or_default() += 1;
-    }
-
-    fn dispatch(&self, target: &str, is_signed: bool, body: &[u8]) -> Result<Vec<u8>, ApiError> {
-        let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
+        plan: &Plan,
+    ) -> Result<Answer, ApiError> {
         if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(ApiError::new(
                 Code::UnknownOperation,
@@ -137,13 +155,24 @@ impl Firehose {
             return Err(ApiError::new(Code::MissingAuthenticationToken, message));
         }
         match operation {
+            // These count what is refused, by a fault as well.
+            "PutRecord" => return self.put_record(decode(body)?, plan),
+            "PutRecordBatch" => return self.put_record_batch(decode(body)?, plan),
+            _ => {}
+        }
+        if let Start::Refuse(error) = plan.start {
+            return Err(ApiError::injected(error));
+        }
+        let body = match operation {
             "CreateDeliveryStream" => encode(&self.create_delivery_stream(decode(body)?)?),
             "DeleteDeliveryStream" => encode(&self.delete_delivery_stream(decode(body)?)?),
             "DescribeDeliveryStream" => encode(&self.describe_delivery_stream(decode(body)?)?),
-            "ListDeliveryStreams" => encode(&self.list_delivery_streams(&decode(body)?)?),
-            "PutRecord" => encode(&self.put_record(decode(body)?)?),
-            _ => encode(&self.put_record_batch(decode(body)?)?),
-        }
+            _ => encode(&self.list_delivery_streams(&decode(body)?)?),
+        }?;
+        Ok(Answer {
+            body,
+            admitted: None,
+        })
     }
 
     fn create_delivery_stream(&self, input: CreateDeliveryStreamInput) -> Result<Value, ApiError> {
@@ -173,7 +202,10 @@ impl Firehose {
             return Err(ApiError::new(Code::LimitExceeded, message));
         }
         let now = self.clock.now();
-        let stream = Arc::new(Stream::new(name.clone(), destination, self.quota, now));
+        let changes = self.faults.quotas(&name, self.quota);
+        let quota_plan = QuotaPlan::new(changes, self.clock.started_at);
+        let stream = Stream::new(name.clone(), destination, self.quota, quota_plan, now);
+        let stream = Arc::new(stream);
         registry.streams.insert(name, Arc::clone(&stream));
         let mut deliveries = lock(&self.deliveries);
         while deliveries.try_join_next().is_some() {}
@@ -224,40 +256,56 @@ impl Firehose {
         })
     }
 
-    fn put_record(&self, input: PutRecordInput) -> Result<PutRecordOutput, ApiError> {
+    fn put_record(&self, input: PutRecordInput, plan: &Plan) -> Result<Answer, ApiError> {
         let (name, data) = validate::put_record(input.delivery_stream_name, input.record)?;
         let stream = self.stream(&name)?;
-        let verdict = stream.put(self.clock.now(), &[data]);
-        match judged(verdict)?.first() {
-            Some(&Some(number)) => Ok(PutRecordOutput {
+        let verdict = stream.put(self.clock.now(), &[data], plan);
+        let (numbers, amount) = judged(verdict)?;
+        let output = match numbers.first() {
+            Some(&Ok(number)) => PutRecordOutput {
                 record_id: self.record_id(&stream, number),
                 encrypted: false,
-            }),
-            Some(None) | None => Err(ApiError::new(Code::ServiceUnavailable, SLOW_DOWN)),
-        }
+            },
+            Some(Err(_)) | None => return Err(ApiError::new(Code::ServiceUnavailable, SLOW_DOWN)),
+        };
+        Ok(Answer {
+            body: encode(&output)?,
+            admitted: Some(Admitted { stream, amount }),
+        })
     }
 
     fn put_record_batch(
         &self,
         input: PutRecordBatchInput,
-    ) -> Result<PutRecordBatchOutput, ApiError> {
+        plan: &Plan,
+    ) -> Result<Answer, ApiError> {
         let (name, records) =
             validate::put_record_batch(input.delivery_stream_name, input.records)?;
         let stream = self.stream(&name)?;
-        let numbers = judged(stream.put(self.clock.now(), &records))?;
-        let entry = |number: Option<u64>| match number {
-            Some(number) => PutRecordBatchEntry::Admitted {
-                record_id: self.record_id(&stream, number),
+        let (numbers, amount) = judged(stream.put(self.clock.now(), &records, plan))?;
+        let entry = |number: &Result<u64, RecordError>| match number {
+            Ok(number) => PutRecordBatchEntry::Admitted {
+                record_id: self.record_id(&stream, *number),
             },
-            None => PutRecordBatchEntry::Refused {
-                error_code: Code::ServiceUnavailable.name(),
-                error_message: SLOW_DOWN,
+            Err(error) => PutRecordBatchEntry::Refused {
+                error_code: error.code(),
+                error_message: error.message(),
             },
         };
-        Ok(PutRecordBatchOutput {
-            failed_put_count: numbers.iter().filter(|number| number.is_none()).count(),
+        let mut entries: Vec<_> = numbers.iter().map(entry).collect();
+        match plan.end {
+            End::WrongLength(Length::Short) => drop(entries.pop()),
+            End::WrongLength(Length::Long) => entries.push(entry(&Ok(0))),
+            End::Answer | End::Error(_) | End::Reset | End::Silence(_) => {}
+        }
+        let output = PutRecordBatchOutput {
+            failed_put_count: numbers.iter().filter(|number| number.is_err()).count(),
             encrypted: false,
-            request_responses: numbers.into_iter().map(entry).collect(),
+            request_responses: entries,
+        };
+        Ok(Answer {
+            body: encode(&output)?,
+            admitted: Some(Admitted { stream, amount }),
         })
     }
 
@@ -280,19 +328,13 @@ impl Firehose {
         )
     }
 
-    /// A copy of all accounts.
+    /// A copy of the streams' accounts, by name.
     #[must_use]
-    pub(super) fn accounts(&self) -> Accounts {
+    pub(super) fn accounts(&self) -> BTreeMap<String, StreamAccount> {
         let streams = lock(&self.registry).streams.clone();
-        let streams = streams
-            .into_iter()
-            .map(|(name, stream)| (name, stream.intake().account()))
-            .collect();
-        Accounts {
-            streams,
-            errors: lock(&self.errors).clone(),
-            ..Accounts::default()
-        }
+        let now = self.clock.now();
+        let account = |(name, stream): (String, Arc<Stream>)| (name, stream.intake().account(now));
+        streams.into_iter().map(account).collect()
     }
 
     /// Closes all streams and waits until they are delivered, at most for `patience`. Gives what
@@ -340,10 +382,14 @@ fn encode<T: Serialize>(output: &T) -> Result<Vec<u8>, ApiError> {
         .map_err(|error| ApiError::new(Code::ServiceUnavailable, error.to_string()))
 }
 
-/// The numbers of a call that was judged record by record, or the error for the whole call.
-fn judged(verdict: Verdict) -> Result<Vec<Option<u64>>, ApiError> {
+/// The numbers of a call that was judged record by record with what was admitted, or the error for
+/// the whole call.
+fn judged(verdict: Verdict) -> Result<(Vec<Result<u64, RecordError>>, Amount), ApiError> {
     match verdict {
-        Verdict::Judged { numbers, .. } => Ok(numbers),
+        Verdict::Judged {
+            numbers, admitted, ..
+        } => Ok((numbers, admitted)),
+        Verdict::Failed(error) => Err(ApiError::injected(error)),
         Verdict::Throttled => Err(ApiError::new(Code::ServiceUnavailable, SLOW_DOWN)),
         Verdict::Backlogged => Err(ApiError::new(Code::ServiceUnavailable, BACKLOGGED)),
         Verdict::Closed => Err(ApiError::new(Code::ServiceUnavailable, STOPPING)),

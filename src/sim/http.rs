@@ -1,22 +1,27 @@
 //! HTTP: requests in, answers out.
 //!
-//! What lives here: routes, headers and statuses. What does not: what a request means
-//! ([`super::services`]).
+//! What lives here: routes, headers and statuses, and those faults that are about whether and when
+//! an answer comes. What does not: what a request means ([`super::services`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::account::Accounts;
-use super::cloudwatch::{self, Encoding, Protocol};
-use super::services::{Reply, Services};
+use super::cloudwatch::{self, Encoding};
+use super::faults::{End, Start};
+use super::services::{Api, Reply, Request, Services};
+use super::socket::Reset;
 
 /// Most bytes of a body. The largest valid one is 4 MiB in base64 and JSON, about 5.7 MiB; the
 /// rest lets what is somewhat too large get the error that AWS gives it.
@@ -26,51 +31,112 @@ pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 const RPC_V2_CBOR: HeaderValue = HeaderValue::from_static("rpc-v2-cbor");
 
+/// What every handler has.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// Who answers.
+    pub services: Arc<Services>,
+    /// True, or gone, as soon as the simulator stops: nobody is kept waiting then.
+    pub stopping: watch::Receiver<bool>,
+}
+
 /// The routes: all JSON APIs at `POST /`, CloudWatch's CBOR below `/service`, and for people and container
 /// engines `GET /health` and `GET /account`.
-pub(super) fn router(services: Arc<Services>) -> Router {
+pub(super) fn router(endpoint: Endpoint) -> Router {
     Router::new()
         .route("/", post(call))
         .route(cloudwatch::PATH, post(call_cbor))
         .route("/health", get(async || "ok"))
         .route("/account", get(account))
-        .with_state(services)
+        .with_state(endpoint)
 }
 
-async fn account(State(services): State<Arc<Services>>) -> Json<Accounts> {
-    Json(services.accounts())
+async fn account(State(endpoint): State<Endpoint>) -> Json<Accounts> {
+    Json(endpoint.services.accounts())
 }
 
-async fn call(State(services): State<Arc<Services>>, headers: HeaderMap, body: Body) -> Response {
+async fn call(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(reset): ConnectInfo<Reset>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let target = headers
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok());
     let target = target.unwrap_or_default();
-    let is_signed = headers.contains_key(AUTHORIZATION);
-    let encoding = encoding(&headers);
-    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
-    response(services.answer_target(target, is_signed, encoding, body.as_deref()))
+    endpoint
+        .answer(Api::Json { target }, &headers, body, &reset)
+        .await
 }
 
 async fn call_cbor(
-    State(services): State<Arc<Services>>,
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(reset): ConnectInfo<Reset>,
     Path(operation): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let is_signed = headers.contains_key(AUTHORIZATION);
-    let encoding = encoding(&headers);
-    if headers.get(SMITHY_PROTOCOL) != Some(&RPC_V2_CBOR) {
-        return response(services.answer_other_protocol(&operation));
+    let operation = operation.as_str();
+    let api = if headers.get(SMITHY_PROTOCOL) == Some(&RPC_V2_CBOR) {
+        Api::Cbor { operation }
+    } else {
+        Api::OtherProtocol { operation }
+    };
+    endpoint.answer(api, &headers, body, &reset).await
+}
+
+impl Endpoint {
+    /// Answers a call, or does what a fault wants instead of that.
+    async fn answer(
+        mut self,
+        api: Api<'_>,
+        headers: &HeaderMap,
+        body: Body,
+        reset: &Reset,
+    ) -> Response {
+        let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
+        let request = Request {
+            api,
+            is_signed: headers.contains_key(AUTHORIZATION),
+            encoding: encoding(headers),
+            body: body.as_deref(),
+        };
+        let plan = self.services.plan(&request);
+        if plan.start == Start::Reset {
+            self.services.drop_call(&request);
+            self.wait(plan.delay).await;
+            return broken(reset);
+        }
+        let turn = self.services.answer(&request, &plan);
+        self.wait(plan.delay).await;
+        match plan.end {
+            End::Answer | End::WrongLength(_) | End::Error(_) => {
+                turn.finish().map_or_else(|| broken(reset), response)
+            }
+            End::Reset => broken(reset),
+            End::Silence(most) => {
+                // Counted now, because it is certain.
+                drop(turn);
+                self.wait(most).await;
+                broken(reset)
+            }
+        }
     }
-    let body = to_bytes(body, MAX_BODY_BYTES).await.ok();
-    response(services.answer_cloudwatch(
-        Protocol::Cbor,
-        &operation,
-        is_signed,
-        encoding,
-        body.as_deref(),
-    ))
+
+    /// Waits, but not longer than the simulator runs.
+    async fn wait(&mut self, time: Duration) {
+        if !time.is_zero() {
+            // Elapsed, told to stop, or nobody is left to tell: each ends the waiting.
+            let _ = timeout(time, self.stopping.wait_for(|is_stopping| *is_stopping)).await;
+        }
+    }
+}
+
+/// What is never sent, because the connection breaks instead.
+fn broken(reset: &Reset) -> Response {
+    reset.now();
+    Response::default()
 }
 
 fn encoding(headers: &HeaderMap) -> Encoding {
@@ -99,8 +165,13 @@ fn response(reply: Reply) -> Response {
         }
     };
     if let Some(error) = reply.query_error {
-        // All errors here are the client's doing. Source: Smithy, `awsQueryCompatible`.
-        insert("x-amzn-query-error", format!("{error};Sender"));
+        // Whose doing it is. Source: Smithy, `awsQueryCompatible`.
+        let side = if reply.status < 500 {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        insert("x-amzn-query-error", format!("{error};{side}"));
     }
     insert("x-amzn-requestid", Uuid::new_v4().to_string());
     response

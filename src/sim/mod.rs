@@ -7,9 +7,9 @@
 //! script, and CloudWatch's metrics can be read back and have an exact account of their seconds.
 //!
 //! What lives here: the simulator's start and end. The rooms within, in the order in which a
-//! request meets them: `http`, `services` with `calls`; then `firehose` with `wire` and
-//! `validate`, `stream`, `intake` with `quota`, `account` and `buffer`, and `delivery` with
-//! `object_key`; or `ecs`; or `cloudwatch`.
+//! request meets them: `socket`, `http`, `services` with `calls` and `faults`; then `firehose` with
+//! `wire` and `validate`, `stream`, `intake` with `quota`, `account` and `buffer`, and `delivery`
+//! with `object_key`; or `ecs`; or `cloudwatch`.
 //! Those marked PURE are told the time and do no I/O. What does not live here: anything that
 //! the rest of hydrant uses, because a judge shares no code with what it judges.
 //!
@@ -24,6 +24,9 @@ mod calls;
 mod cloudwatch;
 mod delivery;
 mod ecs;
+mod faults;
+mod faults_error;
+mod faults_file;
 mod firehose;
 mod http;
 mod intake;
@@ -31,34 +34,39 @@ mod object_key;
 mod options;
 mod quota;
 mod services;
+mod socket;
 mod stream;
 mod validate;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-pub use account::{Accounts, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
+pub use account::{Accounts, Amount, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
 pub use calls::CallCounts;
 use cloudwatch::CloudWatch;
 pub use cloudwatch::{MetricAccount, SecondRun};
 use ecs::Ecs;
 pub use ecs::ScriptError;
+pub use faults::FaultAccount;
+use faults::{Faults, Script};
+pub use faults_file::{FaultError, FaultsError};
 use firehose::Firehose;
 pub use options::{Options, QuotaPreset, StreamOption};
 pub use quota::Quota;
 use services::Services;
+use socket::{Reset, Sockets};
 
 /// How long requests that are under way may take to end when the simulator stops.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
@@ -111,6 +119,24 @@ pub enum SimError {
         #[source]
         source: ScriptError,
     },
+    /// The file of faults cannot be read.
+    #[error("cannot read the faults {}", path.display())]
+    ReadFaults {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of faults is not one.
+    #[error("the faults {} are not valid", path.display())]
+    Faults {
+        /// What was asked for.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<FaultsError>,
+    },
     /// No runtime, or no signals.
     #[error("cannot set up the process")]
     Process(#[source] io::Error),
@@ -136,6 +162,8 @@ impl SimError {
             Self::Stream { .. } => "give each --stream once",
             Self::ReadScript { .. } => "give a readable file with --ecs-script",
             Self::Script { .. } => "correct the script; `hydrant sim --help` shows its shape",
+            Self::ReadFaults { .. } => "give a readable file with --faults",
+            Self::Faults { .. } => "correct the file; `hydrant sim --help` shows its shape",
             Self::Process(_) => "look at the limits of processes and open files of this user",
             Self::Undelivered { .. } => {
                 "free the disk, and send the records of this run again: they are lost here"
@@ -185,6 +213,7 @@ pub struct Simulator {
     data: PathBuf,
     services: Arc<Services>,
     stop: oneshot::Sender<()>,
+    stopping: watch::Sender<bool>,
     server: JoinSet<()>,
     _reporter: JoinSet<()>,
 }
@@ -193,11 +222,16 @@ impl Simulator {
     /// Starts to listen. Must be called in a tokio runtime with I/O and time, which runs it.
     ///
     /// # Errors
-    /// If the address or the folder cannot be used, or a stream is given twice.
+    /// If the address or the folder cannot be used, a stream is given twice, or a script or the
+    /// faults are not valid.
     pub async fn start(options: Options) -> Result<Self, SimError> {
         let scripts = match &options.ecs_script {
             Some(path) => read_scripts(path)?,
             None => Vec::new(),
+        };
+        let faults = match &options.faults {
+            Some(path) => read_faults(path)?,
+            None => Script::default(),
         };
         prepare_folder(&options.data).map_err(|source| SimError::Data {
             path: options.data.clone(),
@@ -213,7 +247,8 @@ impl Simulator {
         let addr = listener.local_addr().map_err(listen_error)?;
 
         let clock = Clock::start();
-        let firehose = Firehose::new(options.quota(), &options.data, clock);
+        let script = Arc::new(faults.clone());
+        let firehose = Firehose::new(options.quota(), script, &options.data, clock);
         for stream in &options.streams {
             firehose
                 .create(stream.name.clone(), options.destination(stream))
@@ -227,18 +262,20 @@ impl Simulator {
             firehose,
             Ecs::new(scripts, throttles, clock),
             CloudWatch::new(throttles, clock),
+            Faults::new(faults),
+            clock,
         ));
 
-        // Answers are small, so that waiting for more to send would only add latency; a socket
-        // that cannot be told so still works.
-        let listener = listener.tap_io(|socket| {
-            let _ = socket.set_nodelay(true);
-        });
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = http::router(Arc::clone(&services));
+        let (stopping, is_stopping) = watch::channel(false);
+        let router = http::router(http::Endpoint {
+            services: Arc::clone(&services),
+            stopping: is_stopping,
+        });
+        let router = router.into_make_service_with_connect_info::<Reset>();
         let mut server = JoinSet::new();
         server.spawn(async move {
-            let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+            let serving = axum::serve(Sockets(listener), router).with_graceful_shutdown(async {
                 // A dropped sender says the same as a sent word.
                 let _ = stopped.await;
             });
@@ -258,6 +295,7 @@ impl Simulator {
             data: options.data,
             services,
             stop,
+            stopping,
             server,
             _reporter: reporter,
         })
@@ -293,6 +331,7 @@ impl Simulator {
     /// # Errors
     /// [`SimError::Undelivered`] if the folder could not be written in that time.
     pub async fn shutdown(mut self) -> Result<Accounts, SimError> {
+        self.stopping.send_replace(true);
         // The server may have ended by itself already.
         let _ = self.stop.send(());
         let ended = timeout(REQUEST_PATIENCE, self.server.join_next()).await;
@@ -322,6 +361,18 @@ fn read_scripts(path: &Path) -> Result<Vec<ecs::ScriptedCluster>, SimError> {
     }
 }
 
+/// Reads the file of faults.
+fn read_faults(path: &Path) -> Result<Script, SimError> {
+    let path = path.to_owned();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => faults_file::parse(&text).map_err(|source| SimError::Faults {
+            path,
+            source: Box::new(source),
+        }),
+        Err(source) => Err(SimError::ReadFaults { path, source }),
+    }
+}
+
 /// Creates the folder and tries whether it takes files.
 fn prepare_folder(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -336,14 +387,14 @@ async fn report(services: Arc<Services>, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    let mut last = Accounts::default();
+    let mut last = BTreeMap::new();
     loop {
         ticks.tick().await;
         let now = services.firehose.accounts();
-        for (stream, account) in &now.streams {
-            let before = last.streams.get(stream);
+        for (stream, account) in &now {
+            let before = last.get(stream);
             let before = before
-                .map(|before| (before.total, before.delivered))
+                .map(|before: &StreamAccount| (before.total, before.delivered))
                 .unwrap_or_default();
             let is_idle = before == (account.total, account.delivered);
             if !is_idle || account.waiting.records > 0 {
@@ -414,8 +465,34 @@ fn summary(accounts: &Accounts) -> String {
         objects += account.delivered.objects;
         delivered += account.delivered.records;
     }
-    format!(
+    let summary = format!(
         "hydrant sim stopped: {admitted} records admitted, {refused} refused, \
          {delivered} delivered in {objects} objects"
+    );
+    if accounts.faults.is_empty() {
+        return summary;
+    }
+    let rows = |amount: fn(&StreamAccount) -> Amount| -> u64 {
+        accounts.streams.values().map(|it| amount(it).rows).sum()
+    };
+    let hits: u64 = accounts.faults.iter().map(|fault| fault.hits).sum();
+    let (unconfirmed, duplicated) = (rows(|it| it.unconfirmed), rows(|it| it.duplicated));
+    format!(
+        "{summary}; faults hit {hits} times: {unconfirmed} rows unconfirmed, {duplicated} duplicated"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_tells_of_faults_only_if_there_are_any() {
+        let mut accounts = Accounts::default();
+        assert!(summary(&accounts).ends_with("0 delivered in 0 objects"));
+        let script = faults_file::parse("[[fault]]\ndelay = 1").unwrap();
+        accounts.faults = Faults::new(script).accounts();
+        let last = summary(&accounts);
+        assert!(last.ends_with("; faults hit 0 times: 0 rows unconfirmed, 0 duplicated"));
+    }
 }

@@ -29,6 +29,30 @@ Example: the quotas of a small region, one stream, objects after at most 10 seco
   curl http://127.0.0.1:4573/account      counters of every stream, metric, call and second
   curl http://127.0.0.1:4573/health       answers 200 when ready
 
+Faults for --faults; all conditions of an entry must hold, and it has one effect:
+  seed = 7                             # what probability follows from: the same each time
+  [[fault]]
+  call = \"firehose:PutRecordBatch\"     # or ecs:*, and so on; left out: every call
+  stream = \"Sales\"                     # left out: every stream
+  request = [1, \"4-9\", \"20-\"]         # the number of the call among those that this is about
+  every = 3                            # every third of them
+  from = 2.5                           # seconds since the start
+  until = 60
+  probability = 0.1
+  refuse_records = { share = 0.5 }     # or count = 3, or every = 2; and error = \"InternalFailure\"
+Instead of refuse_records:
+  error = \"ThrottlingException\"        # or ServiceUnavailableException, InternalFailure,
+                                       # ExpiredTokenException, AccessDeniedException,
+                                       # UnrecognizedClientException, InvalidSignatureException
+  error_after = \"InternalFailure\"      # the call is carried out all the same
+  delay = 0.2                          # seconds, before the answer
+  timeout = 20                         # carried out, never answered, closed after 20 seconds
+  reset = \"after\"                      # the connection, after or \"before\" carrying it out
+  duplicate = true                     # what is admitted is delivered twice
+  wrong_length = \"short\"               # one entry too few in the answer, or \"long\": one too many
+  quota = { share = 0.5 }              # from then until then; or records, requests, bytes
+  missing = [\"Web\"]                    # from ecs:DescribeClusters; \"*\" is every cluster
+
 Ctrl-C or SIGTERM delivers everything that was acknowledged. kill -9 does not: as the records
 wait in memory, those not yet in an object are lost. At most 512 MiB of a stream wait; until some
 are delivered, more is refused. Streams are not remembered over a restart.";
@@ -87,6 +111,12 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub ecs_script: Option<PathBuf>,
 
+    /// Faults: a TOML file with, for each `[[fault]]`, which `call` (and perhaps which `stream`) it
+    /// is about, when it comes (`request`, `every`, `from`, `until`, `probability`), and one effect;
+    /// see the end of this help.
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+
     /// Log the counters of each stream every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub report: Option<u32>,
@@ -113,6 +143,7 @@ impl Default for Options {
             buffer_bytes: Hints::default().bytes,
             buffer_interval: Hints::default().interval_s,
             ecs_script: None,
+            faults: None,
             report: None,
         }
     }
@@ -236,6 +267,23 @@ mod tests {
     fn an_empty_line_means_the_default() {
         let typed = format!("{:?}", parse("").unwrap());
         assert_eq!(typed, format!("{:?}", Options::default()));
+    }
+
+    /// The file of faults in the help is one, and so is each of the other effects.
+    #[test]
+    fn the_help_tells_the_truth_about_faults() {
+        let (_, help) = EXAMPLE.split_once("one effect:").unwrap();
+        let (file, others) = help.split_once("Instead of refuse_records:").unwrap();
+        let parsed = super::super::faults_file::parse(file);
+        assert_eq!(parsed.expect("the example").faults.len(), 1);
+        let (others, _) = others.split_once("Ctrl-C").unwrap();
+        let mut count = 0;
+        for line in others.lines().filter(|line| line.contains(" = ")) {
+            let fault = format!("[[fault]]\n{line}");
+            super::super::faults_file::parse(&fault).expect(line);
+            count += 1;
+        }
+        assert_eq!(count, 9);
     }
 
     #[test]

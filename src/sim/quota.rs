@@ -84,6 +84,22 @@ impl Bucket {
         }
     }
 
+    /// Gives another rate from `at` on, with its second's burst. What is there stays, as far as
+    /// the new burst holds it; a bucket that was bottomless is full.
+    fn change(&mut self, rate: Option<u64>, at: Timestamp) {
+        if self.rate == rate {
+            return;
+        }
+        let before = self.rate;
+        self.refill(at);
+        *self = Self {
+            filled: self.filled,
+            ..Self::new(rate, at)
+        };
+        let capacity = u128::from(self.burst) * BILLIONTHS;
+        self.filled = before.map_or(capacity, |_| self.filled.min(capacity));
+    }
+
     /// Takes one token at `now`, and says whether there was one.
     pub(super) fn admit_one(&mut self, now: Timestamp) -> bool {
         self.refill(now);
@@ -130,7 +146,8 @@ pub(super) enum Admission {
 
 /// The three buckets of one stream.
 ///
-/// Feed it calls with [`Gate::admit`], in the order of time; it has nothing to drain.
+/// Feed it calls with [`Gate::admit`] and new quotas with [`Gate::change`], in the order of time;
+/// it has nothing to drain.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     records: Bucket,
@@ -147,6 +164,13 @@ impl Gate {
             requests: Bucket::new(quota.requests, now),
             bytes: Bucket::new(quota.bytes, now),
         }
+    }
+
+    /// Judges by another quota from `at` on.
+    pub(super) fn change(&mut self, quota: Quota, at: Timestamp) {
+        self.records.change(quota.records, at);
+        self.requests.change(quota.requests, at);
+        self.bytes.change(quota.bytes, at);
     }
 
     /// Judges a call whose records have these sizes in bytes, before base64.
@@ -283,6 +307,33 @@ mod tests {
             shut.admit(at_ms(9_000), &[1]),
             Admission::Judged(vec![false])
         );
+    }
+
+    #[test]
+    fn a_changed_quota_holds_from_its_very_instant() {
+        let mut gate = Gate::new(quota(100, 1_000, 1_000), at_ms(0));
+        gate.admit(at_ms(0), &[1; 100]);
+        // Half a second at 100 brings more than the new burst of 10 holds.
+        gate.change(quota(10, 1_000, 1_000), at_ms(500));
+        let admitted = |verdict| match verdict {
+            Admission::Judged(fits) => fits.into_iter().filter(|fits| *fits).count(),
+            Admission::Throttled => panic!("throttled"),
+        };
+        assert_eq!(admitted(gate.admit(at_ms(1_000), &[1; 100])), 10);
+        assert_eq!(admitted(gate.admit(at_ms(2_000), &[1; 100])), 10);
+        gate.change(quota(100, 1_000, 1_000), at_ms(2_500));
+        assert_eq!(admitted(gate.admit(at_ms(3_000), &[1; 100])), 5 + 50);
+    }
+
+    #[test]
+    fn a_quota_that_appears_starts_full_and_one_that_goes_away_refuses_nothing() {
+        let mut gate = Gate::new(Quota::UNLIMITED, at_ms(0));
+        gate.change(quota(2, 10, 100), at_ms(10));
+        let verdict = gate.admit(at_ms(10), &[1; 3]);
+        assert_eq!(verdict, Admission::Judged(vec![true, true, false]));
+        gate.change(Quota::UNLIMITED, at_ms(20));
+        let verdict = gate.admit(at_ms(20), &[1; 3]);
+        assert_eq!(verdict, Admission::Judged(vec![true; 3]));
     }
 
     #[test]

@@ -1,20 +1,98 @@
-//! The services behind one endpoint, and the count of their calls.
+//! The services behind one endpoint, the faults before them, and the count of their calls.
 //!
-//! What lives here: which service a call is for, and how its answer or error looks to
-//! [`super::http`]. What does not: what the call does ([`super::firehose`], [`super::ecs`],
-//! [`super::cloudwatch`]).
+//! What lives here: which service a call is for, how its answer or error looks to
+//! [`super::http`], and what is counted once that is known to have gone out or not. What does not:
+//! what the call does ([`super::firehose`], [`super::ecs`], [`super::cloudwatch`]) and which faults
+//! it meets ([`super::faults`]).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::account::Accounts;
 use super::calls::{Calls, Outcome, action_of};
 use super::cloudwatch::{self, CloudWatch, CloudWatchError, Encoding, Protocol};
 use super::ecs::{self, Ecs, EcsError};
-use super::firehose::{self, Firehose};
-use super::lock;
-use super::wire::{ApiError, Code};
+use super::faults::{End, Faults, Plan};
+use super::faults_error::CallError;
+use super::firehose::{self, Admitted, Firehose};
+use super::wire::{ApiError, Code, stream_of};
+use super::{Clock, lock};
 
 const AMZ_JSON: &str = "application/x-amz-json-1.1";
+
+/// What is called, as the request says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api<'a> {
+    /// In JSON: service and operation are in `X-Amz-Target`. A target of no known service gets
+    /// Firehose's error.
+    Json {
+        /// The header.
+        target: &'a str,
+    },
+    /// CloudWatch's operation in its path, in CBOR.
+    Cbor {
+        /// From the path.
+        operation: &'a str,
+    },
+    /// The same in another protocol: there is none.
+    OtherProtocol {
+        /// From the path.
+        operation: &'a str,
+    },
+}
+
+/// A request, in the terms of HTTP. Only CloudWatch takes packed bodies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// What is called.
+    pub api: Api<'a>,
+    /// Whether it has a signature.
+    pub is_signed: bool,
+    /// How the body is packed.
+    pub encoding: Encoding,
+    /// None if it was too large.
+    pub body: Option<&'a [u8]>,
+}
+
+/// Whose operation it is.
+#[derive(Debug, Clone, Copy)]
+enum Callee<'a> {
+    Firehose(&'a str),
+    Ecs(&'a str),
+    CloudWatch(Protocol, &'a str),
+    Nobody(&'a str),
+}
+
+impl<'a> Request<'a> {
+    fn callee(&self) -> Callee<'a> {
+        match self.api {
+            Api::Json { target } => {
+                if let Some(operation) = target.strip_prefix(cloudwatch::TARGET_PREFIX) {
+                    Callee::CloudWatch(Protocol::Json, operation)
+                } else if let Some(operation) = target.strip_prefix(ecs::TARGET_PREFIX) {
+                    Callee::Ecs(operation)
+                } else {
+                    let operation = target.strip_prefix(firehose::TARGET_PREFIX);
+                    Callee::Firehose(operation.unwrap_or_default())
+                }
+            }
+            Api::Cbor { operation } => Callee::CloudWatch(Protocol::Cbor, operation),
+            Api::OtherProtocol { operation } => Callee::Nobody(operation),
+        }
+    }
+}
+
+impl Callee<'_> {
+    /// IAM's name, if it is a known operation.
+    fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Firehose(operation) => action_of(&firehose::ACTIONS, operation),
+            Self::Ecs(operation) => action_of(&ecs::ACTIONS, operation),
+            Self::CloudWatch(_, operation) | Self::Nobody(operation) => {
+                action_of(&cloudwatch::ACTIONS, operation)
+            }
+        }
+    }
+}
 
 /// An answer, in the terms of HTTP.
 #[derive(Debug)]
@@ -31,6 +109,58 @@ pub(super) struct Reply {
     pub query_error: Option<&'static str>,
 }
 
+/// What a call has left behind, of which its client does not know before it has the answer.
+#[derive(Debug)]
+enum Stored {
+    Nothing,
+    Records(Admitted),
+    Data(u64),
+}
+
+/// A call that was carried out or refused and not answered yet.
+///
+/// Contract: [`Turn::finish`] gives the reply that goes out. A turn that is dropped before is
+/// counted as one without an answer, whoever is to blame for it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    services: Arc<Services>,
+    action: Option<&'static str>,
+    outcome: Outcome,
+    error: Option<&'static str>,
+    reply: Option<Reply>,
+    stored: Stored,
+    /// Whether the reply tells the client what was stored.
+    confirms: bool,
+}
+
+impl Turn {
+    /// The reply, which is counted as sent.
+    #[must_use]
+    pub(super) fn finish(mut self) -> Option<Reply> {
+        self.reply.take()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let is_answered = self.reply.is_none();
+        if !is_answered {
+            (self.outcome, self.error) = (Outcome::Unanswered, None);
+        }
+        self.services.count(self.action, self.outcome, self.error);
+        if !(is_answered && self.confirms) {
+            self.services.count_unconfirmed(&self.stored);
+        }
+    }
+}
+
+/// The counters of all services.
+#[derive(Debug, Default)]
+struct Counted {
+    calls: Calls,
+    unconfirmed_data: u64,
+}
+
 /// All services.
 #[derive(Debug)]
 pub(super) struct Services {
@@ -40,147 +170,224 @@ pub(super) struct Services {
     pub ecs: Ecs,
     /// Metrics.
     pub cloudwatch: CloudWatch,
-    calls: Mutex<Calls>,
+    faults: Mutex<Faults>,
+    clock: Clock,
+    counted: Mutex<Counted>,
 }
 
 impl Services {
     /// These services, with nothing counted.
     #[must_use]
-    pub(super) fn new(firehose: Firehose, ecs: Ecs, cloudwatch: CloudWatch) -> Self {
+    pub(super) fn new(
+        firehose: Firehose,
+        ecs: Ecs,
+        cloudwatch: CloudWatch,
+        faults: Faults,
+        clock: Clock,
+    ) -> Self {
         Self {
             firehose,
             ecs,
             cloudwatch,
-            calls: Mutex::default(),
+            faults: Mutex::new(faults),
+            clock,
+            counted: Mutex::default(),
         }
     }
 
-    /// Answers a call whose service and operation are in `X-Amz-Target`; `body` is none if it
-    /// was too large. A target of no known service gets Firehose's error. Only CloudWatch takes
-    /// packed bodies.
-    pub(super) fn answer_target(
-        &self,
-        target: &str,
-        is_signed: bool,
-        encoding: Encoding,
-        body: Option<&[u8]>,
-    ) -> Reply {
-        if let Some(operation) = target.strip_prefix(cloudwatch::TARGET_PREFIX) {
-            self.answer_cloudwatch(Protocol::Json, operation, is_signed, encoding, body)
-        } else if let Some(operation) = target.strip_prefix(ecs::TARGET_PREFIX) {
-            self.answer_ecs(operation, is_signed, body)
-        } else {
-            self.answer_firehose(target, is_signed, body)
-        }
+    /// What the faults have in store for a request. Ask once.
+    pub(super) fn plan(&self, request: &Request<'_>) -> Plan {
+        let Some(action) = request.callee().action() else {
+            return Plan::default();
+        };
+        let elapsed = self.clock.now().duration_since(self.clock.started_at);
+        let stream = || stream_of(request.body?);
+        lock(&self.faults).plan(action, stream, elapsed)
     }
 
-    fn answer_firehose(&self, target: &str, is_signed: bool, body: Option<&[u8]>) -> Reply {
-        let answer = match body {
-            Some(body) => self.firehose.answer(target, is_signed, body),
-            None => Err(too_large()).inspect_err(|error| self.firehose.count(error)),
-        };
-        let operation = target
-            .strip_prefix(firehose::TARGET_PREFIX)
-            .unwrap_or_default();
-        // Firehose counts its errors by itself.
-        let outcome = match &answer {
-            Ok(_) => Outcome::Answered,
-            Err(error) if error.code == Code::ServiceUnavailable => Outcome::Throttled,
-            Err(_) => Outcome::Refused,
-        };
-        let action = action_of(&firehose::ACTIONS, operation);
-        lock(&self.calls).count(action, outcome, None);
-        match answer {
-            Ok(body) => json(200, body),
-            Err(error) => json(error.code.status(), error.body()),
-        }
+    /// Counts a call that ended without being looked at.
+    pub(super) fn drop_call(&self, request: &Request<'_>) {
+        self.count(request.callee().action(), Outcome::Unanswered, None);
     }
 
-    fn answer_ecs(&self, operation: &str, is_signed: bool, body: Option<&[u8]>) -> Reply {
-        let Some(body) = body else {
-            let error = too_large();
-            self.firehose.count(&error);
-            return json(error.code.status(), error.body());
+    /// Answers a request as the plan says, as far as that is a matter of what is said.
+    pub(super) fn answer(self: &Arc<Self>, request: &Request<'_>, plan: &Plan) -> Turn {
+        let callee = request.callee();
+        let (answer, stored) = match callee {
+            Callee::Firehose(operation) => self.answer_firehose(operation, request, plan),
+            Callee::Ecs(operation) => (self.answer_ecs(operation, request, plan), Stored::Nothing),
+            Callee::CloudWatch(protocol, operation) => {
+                self.answer_cloudwatch(protocol, operation, request, plan)
+            }
+            Callee::Nobody(_) => (
+                of_cloudwatch(Protocol::Cbor, Err(CloudWatchError::UnknownOperation)),
+                Stored::Nothing,
+            ),
         };
-        let answer = self.ecs.answer(operation, is_signed, body);
-        let outcome = match &answer {
-            Ok(_) => Outcome::Answered,
-            Err(EcsError::Throttled) => Outcome::Throttled,
-            Err(_) => Outcome::Refused,
+        let (outcome, error, reply) = match plan.end {
+            End::Error(error) if answer.0 == Outcome::Answered => injected(callee, error),
+            _ => answer,
         };
-        let name = answer.as_ref().err().map(|error| error.name());
-        lock(&self.calls).count(action_of(&ecs::ACTIONS, operation), outcome, name);
-        match answer {
-            Ok(body) => json(200, body),
-            Err(error) => json(error.status(), error.body()),
-        }
-    }
-
-    /// Answers a call to CloudWatch's path for CBOR in another protocol: there is none.
-    pub(super) fn answer_other_protocol(&self, operation: &str) -> Reply {
-        let error = CloudWatchError::UnknownOperation;
-        self.reply_of_cloudwatch(Protocol::Cbor, operation, Err(error))
-    }
-
-    /// Answers a call of CloudWatch.
-    pub(super) fn answer_cloudwatch(
-        &self,
-        protocol: Protocol,
-        operation: &str,
-        is_signed: bool,
-        encoding: Encoding,
-        body: Option<&[u8]>,
-    ) -> Reply {
-        let answer = body.ok_or(CloudWatchError::TooLarge).and_then(|body| {
-            self.cloudwatch
-                .answer(protocol, operation, is_signed, encoding, body)
-        });
-        self.reply_of_cloudwatch(protocol, operation, answer)
-    }
-
-    /// Counts an answer and puts it in the terms of HTTP.
-    fn reply_of_cloudwatch(
-        &self,
-        protocol: Protocol,
-        operation: &str,
-        answer: Result<Vec<u8>, CloudWatchError>,
-    ) -> Reply {
-        let outcome = match &answer {
-            Ok(_) => Outcome::Answered,
-            Err(CloudWatchError::Throttled) => Outcome::Throttled,
-            Err(_) => Outcome::Refused,
-        };
-        let query_error = answer.as_ref().err().map(|error| error.name());
-        lock(&self.calls).count(
-            action_of(&cloudwatch::ACTIONS, operation),
+        Turn {
+            services: Arc::clone(self),
+            action: callee.action(),
             outcome,
-            query_error,
-        );
-        let (status, body) = match answer {
-            Ok(body) => (200, body),
-            Err(error) => (error.status(), error.body(protocol)),
+            error,
+            reply: Some(reply),
+            stored,
+            confirms: plan.end == End::Answer,
+        }
+    }
+
+    fn answer_firehose(
+        &self,
+        operation: &str,
+        request: &Request<'_>,
+        plan: &Plan,
+    ) -> (Answered, Stored) {
+        let Some(body) = request.body else {
+            return (of_firehose(Err(too_large())), Stored::Nothing);
         };
-        Reply {
-            status,
-            content_type: (!body.is_empty()).then_some(protocol.content_type()),
-            body,
-            is_cbor: protocol == Protocol::Cbor,
-            query_error,
+        match self
+            .firehose
+            .answer(operation, request.is_signed, body, plan)
+        {
+            Ok(answer) => {
+                let stored = answer.admitted.map_or(Stored::Nothing, Stored::Records);
+                (of_firehose(Ok(answer.body)), stored)
+            }
+            Err(error) => (of_firehose(Err(error)), Stored::Nothing),
+        }
+    }
+
+    fn answer_ecs(&self, operation: &str, request: &Request<'_>, plan: &Plan) -> Answered {
+        let Some(body) = request.body else {
+            return of_firehose(Err(too_large()));
+        };
+        of_ecs(self.ecs.answer(operation, request.is_signed, body, plan))
+    }
+
+    fn answer_cloudwatch(
+        &self,
+        protocol: Protocol,
+        operation: &str,
+        request: &Request<'_>,
+        plan: &Plan,
+    ) -> (Answered, Stored) {
+        let answer = request.body.ok_or(CloudWatchError::TooLarge);
+        let answer = answer.and_then(|body| {
+            let request = cloudwatch::Request {
+                protocol,
+                operation,
+                is_signed: request.is_signed,
+                encoding: request.encoding,
+                body,
+            };
+            self.cloudwatch.answer(&request, plan)
+        });
+        let stored = answer.as_ref().map_or(0, |answer| answer.stored_data);
+        let answer = answer.map(|answer| answer.body);
+        (of_cloudwatch(protocol, answer), Stored::Data(stored))
+    }
+
+    fn count(&self, action: Option<&'static str>, outcome: Outcome, error: Option<&'static str>) {
+        lock(&self.counted).calls.count(action, outcome, error);
+    }
+
+    fn count_unconfirmed(&self, stored: &Stored) {
+        match stored {
+            Stored::Nothing => {}
+            Stored::Records(admitted) => admitted.count_unconfirmed(),
+            Stored::Data(count) => lock(&self.counted).unconfirmed_data += count,
         }
     }
 
     /// A copy of all accounts.
     #[must_use]
     pub(super) fn accounts(&self) -> Accounts {
-        let mut accounts = self.firehose.accounts();
-        accounts.metrics = self.cloudwatch.accounts();
-        let calls = lock(&self.calls);
-        accounts.calls = calls.by_action.clone();
-        for (&error, &count) in &calls.errors {
-            *accounts.errors.entry(error).or_default() += count;
+        let streams = self.firehose.accounts();
+        let metrics = self.cloudwatch.accounts();
+        let faults = lock(&self.faults).accounts();
+        let counted = lock(&self.counted);
+        Accounts {
+            streams,
+            metrics,
+            faults,
+            errors: counted.calls.errors.clone(),
+            calls: counted.calls.by_action.clone(),
+            unconfirmed_data: counted.unconfirmed_data,
         }
-        accounts
     }
+}
+
+/// What became of a call, the error's name, and the reply.
+type Answered = (Outcome, Option<&'static str>, Reply);
+
+/// A fault's error as the answer of this service.
+fn injected(callee: Callee<'_>, error: CallError) -> Answered {
+    match callee {
+        Callee::Firehose(_) => of_firehose(Err(ApiError::injected(error))),
+        Callee::Ecs(_) => of_ecs(Err(EcsError::Injected(error))),
+        Callee::CloudWatch(protocol, _) => {
+            of_cloudwatch(protocol, Err(CloudWatchError::Injected(error)))
+        }
+        Callee::Nobody(_) => of_cloudwatch(Protocol::Cbor, Err(CloudWatchError::Injected(error))),
+    }
+}
+
+fn of_firehose(answer: Result<Vec<u8>, ApiError>) -> Answered {
+    match answer {
+        Ok(body) => (Outcome::Answered, None, json(200, body)),
+        Err(error) => {
+            let outcome = match error.code {
+                Code::ServiceUnavailable => Outcome::Throttled,
+                Code::Injected(error) if error.is_throttle() => Outcome::Throttled,
+                _ => Outcome::Refused,
+            };
+            let reply = json(error.code.status(), error.body());
+            (outcome, Some(error.code.name()), reply)
+        }
+    }
+}
+
+fn of_ecs(answer: Result<Vec<u8>, EcsError>) -> Answered {
+    match answer {
+        Ok(body) => (Outcome::Answered, None, json(200, body)),
+        Err(error) => {
+            let outcome = match error {
+                EcsError::Throttled => Outcome::Throttled,
+                EcsError::Injected(error) if error.is_throttle() => Outcome::Throttled,
+                _ => Outcome::Refused,
+            };
+            (
+                outcome,
+                Some(error.name()),
+                json(error.status(), error.body()),
+            )
+        }
+    }
+}
+
+fn of_cloudwatch(protocol: Protocol, answer: Result<Vec<u8>, CloudWatchError>) -> Answered {
+    let outcome = match &answer {
+        Ok(_) => Outcome::Answered,
+        Err(CloudWatchError::Throttled) => Outcome::Throttled,
+        Err(CloudWatchError::Injected(error)) if error.is_throttle() => Outcome::Throttled,
+        Err(_) => Outcome::Refused,
+    };
+    let query_error = answer.as_ref().err().map(|error| error.name());
+    let (status, body) = match answer {
+        Ok(body) => (200, body),
+        Err(error) => (error.status(), error.body(protocol)),
+    };
+    let reply = Reply {
+        status,
+        content_type: (!body.is_empty()).then_some(protocol.content_type()),
+        body,
+        is_cbor: protocol == Protocol::Cbor,
+        query_error,
+    };
+    (outcome, query_error, reply)
 }
 
 fn json(status: u16, body: Vec<u8>) -> Reply {

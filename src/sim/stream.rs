@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::faults::{Plan, QuotaPlan};
 use super::intake::{Intake, Verdict};
 use super::lock;
 use super::quota::Quota;
@@ -34,9 +35,11 @@ impl Stream {
         name: String,
         destination: Destination,
         quota: Quota,
+        quota_plan: QuotaPlan,
         now: Timestamp,
     ) -> Self {
-        let intake = Mutex::new(Intake::new(quota, destination.hints, now));
+        let intake = Intake::new(quota, quota_plan, destination.hints, now);
+        let intake = Mutex::new(intake);
         Self {
             name,
             destination,
@@ -52,8 +55,9 @@ impl Stream {
     }
 
     /// Judges a valid call and buffers what is admitted.
-    pub(super) fn put(&self, now: Timestamp, records: &[Vec<u8>]) -> Verdict {
-        let verdict = self.intake().put(now, records.iter().map(Vec::as_slice));
+    pub(super) fn put(&self, now: Timestamp, records: &[Vec<u8>], plan: &Plan) -> Verdict {
+        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        let verdict = self.intake().put(now, &records, plan);
         if matches!(
             verdict,
             Verdict::Judged {

@@ -16,6 +16,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::faults_error::{CallError, Service};
+
 /// A blob member: base64 on the wire, bytes here.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Blob(pub Vec<u8>);
@@ -174,6 +176,13 @@ pub(super) struct StreamInput {
     pub delivery_stream_name: Option<String>,
 }
 
+/// The stream that a request is about, whatever its operation. What is no request is about none.
+#[must_use]
+pub(super) fn stream_of(body: &[u8]) -> Option<String> {
+    let input: Option<StreamInput> = serde_json::from_slice(body).ok();
+    input?.delivery_stream_name
+}
+
 /// `ListDeliveryStreamsInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -219,6 +228,8 @@ pub(super) enum Code {
     MissingAuthenticationToken,
     /// The body is larger than anything valid can be.
     RequestEntityTooLarge,
+    /// What a fault says.
+    Injected(CallError),
 }
 
 impl Code {
@@ -236,6 +247,7 @@ impl Code {
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
+            Self::Injected(error) => error.name(Service::Firehose),
         }
     }
 
@@ -253,6 +265,7 @@ impl Code {
             | Self::UnknownOperation => 400,
             Self::MissingAuthenticationToken => 403,
             Self::RequestEntityTooLarge => 413,
+            Self::Injected(error) => error.status(Service::Firehose),
         }
     }
 }
@@ -274,6 +287,11 @@ impl ApiError {
             code,
             message: message.into(),
         }
+    }
+
+    /// The error that a fault says.
+    pub(super) fn injected(error: CallError) -> Self {
+        Self::new(Code::Injected(error), error.message())
     }
 
     /// The answer's body.

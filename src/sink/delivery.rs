@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::Failure;
-use crate::batch::SealedBatch;
+use crate::batch::{BatchLimits, SealedBatch};
 use crate::error::Fault;
 use crate::pace::{Cost, Pacer};
 
-use super::Sink;
+use super::{Attempted, Sink};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -38,6 +38,26 @@ pub struct DeliveryStats {
     pub records_refused: u64,
     /// Attempts that failed as a whole and were made again.
     pub attempts_failed: u64,
+    /// Answers that asked for a slower pace.
+    pub slow_downs: u64,
+    /// Records of the batches that arrived.
+    pub records_delivered: u64,
+    /// Their bytes.
+    pub bytes_delivered: u64,
+    /// Their bytes as they are billed, each record rounded up.
+    pub billed_bytes: u64,
+}
+
+impl DeliveryStats {
+    /// Bytes that are billed for each byte delivered; 1 if nothing was.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn billed_ratio(&self) -> f64 {
+        if self.bytes_delivered == 0 {
+            return 1.0;
+        }
+        self.billed_bytes as f64 / self.bytes_delivered as f64
+    }
 }
 
 /// Batches between the loop and the sink.
@@ -50,7 +70,10 @@ pub struct Delivery<S> {
     lanes: Vec<Lane>,
     /// The lane that was served first the last time.
     lanes_offset: usize,
-    under_way: JoinSet<(Shipment, Result<Vec<usize>, Failure>)>,
+    under_way: JoinSet<(Shipment, Attempted)>,
+    bytes_under_way: u64,
+    /// What a record is billed in multiples of.
+    step_bytes: usize,
     stats: DeliveryStats,
     trouble: Option<Trouble>,
 }
@@ -62,6 +85,10 @@ struct Lane {
     /// The one that the pacer is being asked about.
     next: Option<Shipment>,
     waiting: VecDeque<Shipment>,
+    /// Whether the stream has taken anything yet.
+    has_taken: bool,
+    /// The first of the definite failures since it last took something.
+    denied_since: Option<Instant>,
 }
 
 /// A batch and those of its records that have not arrived.
@@ -69,6 +96,8 @@ struct Lane {
 struct Shipment {
     batch: Arc<SealedBatch>,
     records: Vec<usize>,
+    /// When the attempt that is under way was started.
+    sent_at: Instant,
     backoff: Option<ExponentialBackoff>,
     not_before: Option<Instant>,
 }
@@ -85,11 +114,16 @@ impl<S: Sink> Delivery<S> {
     /// A dispatcher for as many streams as there are tables.
     #[must_use]
     pub fn new(sink: S, table_count: usize) -> Self {
-        let request_bytes = sink.limits().bytes;
+        let BatchLimits {
+            bytes, step_bytes, ..
+        } = sink.limits();
+        let now = Instant::now();
         let lane = || Lane {
-            pacer: sink.quota().map(|quota| Pacer::new(&quota, request_bytes)),
+            pacer: sink.quota().map(|quota| Pacer::new(&quota, bytes, now)),
             next: None,
             waiting: VecDeque::new(),
+            has_taken: false,
+            denied_since: None,
         };
         let lanes = (0..table_count).map(|_| lane()).collect();
         Self {
@@ -97,6 +131,8 @@ impl<S: Sink> Delivery<S> {
             lanes,
             lanes_offset: 0,
             under_way: JoinSet::new(),
+            bytes_under_way: 0,
+            step_bytes,
             stats: DeliveryStats::default(),
             trouble: None,
         }
@@ -114,6 +150,12 @@ impl<S: Sink> Delivery<S> {
         self.stats
     }
 
+    /// The share of its stream's quotas that a table uses now: 1, unless the stream gives less.
+    pub fn quota_share(&mut self, table: usize) -> f64 {
+        let pacer = self.lanes[table].pacer.as_mut();
+        pacer.map_or(1.0, |pacer| pacer.share(Instant::now()))
+    }
+
     /// Puts a batch in line. One for a table that was not announced is a programming error.
     pub fn push(&mut self, batch: SealedBatch) {
         let records = (0..batch.record_count()).collect();
@@ -121,6 +163,7 @@ impl<S: Sink> Delivery<S> {
         lane.waiting.push_back(Shipment {
             batch: Arc::new(batch),
             records,
+            sent_at: Instant::now(),
             backoff: None,
             not_before: None,
         });
@@ -141,11 +184,12 @@ impl<S: Sink> Delivery<S> {
             };
             tokio::select! {
                 Some(done) = self.under_way.join_next() => {
-                    let (shipment, result) = match done {
+                    let (shipment, attempted) = match done {
                         Ok(done) => done,
                         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
                     };
-                    if let Some(delivered) = self.settle(shipment, result)? {
+                    self.bytes_under_way -= shipment.cost().bytes;
+                    if let Some(delivered) = self.settle(shipment, attempted)? {
                         return Ok(delivered);
                     }
                 }
@@ -173,11 +217,18 @@ impl<S: Sink> Delivery<S> {
                         }
                     }
                 }
-                let Some(shipment) = lane.next.take() else {
+                let Some(mut shipment) = lane.next.take() else {
                     break;
                 };
+                let cost = shipment.cost();
+                let room =
+                    (self.sink.most_bytes_under_way() as u64).saturating_sub(self.bytes_under_way);
+                if self.bytes_under_way > 0 && cost.bytes > room {
+                    lane.next = Some(shipment);
+                    break;
+                }
                 if let Some(pacer) = &mut lane.pacer
-                    && let Err(wait) = pacer.admit(shipment.cost())
+                    && let Err(wait) = pacer.admit(now, cost)
                 {
                     lane.next = Some(shipment);
                     look_again(now + wait);
@@ -185,9 +236,11 @@ impl<S: Sink> Delivery<S> {
                 }
                 let sink = Arc::clone(&self.sink);
                 self.stats.attempts += 1;
+                self.bytes_under_way += cost.bytes;
+                shipment.sent_at = now;
                 self.under_way.spawn(async move {
-                    let result = sink.attempt(&shipment.batch, &shipment.records).await;
-                    (shipment, result)
+                    let attempted = sink.attempt(&shipment.batch, &shipment.records).await;
+                    (shipment, attempted)
                 });
             }
         }
@@ -198,36 +251,56 @@ impl<S: Sink> Delivery<S> {
     fn settle(
         &mut self,
         mut shipment: Shipment,
-        result: Result<Vec<usize>, Failure>,
+        attempted: Attempted,
     ) -> Result<Option<Delivered>, Failure> {
+        let now = Instant::now();
+        let Attempted { result, slow_down } = attempted;
+        self.stats.slow_downs += u64::from(slow_down);
+        let lane = &mut self.lanes[shipment.batch.table];
+        let sent = shipment.cost();
+        let mut latest = None;
         match result {
-            Ok(refused) if refused.is_empty() => {
-                self.recovered();
-                return Ok(Some(Delivered {
-                    id: shipment.batch.id,
-                    bytes: shipment.batch.bytes().len(),
-                    row_count: shipment.batch.row_count,
-                }));
-            }
             Ok(refused) => {
-                self.stats.records_refused += refused.len() as u64;
-                let sent = shipment.records.len();
-                self.troubled(&format!("{} of {sent} records refused", refused.len()));
+                let sent_records = shipment.records.len();
                 shipment.records = refused;
-            }
-            Err(error) => match error.fault {
-                Fault::Definite => return Err(error),
-                Fault::Transient => {
-                    self.stats.attempts_failed += 1;
-                    self.troubled(&error.what);
+                let accepted = sent.without(shipment.cost());
+                lane.took(shipment.sent_at, now, accepted, slow_down);
+                if shipment.records.is_empty() {
+                    self.recovered();
+                    return Ok(Some(self.delivered(&shipment.batch)));
                 }
-            },
+                let refused = shipment.records.len();
+                self.stats.records_refused += refused as u64;
+                self.troubled(&format!("{refused} of {sent_records} records refused"));
+            }
+            Err(error) => {
+                lane.took(shipment.sent_at, now, Cost::default(), slow_down);
+                latest = match error.fault {
+                    Fault::Definite => Some(lane.bear(now, self.sink.patience(), &error)?),
+                    Fault::Transient => None,
+                };
+                self.stats.attempts_failed += 1;
+                self.troubled(&error.what);
+            }
         }
-        shipment.wait();
+        shipment.wait(now, latest);
         self.lanes[shipment.batch.table]
             .waiting
             .push_front(shipment);
         Ok(None)
+    }
+
+    fn delivered(&mut self, batch: &SealedBatch) -> Delivered {
+        let records = (0..batch.record_count()).map(|index| batch.record(index).len());
+        let billed = records.map(|bytes| bytes.next_multiple_of(self.step_bytes) as u64);
+        self.stats.billed_bytes += billed.sum::<u64>();
+        self.stats.bytes_delivered += batch.bytes().len() as u64;
+        self.stats.records_delivered += batch.record_count() as u64;
+        Delivered {
+            id: batch.id,
+            bytes: batch.bytes().len(),
+            row_count: batch.row_count,
+        }
     }
 
     fn troubled(&mut self, what: &str) {
@@ -271,6 +344,38 @@ impl Lane {
                     .min()
             })
     }
+
+    /// Takes in what the stream made of an attempt.
+    fn took(&mut self, sent_at: Instant, now: Instant, accepted: Cost, slow_down: bool) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.answered(sent_at, now, accepted, slow_down);
+        }
+        if accepted != Cost::default() {
+            self.has_taken = true;
+            self.denied_since = None;
+        }
+    }
+
+    /// Bears a definite failure until the answer, as long as there is patience.
+    fn bear(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+        error: &Failure,
+    ) -> Result<Instant, Failure> {
+        if !self.has_taken {
+            return Err(error.clone());
+        }
+        let end = *self.denied_since.get_or_insert(now) + patience;
+        if now < end {
+            return Ok(end);
+        }
+        let mut error = error.clone();
+        if !patience.is_zero() {
+            error.what = format!("{} (again and again for {patience:?})", error.what);
+        }
+        Err(error)
+    }
 }
 
 impl Shipment {
@@ -286,8 +391,9 @@ impl Shipment {
         }
     }
 
-    /// Sets the time of the next attempt: exponential, with jitter, without a last one.
-    fn wait(&mut self) {
+    /// Sets the time of the next attempt: exponential, with jitter, without a last one, and not
+    /// later than the given time.
+    fn wait(&mut self, now: Instant, latest: Option<Instant>) {
         let backoff = self.backoff.get_or_insert_with(|| {
             ExponentialBuilder::new()
                 .with_min_delay(Duration::from_millis(50))
@@ -296,6 +402,10 @@ impl Shipment {
                 .without_max_times()
                 .build()
         });
-        self.not_before = backoff.next().map(|delay| Instant::now() + delay);
+        let next = backoff.next().map(|delay| now + delay);
+        self.not_before = match (next, latest) {
+            (Some(next), Some(latest)) => Some(next.min(latest)),
+            (next, latest) => next.or(latest),
+        };
     }
 }

@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::batch::{BatchLimits, RowPlace, SealedBatch};
 use crate::{Exit, Failure};
 
-use super::Sink;
+use super::{Attempted, Sink};
 
 /// Characters of a name that need no escape in a path.
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
@@ -99,6 +99,7 @@ impl Sink for DirSink {
             record_bytes: usize::MAX,
             records: 1,
             bytes: self.batch_bytes,
+            step_bytes: 1,
         }
     }
 
@@ -107,11 +108,7 @@ impl Sink for DirSink {
         2
     }
 
-    async fn attempt(
-        &self,
-        batch: &SealedBatch,
-        _records: &[usize],
-    ) -> Result<Vec<usize>, Failure> {
+    async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
         let table = self
             .tables
             .get(batch.table)
@@ -119,13 +116,14 @@ impl Sink for DirSink {
         let key = object_key(table, &batch.first);
         let written =
             tokio::task::block_in_place(|| write_object(&self.root, table, &key, batch.bytes()));
-        written.map(|()| Vec::new()).map_err(|error| {
+        let written = written.map(|()| Vec::new()).map_err(|error| {
             Failure::transient(
                 Exit::Temporary,
                 format!("cannot write {key} under {}: {error}", self.root.display()),
                 "make room on the disk and check that hydrant's user may write there",
             )
-        })
+        });
+        written.into()
     }
 }
 

@@ -1,16 +1,21 @@
 //! Amazon Data Firehose, Direct PUT, through the AWS SDK with its own retries off.
 
+use std::io;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
+use aws_sdk_firehose::config::{RuntimeComponents, SharedHttpClient};
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{DeliveryStreamType, Record};
-use tracing::warn;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, tls};
+use tracing::{debug, warn};
 
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::{
@@ -22,15 +27,21 @@ use crate::error::{Fault, root_cause};
 use crate::pace;
 use crate::{Exit, Failure};
 
-use super::Sink;
+use super::{Attempted, Sink};
 
-/// Bytes of a record of several lines: a multiple of what is billed, so that little is billed
-/// for nothing, and small enough that little is sent again when one is refused.
-const RECORD_BYTES: usize = 12 * FIREHOSE_BILLED_BYTES;
+/// The most bytes of a record of several lines. At this size hardly anything is billed for nothing,
+/// and a record can be had of a stream that has little left.
+const RECORD_BYTES: usize = 50 * FIREHOSE_BILLED_BYTES;
+const _: () = assert!(RECORD_BYTES <= FIREHOSE_RECORD_BYTES);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// 4 MiB at 1 MiB/s, twice over.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was idle for longer is not used again: what is between here and there may
+/// have forgotten it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes under way at once. In requests they are base64, and there are copies.
+const MOST_BYTES_UNDER_WAY: usize = 2 * FIREHOSE_BATCH_BYTES;
 /// How long the endpoint may be away when the program starts.
 const START_ATTEMPTS: u32 = 3;
 
@@ -44,6 +55,7 @@ pub struct FirehoseSink {
     streams: Vec<Stream>,
     quota: Option<FirehoseQuota>,
     limits: BatchLimits,
+    patience: Duration,
 }
 
 /// A delivery stream.
@@ -61,8 +73,17 @@ impl FirehoseSink {
     /// # Errors
     /// If there is no region, no endpoint that answers, or no such stream.
     pub async fn connect(config: &Firehose) -> Result<Self, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        Self::connect_with(config, aws_config::defaults(BehaviorVersion::latest())).await
+    }
+
+    /// The same with a loader that may bring its own credentials.
+    ///
+    /// # Errors
+    /// As for [`FirehoseSink::connect`].
+    pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
+        let mut loader = loader
             .retry_config(RetryConfig::disabled())
+            .http_client(http_client())
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
@@ -84,11 +105,13 @@ impl FirehoseSink {
             ));
         };
         let quota = quota(config.quota, region.as_ref());
+        let quota = quota.map(|quota| quota.shared(config.quota_share));
         let sink = Self {
             client: Client::new(&aws),
             streams: streams(config, region.as_ref()),
             limits: limits(quota.as_ref()),
             quota,
+            patience: config.patience,
         };
         for stream in &sink.streams {
             sink.check(stream).await?;
@@ -164,17 +187,31 @@ fn quota(choice: QuotaChoice, region: &str) -> Option<FirehoseQuota> {
     }
 }
 
-/// Requests as large as AWS takes, or as one burst of the quota where that is less.
+/// Requests as large as AWS takes, or of the size that suits the quota.
 fn limits(quota: Option<&FirehoseQuota>) -> BatchLimits {
-    let burst = quota.map_or(u64::MAX, pace::request_bytes);
-    let bytes = usize::try_from(burst).unwrap_or(usize::MAX);
-    let whole_records = bytes.clamp(RECORD_BYTES, FIREHOSE_BATCH_BYTES) / RECORD_BYTES;
+    let bytes = quota.map_or(FIREHOSE_BATCH_BYTES, pace::request_bytes);
+    let record_bytes = bytes.min(RECORD_BYTES);
     BatchLimits {
         row_bytes: FIREHOSE_RECORD_BYTES,
-        record_bytes: RECORD_BYTES,
+        record_bytes,
         records: FIREHOSE_BATCH_RECORDS,
-        bytes: whole_records * RECORD_BYTES,
+        bytes: bytes / record_bytes * record_bytes,
+        step_bytes: FIREHOSE_BILLED_BYTES,
     }
+}
+
+/// The SDK's own client, proxies from the environment included, but for [`IDLE_TIMEOUT`].
+fn http_client() -> SharedHttpClient {
+    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+    HttpClientBuilder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = ConnectorBuilder::default()
+            .tls_provider(provider.clone())
+            .proxy_config(ProxyConfig::from_env())
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.build()
+    })
 }
 
 impl Sink for FirehoseSink {
@@ -182,49 +219,113 @@ impl Sink for FirehoseSink {
         self.limits
     }
 
-    /// Enough to fill the quota at a latency of half a second.
+    /// Enough to fill the quota of requests at a latency of 30 ms.
     fn concurrency(&self) -> usize {
-        16
+        64
     }
 
     fn quota(&self) -> Option<FirehoseQuota> {
         self.quota
     }
 
-    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Result<Vec<usize>, Failure> {
-        let Stream { name, label } = &self.streams[batch.table];
-        let mut request = self.client.put_record_batch().delivery_stream_name(name);
-        for index in records {
-            let record = Record::builder()
-                .data(Blob::new(batch.record(*index)))
-                .build();
-            request = request.records(record.map_err(|error| internal(label, &error))?);
-        }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| classify(label, &error))?;
-        let entries = answer.request_responses();
-        let refused: Vec<usize> = records
-            .iter()
-            .zip(entries)
-            .filter(|(_, entry)| entry.error_code().is_some())
-            .map(|(index, _)| *index)
-            .collect();
-        let failed = answer.failed_put_count();
-        if entries.len() != records.len() || (failed > 0 && refused.is_empty()) {
-            // Nobody can tell which records arrived, so all are sent again.
-            let (answered, sent) = (entries.len(), records.len());
-            return Err(Failure::transient(
-                Exit::Temporary,
-                format!(
-                    "{label} answered for {answered} of {sent} records, and that {failed} failed"
-                ),
-                "check what answers at the endpoint",
-            ));
-        }
-        Ok(refused)
+    fn most_bytes_under_way(&self) -> usize {
+        MOST_BYTES_UNDER_WAY
     }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
+        let Stream { name, label } = &self.streams[batch.table];
+        let request = || {
+            let request = self.client.put_record_batch().delivery_stream_name(name);
+            let data = |index: &usize| {
+                let data = Blob::new(batch.record(*index));
+                Record::builder().data(data).build()
+            };
+            let records: Result<Vec<Record>, _> = records.iter().map(data).collect();
+            records.map(|records| request.set_records(Some(records)))
+        };
+        let mut answer = match request() {
+            Ok(request) => request.send().await,
+            Err(error) => return Err(internal(label, &error)).into(),
+        };
+        // The far end may have dropped a connection while it was idle, which is seen only when it
+        // is used. That is no outage, so it is tried once on another connection.
+        if answer.as_ref().is_err_and(is_broken_off)
+            && let Ok(request) = request()
+        {
+            debug!("{label}: the connection was broken; trying another");
+            answer = request.send().await;
+        }
+        match answer {
+            Ok(answer) => judge(label, records, &answer),
+            Err(error) => Attempted {
+                slow_down: error.code().is_some_and(is_slow_down),
+                result: Err(classify(label, &error)),
+            },
+        }
+    }
+}
+
+/// Which records an answer refuses, and why.
+fn judge(label: &str, records: &[usize], answer: &PutRecordBatchOutput) -> Attempted {
+    let entries = answer.request_responses();
+    let failed = answer.failed_put_count();
+    let codes = || {
+        let entries = records.iter().zip(entries);
+        entries.filter_map(|(index, entry)| Some((*index, entry.error_code()?)))
+    };
+    let refused: Vec<usize> = codes().map(|(index, _)| index).collect();
+    if entries.len() != records.len() || (failed > 0 && refused.is_empty()) {
+        // Nobody can tell which records arrived, so all are sent again.
+        let (answered, sent) = (entries.len(), records.len());
+        return Err(Failure::transient(
+            Exit::Temporary,
+            format!("{label} answered for {answered} of {sent} records, and that {failed} failed"),
+            "check what answers at the endpoint",
+        ))
+        .into();
+    }
+    Attempted {
+        slow_down: codes().any(|(_, code)| is_slow_down(code)),
+        result: Ok(refused),
+    }
+}
+
+/// Whether an error's code asks for a slower pace. `ThrottlingException` is in no documentation.
+fn is_slow_down(code: &str) -> bool {
+    matches!(
+        code,
+        "ServiceUnavailableException" | "ThrottlingException" | "Throttling"
+    )
+}
+
+/// Whether a connection ended before the answer began.
+fn is_broken_off<E, R>(error: &SdkError<E, R>) -> bool {
+    let SdkError::DispatchFailure(failure) = error else {
+        return false;
+    };
+    let Some(error) = failure.as_connector_error() else {
+        return false;
+    };
+    // How the SDK tells that the connection was closed in the middle of a message.
+    if error.as_other().is_some() {
+        return true;
+    }
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            )
+        })
 }
 
 fn internal(label: &str, error: &dyn std::error::Error) -> Failure {
@@ -292,6 +393,10 @@ where
             "allow firehose:PutRecordBatch and firehose:DescribeDeliveryStream on the stream",
             Exit::Permission,
         ),
+        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => definite(
+            "renew the AWS credentials, or use a role, whose credentials are renewed by themselves",
+            Exit::Permission,
+        ),
         "UnrecognizedClientException"
         | "InvalidSignatureException"
         | "MissingAuthenticationTokenException"
@@ -310,7 +415,7 @@ fn dispatch_failure(label: &str, error: &(dyn std::error::Error + 'static)) -> F
     if causes.any(<dyn std::error::Error>::is::<CredentialsError>) {
         let remedy = "give AWS credentials: a task role, AWS_ACCESS_KEY_ID and \
                       AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
-        return Failure::transient(Exit::Permission, what, remedy);
+        return Failure::definite(Exit::Permission, what, remedy);
     }
     Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT)
 }
@@ -322,12 +427,19 @@ mod tests {
     #[test]
     fn requests_stay_under_aws_limits_and_fill_whole_records() {
         let unlimited = limits(None);
-        assert!(unlimited.bytes <= FIREHOSE_BATCH_BYTES);
-        for region in ["us-east-1", "eu-central-1"] {
-            let quota = FirehoseQuota::of_region(region);
-            let limits = limits(Some(&quota));
-            assert_eq!(limits.bytes % RECORD_BYTES, 0);
-            assert!(limits.bytes >= RECORD_BYTES && limits.bytes <= unlimited.bytes);
+        assert_eq!(unlimited.bytes, 16 * RECORD_BYTES);
+        let raised = FirehoseQuota {
+            requests: 40_000,
+            records: 10_000_000,
+            bytes: 400 << 20,
+        };
+        let quotas = ["us-east-1", "eu-central-1"].map(FirehoseQuota::of_region);
+        for quota in quotas.iter().chain([&raised]) {
+            let limits = limits(Some(quota));
+            assert_eq!(limits.bytes % limits.record_bytes, 0);
+            assert_eq!(limits.record_bytes % FIREHOSE_BILLED_BYTES, 0);
+            assert!(limits.record_bytes <= RECORD_BYTES);
+            assert!(limits.bytes <= unlimited.bytes);
         }
     }
 

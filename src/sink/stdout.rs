@@ -5,7 +5,7 @@ use std::io::Write as _;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::{Exit, Failure};
 
-use super::Sink;
+use super::{Attempted, Sink};
 
 /// Bytes written at once: enough to be quick, little enough to show progress.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -21,6 +21,7 @@ impl Sink for StdoutSink {
             record_bytes: usize::MAX,
             records: 1,
             bytes: BATCH_BYTES,
+            step_bytes: 1,
         }
     }
 
@@ -29,22 +30,19 @@ impl Sink for StdoutSink {
     }
 
     /// Writes at once: a reader that does not read holds up the binlog, as it should.
-    async fn attempt(
-        &self,
-        batch: &SealedBatch,
-        _records: &[usize],
-    ) -> Result<Vec<usize>, Failure> {
+    async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
         let written = tokio::task::block_in_place(|| {
             let mut out = std::io::stdout().lock();
             out.write_all(batch.bytes()).and_then(|()| out.flush())
         });
-        written.map(|()| Vec::new()).map_err(|error| {
+        let written = written.map(|()| Vec::new()).map_err(|error| {
             Failure::definite(
                 Exit::Unavailable,
                 format!("cannot write to standard output: {error}"),
                 "keep the reader of standard output running; the checkpoint is where it stopped \
                  taking rows",
             )
-        })
+        });
+        written.into()
     }
 }

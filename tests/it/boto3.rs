@@ -20,6 +20,50 @@ const WEB: &str = r#"
     steps = [{ at = 0, running = 30, pending = 2, services = 23, instances = 4, fargate = 0.5 }]
 "#;
 
+const FAULTS: &str = r#"
+    [[fault]]
+    call = "firehose:PutRecordBatch"
+    request = 1
+    refuse_records = { every = 2, error = "InternalFailure" }
+    [[fault]]
+    call = "firehose:PutRecordBatch"
+    request = 2
+    error = "ServiceUnavailableException"
+    [[fault]]
+    call = "firehose:PutRecordBatch"
+    request = 3
+    error = "ExpiredTokenException"
+    [[fault]]
+    call = "firehose:PutRecordBatch"
+    request = 4
+    wrong_length = "short"
+    [[fault]]
+    call = "firehose:PutRecordBatch"
+    request = 5
+    reset = "after"
+    [[fault]]
+    call = "ecs:DescribeClusters"
+    request = 1
+    error = "ThrottlingException"
+    [[fault]]
+    call = "ecs:DescribeClusters"
+    request = 2
+    reset = "before"
+    # Twice, for two protocols.
+    [[fault]]
+    call = "cloudwatch:*"
+    request = [1, 4]
+    error = "InternalFailure"
+    [[fault]]
+    call = "cloudwatch:*"
+    request = [2, 5]
+    error = "ExpiredTokenException"
+    [[fault]]
+    call = "cloudwatch:*"
+    request = [3, 6]
+    reset = "after"
+"#;
+
 /// A simulator without streams and quotas, unless `adjust` says otherwise; it keeps to `folder`.
 async fn simulator(folder: &Path, adjust: impl FnOnce(&mut Options)) -> Result<Simulator> {
     let mut options = Options {
@@ -121,5 +165,34 @@ async fn boto3_puts_metrics_and_gets_them_in_json_and_in_cbor() -> Result<()> {
     }
     let counts = accounts.calls_of("cloudwatch:PutMetricData");
     assert_eq!((counts.answered, counts.refused), (2, 20));
+    Ok(())
+}
+
+#[tokio::test]
+async fn boto3_sees_faults_as_it_sees_awss() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let files = ["clusters.toml", "faults.toml"].map(|name| folder.path().join(name));
+    std::fs::write(&files[0], WEB)?;
+    std::fs::write(&files[1], FAULTS)?;
+    let [script, faults] = files;
+    let stream = "boto3".parse().map_err(anyhow::Error::msg)?;
+    let simulator = simulator(folder.path(), |options| {
+        options.ecs_script = Some(script);
+        options.faults = Some(faults);
+        options.streams = vec![stream];
+    })
+    .await?;
+    run(&simulator, "faults", folder.path()).await?;
+    let accounts = simulator.shutdown().await?;
+    let hits: Vec<u64> = accounts.faults.iter().map(|fault| fault.hits).collect();
+    assert_eq!(hits, [1, 1, 1, 1, 1, 1, 1, 2, 2, 2]);
+    let account = &accounts.streams["boto3"];
+    // One of the first batch and two of each that was not confirmed and of the last.
+    assert_eq!(
+        (account.total.admitted_rows, account.unconfirmed.rows),
+        (7, 4)
+    );
+    assert_eq!(account.delivered.rows, 7);
+    assert_eq!(accounts.unconfirmed_data, 2);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The whole agent against MySQL and a Firehose endpoint: what arrives, at which pace, and what
 //! happens when the endpoint says no, is away, or is too slow.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -254,14 +256,14 @@ fn a_client_paced_to_few_bytes_is_hardly_refused() -> Result<()> {
 
 #[test]
 fn a_client_paced_to_few_records_is_hardly_refused() -> Result<()> {
-    // Each row fills a record.
-    hardly_refused(1_000, 20, 10 << 20, 70, 50_000)
+    // Each row is over half of a record.
+    hardly_refused(1_000, 20, 10 << 20, 70, 60_000)
 }
 
 #[test]
 fn a_client_paced_to_few_requests_is_hardly_refused() -> Result<()> {
-    // Each row fills a record, and each record a request.
-    hardly_refused(10, 1_000, 1 << 20, 35, 50_000)
+    // Each row is over half of a record, and each record a request.
+    hardly_refused(10, 1_000, 1 << 20, 35, 120_000)
 }
 
 #[test]

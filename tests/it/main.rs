@@ -10,6 +10,7 @@ mod crash;
 mod database;
 mod errors;
 mod firehose;
+mod load;
 mod metrics;
 mod metrics_listed;
 mod ministack;

@@ -3,6 +3,8 @@
 //! What must hold in every scene: published seconds + counted gaps = elapsed seconds, and no
 //! second twice.
 
+mod faults;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
@@ -35,6 +37,10 @@ const CLUSTERS: &str = r#"
     [[cluster]]
     name = "Gone"
     steps = [{ at = 0, status = "MISSING" }]
+
+    [[cluster]]
+    name = "Still"
+    steps = [{ at = 0, running = 3, services = 1 }]
 "#;
 
 /// A folder with a script and a configuration, and simulators.

@@ -1,6 +1,7 @@
 //! The simulator, driven by the SDK that it is made for.
 
 pub(crate) mod bench;
+mod faults;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;

@@ -1,6 +1,8 @@
 //! One suite for all sinks, and how each of them fails and recovers.
 
+mod client;
 mod dir;
+mod faults;
 mod firehose;
 mod suite;
 

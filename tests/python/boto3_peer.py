@@ -15,7 +15,7 @@ from unittest import mock
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 # Each call is tried once, so that every error is seen; and it is the service that has to refuse, not boto3.
 CONFIG = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
@@ -39,13 +39,13 @@ def equal(left, right):
         raise AssertionError(f"{left!r} is not {right!r}")
 
 
-def refused(code, call, **arguments):
-    """Makes a call that must fail with this code and status 400."""
+def refused(code, call, status=400, **arguments):
+    """Makes a call that must fail with this code and status."""
     try:
         answer = call(**arguments)
     except ClientError as error:
         equal(error.response["Error"]["Code"], code)
-        equal(error.response["ResponseMetadata"]["HTTPStatusCode"], 400)
+        equal(error.response["ResponseMetadata"]["HTTPStatusCode"], status)
         assert error.response["Error"]["Message"], "an error without a message"
         return error
     raise AssertionError(f"taken, but should be {code}: {answer!r}")
@@ -241,6 +241,44 @@ def put_and_get(api, namespace):
     equal(listed, [stat["Metric"]])
 
 
+def faults(endpoint):
+    """Meets the faults of boto3.rs: each service's first calls, in their order."""
+    api = client("firehose", endpoint)
+    batch = {"DeliveryStreamName": "boto3", "Records": [{"Data": b"x\n"}, {"Data": b"y\n"}]}
+    answer = api.put_record_batch(**batch)
+    equal(answer["FailedPutCount"], 1)
+    equal([entry.get("ErrorCode") for entry in answer["RequestResponses"]], [None, "InternalFailure"])
+    error = refused("ServiceUnavailableException", api.put_record_batch, status=500, **batch)
+    assert isinstance(error, api.exceptions.ServiceUnavailableException)
+    refused("ExpiredTokenException", api.put_record_batch, **batch)
+    equal(len(api.put_record_batch(**batch)["RequestResponses"]), 1)
+    broken(api.put_record_batch, **batch)
+    equal(api.put_record_batch(**batch)["FailedPutCount"], 0)
+
+    api = client("ecs", endpoint)
+    refused("ThrottlingException", api.describe_clusters, clusters=["Web"])
+    broken(api.describe_clusters, clusters=["Web"])
+    equal(len(api.describe_clusters(clusters=["Web"])["clusters"]), 1)
+
+    for protocol in ["json", "smithy-rpc-v2-cbor"]:
+        with mock.patch(PROTOCOLS, [protocol]):
+            api = client("cloudwatch", endpoint)
+            data = {"Namespace": f"boto3/{protocol}", "MetricData": [{"MetricName": "a", "Value": 1.0}]}
+            error = refused("InternalServiceError", api.put_metric_data, status=500, **data)
+            assert isinstance(error, api.exceptions.InternalServiceFault), type(error)
+            refused("ExpiredToken", api.put_metric_data, status=403, **data)
+            broken(api.put_metric_data, **data)
+
+
+def broken(call, **arguments):
+    """Makes a call whose connection must break before there is an answer."""
+    try:
+        answer = call(**arguments)
+    except ConnectionClosedError:
+        return
+    raise AssertionError(f"answered: {answer!r}")
+
+
 if __name__ == "__main__":
     service, *arguments = sys.argv[1:]
-    {"cloudwatch": cloudwatch, "ecs": ecs, "firehose": firehose}[service](*arguments)
+    {"cloudwatch": cloudwatch, "ecs": ecs, "faults": faults, "firehose": firehose}[service](*arguments)

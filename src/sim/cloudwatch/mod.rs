@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 use flate2::read::MultiGzDecoder;
 
+use super::faults::{Plan, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
 pub(super) use protocol::Protocol;
@@ -56,6 +57,30 @@ pub(super) enum Encoding {
     Unknown,
 }
 
+/// A request as it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// How it and its answer are written.
+    pub protocol: Protocol,
+    /// What is asked.
+    pub operation: &'a str,
+    /// Whether it has a signature.
+    pub is_signed: bool,
+    /// How the body is packed.
+    pub encoding: Encoding,
+    /// What was sent.
+    pub body: &'a [u8],
+}
+
+/// An answer, and what the call has brought.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    /// The answer's body.
+    pub body: Vec<u8>,
+    /// Data that were stored.
+    pub stored_data: u64,
+}
+
 /// The simulated service.
 #[derive(Debug)]
 pub(super) struct CloudWatch {
@@ -75,23 +100,30 @@ impl CloudWatch {
         Self { clock, judge }
     }
 
-    /// Answers a request in the protocol that it came in.
+    /// Answers a request in the protocol that it came in, with what faults have in store for it.
     ///
     /// # Errors
     /// The error that is the answer.
     pub(super) fn answer(
         &self,
-        protocol: Protocol,
-        operation: &str,
-        is_signed: bool,
-        encoding: Encoding,
-        body: &[u8],
-    ) -> Result<Vec<u8>, CloudWatchError> {
+        request: &Request<'_>,
+        plan: &Plan,
+    ) -> Result<Answer, CloudWatchError> {
+        let Request {
+            protocol,
+            operation,
+            is_signed,
+            encoding,
+            body,
+        } = *request;
         if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(CloudWatchError::UnknownOperation);
         }
         if !is_signed {
             return Err(CloudWatchError::MissingAuthenticationToken);
+        }
+        if let Start::Refuse(error) = plan.start {
+            return Err(CloudWatchError::Injected(error));
         }
         // A throttled call is not looked at, so that an invalid one takes a token as well.
         if operation == "PutMetricData" && !lock(&self.judge).puts.admit_one(self.clock.now()) {
@@ -100,9 +132,11 @@ impl CloudWatch {
         // Unpacked without the lock, because it takes the longest.
         let body = unpack(encoding, body)?;
         let now = self.clock.now();
-        match operation {
+        let mut stored_data = 0;
+        let body = match operation {
             "PutMetricData" => {
                 let points = validate::put(now, protocol.decode(&body)?)?;
+                stored_data = points.len() as u64;
                 lock(&self.judge).store.put(points)?;
                 Ok(protocol.no_output())
             }
@@ -114,7 +148,8 @@ impl CloudWatch {
                 let input = protocol.decode(&body)?;
                 protocol.encode(&read::list(&lock(&self.judge).store, input)?)
             }
-        }
+        }?;
+        Ok(Answer { body, stored_data })
     }
 
     /// The account of every metric.
@@ -190,13 +225,14 @@ mod tests {
         let clock = Clock::start();
         let service = CloudWatch::new(true, clock);
         let put = |_| {
-            service.answer(
-                Protocol::Cbor,
-                "PutMetricData",
-                true,
-                Encoding::Identity,
-                b"",
-            )
+            let request = Request {
+                protocol: Protocol::Cbor,
+                operation: "PutMetricData",
+                is_signed: true,
+                encoding: Encoding::Identity,
+                body: b"",
+            };
+            service.answer(&request, &Plan::default())
         };
         let outcomes: Vec<_> = (0..2_000).map(put).collect();
         let throttled = outcomes

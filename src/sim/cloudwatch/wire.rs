@@ -9,6 +9,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::super::faults_error::{CallError, Service};
 use super::protocol::{Number, Protocol, Time};
 
 /// `PutMetricDataInput`.
@@ -239,6 +240,9 @@ pub(in crate::sim) enum CloudWatchError {
     /// The request is not signed at all.
     #[error("Missing Authentication Token")]
     MissingAuthenticationToken,
+    /// What a fault says.
+    #[error("{}", .0.message())]
+    Injected(CallError),
 }
 
 impl CloudWatchError {
@@ -258,6 +262,7 @@ impl CloudWatchError {
             Self::Encoding | Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationToken",
+            Self::Injected(error) => error.query_name(),
         }
     }
 
@@ -274,6 +279,7 @@ impl CloudWatchError {
             Self::Encoding | Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::Injected(error) => error.name(Service::CloudWatch),
         }
     }
 
@@ -292,6 +298,7 @@ impl CloudWatchError {
             Self::MissingAuthenticationToken => 403,
             Self::UnknownOperation => 404,
             Self::TooLarge => 413,
+            Self::Injected(error) => error.status(Service::CloudWatch),
         }
     }
 

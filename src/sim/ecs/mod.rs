@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::faults::{Plan, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
 use arn::{
@@ -109,7 +110,7 @@ impl Ecs {
         Self { clock, judge }
     }
 
-    /// Answers a request.
+    /// Answers a request, with what faults have in store for it.
     ///
     /// # Errors
     /// The error that is the answer.
@@ -118,9 +119,10 @@ impl Ecs {
         operation: &str,
         is_signed: bool,
         body: &[u8],
+        plan: &Plan,
     ) -> Result<Vec<u8>, EcsError> {
         let mut judge = lock(&self.judge);
-        let answer = judge.answer(self.clock.now(), operation, is_signed, body)?;
+        let answer = judge.answer(self.clock.now(), operation, is_signed, body, plan)?;
         Ok(answer.to_string().into_bytes())
     }
 }
@@ -176,12 +178,16 @@ impl Judge {
         operation: &str,
         is_signed: bool,
         body: &[u8],
+        plan: &Plan,
     ) -> Result<Value, EcsError> {
         if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(EcsError::UnknownOperation);
         }
         if !is_signed {
             return Err(EcsError::MissingAuthenticationToken);
+        }
+        if let Start::Refuse(error) = plan.start {
+            return Err(EcsError::Injected(error));
         }
         // A throttled call is not looked at, so that an invalid one takes a token as well.
         let is_admitted = match operation {
@@ -198,7 +204,7 @@ impl Judge {
         match operation {
             "CreateCluster" => self.create_cluster(now, decode(body)?),
             "DeleteCluster" => self.delete_cluster(now, decode(body)?),
-            "DescribeClusters" => self.describe_clusters(now, decode(body)?),
+            "DescribeClusters" => self.describe_clusters(now, decode(body)?, plan),
             "DescribeServices" => self.describe_services(now, decode(body)?),
             "DescribeContainerInstances" => self.describe_instances(now, decode(body)?),
             "ListContainerInstances" => self.list_instances(now, &decode(body)?),
@@ -273,6 +279,7 @@ impl Judge {
         &self,
         now: Timestamp,
         input: DescribeClustersInput,
+        plan: &Plan,
     ) -> Result<Value, EcsError> {
         let mut identifiers = input.clusters.unwrap_or_default();
         let include = input.include.unwrap_or_default();
@@ -292,7 +299,8 @@ impl Judge {
         let (mut clusters, mut failures) = (Vec::new(), Vec::new());
         for identifier in &identifiers {
             let name = cluster_name(identifier)?;
-            match name.and_then(|name| Some((name, self.state(now, name)?))) {
+            let seen = name.filter(|name| !plan.misses(name));
+            match seen.and_then(|name| Some((name, self.state(now, name)?))) {
                 Some((name, state)) => {
                     let providers = self.capacity_providers(name);
                     clusters.push(described_cluster(name, &state, providers, &include));
@@ -436,7 +444,14 @@ mod tests {
         operation: &str,
         body: &Value,
     ) -> Result<Value, EcsError> {
-        judge.answer(at(second), operation, true, body.to_string().as_bytes())
+        let body = body.to_string();
+        judge.answer(
+            at(second),
+            operation,
+            true,
+            body.as_bytes(),
+            &Plan::default(),
+        )
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 use serde::Deserialize;
 
+use super::super::faults_error::{CallError, Service};
+
 /// `CreateClusterInput`, as far as the simulator knows it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +107,9 @@ pub(in crate::sim) enum EcsError {
     /// The request is not signed at all.
     #[error("Missing Authentication Token")]
     MissingAuthenticationToken,
+    /// What a fault says.
+    #[error("{}", .0.message())]
+    Injected(CallError),
 }
 
 impl EcsError {
@@ -119,6 +124,7 @@ impl EcsError {
             Self::Serialization { .. } => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::Injected(error) => error.name(Service::Ecs),
         }
     }
 
@@ -133,6 +139,7 @@ impl EcsError {
             | Self::Serialization { .. }
             | Self::UnknownOperation => 400,
             Self::MissingAuthenticationToken => 403,
+            Self::Injected(error) => error.status(Service::Ecs),
         }
     }
 

@@ -55,6 +55,13 @@ impl Bench {
         })
     }
 
+    /// Starts with no quotas, one stream, and the faults of this text.
+    pub(super) async fn with_faults(faults: &str) -> Result<Self> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), faults)?;
+        Self::start(|options| options.faults = Some(file.path().to_owned())).await
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.folder.path().join("objects")
     }

@@ -88,11 +88,12 @@ fn recovers(
     let expected = [before.bytes(), alone.bytes(), after.bytes()].concat();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(patiently(async {
-        ensure!(sink.attempt(&before, &[0]).await?.is_empty());
+        ensure!(sink.attempt(&before, &[0]).await.result?.is_empty());
         spoil(&root)?;
         let failure = sink
             .attempt(&alone, &[0])
             .await
+            .result
             .expect_err("nobody can write there");
         ensure!(
             (failure.fault, failure.exit) == (Fault::Transient, Exit::Temporary),
@@ -183,7 +184,7 @@ fn a_batch_that_is_written_again_replaces_its_object() -> Result<()> {
     let batch = maker.batch(1, &[100, 200])?;
     tokio::runtime::Runtime::new()?.block_on(async {
         for _ in 0..3 {
-            ensure!(sink.attempt(&batch, &[0]).await?.is_empty());
+            ensure!(sink.attempt(&batch, &[0]).await.result?.is_empty());
         }
         Ok(())
     })?;

@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::config::{Firehose, QuotaChoice};
+use hydrant::batch::BatchLimits;
+use hydrant::config::{Firehose, QuotaChoice, QuotaShare};
 use hydrant::error::Fault;
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 use hydrant::sink::{Delivery, FirehoseSink, Sink as _};
@@ -18,9 +19,12 @@ use super::suite::{self, Maker};
 use super::{in_a_process, patiently};
 use crate::agent::files_below;
 
-const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
+pub(super) const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
 
-async fn simulator(folder: &TempDir, adjust: impl FnOnce(&mut Options)) -> Result<Simulator> {
+pub(super) async fn simulator(
+    folder: &TempDir,
+    adjust: impl FnOnce(&mut Options),
+) -> Result<Simulator> {
     let stream = |name: &&str| {
         format!("{name}={name}/")
             .parse()
@@ -38,18 +42,28 @@ async fn simulator(folder: &TempDir, adjust: impl FnOnce(&mut Options)) -> Resul
 }
 
 /// A sink without pacing: the simulator is to say no.
-async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
+pub(super) async fn connect(endpoint: &str) -> Result<FirehoseSink, Failure> {
+    connect_as(endpoint, QuotaChoice::Off, Duration::from_secs(30)).await
+}
+
+pub(super) async fn connect_as(
+    endpoint: &str,
+    quota: QuotaChoice,
+    patience: Duration,
+) -> Result<FirehoseSink, Failure> {
     let config = Firehose {
         streams: STREAMS.map(str::to_owned).to_vec(),
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint.to_owned()),
-        quota: QuotaChoice::Off,
+        quota,
+        quota_share: QuotaShare::WHOLE,
+        patience,
     };
     // The SDK's futures are large.
     Box::pin(FirehoseSink::connect(&config)).await
 }
 
-fn delivered(folder: &TempDir, stream: &str) -> Result<Vec<u8>> {
+pub(super) fn delivered(folder: &TempDir, stream: &str) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     for path in files_below(&folder.path().join(stream), ".gz")? {
         flate2::read::MultiGzDecoder::new(std::fs::File::open(path)?).read_to_end(&mut all)?;
@@ -93,16 +107,22 @@ fn firehose_conforms() -> Result<()> {
 fn only_refused_records_are_sent_again() -> Result<()> {
     with_credentials("only_refused_records_are_sent_again", || async {
         const RECORDS: usize = 20;
+        const RECORD_BYTES: usize = 60_000;
         let folder = tempfile::tempdir()?;
         // Five records a second by their bytes.
-        let simulator =
-            simulator(&folder, |options| options.quota_bytes = Some(5 * 61_440)).await?;
+        let simulator = simulator(&folder, |options| {
+            options.quota_bytes = Some(5 * RECORD_BYTES as u64);
+        })
+        .await?;
         let sink = connect(&simulator.endpoint_url()).await?;
-        let mut maker = Maker::new(sink.limits());
+        let mut maker = Maker::new(BatchLimits {
+            record_bytes: RECORD_BYTES,
+            ..sink.limits()
+        });
         let mut sent: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut delivery = Delivery::new(sink, suite::TABLES);
         for _ in 0..2 {
-            let batch = maker.batch(0, &[61_440; RECORDS / 2])?;
+            let batch = maker.batch(0, &[RECORD_BYTES; RECORDS / 2])?;
             ensure!(batch.record_count() == RECORDS / 2);
             for index in 0..batch.record_count() {
                 *sent.entry(batch.record(index).to_vec()).or_default() += 1;
@@ -184,6 +204,7 @@ fn a_stream_that_is_not_there_is_a_matter_of_configuration() -> Result<()> {
             let later = sink
                 .attempt(&batch, &[0])
                 .await
+                .result
                 .expect_err("no such stream");
             for failure in [at_start, later] {
                 ensure!(
@@ -213,6 +234,7 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
         let failure = sink
             .attempt(&batch, &[0])
             .await
+            .result
             .expect_err("nobody is there");
         ensure!(
             (failure.fault, failure.exit) == (Fault::Transient, Exit::Unavailable),
@@ -243,29 +265,38 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
     })
 }
 
+/// Reads a request to its end; `false` if the client has hung up instead.
+pub(super) fn read_request(reader: &mut BufReader<TcpStream>) -> Result<bool> {
+    let mut length = 0;
+    let mut line = String::new();
+    while line.trim_end() != "" || length == 0 {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(false);
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    Ok(true)
+}
+
+/// Answers with success and this body.
+pub(super) fn answer(socket: &mut TcpStream, body: &str) -> Result<()> {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1";
+    let length = body.len();
+    write!(socket, "{head}\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    Ok(())
+}
+
 /// Answers every request on a connection with the same body, until the client closes it.
 fn answer_all(mut socket: TcpStream, body: &str) -> Result<()> {
     let mut reader = BufReader::new(socket.try_clone()?);
-    loop {
-        let mut length = 0;
-        let mut line = String::new();
-        while line.trim_end() != "" || length == 0 {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-        }
-        reader.read_exact(&mut vec![0; length])?;
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1";
-        write!(
-            socket,
-            "{head}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
+    while read_request(&mut reader)? {
+        answer(&mut socket, body)?;
     }
+    Ok(())
 }
 
 /// What a batch of three records gets for an answer to PutRecordBatch.
@@ -287,7 +318,7 @@ async fn attempt_answered(body: &'static str) -> Result<Result<Vec<usize>, Failu
     ensure!(batch.record_count() == 3);
     // The client may first use a connection that the simulator has closed.
     for _ in 0..10 {
-        match sink.attempt(&batch, &[0, 1, 2]).await {
+        match sink.attempt(&batch, &[0, 1, 2]).await.result {
             Err(failure) if failure.what.contains("cannot send") => {
                 ensure!(failure.fault == Fault::Transient && failure.exit == Exit::Unavailable);
             }

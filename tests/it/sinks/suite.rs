@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::Failure;
 use hydrant::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
 use hydrant::binlog::FilePosition;
 use hydrant::config::limits::FirehoseQuota;
-use hydrant::sink::{Delivery, Sink};
+use hydrant::sink::{Attempted, Delivery, Sink};
 
 /// Tables of the suite; a sink under test must know as many.
 pub(super) const TABLES: usize = 2;
 /// Small batches of each table, more than any sink takes at once.
-const SMALL_BATCHES: usize = 40;
+const SMALL_BATCHES: usize = 100;
 /// Bytes of the longest row for a sink without a limit.
 const LONG_ROW: usize = 3 << 20;
 
@@ -91,7 +90,7 @@ impl<S: Sink> Sink for Watched<S> {
         self.sink.quota()
     }
 
-    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Result<Vec<usize>, Failure> {
+    async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(under_way, Ordering::SeqCst);
         // Lets the others begin, too.
@@ -186,7 +185,7 @@ async fn some_records_are_sent_alone(
     };
     let some: &[usize] = if limits.records == 1 { &[0] } else { &[1, 3] };
     ensure!(batch.record_count() == if limits.records == 1 { 1 } else { 4 });
-    let refused = sink.attempt(&batch, some).await?;
+    let refused = sink.attempt(&batch, some).await.result?;
     ensure!(refused.is_empty(), "{refused:?} refused");
     Ok(records(&batch, some.iter().copied()))
 }
@@ -203,13 +202,13 @@ fn batches_at_the_limits(maker: &mut Maker) -> Result<Vec<SealedBatch>> {
     let long_row = limits.row_bytes.min(LONG_ROW.max(limits.bytes + 1));
     let mut batches = Vec::new();
     for table in 0..TABLES {
-        // Exactly full, by lines of many lengths.
+        // Exactly full, by lines of many lengths, none so wide that a record had better end early.
         let mut line_lens = Vec::new();
         let mut left = limits.bytes;
         let record_bytes = limits.record_bytes.min(limits.bytes);
         while left > 0 {
             let in_record = left - (left - 1) / record_bytes * record_bytes;
-            let len = (100 + left % 5_000).min(in_record);
+            let len = (100 + left % 2_000).min(in_record);
             // What is left must be a line, too.
             let len = if in_record - len < 40 { in_record } else { len };
             line_lens.push(len);

@@ -1,0 +1,92 @@
+//! The rivals that are libraries of Rust, each run in a process of its own: this program again, with `--as`.
+//!
+//! What does not live here: what they do with a row, which is `../baseline.rs`.
+
+use std::io;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use futures_util::StreamExt;
+use mysql_async::binlog::EventType;
+use mysql_async::binlog::events::{EventData, RowsEventData};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts};
+
+use crate::baseline;
+use crate::contenders::Place;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Inside {
+    /// Events as they come, looked at for their type alone.
+    Raw,
+    /// mysql_common's rows and the csv crate, into nothing.
+    Rows,
+}
+
+impl Inside {
+    pub(crate) fn command(self, place: &Place) -> Result<Command> {
+        let name = self
+            .to_possible_value()
+            .context("a variant without a name")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--bench", "--as", name.get_name()]).args([
+            "--url",
+            &place.server.url(),
+            "--file",
+            &place.file,
+        ]);
+        Ok(command)
+    }
+
+    /// Reads `file` to its end.
+    pub(crate) fn run(self, url: &str, file: &str) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let conn = Conn::new(Opts::from_url(url)?).await?;
+            let request = BinlogStreamRequest::new(7_004)
+                .with_filename(file.as_bytes())
+                .with_pos(4)
+                .with_non_blocking();
+            let stream = conn.get_binlog_stream(request).await?;
+            println!("first");
+            let row_count = match self {
+                Self::Raw => raw(stream).await,
+                Self::Rows => rows(stream).await,
+            }?;
+            println!("rows {row_count}");
+            Ok(())
+        })
+    }
+}
+
+/// Nothing says how many rows there are but the rows themselves, so it is row events that are counted.
+async fn raw(mut stream: BinlogStream) -> Result<u64> {
+    let mut event_count = 0;
+    while let Some(event) = stream.next().await {
+        if event?.header().event_type() == Ok(EventType::WRITE_ROWS_EVENT) {
+            event_count += 1;
+        }
+    }
+    Ok(event_count)
+}
+
+async fn rows(mut stream: BinlogStream) -> Result<u64> {
+    let mut csv = baseline::writer(io::sink());
+    let mut scratch = Vec::new();
+    let mut row_count = 0;
+    while let Some(event) = stream.next().await {
+        let event = event?;
+        let Some(EventData::RowsEvent(RowsEventData::WriteRowsEvent(rows))) = event.read_data()?
+        else {
+            continue;
+        };
+        let table = stream
+            .get_tme(rows.table_id())
+            .context("a row event without its table map")?;
+        row_count += baseline::write_rows(&rows, table, &mut csv, &mut scratch)?;
+    }
+    csv.flush()?;
+    Ok(row_count)
+}

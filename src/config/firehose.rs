@@ -1,0 +1,185 @@
+//! A `[sink]` of type `firehose`: its streams, its quotas, its patience.
+//!
+//! What lives here: its validation. What does not: keys that all sinks share, and whether a stream
+//! exists.
+
+use url::Url;
+
+use super::limits::QuotaShare;
+use super::raw;
+use super::validate::duration;
+use super::{ConfigError, Firehose, QuotaChoice, Table};
+
+/// Turns the typed section into the meant one.
+pub(super) fn validate(
+    raw: &raw::Sink,
+    raw_tables: &[raw::Table],
+    tables: &[Table],
+) -> Result<Firehose, ConfigError> {
+    if let Some(endpoint) = &raw.endpoint {
+        let parsed = Url::parse(endpoint);
+        if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(ConfigError::at(
+                "sink.endpoint",
+                "not a URL",
+                "write it like http://127.0.0.1:4573",
+            ));
+        }
+    }
+    Ok(Firehose {
+        streams: streams(raw, raw_tables, tables)?,
+        region: raw.region.clone(),
+        endpoint: raw.endpoint.clone(),
+        quota: quota(raw)?,
+        quota_share: quota_share(raw)?,
+        patience: duration("sink.patience", raw.patience.as_deref(), "30s")?,
+    })
+}
+
+fn quota_share(raw: &raw::Sink) -> Result<QuotaShare, ConfigError> {
+    const KEY: &str = "sink.quota_share";
+    let Some(part) = raw.quota_share else {
+        return Ok(QuotaShare::WHOLE);
+    };
+    if raw.paced == Some(false) {
+        let what = "given together with paced = false";
+        return Err(ConfigError::at(KEY, what, "leave one of them out"));
+    }
+    QuotaShare::new(part).ok_or_else(|| {
+        let remedy = "give a number above 0 and up to 1, like 0.5 for each of two agents";
+        ConfigError::at(KEY, "not a part of a quota", remedy)
+    })
+}
+
+/// A record's bytes do not say which table they are from, so no stream serves two tables.
+fn streams(
+    raw: &raw::Sink,
+    raw_tables: &[raw::Table],
+    tables: &[Table],
+) -> Result<Vec<String>, ConfigError> {
+    let mut streams: Vec<String> = Vec::with_capacity(tables.len());
+    for (raw_table, table) in raw_tables.iter().zip(tables) {
+        let Some(stream) = raw_table.stream.as_ref().or(raw.stream.as_ref()) else {
+            return Err(ConfigError::at(
+                "sink.stream",
+                format!("no stream for table {}.{}", table.schema, table.name),
+                "name the delivery stream in [sink] or in the [[table]]",
+            ));
+        };
+        if let Some(index) = streams.iter().position(|other| other == stream) {
+            return Err(ConfigError::at(
+                "table.stream",
+                format!(
+                    "{}.{} and {}.{} would share the stream {stream}, and their lines cannot be \
+                     told apart",
+                    tables[index].schema, tables[index].name, table.schema, table.name
+                ),
+                "give each [[table]] a stream of its own",
+            ));
+        }
+        streams.push(stream.clone());
+    }
+    Ok(streams)
+}
+
+fn quota(raw: &raw::Sink) -> Result<QuotaChoice, ConfigError> {
+    let values = [
+        (
+            "sink.requests_per_second",
+            raw.requests_per_second.map(u64::from),
+        ),
+        (
+            "sink.records_per_second",
+            raw.records_per_second.map(u64::from),
+        ),
+        (
+            "sink.bytes_per_second",
+            raw.bytes_per_second.map(|size| size.0),
+        ),
+    ];
+    for (key, value) in values {
+        match value {
+            Some(0) => {
+                return Err(ConfigError::at(key, "zero", "give the stream's quota"));
+            }
+            Some(_) if raw.paced == Some(false) => {
+                return Err(ConfigError::at(
+                    key,
+                    "given together with paced = false",
+                    "leave one of them out",
+                ));
+            }
+            Some(_) | None => {}
+        }
+    }
+    if raw.paced == Some(false) {
+        return Ok(QuotaChoice::Off);
+    }
+    Ok(QuotaChoice::Region {
+        requests_per_second: raw.requests_per_second,
+        records_per_second: raw.records_per_second,
+        bytes_per_second: raw.bytes_per_second.map(|size| size.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Sink;
+    use super::super::raw::parse;
+    use super::*;
+
+    const SMALLEST: &str = r#"
+        source.url = "mysql://hydrant@127.0.0.1"
+        table = [{ name = "shop.Sales" }]
+        sink.stream = "AuroraChangesToS3"
+    "#;
+
+    fn meant(line: &str) -> Result<Firehose, ConfigError> {
+        match parse(&format!("{SMALLEST}\n{line}"), "x")?.sink {
+            Sink::Firehose(firehose) => Ok(firehose),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_stream_has_its_quota_for_itself_and_some_patience_unless_told_otherwise() {
+        let plain = meant("").unwrap();
+        assert_eq!(plain.quota_share, QuotaShare::WHOLE);
+        assert_eq!(plain.patience, Duration::from_secs(30));
+        let other = meant("sink.quota_share = 0.25\nsink.patience = \"0s\"").unwrap();
+        assert_eq!(Some(other.quota_share), QuotaShare::new(0.25));
+        assert_eq!(other.patience, Duration::ZERO);
+        assert_eq!(
+            meant("sink.quota_share = 1").unwrap().quota_share,
+            QuotaShare::WHOLE
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_remedy() {
+        for (lines, key) in [
+            ("sink.quota_share = 0.0", "sink.quota_share"),
+            ("sink.quota_share = 1.5", "sink.quota_share"),
+            ("sink.quota_share = \"half\"", "sink.quota_share"),
+            (
+                "sink.quota_share = 0.5\nsink.paced = false",
+                "sink.quota_share",
+            ),
+            ("sink.patience = \"some\"", "sink.patience"),
+            ("sink.endpoint = \"firehose\"", "sink.endpoint"),
+            (
+                "sink.requests_per_second = 5\nsink.paced = false",
+                "sink.requests_per_second",
+            ),
+        ] {
+            let error = meant(lines).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some(key), "{lines}");
+            assert!(!error.remedy.is_empty());
+        }
+        let dir = SMALLEST.replace("sink.stream", "sink.path");
+        let error = parse(&format!("{dir}\nsink.patience = \"1s\""), "x").unwrap_err();
+        assert_eq!(error.key.as_deref(), Some("sink.patience"));
+    }
+}

@@ -1,0 +1,68 @@
+//! `hydrant load compare`: two results, a table, and a page.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{Exit, Failure};
+
+use super::compare::{compare, table};
+use super::options::CompareOptions;
+use super::page;
+use super::report::{FORMAT, Report};
+
+/// Runs `hydrant load compare`.
+///
+/// # Errors
+/// If a file cannot be read, is no result, or the two are of different kinds of runs.
+pub(super) fn run(options: &CompareOptions) -> Result<(), Failure> {
+    let (a, b) = (read(&options.a)?, read(&options.b)?);
+    if a.kind != b.kind {
+        return Err(Failure::definite(
+            Exit::Usage,
+            format!("A is a run of load {}, B one of load {}", a.kind, b.kind),
+            "compare runs of the same kind",
+        ));
+    }
+    let differences = compare(&a, &b);
+    for (name, report) in [("A", &a), ("B", &b)] {
+        println!("{name}: {}, {}", report.target, report.started_at);
+    }
+    print!("{}", table(&differences));
+    let Some(path) = &options.out else {
+        return Ok(());
+    };
+    let written = page::comparison(&a, &b, &differences)
+        .map_err(std::io::Error::other)
+        .and_then(|html| fs::write(path, html));
+    written.map_err(|error| {
+        Failure::definite(
+            Exit::Unavailable,
+            format!("cannot write {}: {error}", path.display()),
+            "name another file with --out",
+        )
+    })
+}
+
+fn read(path: &Path) -> Result<Report, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::definite(
+            Exit::Usage,
+            format!("cannot read {}: {error}", path.display()),
+            "give the result.json of two runs that had --out",
+        )
+    })?;
+    let report: Result<Report, _> = serde_json::from_str(&text);
+    report
+        .ok()
+        .filter(|report| report.format == FORMAT)
+        .ok_or_else(|| {
+            Failure::definite(
+                Exit::Data,
+                format!(
+                    "{} is no result of this version's load tests",
+                    path.display()
+                ),
+                "make both runs with the same version",
+            )
+        })
+}

@@ -1,0 +1,430 @@
+//! `hydrant load firehose`: one plan, or a search for the knee, against one target.
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use crate::batch::BatchLimits;
+use crate::signals::Signals;
+use crate::sink::Sink;
+use crate::{Error, Exit, Failure};
+
+use super::answers::Facts;
+use super::drive::{Outcome, Settings, drive};
+use super::knee::{Knee, Objective, Search, Trial};
+use super::machine::{cores, machine, revision};
+use super::options::{FirehoseOptions, Target};
+use super::output;
+use super::plan::{MOST_ROWS_PER_SECOND, RatePlan};
+use super::price;
+use super::record::{Latency, Totals, percentile_ms};
+use super::report::{FORMAT, Parameter, Report};
+use super::rows::{RowMaker, RowShape, mean_bytes};
+use super::session::Session;
+use super::text::{count, ms, percent, usd};
+use super::verdict::{Limit, best_rate};
+use super::watch::{NullSink, Watched};
+
+/// The first rate of a search in which no quota is known, in rows a second.
+const FIRST_RATE: f64 = 1_000.0;
+/// The share of a trial that warms up: full buckets of the target, and connections.
+const WARM_UP_SHARE: f64 = 0.2;
+/// Trials that the estimate of a search's price is made for.
+const EXPECTED_TRIALS: f64 = 12.0;
+
+/// What a run was, before it is concluded from.
+struct Run {
+    session: Session,
+    outcome: Outcome,
+    trials: Vec<Trial>,
+    knee: Option<Knee>,
+    limits: BatchLimits,
+}
+
+/// Runs `hydrant load firehose`.
+///
+/// # Errors
+/// If the options make no plan, the target cannot be reached, or it fails for good. The report of
+/// what was measured until then is written first.
+pub(super) async fn run(options: FirehoseOptions) -> Result<Report, Error> {
+    let plan = plan(&options)?;
+    agree_to_pay(&options, plan.as_ref())?;
+    let mut signals = Signals::new()?;
+    let target = &options.target;
+    let simulator = target.start_simulator().await?;
+    let is_null = target.target == Target::Null && target.endpoint.is_none();
+    let mut run = if is_null {
+        let sink = Watched::new(NullSink, options.one_row_per_record);
+        run_with(&options, plan, sink, &mut signals).await?
+    } else {
+        let sink = target.connect(simulator.as_ref()).await?;
+        let sink = Watched::new(sink, options.one_row_per_record);
+        run_with(&options, plan, sink, &mut signals).await?
+    };
+    if let Some(simulator) = &simulator {
+        simulator.judge(&mut run.session);
+    }
+    let failure = run.outcome.failure.take();
+    let report = conclude(&options, &run, failure.as_ref());
+    run.session.live.end();
+    if let Some(folder) = &options.out {
+        output::write(folder, &report, &run.session.intervals)?;
+    }
+    print!("{}", report.summary());
+    match failure {
+        Some(failure) => Err(Error::Sink(failure)),
+        None => Ok(report),
+    }
+}
+
+/// The plan that is meant; none if a knee is looked for.
+fn plan(options: &FirehoseOptions) -> Result<Option<RatePlan>, Failure> {
+    let wrong =
+        |what: String| Failure::definite(Exit::Usage, what, "see hydrant load firehose --help");
+    let length = options.length.unwrap_or(std::time::Duration::from_secs(30));
+    let shape = &options.plan;
+    let plan = if let Some(rate) = shape.rate {
+        RatePlan::constant(rate, length)
+    } else if let Some(ramp) = shape.ramp {
+        RatePlan::ramp(ramp, length)
+    } else if let Some(stairs) = shape.step {
+        RatePlan::stairs(stairs, length)
+    } else if let Some(spike) = shape.spike {
+        RatePlan::spike(spike, length)
+    } else if let Some(path) = &shape.plan {
+        let rates =
+            read_rates(path).map_err(|what| wrong(format!("{}: {what}", path.display())))?;
+        RatePlan::by_second(&rates, options.length)
+    } else {
+        return Ok(None);
+    };
+    plan.map(Some)
+        .map_err(|error| wrong(format!("the plan: {error}")))
+}
+
+/// Lines of `second,rate`; a first line that is none is a heading.
+fn read_rates(path: &std::path::Path) -> Result<Vec<(f64, f64)>, String> {
+    let reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .from_path(path);
+    let mut rates = Vec::new();
+    for (index, line) in reader
+        .map_err(|error| error.to_string())?
+        .records()
+        .enumerate()
+    {
+        let line = line.map_err(|error| error.to_string())?;
+        let numbers: Vec<Option<f64>> = line.iter().map(|cell| cell.parse().ok()).collect();
+        match numbers[..] {
+            [Some(second), Some(rate)] => rates.push((second, rate)),
+            _ if index == 0 => {}
+            _ => return Err(format!("line {} is not a second and a rate", index + 1)),
+        }
+    }
+    Ok(rates)
+}
+
+/// Says what AWS will bill, and stops unless that was agreed to.
+fn agree_to_pay(options: &FirehoseOptions, plan: Option<&RatePlan>) -> Result<(), Failure> {
+    if !options.target.costs_money() {
+        return Ok(());
+    }
+    let shape = shape(options);
+    let row_bytes = mean_bytes(shape);
+    let limits = Watched::new(NullSink, options.one_row_per_record).limits();
+    let (rows, rate) = match plan {
+        Some(plan) => (plan.rows(), plan.rows() / plan.length_s()),
+        None => {
+            // A search goes somewhat beyond what the quotas allow.
+            let quotas = options.target.quotas();
+            let most = quotas
+                .capacity(row_bytes, &limits)
+                .map_or(FIRST_RATE, |(rows, _)| rows);
+            let trials_s = EXPECTED_TRIALS * options.knee.trial.as_secs_f64();
+            (most * 1.5 * trials_s, most)
+        }
+    };
+    let flush_s = options.flush_interval.as_secs_f64();
+    let billed = rows * price::billed_row_bytes(row_bytes, rate, flush_s, &limits);
+    println!(
+        "Estimate for {}: {} rows, {} billed, {}",
+        options.target.description(),
+        count(rows),
+        bytesize::ByteSize(billed as u64),
+        usd(price::usd(billed))
+    );
+    if options.target.i_will_pay {
+        return Ok(());
+    }
+    Err(Failure::definite(
+        Exit::Usage,
+        "this target costs money, and nobody agreed to that",
+        "add --i-will-pay, or leave out --target and --endpoint to use a simulator",
+    ))
+}
+
+fn shape(options: &FirehoseOptions) -> RowShape {
+    options.row_bytes.map_or(RowShape::Sales, RowShape::Bytes)
+}
+
+async fn run_with<S: Sink>(
+    options: &FirehoseOptions,
+    plan: Option<RatePlan>,
+    sink: Watched<S>,
+    signals: &mut Signals,
+) -> Result<Run, Failure> {
+    let limits = sink.limits();
+    let mut rows = RowMaker::new(shape(options), options.seed);
+    let settings = Settings {
+        flush_interval: options.flush_interval,
+        max_backlog: usize::try_from(options.max_backlog.as_u64()).unwrap_or(usize::MAX),
+        patience: options.patience,
+    };
+    info!("target: {}", options.target.description());
+    let mut session = Session::begin(options.out.is_some()).await;
+    let (outcome, trials, knee) = match plan {
+        Some(plan) => {
+            session.live.begin("load firehose", plan.length());
+            let outcome = drive(&mut session, sink, plan, &mut rows, settings, signals).await;
+            (outcome, Vec::new(), None)
+        }
+        None => search(options, &mut session, &sink, &mut rows, settings, signals).await?,
+    };
+    Ok(Run {
+        session,
+        outcome,
+        trials,
+        knee,
+        limits,
+    })
+}
+
+/// Looks for the knee.
+async fn search<S: Sink>(
+    options: &FirehoseOptions,
+    session: &mut Session,
+    sink: &Watched<S>,
+    rows: &mut RowMaker,
+    settings: Settings,
+    signals: &mut Signals,
+) -> Result<(Outcome, Vec<Trial>, Option<Knee>), Failure> {
+    let knee = &options.knee;
+    let quotas = options.target.quotas();
+    let objective = Objective {
+        max_throttled: knee.max_throttled,
+        max_p99_ms: knee.max_p99.as_secs_f64() * 1e3,
+    };
+    let capacity = quotas.capacity(mean_bytes(shape(options)), &sink.limits());
+    let first = capacity.map_or(FIRST_RATE, |(rows, _)| rows / 10.0);
+    let first = knee.first_rate.unwrap_or(first);
+    let mut search = Search::new(first, MOST_ROWS_PER_SECOND, knee.precision);
+    // What waits when a trial is over is of no use to the next.
+    let patience = settings.patience.min(knee.max_p99);
+    let mut whole = Outcome::default();
+    while let Some(rate) = search.next_rate() {
+        let plan = RatePlan::constant(rate, knee.trial).map_err(|error| {
+            let what = format!("--trial and --first-rate: {error}");
+            Failure::definite(
+                Exit::Usage,
+                what,
+                "choose a longer trial or a higher first rate",
+            )
+        })?;
+        session
+            .live
+            .begin(&format!("trial {}", count(rate)), knee.trial);
+        let from = session.recorder.seconds.len();
+        let settings = Settings {
+            patience,
+            ..settings
+        };
+        let outcome = drive(session, sink.clone(), plan, rows, settings, signals).await;
+        let planned = outcome.planned_seconds as usize;
+        let warm_up = (planned as f64 * WARM_UP_SHARE).ceil() as usize;
+        let seconds = &session.recorder.seconds[from..];
+        let judged = &seconds[warm_up.min(seconds.len())..planned.min(seconds.len())];
+        whole.planned_seconds += u32::try_from(seconds.len()).unwrap_or(u32::MAX);
+        whole.unacknowledged_rows += outcome.unacknowledged_rows;
+        let is_over = outcome.stopped.is_some() || outcome.failure.is_some();
+        (whole.stopped, whole.failure) = (outcome.stopped, outcome.failure);
+        if is_over {
+            break;
+        }
+        let trial = Trial::judge(rate, judged, &objective, &quotas, cores() as f64);
+        info!("{}", trial_line(&trial));
+        search.tried(trial);
+    }
+    let found = search.knee();
+    Ok((whole, search.trials().to_vec(), Some(found)))
+}
+
+fn trial_line(trial: &Trial) -> String {
+    let mut line = format!(
+        "{} rows/s: {} achieved, {} refused, p99 {}: ",
+        count(trial.rate),
+        count(trial.achieved),
+        percent(trial.throttled_share),
+        ms(trial.p99_ms)
+    );
+    let broke: Vec<&str> = trial.broke.iter().map(|broke| broke.name()).collect();
+    line += &if broke.is_empty() {
+        "held".to_owned()
+    } else {
+        broke.join(", ")
+    };
+    line
+}
+
+fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> Report {
+    let (session, outcome) = (&run.session, &run.outcome);
+    let seconds = session.recorder.seconds.clone();
+    let planned = seconds.len().min(outcome.planned_seconds as usize);
+    let totals = Totals::of(&seconds[..planned]);
+    let limit = match &run.knee {
+        Some(_) => Limit::Nothing,
+        None => Limit::of(&seconds[..planned], cores() as f64, outcome.never_made_rows),
+    };
+    if let Limit::Harness(why) = &limit {
+        warn!("the harness was the limit, not the target: {why}");
+    }
+    let all = session.recorder.latencies();
+    let quotas = options.target.quotas();
+    let row_bytes = totals
+        .row_bytes()
+        .unwrap_or_else(|| mean_bytes(shape(options)));
+    let facts = Facts {
+        quotas: &quotas,
+        limits: &run.limits,
+        row_bytes,
+        totals: &totals,
+        best_rate: best_rate(&seconds[..planned]),
+        p99_ms: percentile_ms(all, 99.0),
+        limit: &limit,
+        knee: run.knee.as_ref(),
+        is_firehose: options.target.target != Target::Null || options.target.endpoint.is_some(),
+    };
+    let ended = match (failure, outcome.stopped) {
+        (Some(failure), _) => format!("failed: {}", failure.what),
+        (None, Some(signal)) => format!("stopped by {signal}"),
+        (None, None) => "as planned".to_owned(),
+    };
+    Report {
+        format: FORMAT,
+        kind: "firehose".to_owned(),
+        target: options.target.description(),
+        started_at: timestamp(session.started_at),
+        ended,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: revision(),
+        machine: machine(),
+        parameters: parameters(options),
+        answers: facts.answers(),
+        capacity_rows: quotas
+            .capacity(row_bytes, &run.limits)
+            .map(|(rows, _)| rows),
+        quotas,
+        limit,
+        never_made_rows: outcome.never_made_rows,
+        unacknowledged_rows: outcome.unacknowledged_rows,
+        planned_seconds: u32::try_from(planned).unwrap_or(u32::MAX),
+        totals,
+        latencies: vec![Latency::of(
+            "from a row's intended time to its acknowledgement",
+            all,
+        )],
+        trials: run.trials.clone(),
+        knee: run.knee.clone(),
+        seconds,
+    }
+}
+
+fn timestamp(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// All settings, as they are typed.
+fn parameters(options: &FirehoseOptions) -> Vec<Parameter> {
+    let plan = &options.plan;
+    let target = &options.target;
+    let seconds = |duration: std::time::Duration| format!("{} s", duration.as_secs_f64());
+    let mut all: Vec<(&str, Option<String>)> = vec![
+        ("--rate", plan.rate.map(|rate| rate.to_string())),
+        (
+            "--ramp",
+            plan.ramp.map(|ramp| format!("{}..{}", ramp.from, ramp.to)),
+        ),
+        (
+            "--step",
+            plan.step
+                .map(|step| format!("{}..{}/{}", step.from, step.to, step.count)),
+        ),
+        (
+            "--spike",
+            plan.spike.map(|spike| {
+                format!(
+                    "{}..{}/{}s",
+                    spike.base,
+                    spike.peak,
+                    spike.length.as_secs_f64()
+                )
+            }),
+        ),
+        (
+            "--plan",
+            plan.plan.as_ref().map(|path| path.display().to_string()),
+        ),
+        ("--for", options.length.map(seconds)),
+        (
+            "--row-bytes",
+            Some(
+                options
+                    .row_bytes
+                    .map_or("sales".to_owned(), |it| it.to_string()),
+            ),
+        ),
+        (
+            "--one-row-per-record",
+            Some(options.one_row_per_record.to_string()),
+        ),
+        ("--seed", Some(options.seed.to_string())),
+        (
+            "--target",
+            Some(format!("{:?}", target.target).to_lowercase()),
+        ),
+        ("--endpoint", target.endpoint.clone()),
+        ("--stream", Some(target.stream.clone())),
+        ("--region", target.region.clone()),
+        (
+            "--region-preset",
+            target.region_preset.map(|preset| format!("{preset:?}")),
+        ),
+        ("--unpaced", Some(target.unpaced.to_string())),
+        ("--flush-interval", Some(seconds(options.flush_interval))),
+        ("--max-backlog", Some(options.max_backlog.to_string())),
+        ("--patience", Some(seconds(options.patience))),
+    ];
+    if plan.find_knee {
+        let knee = &options.knee;
+        all.extend([
+            ("--find-knee", Some("true".to_owned())),
+            ("--max-throttled", Some(percent(knee.max_throttled))),
+            ("--max-p99", Some(seconds(knee.max_p99))),
+            ("--trial", Some(seconds(knee.trial))),
+            ("--precision", Some(percent(knee.precision))),
+            ("--first-rate", knee.first_rate.map(|rate| rate.to_string())),
+        ]);
+    }
+    for (resource, quota) in target.quotas().each() {
+        let name = match resource.name() {
+            "requests" => "--requests-per-second",
+            "records" => "--records-per-second",
+            _ => "--bytes-per-second",
+        };
+        all.push((name, quota.map(|quota| quota.to_string())));
+    }
+    let named = all.into_iter().filter_map(|(name, value)| {
+        let name = name.to_owned();
+        value.map(|value| Parameter { name, value })
+    });
+    named.collect()
+}

@@ -1,0 +1,77 @@
+//! What somebody sees while a run goes on: a bar on a terminal, else a line every five seconds.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing::info;
+
+use super::record::Second;
+use super::text::{count, ms};
+
+/// How often a line is written where there is no terminal.
+const LINE_SECONDS: u32 = 5;
+
+/// The view.
+#[derive(Debug)]
+pub(super) struct Live {
+    bar: Option<ProgressBar>,
+}
+
+impl Live {
+    /// Shows itself on standard error.
+    pub(super) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let template = "{prefix} [{bar:24}] {msg}";
+            let style = ProgressStyle::with_template(template);
+            // A template that cannot be read is a mistake in this line, and no reason to fail.
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(1).with_style(style.progress_chars("=> "))
+        });
+        Self { bar }
+    }
+
+    /// A part of the run begins, which is planned to take so long.
+    pub(super) fn begin(&self, what: &str, length: Duration) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_prefix(what.to_owned());
+                bar.set_length(length.as_secs().max(1));
+                bar.set_position(0);
+            }
+            None => info!("{what}, {} s", length.as_secs_f64()),
+        }
+    }
+
+    /// A second is over; `passed` since the part began.
+    pub(super) fn second(&self, second: &Second, passed: u32) {
+        let latency = match (second.p50_ms, second.p99_ms) {
+            (Some(p50), Some(p99)) => format!("p50 {}, p99 {}", ms(p50), ms(p99)),
+            _ => "nothing acknowledged".to_owned(),
+        };
+        let line = format!(
+            "{passed} s: {} rows/s of {}; {latency}; {} records refused, {} requests failed; backlog {}",
+            count(second.acknowledged_rows as f64),
+            count(second.intended_rows as f64),
+            count(second.wire.refused_records as f64),
+            count(second.wire.failed_requests as f64),
+            ByteSize(second.gauges.backlog_bytes),
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(passed.into());
+                bar.set_message(line);
+            }
+            None if passed.is_multiple_of(LINE_SECONDS) => info!("{line}"),
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The command line of `hydrant load`.
+//!
+//! What lives here: what can be typed. What does not: anything that runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::parse_duration;
+use crate::sim::QuotaPreset;
+
+use super::plan::{Ramp, Spike, Stairs};
+use super::rows::LEAST_BYTES;
+
+/// The load tests.
+#[derive(Debug, Subcommand)]
+pub enum LoadCommand {
+    /// Send rows to a Firehose stream at a planned rate, through the agent's own client.
+    Firehose(Box<FirehoseOptions>),
+    /// Lay two runs over each other, and say what differs beyond noise.
+    Compare(CompareOptions),
+}
+
+/// Who takes the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// A simulator that is started in this process, and ends with it.
+    Simulator,
+    /// Amazon Data Firehose; this costs money and needs --i-will-pay.
+    Aws,
+    /// Nobody: how many rows this harness can make and pack.
+    Null,
+}
+
+/// Options of `hydrant load firehose`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    hydrant load firehose --rate 50000 --for 30s --out report      a simulator with us-east-1's quotas\n  \
+    hydrant load firehose --ramp 1000..100000 --region-preset other\n  \
+    hydrant load firehose --find-knee --max-p99 2s --out knee      the highest rate that holds\n  \
+    hydrant load firehose --target aws --stream Test --region eu-west-1 --rate 500 --i-will-pay\n\n\
+    Rows have intended times, which come from the plan alone. Latency is measured from there to\n\
+    the acknowledgement, so that a target that stalls shows it. SIGTERM and SIGINT end the run\n\
+    early; the report is written all the same.\n\n\
+    Exit codes: 0 done, 64 usage, 69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
+pub struct FirehoseOptions {
+    #[command(flatten)]
+    pub(super) plan: PlanOptions,
+    /// How long the plan is.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub(super) length: Option<Duration>,
+    /// Rows of so many bytes with their line feed, instead of sales.
+    #[arg(long, value_name = "BYTES", value_parser = parse_row_bytes)]
+    pub(super) row_bytes: Option<usize>,
+    /// Puts each row into a record of its own: what the original recipe pays for.
+    #[arg(long)]
+    pub(super) one_row_per_record: bool,
+    /// The rows of another seed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    #[command(flatten)]
+    pub(super) target: TargetOptions,
+    /// How long a row may wait for others, as in the agent.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
+    pub(super) flush_interval: Duration,
+    /// Bytes of unacknowledged rows at which planned rows are left out, and counted.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB")]
+    pub(super) max_backlog: ByteSize,
+    /// How long the last acknowledgements may take.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(super) patience: Duration,
+    /// Writes result.json, latency.hlog and report.html into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) knee: KneeOptions,
+}
+
+/// Options of `hydrant load compare`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    hydrant load compare before/result.json after/result.json --out compare.html\n\n\
+    Exit codes: 0 done, whatever differs; 64 usage, 65 a file that is no result.")]
+pub struct CompareOptions {
+    /// The result.json of one run.
+    #[arg(value_name = "A.json")]
+    pub(super) a: PathBuf,
+    /// That of another.
+    #[arg(value_name = "B.json")]
+    pub(super) b: PathBuf,
+    /// Writes a page with both runs' plots over each other.
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// How many rows are sent when. One of them is needed.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct PlanOptions {
+    /// The same rate all the time, in rows a second.
+    #[arg(long, value_name = "ROWS")]
+    pub(super) rate: Option<f64>,
+    /// From one rate to another, evenly.
+    #[arg(long, value_name = "A..B")]
+    pub(super) ramp: Option<Ramp>,
+    /// From one rate to another in N steps.
+    #[arg(long, value_name = "A..B/N")]
+    pub(super) step: Option<Stairs>,
+    /// A base rate, and another in the middle for so long, like 1000..50000/5s.
+    #[arg(long, value_name = "A..B/DURATION")]
+    pub(super) spike: Option<Spike>,
+    /// A CSV file of `second,rate`; a rate holds until the next one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+    /// Looks for the highest rate that holds: doubles it until an objective breaks, then halves
+    /// the interval.
+    #[arg(long)]
+    pub(super) find_knee: bool,
+}
+
+/// Where rows go.
+#[derive(Debug, Clone, Args)]
+pub struct TargetOptions {
+    /// Who takes the rows.
+    #[arg(long, value_enum, default_value_t = Target::Simulator)]
+    pub(super) target: Target,
+    /// A running simulator or another endpoint. HTTPS ones that are not on this machine count as
+    /// AWS.
+    #[arg(long, value_name = "URL", conflicts_with = "target")]
+    pub(super) endpoint: Option<String>,
+    /// The stream; the simulator in this process creates it.
+    #[arg(long, value_name = "NAME", default_value = "hydrant-load")]
+    pub(super) stream: String,
+    /// AWS's region, if it is not to come from the environment.
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+    /// The region's quotas, for the simulator in this process and for the client; `off` lifts them.
+    #[arg(long, value_enum, value_name = "PRESET")]
+    pub(super) region_preset: Option<QuotaPreset>,
+    /// The stream's requests a second, instead of the region's.
+    #[arg(long, value_name = "N")]
+    pub(super) requests_per_second: Option<u32>,
+    /// The stream's records a second, instead of the region's.
+    #[arg(long, value_name = "N")]
+    pub(super) records_per_second: Option<u32>,
+    /// The stream's bytes a second, instead of the region's.
+    #[arg(long, value_name = "BYTES")]
+    pub(super) bytes_per_second: Option<ByteSize>,
+    /// Sends without pacing, so that the target says no instead of the client.
+    #[arg(long)]
+    pub(super) unpaced: bool,
+    /// Agrees to what AWS will bill; the estimate is printed first.
+    #[arg(long)]
+    pub(super) i_will_pay: bool,
+}
+
+/// What `--find-knee` looks for.
+#[derive(Debug, Clone, Args)]
+pub struct KneeOptions {
+    /// The share of records that may be refused.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "0.1%")]
+    pub(super) max_throttled: f64,
+    /// The longest 99th percentile. Rows wait for each other for the flush interval, so it has to
+    /// be longer than that.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s")]
+    pub(super) max_p99: Duration,
+    /// How long each rate is held; its first fifth is not judged.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "15s")]
+    pub(super) trial: Duration,
+    /// How close the highest rate that holds and the lowest that does not have to come.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
+    pub(super) precision: f64,
+    /// The first rate; a tenth of what the quotas allow if left out.
+    #[arg(long, value_name = "ROWS")]
+    pub(super) first_rate: Option<f64>,
+}
+
+fn parse_row_bytes(text: &str) -> Result<usize, String> {
+    let bytes: ByteSize = text.parse()?;
+    let bytes = usize::try_from(bytes.as_u64()).map_err(|error| error.to_string())?;
+    if (LEAST_BYTES..=1_024_000).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("a row has {LEAST_BYTES} to 1024000 bytes"))
+    }
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent: Result<f64, _> = number.parse();
+    percent
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "write a percentage, like 0.1%".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        load: LoadCommand,
+    }
+
+    fn parse(line: &str) -> Result<FirehoseOptions, clap::Error> {
+        let words = ["load", "firehose"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| {
+            let LoadCommand::Firehose(options) = line.load else {
+                panic!("not firehose")
+            };
+            *options
+        })
+    }
+
+    #[test]
+    fn one_plan_is_needed_and_not_two() {
+        assert!(parse("").is_err());
+        assert!(parse("--rate 5 --find-knee").is_err());
+        let options = parse("--rate 5e4 --for 30s --row-bytes 1KiB").unwrap();
+        assert_eq!(options.plan.rate, Some(50_000.0));
+        assert_eq!(options.row_bytes, Some(1_024));
+        assert_eq!(options.target.target, Target::Simulator);
+        assert!(parse("--rate 1 --row-bytes 11").is_err());
+        assert!(parse("--rate 1 --target aws --endpoint http://x").is_err());
+    }
+
+    #[test]
+    fn shares_are_written_in_per_cent() {
+        let knee = parse("--find-knee --max-throttled 0.5% --precision 2")
+            .unwrap()
+            .knee;
+        assert!((knee.max_throttled - 0.005).abs() < 1e-9 && (knee.precision - 0.02).abs() < 1e-9);
+        assert!(parse("--find-knee --max-throttled 101%").is_err());
+    }
+}

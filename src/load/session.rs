@@ -1,0 +1,91 @@
+//! A run's clock, books and view, which all parts of the run share.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+
+use super::live::Live;
+use super::machine::ProcessGauge;
+use super::record::{Gauges, Judged, Recorder, Second, Wire};
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct Session {
+    started: Instant,
+    /// The whole second at which it began.
+    pub(super) started_at: Timestamp,
+    pub(super) recorder: Recorder,
+    /// The latencies of each second.
+    pub(super) intervals: Vec<Histogram<u64>>,
+    gauge: ProcessGauge,
+    pub(super) live: Live,
+    keeps_intervals: bool,
+}
+
+impl Session {
+    /// Begins at the next whole second of the clock, so that the seconds of a run are those that
+    /// the simulator counts by. With `keeps_intervals` there will be a log of latencies.
+    pub(super) async fn begin(keeps_intervals: bool) -> Self {
+        let to_next_ns =
+            1_000_000_000 - u64::try_from(Timestamp::now().subsec_nanosecond()).unwrap_or(0);
+        tokio::time::sleep(Duration::from_nanos(to_next_ns)).await;
+        let (started, now) = (Instant::now(), Timestamp::now());
+        Self {
+            started,
+            started_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            recorder: Recorder::default(),
+            intervals: Vec::new(),
+            gauge: ProcessGauge::new(),
+            live: Live::new(),
+            keeps_intervals,
+        }
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The instant that lies so long after the start.
+    pub(super) fn instant(&self, elapsed: Duration) -> Instant {
+        self.started + elapsed
+    }
+
+    /// When the open second ends.
+    pub(super) fn second_ends(&self) -> Duration {
+        Duration::from_secs(u64::from(self.recorder.second()) + 1)
+    }
+
+    /// Closes the open second.
+    pub(super) fn close_second(
+        &mut self,
+        intended_rows: u64,
+        wire: Wire,
+        (backlog_rows, backlog_bytes): (u64, u64),
+    ) -> Second {
+        let (cpu_cores, rss_bytes) = self.gauge.read();
+        let gauges = Gauges {
+            backlog_rows,
+            backlog_bytes,
+            cpu_cores,
+            rss_bytes,
+        };
+        let (second, interval) = self.recorder.close_second(intended_rows, wire, gauges);
+        if self.keeps_intervals {
+            self.intervals.push(interval);
+        }
+        second
+    }
+
+    /// Lays the simulator's books of a second of the clock beside this run's.
+    pub(super) fn judge(&mut self, clock_second: i64, judged: Judged) {
+        let index = usize::try_from(clock_second - self.started_at.as_second());
+        let second = index
+            .ok()
+            .and_then(|index| self.recorder.seconds.get_mut(index));
+        if let Some(second) = second {
+            second.judged = Some(judged);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! PURE. What the numbers of a run mean: how much of each quota was used, which one is used up
+//! first, and whether the target or the harness was the limit.
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::BatchLimits;
+
+use super::price;
+use super::record::{Second, Totals};
+
+/// Rows made later than this are a harness that is behind, in milliseconds: well over what a
+/// scheduler's hiccup takes.
+pub const LATE_MS: f64 = 250.0;
+/// The share of a machine's cores at which it has no more to give.
+const BUSY_SHARE: f64 = 0.95;
+/// The share of records that may be refused before that is a limit.
+const REFUSED_SHARE: f64 = 0.001;
+
+/// What a stream takes in a second; none is no limit, or one that is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quotas {
+    /// Requests.
+    pub requests: Option<f64>,
+    /// Records.
+    pub records: Option<f64>,
+    /// Bytes before base64.
+    pub bytes: Option<f64>,
+}
+
+/// One of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    /// Requests a second.
+    Requests,
+    /// Records a second.
+    Records,
+    /// Bytes a second.
+    Bytes,
+}
+
+impl Resource {
+    /// As a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Records => "records",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Quotas {
+    /// The three with their names.
+    #[must_use]
+    pub fn each(&self) -> [(Resource, Option<f64>); 3] {
+        [
+            (Resource::Requests, self.requests),
+            (Resource::Records, self.records),
+            (Resource::Bytes, self.bytes),
+        ]
+    }
+
+    /// How many rows of this size a second the quotas allow when rows are packed as these limits
+    /// say, and which of them is used up first; none without quotas.
+    #[must_use]
+    pub fn capacity(&self, row_bytes: f64, limits: &BatchLimits) -> Option<(f64, Resource)> {
+        let rows_a_record = (limits.record_bytes as f64 / row_bytes).floor().max(1.0);
+        let rows_a_batch = (limits.bytes as f64 / row_bytes).floor().max(1.0);
+        let rows_a_request = rows_a_batch.min(limits.records as f64 * rows_a_record);
+        let rows = |resource| match resource {
+            Resource::Requests => rows_a_request,
+            Resource::Records => rows_a_record,
+            Resource::Bytes => 1.0 / row_bytes,
+        };
+        self.each()
+            .into_iter()
+            .filter_map(|(resource, quota)| Some((quota? * rows(resource), resource)))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    /// The shares of the quotas that were used in these seconds, from 0 on, largest first. What
+    /// was sent counts, whether it was refused or not.
+    #[must_use]
+    pub fn used(&self, totals: &Totals) -> Vec<(Resource, f64)> {
+        let seconds = f64::from(totals.seconds.max(1));
+        let sent = |resource| match resource {
+            Resource::Requests => totals.wire.requests,
+            Resource::Records => totals.wire.records,
+            Resource::Bytes => totals.wire.bytes,
+        };
+        let share = |(resource, quota): (Resource, Option<f64>)| {
+            Some((resource, sent(resource) as f64 / seconds / quota?))
+        };
+        let mut used: Vec<_> = self.each().into_iter().filter_map(share).collect();
+        used.sort_by(|a, b| b.1.total_cmp(&a.1));
+        used
+    }
+}
+
+/// What kept a run from doing all that was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "who", content = "why")]
+pub enum Limit {
+    /// Nothing did.
+    Nothing,
+    /// The target.
+    Target(String),
+    /// This process: the target could have taken more, or nobody knows.
+    Harness(String),
+}
+
+impl Limit {
+    /// Who was the limit in these seconds on a machine of `cores`, when `never_made` planned rows
+    /// were not made in time to be offered at all.
+    #[must_use]
+    pub fn of(seconds: &[Second], cores: f64, never_made: u64) -> Self {
+        let count = |is: &dyn Fn(&Second) -> bool| seconds.iter().filter(|at| is(at)).count();
+        let late = count(&|second| second.late_ms > LATE_MS);
+        let busy = count(&|second| second.gauges.cpu_cores >= BUSY_SHARE * cores);
+        let totals = Totals::of(seconds);
+        if never_made > 0 {
+            return Self::Harness(format!("{never_made} planned rows were not made in time"));
+        }
+        // A machine's single hiccup is not a limit.
+        if late * 20 > seconds.len() {
+            return Self::Harness(format!(
+                "in {late} of {} seconds rows were made up to {:.0} ms late",
+                seconds.len(),
+                totals.most_late_ms
+            ));
+        }
+        let why = if totals.left_out_rows > 0 {
+            let rows = totals.left_out_rows;
+            format!("the backlog was full and {rows} planned rows were left out")
+        } else if totals.throttled_share() > REFUSED_SHARE {
+            let percent = totals.throttled_share() * 100.0;
+            format!("{percent:.2} % of the sent records were refused")
+        } else if let Some(growth) = lag_growth(seconds).filter(LagGrowth::is_steady) {
+            let (from, to) = (growth.from_ms / 1e3, growth.to_ms / 1e3);
+            format!("rows waited longer and longer: {from:.1} s, then {to:.1} s")
+        } else {
+            return Self::Nothing;
+        };
+        // With the simulator in the process nobody can say which of the two needed the processor.
+        if busy * 2 > seconds.len() {
+            return Self::Harness(format!("this machine's {cores} cores were busy, and {why}"));
+        }
+        Self::Target(why)
+    }
+}
+
+/// How the median latency changed over a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LagGrowth {
+    /// In the first third of the seconds, in milliseconds.
+    pub from_ms: f64,
+    /// In the last third.
+    pub to_ms: f64,
+    /// Between the two, in seconds.
+    pub between_s: f64,
+}
+
+impl LagGrowth {
+    /// Whether rows wait longer with every second, and not only differently: by more than one
+    /// per cent of the time that passes, and by more than a scheduler makes of nothing.
+    ///
+    /// The median latency tells this where the backlog does not, because a backlog goes up and
+    /// down with every flush.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let growth_ms = self.to_ms - self.from_ms;
+        growth_ms > 50.0 && growth_ms > self.between_s * 10.0
+    }
+}
+
+/// How the median latency changed; none of fewer than three seconds with rows.
+#[must_use]
+pub fn lag_growth(seconds: &[Second]) -> Option<LagGrowth> {
+    let medians: Vec<f64> = seconds.iter().filter_map(|second| second.p50_ms).collect();
+    let third = medians.len() / 3;
+    if third == 0 {
+        return None;
+    }
+    Some(LagGrowth {
+        from_ms: median(&medians[..third]),
+        to_ms: median(&medians[medians.len() - third..]),
+        between_s: (medians.len() - third) as f64,
+    })
+}
+
+/// Acknowledged rows a second in the best five seconds that follow each other: what a target
+/// took, whatever was planned before and after.
+#[must_use]
+pub fn best_rate(seconds: &[Second]) -> f64 {
+    let window = seconds.len().clamp(1, 5);
+    let rates = seconds
+        .windows(window)
+        .map(|window| Totals::of(window).rows_per_second());
+    rates.fold(0.0, f64::max)
+}
+
+/// The median of some numbers; 0 of none.
+#[must_use]
+pub fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(upper) = sorted.get(sorted.len() / 2) else {
+        return 0.0;
+    };
+    let lower = sorted[(sorted.len() - 1) / 2];
+    f64::midpoint(lower, *upper)
+}
+
+/// Bytes that are billed for a row of a stream that is always busy.
+#[must_use]
+pub fn packed_row_bytes(row_bytes: f64, limits: &BatchLimits) -> f64 {
+    price::billed_row_bytes(row_bytes, f64::from(u32::MAX), 1.0, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Gauges, Wire};
+    use super::*;
+
+    const LIMITS: BatchLimits = BatchLimits {
+        row_bytes: 1_024_000,
+        record_bytes: 61_440,
+        records: 500,
+        bytes: 4 * 61_440,
+        step_bytes: 5_120,
+    };
+    const QUOTAS: Quotas = Quotas {
+        requests: Some(2_000.0),
+        records: Some(500_000.0),
+        bytes: Some(5_242_880.0),
+    };
+
+    #[test]
+    fn the_scarcest_quota_decides() {
+        let (rows, first) = QUOTAS.capacity(100.0, &LIMITS).unwrap();
+        assert_eq!(first, Resource::Bytes);
+        assert!((rows - 52_428.8).abs() < 0.1);
+        // One row in each record: 500 rows a request, 500,000 records a second.
+        let single = BatchLimits {
+            record_bytes: 1,
+            ..LIMITS
+        };
+        let (rows, first) = QUOTAS.capacity(5.0, &single).unwrap();
+        assert_eq!(first, Resource::Records);
+        assert!((rows - 500_000.0).abs() < 0.1);
+        let few = Quotas {
+            requests: Some(2.0),
+            ..QUOTAS
+        };
+        assert_eq!(few.capacity(100.0, &LIMITS).unwrap().1, Resource::Requests);
+        assert_eq!(Quotas::default().capacity(100.0, &LIMITS), None);
+    }
+
+    #[test]
+    fn used_shares_count_what_was_sent() {
+        let wire = Wire {
+            requests: 200,
+            records: 1_000,
+            bytes: 5_242_880,
+            ..Wire::default()
+        };
+        let totals = Totals {
+            seconds: 2,
+            wire,
+            ..Totals::default()
+        };
+        let used = QUOTAS.used(&totals);
+        assert_eq!(used[0], (Resource::Bytes, 0.5));
+        assert_eq!(used[1], (Resource::Requests, 0.05));
+    }
+
+    fn second(adjust: impl FnOnce(&mut Second)) -> Second {
+        let gauges = Gauges {
+            cpu_cores: 0.5,
+            ..Gauges::default()
+        };
+        let mut second = Second {
+            p50_ms: Some(100.0),
+            gauges,
+            ..Second::default()
+        };
+        second.wire.records = 100;
+        second.wire.accepted_records = 100;
+        adjust(&mut second);
+        second
+    }
+
+    fn run(adjust: impl Fn(u32, &mut Second)) -> Vec<Second> {
+        (0..30)
+            .map(|index| second(|second| adjust(index, second)))
+            .collect()
+    }
+
+    #[test]
+    fn the_target_and_the_harness_are_told_apart() {
+        let limit = |seconds: &[Second]| Limit::of(seconds, 2.0, 0);
+        let calm = run(|_, _| {});
+        assert_eq!(limit(&calm), Limit::Nothing);
+        assert!(matches!(Limit::of(&calm, 2.0, 5), Limit::Harness(_)));
+        let full = |second: &mut Second| second.left_out_rows = 3;
+        assert!(matches!(
+            limit(&run(|_, second| full(second))),
+            Limit::Target(_)
+        ));
+        let refused = run(|_, second| second.wire.refused_records = 1);
+        assert!(matches!(limit(&refused), Limit::Target(_)));
+        let lagging = run(|index, second| second.p50_ms = Some(f64::from(index) * 40.0));
+        assert!(matches!(limit(&lagging), Limit::Target(_)));
+        let busy = run(|_, second| {
+            full(second);
+            second.gauges.cpu_cores = 1.95;
+        });
+        assert!(matches!(limit(&busy), Limit::Harness(_)));
+        let late = run(|index, second| second.late_ms = f64::from(index) * 30.0);
+        assert!(matches!(limit(&late), Limit::Harness(_)));
+        let hiccup = run(|index, second| second.late_ms = if index == 9 { 900.0 } else { 1.0 });
+        assert_eq!(limit(&hiccup), Limit::Nothing);
+    }
+
+    #[test]
+    fn the_best_rate_is_that_of_whole_seconds_together() {
+        let rows = run(|index, second| {
+            second.acknowledged_rows = if (10..15).contains(&index) { 200 } else { 100 };
+        });
+        assert!((best_rate(&rows) - 200.0).abs() < 1e-9);
+        assert!((best_rate(&rows[..3]) - 100.0).abs() < 1e-9);
+        assert!(best_rate(&[]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn medians_lie_in_the_middle() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+        assert!(median(&[]).abs() < 1e-9);
+    }
+}
