@@ -67,7 +67,7 @@ impl Charset {
             576..640 | 2048..2560 => return Some(Self::Utf8),
             640..672 | 2560..2816 => "ucs2",
             672..704 | 2816..3072 => "utf16",
-            704..736 | 3072..3328 => "utf32",
+            736..768 | 3072..3328 => "utf32",
             _ => return None,
         };
         Some(Self::Other(charset.to_owned()))

@@ -3,7 +3,7 @@
 //! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
 //! does not: the types of each kind, which have rooms of their own.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::decimal::write_decimal;
 use super::json::write_json;

@@ -2,7 +2,10 @@
 //! servers.
 
 mod columns;
+mod exact;
+mod json;
 mod oracle;
+mod text;
 
 use std::collections::BTreeSet;
 

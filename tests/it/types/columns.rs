@@ -2,11 +2,12 @@
 //!
 //! What does not live here: what a column is expected to look like; only the server knows.
 
-use std::fmt::Write as _;
-
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::exact::exact;
+use super::json::{json_bounds, quoted_json, random_json};
+use super::text::{literal, random_text, text_bounds};
 use crate::support::servers::Kind;
 
 /// A column of a test's table.
@@ -16,7 +17,7 @@ pub(super) struct Column {
     values: Values,
 }
 
-enum Values {
+pub(super) enum Values {
     Int {
         bits: u32,
         unsigned: bool,
@@ -64,7 +65,7 @@ const NULL_SHARE: f64 = 0.1;
 const BOUND_SHARE: f64 = 0.1;
 
 /// What breaks careless CSV, and what only looks as if it did. All of it is ASCII.
-const NASTY: &[&str] = &[
+pub(super) const NASTY: &[&str] = &[
     "",
     ",",
     "\"",
@@ -188,7 +189,11 @@ const TIMESTAMPS: &[&str] = &[
 ];
 
 impl Column {
-    fn new(name: impl Into<String>, sql_type: impl Into<String>, values: Values) -> Self {
+    pub(super) fn new(
+        name: impl Into<String>,
+        sql_type: impl Into<String>,
+        values: Values,
+    ) -> Self {
         Self {
             name: name.into(),
             sql_type: sql_type.into(),
@@ -219,7 +224,7 @@ impl Column {
     }
 }
 
-fn pick<'v, T>(values: &'v [T], rng: &mut StdRng) -> &'v T {
+pub(super) fn pick<'v, T>(values: &'v [T], rng: &mut StdRng) -> &'v T {
     &values[rng.random_range(0..values.len())]
 }
 
@@ -375,100 +380,6 @@ fn vector(numbers: &[String]) -> String {
     format!("TO_VECTOR('[{}]')", numbers.join(","))
 }
 
-/// A document as a literal.
-fn quoted_json(text: &str) -> String {
-    let mut literal = String::from("CONVERT(x'");
-    for byte in text.as_bytes() {
-        // Writing to a string cannot fail.
-        let _ = write!(literal, "{byte:02X}");
-    }
-    literal.push_str("' USING utf8mb4)");
-    literal
-}
-
-fn json_bounds() -> Vec<String> {
-    let documents = [
-        "null",
-        "true",
-        "[]",
-        "{}",
-        "\"\"",
-        r#"{"b": 1, "a": 2, "aa": 3, "": null}"#,
-        "[0, -1, 32767, -32768, 32768, 65535, 65536, -2147483648, 2147483647, 4294967295]",
-        "[4294967296, -9223372036854775808, 9223372036854775807, 18446744073709551615]",
-        "[0.0, -0.0, 1.0, 1e15, 1e16, 123456789012345680000, 1e-5, 1.5e-14, 1.5e-15, 1.5e-16]",
-        "[1.7976931348623157e308, 5e-324, 0.1, 1e20, 1e21, 1e22, 123456789.125, 1e100]",
-        r#"["a,b", "quo\"te", "back\\slash", "/", "\b\f\n\r\t\u0001\u001f\u007f", "\u00e9\u4fa1"]"#,
-        r#"{"nested": {"deep": [[[{"x": [1, [2, [3]]]}]]]}}"#,
-    ];
-    let mut bounds: Vec<String> = documents.map(quoted_json).to_vec();
-    // Containers over 64 KiB, keys that are long, types of MySQL's own.
-    let large: Vec<String> = (0..9_000).map(|n| format!("{n}, \"t{n}\"")).collect();
-    bounds.push(quoted_json(&format!("[{}]", large.join(", "))));
-    let members: Vec<String> = (0..5_000).map(|n| format!("\"key{n}\": {n}.5")).collect();
-    bounds.push(quoted_json(&format!("{{{}}}", members.join(", "))));
-    bounds.push(quoted_json(&format!(
-        "[\"{}\", \"{}\"]",
-        "x".repeat(200),
-        "y".repeat(20_000)
-    )));
-    bounds
-}
-
-/// Values in JSON that only expressions can make.
-const JSON_EXPRESSIONS: &[&str] = &[
-    "JSON_ARRAY(CAST('12.340' AS DECIMAL(10,3)), CAST(-0.5 AS DECIMAL(65,30)))",
-    "JSON_ARRAY(DATE '2016-03-04', DATE '0000-00-00')",
-    "JSON_ARRAY(TIME '-838:59:59', TIME '00:00:00.000001', TIME '12:34:56.7')",
-    "JSON_OBJECT('at', TIMESTAMP '2016-03-04 05:06:07.000008', 'b', x'00FF', 'c', b'101')",
-    "JSON_ARRAY(CAST(REPEAT('a', 200) AS BINARY), ST_GeomFromText('POINT(1 2)'))",
-    "JSON_ARRAY(CAST(1 AS DOUBLE), CAST(1.5e300 AS DOUBLE), CAST(0.1 AS FLOAT), CAST(2016 AS YEAR))",
-    "JSON_SET('{\"a\": [1, 2, 3]}', '$.a[1]', JSON_OBJECT('b', TRUE))",
-];
-
-fn random_json(depth: usize, rng: &mut StdRng) -> String {
-    let most = if depth < 4 { 8 } else { 6 };
-    match rng.random_range(0..most) {
-        0 => "null".to_owned(),
-        1 => rng.random_bool(0.5).to_string(),
-        2 => (rng.random::<i64>() >> rng.random_range(0..64)).to_string(),
-        3 => rng.random::<u64>().to_string(),
-        4 => loop {
-            let value = f64::from_bits(rng.random());
-            if value.is_finite() {
-                return format!("{value:e}");
-            }
-        },
-        5 => random_string(rng),
-        6 => {
-            let members: Vec<_> = (0..rng.random_range(0..5))
-                .map(|_| random_json(depth + 1, rng))
-                .collect();
-            format!("[{}]", members.join(","))
-        }
-        _ => {
-            let member = |rng: &mut StdRng| {
-                format!("{}: {}", random_string(rng), random_json(depth + 1, rng))
-            };
-            let members: Vec<_> = (0..rng.random_range(0..5)).map(|_| member(rng)).collect();
-            format!("{{{}}}", members.join(","))
-        }
-    }
-}
-
-fn random_string(rng: &mut StdRng) -> String {
-    let characters: String = (0..rng.random_range(0..12))
-        .map(|_| {
-            if rng.random_bool(0.8) {
-                char::from(rng.random_range(0..128))
-            } else {
-                rng.random()
-            }
-        })
-        .collect();
-    serde_json::Value::String(characters).to_string()
-}
-
 fn int_range(bits: u32, unsigned: bool) -> (i128, i128) {
     if unsigned {
         (0, (1 << bits) - 1)
@@ -489,249 +400,12 @@ fn random_clock(digits: usize, rng: &mut StdRng) -> String {
     format!(":{minute:02}:{second:02}.{}", &fraction[..digits])
 }
 
-/// A string literal from bytes in a character set.
-fn literal(charset: &str, bytes: &[u8]) -> String {
-    let mut literal = format!("_{charset} x'");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(literal, "{byte:02X}");
-    }
-    literal.push('\'');
-    literal
-}
-
-fn text_bounds(charset: &str, chars: usize) -> Vec<String> {
-    let mut values: Vec<Vec<u8>> = NASTY.iter().map(|text| text.as_bytes().to_vec()).collect();
-    values.push(vec![b'x'; chars]);
-    let from = |text: &str| text.as_bytes().to_vec();
-    match charset {
-        "utf8mb4" => {
-            values.extend(
-                [
-                    "Grüße",
-                    "価格",
-                    "🚒",
-                    "👩‍🚒 a,b",
-                    "\u{feff}BOM",
-                    "\u{10ffff}",
-                    "e\u{301}",
-                ]
-                .map(from),
-            );
-            values.push("🚒".repeat(chars).into_bytes());
-        }
-        "utf8mb3" => {
-            values.extend(["Grüße", "価格", "\u{feff}BOM", "\u{ffff}"].map(from));
-            values.push("格".repeat(chars).into_bytes());
-        }
-        "latin1" => {
-            let all: Vec<u8> = (0..=255).collect();
-            values.extend(all.iter().map(|byte| vec![*byte]));
-            // Without what needs quotes, and with it.
-            let plain = all
-                .iter()
-                .copied()
-                .filter(|byte| !b",\"\n\r".contains(byte));
-            values.push(plain.take(chars).collect());
-            values.push(all.iter().rev().copied().take(chars).collect());
-            values.push(vec![0xff; chars]);
-        }
-        _ => values.push((0..128).take(chars).collect()),
-    }
-    values.retain(|bytes| character_count(charset, bytes) <= chars);
-    values.iter().map(|bytes| literal(charset, bytes)).collect()
-}
-
-fn character_count(charset: &str, bytes: &[u8]) -> usize {
-    match charset {
-        "latin1" | "ascii" => bytes.len(),
-        _ => String::from_utf8_lossy(bytes).chars().count(),
-    }
-}
-
-fn random_text(charset: &str, chars: usize, rng: &mut StdRng) -> String {
-    let len = rng.random_range(0..=chars.min(40));
-    let mut bytes = Vec::new();
-    for _ in 0..len {
-        let nasty = *pick(NASTY, rng);
-        let left = len - character_count(charset, &bytes).min(len);
-        match rng.random_range(0..10) {
-            0 if nasty.len() <= left => bytes.extend_from_slice(nasty.as_bytes()),
-            1..=7 if left > 0 => bytes.push(rng.random_range(b' '..=b'~')),
-            _ if left > 0 => push_random(charset, &mut bytes, rng),
-            _ => {}
-        }
-    }
-    literal(charset, &bytes)
-}
-
-fn push_random(charset: &str, bytes: &mut Vec<u8>, rng: &mut StdRng) {
-    let character = match charset {
-        "latin1" => return bytes.push(rng.random()),
-        "ascii" => return bytes.push(rng.random_range(0..128)),
-        "utf8mb3" => rng.random_range('\u{80}'..='\u{ffff}'),
-        _ => rng.random_range('\u{80}'..=char::MAX),
-    };
-    bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
 /// One column of each supported type.
 pub(super) fn supported(kind: Kind) -> Vec<Column> {
     let mut columns = numbers();
     columns.extend(temporals());
     columns.extend(texts());
     columns.extend(exact(kind));
-    columns
-}
-
-/// Types that have a form of their own in the lines.
-fn exact(kind: Kind) -> Vec<Column> {
-    let mut columns = Vec::new();
-    for (whole, scale) in [
-        (35, 30),
-        (65, 0),
-        (30, 0),
-        (0, 9),
-        (0, 30),
-        (1, 1),
-        (9, 9),
-        (10, 2),
-        (19, 8),
-    ] {
-        for sign in ["", " unsigned", " zerofill"] {
-            let sql_type = format!("decimal({},{scale}){sign}", whole + scale);
-            let name = format!("decimal_{whole}_{scale}{}", sign.replace(' ', "_"));
-            columns.push(Column::new(
-                name,
-                sql_type,
-                Values::Decimal { whole, scale },
-            ));
-        }
-    }
-    for bits in [1, 7, 8, 9, 20, 63, 64] {
-        columns.push(Column::new(
-            format!("bit_{bits}"),
-            format!("bit({bits})"),
-            Values::Bit(bits),
-        ));
-    }
-    for (sql_type, len) in [
-        ("binary(1)", 1),
-        ("binary(3)", 3),
-        ("binary(255)", 255),
-        ("varbinary(16)", 16),
-        ("varbinary(300)", 300),
-        ("tinyblob", 255),
-        ("blob", 300),
-        ("mediumblob", 70_000),
-        ("longblob", 70_000),
-    ] {
-        let name = sql_type.replace(['(', ')'], "_");
-        columns.push(Column::new(name, sql_type, Values::Bytes(len)));
-    }
-    columns.extend(labelled());
-    let points = [
-        "ST_GeomFromText('POINT(1 2)')",
-        "ST_GeomFromText('LINESTRING(0 0, 1 1, 2 3)')",
-        "ST_GeomFromText('POLYGON((0 0, 4 0, 4 4, 0 0))')",
-    ];
-    columns.push(Column::new("geometry", "geometry", one_of(&points)));
-    columns.push(Column::new("point", "point", one_of(&points[..1])));
-    columns.extend(of_one_family(kind));
-    columns
-}
-
-fn one_of(values: &[&str]) -> Values {
-    Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect())
-}
-
-/// ENUM and SET.
-fn labelled() -> Vec<Column> {
-    let many: Vec<String> = (0..300).map(|n| format!("'label {n}'")).collect();
-    let bits: Vec<String> = (0..64).map(|n| format!("'b{n}'")).collect();
-    let one_of =
-        |values: &[&str]| Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect());
-    vec![
-        Column::new(
-            "enum_few",
-            "enum('small','large, \"quoted\"','') character set utf8mb4",
-            one_of(&["'small'", "2", "3", "''", "'unknown'"]),
-        ),
-        Column::new(
-            "enum_many",
-            format!("enum({})", many.join(",")),
-            one_of(&["1", "255", "256", "300"]),
-        ),
-        Column::new(
-            "enum_latin1",
-            "enum('Größe','x') character set latin1",
-            one_of(&["1", "2"]),
-        ),
-        Column::new(
-            "enum_utf16",
-            "enum('価格','x') character set utf16",
-            one_of(&["1", "2"]),
-        ),
-        Column::new("set_few", "set('a','b','c d','e \"f\"')", Values::Set(15)),
-        Column::new(
-            "set_nine",
-            "set('a','b','c','d','e','f','g','h','i')",
-            Values::Set(511),
-        ),
-        Column::new(
-            "set_latin1",
-            "set('é','ü') character set latin1",
-            Values::Set(3),
-        ),
-        Column::new(
-            "set_most",
-            format!("set({})", bits.join(",")),
-            Values::Set(u64::MAX),
-        ),
-    ]
-}
-
-/// What only one family has.
-fn of_one_family(kind: Kind) -> Vec<Column> {
-    let mut columns = Vec::new();
-    match kind {
-        Kind::Mysql => {
-            columns.push(Column::new("json", "json", Values::Json));
-            columns.push(Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)));
-            columns.push(Column::new("vector", "vector(3)", Values::Vector(3)));
-            columns.push(Column::new(
-                "vector_wide",
-                "vector(200)",
-                Values::Vector(200),
-            ));
-        }
-        Kind::Mariadb => {
-            columns.push(Column::new(
-                "json",
-                "json",
-                Values::OneOf(vec![
-                    "'{\"key\": [1, 2.5, null, \"text\"]}'".to_owned(),
-                    "'[]'".to_owned(),
-                ]),
-            ));
-            columns.push(Column::new(
-                "inet6",
-                "inet6",
-                Values::Wide("CAST(x'{}' AS inet6)"),
-            ));
-            columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
-            columns.push(Column::new(
-                "inet4",
-                "inet4",
-                one_of(&[
-                    "'127.0.0.1'",
-                    "'0.0.0.0'",
-                    "'255.255.255.255'",
-                    "'10.0.0.0'",
-                ]),
-            ));
-        }
-    }
     columns
 }
 
