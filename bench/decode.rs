@@ -216,6 +216,7 @@ fn blog_columns() -> Vec<Chosen> {
     .map(|(name, scale)| Chosen {
         name: name.to_owned(),
         scale,
+        disguise: None,
     })
     .into()
 }

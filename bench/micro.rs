@@ -54,6 +54,7 @@ fn read_images() -> anyhow::Result<Images> {
     let columns = columns.map(|(name, scale)| Chosen {
         name: name.to_owned(),
         scale,
+        disguise: None,
     });
     let binlog = capture::workload_a(ROWS)?;
     let mut file = EventFile::open(FILE, &binlog)?;

@@ -27,8 +27,11 @@ pub struct Column {
     pub nullable: bool,
     /// Whether an integer, decimal or floating column is UNSIGNED.
     pub unsigned: bool,
-    /// The character set of CHAR, VARCHAR, TEXT, BINARY, VARBINARY and BLOB columns.
+    /// The character set of CHAR, VARCHAR, TEXT, BINARY, VARBINARY, BLOB, ENUM and SET columns.
     pub charset: Option<Charset>,
+    /// The labels of an ENUM or SET, in its character set; sent with
+    /// `binlog_row_metadata=FULL` only.
+    pub labels: Vec<Vec<u8>>,
 }
 
 /// Character sets, as far as hydrant treats them differently.
@@ -44,25 +47,42 @@ pub enum Charset {
     Other(String),
 }
 
+impl std::fmt::Display for Charset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Utf8 => "utf8mb4",
+            Self::Latin1 => "latin1",
+            Self::Binary => "binary",
+            Self::Other(name) => name,
+        })
+    }
+}
+
 impl Charset {
+    /// Collations that MariaDB numbers by itself: 32 from each of these numbers on
+    /// (`MY_PAGE2_COLLATION_ID_UTF8` and its kin), and 256 for each character set from 2048 on for
+    /// UCA 14.0.0 (`sql/ctype-uca1400.h`).
+    fn of_mariadb(id: u64) -> Option<Self> {
+        let charset = match id {
+            576..640 | 2048..2560 => return Some(Self::Utf8),
+            640..672 | 2560..2816 => "ucs2",
+            672..704 | 2816..3072 => "utf16",
+            736..768 | 3072..3328 => "utf32",
+            _ => return None,
+        };
+        Some(Self::Other(charset.to_owned()))
+    }
+
     fn from_collation(id: u64) -> Self {
-        // MariaDB gives its UCA 14.0.0 collations 256 numbers for each character set, from 2048
-        // on: utf8mb3, utf8mb4, then the wide ones (MariaDB `sql/ctype-uca1400.h`).
-        const UCA1400_UTF8: std::ops::Range<u64> = 2048..2560;
         // Its NO PAD collations are numbered 1024 above those that pad (`MY_NOPAD_ID`).
         const NO_PAD: std::ops::Range<u64> = 1024..2048;
-        // Its own older ones of utf8mb3 and utf8mb4 (`MY_PAGE2_COLLATION_ID_UTF8`).
-        const PAGE2_UTF8: std::ops::Range<u64> = 576..640;
-        if UCA1400_UTF8.contains(&id) {
-            return Self::Utf8;
-        }
         let id = if NO_PAD.contains(&id) {
             id - NO_PAD.start
         } else {
             id
         };
-        if PAGE2_UTF8.contains(&id) {
-            return Self::Utf8;
+        if let Some(charset) = Self::of_mariadb(id) {
+            return charset;
         }
         let known = u16::try_from(id).map_or(CollationId::UNKNOWN_COLLATION_ID, CollationId::from);
         if known == CollationId::UNKNOWN_COLLATION_ID {
@@ -103,8 +123,13 @@ pub enum ColumnType {
     DateTime(u8),
     /// TIMESTAMP with fractional digits.
     Timestamp(u8),
-    /// CHAR, VARCHAR, BINARY and VARBINARY, by bytes of the length before the value.
-    String(u8),
+    /// CHAR, VARCHAR, BINARY and VARBINARY.
+    String {
+        /// Bytes of the length before the value.
+        prefix: u8,
+        /// Bytes of a CHAR or BINARY, whose padding is left out of the value; otherwise 0.
+        padded_len: u16,
+    },
     /// TEXT and BLOB types, by bytes of the length before the value.
     Blob(u8),
     /// ENUM, by width of the index in bytes.
@@ -151,7 +176,7 @@ impl ColumnType {
             Self::DateTime(digits) => (5 + fraction_len(digits), 0),
             Self::Timestamp(digits) => (4 + fraction_len(digits), 0),
             Self::Bit(bits) => (u32::from(bits.div_ceil(8)), 0),
-            Self::String(prefix)
+            Self::String { prefix, .. }
             | Self::Blob(prefix)
             | Self::Json(prefix)
             | Self::Geometry(prefix)
@@ -174,10 +199,15 @@ impl ColumnType {
     /// counts, GEOMETRY as MariaDB does (`is_character_type` in either's `log_event`).
     fn is_character(self, flavor: Flavor) -> bool {
         match self {
-            Self::String(_) | Self::Blob(_) | Self::Vector(_) | Self::Compressed(_) => true,
+            Self::String { .. } | Self::Blob(_) | Self::Vector(_) | Self::Compressed(_) => true,
             Self::Geometry(_) => flavor == Flavor::MariaDb,
             _ => false,
         }
+    }
+
+    /// Types whose values are numbers of labels.
+    fn has_labels(self) -> bool {
+        matches!(self, Self::Enum(_) | Self::Set(_))
     }
 
     /// Reads the type's own metadata, which follows the list of types.
@@ -196,7 +226,10 @@ impl ColumnType {
             12 => Self::OldTemporal(8),
             10 | 14 => Self::Date,
             13 => Self::Year,
-            15 | 253 => Self::String(prefix(metadata.uint(2)?)),
+            15 | 253 => Self::String {
+                prefix: prefix(metadata.uint(2)?),
+                padded_len: 0,
+            },
             16 => {
                 let (bits, bytes) = (metadata.u8()?, metadata.u8()?);
                 Self::Bit(u16::from(bytes) * 8 + u16::from(bits))
@@ -222,8 +255,12 @@ impl ColumnType {
                     _ => {
                         // Two bits of the length hide, inverted, in the type (MySQL
                         // Field_string::do_save_field_metadata).
-                        let high = (u64::from(real_type & 0x30) ^ 0x30) << 4;
-                        Self::String(prefix(high | u64::from(low)))
+                        let high = (u16::from(real_type & 0x30) ^ 0x30) << 4;
+                        let padded_len = high | u16::from(low);
+                        Self::String {
+                            prefix: prefix(padded_len.into()),
+                            padded_len,
+                        }
                     }
                 }
             }
@@ -251,7 +288,7 @@ impl std::fmt::Display for ColumnType {
             Self::Time(digits) => write!(f, "TIME({digits})"),
             Self::DateTime(digits) => write!(f, "DATETIME({digits})"),
             Self::Timestamp(digits) => write!(f, "TIMESTAMP({digits})"),
-            Self::String(_) => f.write_str("CHAR, VARCHAR, BINARY or VARBINARY"),
+            Self::String { .. } => f.write_str("CHAR, VARCHAR, BINARY or VARBINARY"),
             Self::Blob(_) => f.write_str("TEXT or BLOB"),
             Self::Enum(_) => f.write_str("ENUM"),
             Self::Set(_) => f.write_str("SET"),
@@ -373,6 +410,7 @@ impl TableMap {
                 nullable: bit(nullable, index),
                 unsigned: false,
                 charset: None,
+                labels: Vec::new(),
             })
             .collect();
         optional_metadata(cursor, &mut columns, flavor)?;
@@ -415,6 +453,10 @@ fn optional_metadata(
     const DEFAULT_CHARSET: u8 = 2;
     const COLUMN_CHARSET: u8 = 3;
     const COLUMN_NAME: u8 = 4;
+    const SET_STR_VALUE: u8 = 5;
+    const ENUM_STR_VALUE: u8 = 6;
+    const ENUM_AND_SET_DEFAULT_CHARSET: u8 = 10;
+    const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
 
     while !cursor.is_empty() {
         let field_type = cursor.u8()?;
@@ -429,33 +471,27 @@ fn optional_metadata(
                     column.unsigned = byte >> (7 - index % 8) & 1 == 1;
                 }
             }
-            DEFAULT_CHARSET => {
-                let default = Charset::from_collation(field.lenenc()?);
-                let mut character: Vec<&mut Column> = columns
+            DEFAULT_CHARSET | COLUMN_CHARSET => {
+                let character = columns
                     .iter_mut()
-                    .filter(|column| column.kind.is_character(flavor))
-                    .collect();
-                for column in &mut character {
-                    column.charset = Some(default.clone());
-                }
-                while !field.is_empty() {
-                    let index = field.lenenc_len()?;
-                    let charset = Charset::from_collation(field.lenenc()?);
-                    let column = character
-                        .get_mut(index)
-                        .ok_or(Problem::Malformed("the table map's list of collations"))?;
-                    column.charset = Some(charset);
-                }
+                    .filter(|column| column.kind.is_character(flavor));
+                read_charsets(field, field_type == DEFAULT_CHARSET, character)?;
             }
-            COLUMN_CHARSET => {
-                for column in columns
-                    .iter_mut()
-                    .filter(|column| column.kind.is_character(flavor))
-                {
-                    column.charset = Some(Charset::from_collation(field.lenenc()?));
-                }
-                if !field.is_empty() {
-                    return Err(Problem::Malformed("the table map's list of collations"));
+            ENUM_AND_SET_DEFAULT_CHARSET | ENUM_AND_SET_COLUMN_CHARSET => {
+                let is_default = field_type == ENUM_AND_SET_DEFAULT_CHARSET;
+                let labelled = columns.iter_mut().filter(|column| column.kind.has_labels());
+                read_charsets(field, is_default, labelled)?;
+            }
+            SET_STR_VALUE | ENUM_STR_VALUE => {
+                let is_set = field_type == SET_STR_VALUE;
+                let wanted = columns.iter_mut().filter(|column| {
+                    column.kind.has_labels() && matches!(column.kind, ColumnType::Set(_)) == is_set
+                });
+                for column in wanted {
+                    for _ in 0..field.lenenc_len()? {
+                        let len = field.lenenc_len()?;
+                        column.labels.push(field.take(len)?.to_vec());
+                    }
                 }
             }
             COLUMN_NAME => {
@@ -464,9 +500,40 @@ fn optional_metadata(
                     column.name = utf8(field.take(len)?)?;
                 }
             }
-            // Labels, keys, geometry types and visibility do not change what is written today.
+            // Keys, geometry types, visibility and dimensions do not change what is written.
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// A list of collations: one for each column, or a default and those that differ.
+fn read_charsets<'c>(
+    mut field: Cursor<'_>,
+    is_default: bool,
+    columns: impl Iterator<Item = &'c mut Column>,
+) -> Result<(), Problem> {
+    let mut columns: Vec<&mut Column> = columns.collect();
+    if !is_default {
+        for column in columns {
+            column.charset = Some(Charset::from_collation(field.lenenc()?));
+        }
+        if !field.is_empty() {
+            return Err(Problem::Malformed("the table map's list of collations"));
+        }
+        return Ok(());
+    }
+    let default = Charset::from_collation(field.lenenc()?);
+    for column in &mut columns {
+        column.charset = Some(default.clone());
+    }
+    while !field.is_empty() {
+        let index = field.lenenc_len()?;
+        let charset = Charset::from_collation(field.lenenc()?);
+        let column = columns
+            .get_mut(index)
+            .ok_or(Problem::Malformed("the table map's list of collations"))?;
+        column.charset = Some(charset);
     }
     Ok(())
 }

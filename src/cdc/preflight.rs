@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::config::{self, Config, Start, Tls};
-use crate::encode::{self, Chosen, MetadataColumn};
+use crate::encode::{self, Chosen, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
@@ -255,6 +255,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
         .map(|column| Chosen {
             name: column.name.clone(),
             scale: column.scale,
+            disguise: Disguise::of(&column.data_type),
         })
         .collect();
     Ok(CheckedTable {

@@ -1,8 +1,17 @@
 //! One cell: its bytes in the row image to its text in the line.
+//!
+//! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
+//! does not: the types of each kind, which have rooms of their own.
 
-use std::io::Write as _;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
-use encoding_rs::WINDOWS_1252;
+use super::decimal::write_decimal;
+use super::json::write_json;
+use super::number::{write_double, write_int, write_shortest};
+use super::temporal::{
+    write_date_cell, write_datetime_cell, write_time_cell, write_timestamp_cell, write_two,
+};
+use super::text::{Encoding, quote_appended, write_text};
 
 /// What can be wrong with a cell. Never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,8 +23,17 @@ pub enum CellProblem {
     #[error("the cell holds no valid date or time")]
     Temporal,
     /// Text that is not in the column's character set.
-    #[error("the cell's text is not valid UTF-8")]
+    #[error("the cell's text is not valid in its character set")]
     Text,
+    /// A number that its format does not allow.
+    #[error("the cell holds no valid number")]
+    Number,
+    /// A JSON document that its format does not allow.
+    #[error("the cell holds no valid JSON document")]
+    Json,
+    /// A member of an ENUM or SET that the table map does not have.
+    #[error("the cell has a member that its column does not have")]
+    Label,
     /// The cell has another width than its type.
     #[error("the cell has the wrong width")]
     Width,
@@ -24,23 +42,67 @@ pub enum CellProblem {
 /// How the cells of one column are written; chosen once per table map, not per cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Writer {
-    Int { width: u8, unsigned: bool },
-    Float { scale: Option<u8> },
-    Double { scale: Option<u8> },
+    Int {
+        width: u8,
+        unsigned: bool,
+    },
+    Float {
+        scale: Option<u8>,
+    },
+    Double {
+        scale: Option<u8>,
+    },
     Year,
     Date,
-    Time { digits: u8 },
-    DateTime { digits: u8 },
-    Timestamp { digits: u8 },
-    Utf8,
-    Latin1,
+    Time {
+        digits: u8,
+    },
+    DateTime {
+        digits: u8,
+    },
+    Timestamp {
+        digits: u8,
+    },
+    Text(Encoding),
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
+    /// Upper-case hexadecimal digits, two for each byte; with zeros up to `padded_len` bytes, which
+    /// the server leaves out of a BINARY(N).
+    Hex {
+        padded_len: usize,
+    },
+    /// ENUM, by its labels from 1 on; the index has this width in bytes.
+    Enum {
+        width: u8,
+        labels: Vec<String>,
+    },
+    /// SET, by its labels from the lowest bit on.
+    Set {
+        width: u8,
+        labels: Vec<String>,
+    },
+    Json,
+    /// VECTOR of 32-bit floating numbers.
+    Vector,
+    /// MariaDB's INET4, INET6 and UUID.
+    Inet4,
+    Inet6,
+    Uuid,
 }
 
 impl Writer {
-    /// Whether a reader cannot tell the two apart: text comes out as UTF-8 from any charset.
+    /// Whether a reader cannot tell the two apart: text comes out as UTF-8 from any character set,
+    /// and labels are text.
     pub(super) fn writes_like(&self, other: &Self) -> bool {
-        let is_text = |writer: &Self| matches!(writer, Self::Utf8 | Self::Latin1);
-        self == other || (is_text(self) && is_text(other))
+        let is_text =
+            |writer: &Self| matches!(writer, Self::Text(_) | Self::Enum { .. } | Self::Set { .. });
+        match (self, other) {
+            (Self::Hex { .. }, Self::Hex { .. }) => true,
+            (Self::Decimal { scale, .. }, Self::Decimal { scale: other, .. }) => scale == other,
+            _ => self == other || (is_text(self) && is_text(other)),
+        }
     }
 
     /// Appends the text of one cell that is not NULL.
@@ -79,322 +141,164 @@ impl Writer {
             Self::Time { digits } => write_time_cell(cell, *digits, out),
             Self::DateTime { digits } => write_datetime_cell(cell, *digits, out),
             Self::Timestamp { digits } => write_timestamp_cell(cell, *digits, out),
-            Self::Utf8 => {
-                std::str::from_utf8(cell).map_err(|_| CellProblem::Text)?;
-                write_text(cell, out);
+            Self::Text(encoding) => {
+                write_text(encoding.decode(cell)?.as_bytes(), out);
                 Ok(())
             }
-            Self::Latin1 => {
-                // MySQL's latin1 is this encoding, gaps included.
-                write_text(
-                    WINDOWS_1252.decode_without_bom_handling(cell).0.as_bytes(),
-                    out,
-                );
+            Self::Decimal { precision, scale } => write_decimal(cell, *precision, *scale, out),
+            Self::Hex { padded_len } => write_hex(cell, *padded_len, out),
+            Self::Enum { width, labels } => write_enum(cell, *width, labels, out),
+            Self::Set { width, labels } => write_set(cell, *width, labels, out),
+            Self::Json => {
+                let start = out.len();
+                write_json(cell, out)?;
+                quote_appended(start, out);
+                Ok(())
+            }
+            Self::Vector => write_vector(cell, out),
+            Self::Inet4 => {
+                let bytes: [u8; 4] = padded(cell)?;
+                out.extend_from_slice(Ipv4Addr::from(bytes).to_string().as_bytes());
+                Ok(())
+            }
+            Self::Inet6 => {
+                let address = Ipv6Addr::from(padded::<16>(cell)?);
+                // MariaDB also shows those in dots that only differ from an IPv4 address by zeros.
+                let text = match (address.segments(), address.octets()) {
+                    ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high != 0 => {
+                        format!("::{a}.{b}.{c}.{d}")
+                    }
+                    _ => address.to_string(),
+                };
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+            Self::Uuid => {
+                let bytes: [u8; 16] = padded(cell)?;
+                let uuid = uuid::Uuid::from_bytes(uuid_in_order(bytes));
+                out.extend_from_slice(uuid.hyphenated().to_string().as_bytes());
                 Ok(())
             }
         }
     }
 }
 
-/// Appends a value of text, quoted if the dialect needs it.
-pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    if !text.is_empty() && !text.iter().any(|byte| needs_quotes(*byte)) {
-        out.extend_from_slice(text);
-        return;
+fn write_hex(cell: &[u8], padded_len: usize, out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if padded_len > 0 && cell.len() > padded_len {
+        return Err(CellProblem::Width);
     }
-    out.push(b'"');
-    for part in text.split_inclusive(|byte| *byte == b'"') {
-        out.extend_from_slice(part);
-        if part.ends_with(b"\"") {
-            out.push(b'"');
-        }
+    let len = cell.len().max(padded_len);
+    if len == 0 {
+        // An empty value, and not NULL.
+        write_text(b"", out);
     }
-    out.push(b'"');
+    out.reserve(2 * len);
+    for byte in cell {
+        let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+        out.extend_from_slice(&digits);
+    }
+    out.resize(out.len() + 2 * (len - cell.len()), b'0');
+    Ok(())
 }
 
-#[inline]
-fn needs_quotes(byte: u8) -> bool {
-    matches!(byte, b',' | b'"' | b'\n' | b'\r')
-}
-
-fn write_int(width: u8, unsigned: bool, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+/// A number of `width` bytes, the lowest first.
+fn little_endian(cell: &[u8], width: u8) -> Result<u64, CellProblem> {
     if cell.len() != usize::from(width) || width > 8 {
         return Err(CellProblem::Width);
     }
-    let mut wide = [0; 8];
-    wide[..cell.len()].copy_from_slice(cell);
-    let value = u64::from_le_bytes(wide);
-    let mut buffer = itoa::Buffer::new();
-    let text = if unsigned {
-        buffer.format(value)
-    } else {
-        let unused = 64 - 8 * u32::from(width);
-        buffer.format((value << unused).cast_signed() >> unused)
+    let number = cell.iter().rev();
+    Ok(number.fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+/// Index 0 is what MySQL keeps of a value that it did not know: the empty string.
+fn write_enum(
+    cell: &[u8],
+    width: u8,
+    labels: &[String],
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    let index = little_endian(cell, width)?;
+    let label = match usize::try_from(index) {
+        Ok(0) => "",
+        Ok(index) => labels.get(index - 1).ok_or(CellProblem::Label)?,
+        Err(_) => return Err(CellProblem::Label),
     };
-    out.extend_from_slice(text.as_bytes());
+    write_text(label.as_bytes(), out);
     Ok(())
 }
 
-fn write_double(value: f64, scale: Option<u8>, out: &mut Vec<u8>) {
-    match scale {
-        Some(scale) if value.is_finite() => write_fixed(value, scale, out),
-        _ => write_shortest(value, value.is_finite(), value, out),
-    }
-}
-
-/// The shortest text that reads back as the same number, without a pointless `.0`.
-fn write_shortest<F: zmij::Float>(value: F, finite: bool, wide: f64, out: &mut Vec<u8>) {
-    if !finite {
-        let name = if wide.is_nan() {
-            "NaN"
-        } else if wide > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        };
-        out.extend_from_slice(name.as_bytes());
-        return;
-    }
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value);
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
-}
-
-/// `scale` digits after the point, as a FLOAT(M,D) or DOUBLE(M,D) prints: the digits that tell the
-/// value from its neighbours and then zeros, or rounded where there is no room for all of those.
-fn write_fixed(value: f64, scale: u8, out: &mut Vec<u8>) {
-    const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
-    // No two numbers of 15 digits are the same double, so there is no shorter one to look for.
-    const DISTINCT: f64 = 1e15;
-
-    if let Some(power) = POWERS.get(usize::from(scale)) {
-        let scaled = (value * power).round();
-        // Where the division gives the value back, these digits are the value's own.
-        #[expect(clippy::float_cmp, reason = "only exact equality proves the digits")]
-        if scaled.abs() < DISTINCT && scaled / power == value {
-            if value.is_sign_negative() {
-                out.push(b'-');
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked"
-            )]
-            let scaled = scaled.abs() as u64;
-            write_scaled(scaled, usize::from(scale), out);
-            return;
-        }
-    }
-    let mut buffer = zmij::Buffer::new();
-    if !write_shortest_fixed(buffer.format_finite(value), usize::from(scale), out) {
-        // Writing into a vector cannot fail.
-        let _ = write!(out, "{value:.*}", usize::from(scale));
-    }
-}
-
-/// Writes a number such as `-1.5`, `2.0` or `3e-7` with `scale` digits after the point; if it has
-/// more of them, writes nothing and says false.
-fn write_shortest_fixed(shortest: &str, scale: usize, out: &mut Vec<u8>) -> bool {
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let exponent: isize = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa.split_at(usize::from(mantissa.starts_with('-')));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = fraction.trim_end_matches('0');
-    // Where the point belongs, counted from before the first digit.
-    let point = whole.len().cast_signed() + exponent;
-    let digits = whole.bytes().chain(fraction.bytes());
-    let digit_count = whole.len() + fraction.len();
-    let decimals = usize::try_from(digit_count.cast_signed() - point).unwrap_or(0);
-    if decimals > scale {
-        return false;
-    }
-    out.extend_from_slice(sign.as_bytes());
-    let leading_zeros = usize::try_from(1 - point).unwrap_or(0);
+fn write_set(
+    cell: &[u8],
+    width: u8,
+    labels: &[String],
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    let mut members = little_endian(cell, width)?;
     let start = out.len();
-    out.resize(start + leading_zeros, b'0');
-    out.extend(digits);
-    let point = start + usize::try_from(point.max(1)).unwrap_or(1);
-    if scale > 0 {
-        out.resize(out.len().max(point), b'0');
-        out.insert(point, b'.');
-        out.resize(point + 1 + scale, b'0');
-    } else {
-        out.resize(point, b'0');
+    while members != 0 {
+        let index = members.trailing_zeros();
+        members &= members - 1;
+        let label = labels.get(index as usize).ok_or(CellProblem::Label)?;
+        if out.len() > start {
+            out.push(b',');
+        }
+        out.extend_from_slice(label.as_bytes());
     }
-    true
+    quote_appended(start, out);
+    Ok(())
 }
 
-fn write_scaled(scaled: u64, scale: usize, out: &mut Vec<u8>) {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(scaled).as_bytes();
-    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
-    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
-    if scale > 0 {
-        out.push(b'.');
-        out.resize(out.len() + scale - fraction.len(), b'0');
-        out.extend_from_slice(fraction);
+/// As a JSON array, each number as the shortest text that reads back.
+fn write_vector(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    let (numbers, rest) = cell.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(CellProblem::Width);
     }
+    let start = out.len();
+    out.push(b'[');
+    for (index, bytes) in numbers.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        let value = f32::from_le_bytes(*bytes);
+        write_shortest(value, value.is_finite(), f64::from(value), out);
+    }
+    out.push(b']');
+    quote_appended(start, out);
+    Ok(())
 }
 
-fn write_two(value: u32, out: &mut Vec<u8>) {
-    debug_assert!(value < 100);
-    let digit = |value: u32| b'0' + u8::try_from(value).unwrap_or(0);
-    out.extend_from_slice(&[digit(value / 10 % 10), digit(value % 10)]);
+/// All bytes of a fixed width; the server leaves out zeros at the end.
+fn padded<const N: usize>(cell: &[u8]) -> Result<[u8; N], CellProblem> {
+    let mut bytes = [0; N];
+    let stored = bytes.get_mut(..cell.len()).ok_or(CellProblem::Width)?;
+    stored.copy_from_slice(cell);
+    Ok(bytes)
 }
 
-/// Bytes of any width up to eight as a big-endian number, as the newer temporal types use.
-fn big_endian(bytes: &[u8]) -> u64 {
+/// MariaDB stores the parts of the UUIDs of versions 1 to 5 from the last to the first, so that
+/// they sort by time, and all others as they are. Source: MariaDB `plugin/type_uuid/sql_type_uuid.h`.
+fn uuid_in_order(stored: [u8; 16]) -> [u8; 16] {
+    const PARTS: [(std::ops::Range<usize>, usize); 5] =
+        [(12..16, 0), (10..12, 4), (8..10, 6), (6..8, 8), (0..6, 10)];
+    // The variant is in the fourth part and the version in the third.
+    let is_turned = stored[6] & 0x80 != 0 && (1..0x60).contains(&stored[8]);
+    if !is_turned {
+        return stored;
+    }
+    let mut bytes = [0; 16];
+    for (from, to) in PARTS {
+        bytes[to..to + from.len()].copy_from_slice(&stored[from]);
+    }
     bytes
-        .iter()
-        .fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-fn write_date(year: u32, month: u32, day: u32, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    if year > 9999 || month > 12 || day > 31 {
-        return Err(CellProblem::Temporal);
-    }
-    write_two(year / 100, out);
-    write_two(year % 100, out);
-    out.push(b'-');
-    write_two(month, out);
-    out.push(b'-');
-    write_two(day, out);
-    Ok(())
-}
-
-fn write_clock(hour: u32, minute: u32, second: u32, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    if hour > 99 || minute > 59 || second > 59 {
-        return Err(CellProblem::Temporal);
-    }
-    write_two(hour, out);
-    out.push(b':');
-    write_two(minute, out);
-    out.push(b':');
-    write_two(second, out);
-    Ok(())
-}
-
-/// The fraction, stored in whole bytes of two decimal digits each.
-fn write_fraction(fraction: u64, digits: u8, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    if digits == 0 {
-        return Ok(());
-    }
-    let stored = usize::from(digits.div_ceil(2) * 2);
-    let mut text = [b'0'; 6];
-    let mut rest = fraction;
-    for place in text[..stored].iter_mut().rev() {
-        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    if rest > 0 {
-        return Err(CellProblem::Temporal);
-    }
-    out.push(b'.');
-    out.extend_from_slice(&text[..usize::from(digits)]);
-    Ok(())
-}
-
-/// DATE: three bytes, little-endian; day 5 bits, month 4, year 15. Zero dates are NULL.
-fn write_date_cell(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let [a, b, c] = cell else {
-        return Err(CellProblem::Width);
-    };
-    let packed = u32::from_le_bytes([*a, *b, *c, 0]);
-    if packed == 0 {
-        return Ok(());
-    }
-    write_date(packed >> 9, packed >> 5 & 0xf, packed & 0x1f, out)
-}
-
-/// TIME(n): a signed number, offset so that it sorts; hour 10 bits, minute 6, second 6, fraction.
-fn write_time_cell(cell: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let fraction_bits = 8 * usize::from(digits.div_ceil(2));
-    if cell.len() * 8 != 24 + fraction_bits {
-        return Err(CellProblem::Width);
-    }
-    let stored = big_endian(cell).cast_signed() - (0x80_0000 << fraction_bits);
-    if stored < 0 {
-        out.push(b'-');
-    }
-    let magnitude = stored.unsigned_abs();
-    let clock = u32::try_from(magnitude >> fraction_bits).map_err(|_| CellProblem::Temporal)?;
-    let hour = clock >> 12 & 0x3ff;
-    if hour > 99 {
-        out.push(b'0' + u8::try_from(hour / 100).map_err(|_| CellProblem::Temporal)?);
-        write_clock(hour % 100, clock >> 6 & 0x3f, clock & 0x3f, out)?;
-    } else {
-        write_clock(hour, clock >> 6 & 0x3f, clock & 0x3f, out)?;
-    }
-    write_fraction(magnitude & ((1 << fraction_bits) - 1), digits, out)
-}
-
-/// DATETIME(n): 40 bits, big-endian; sign, year*13+month 17 bits, day 5, hour 5, minute 6,
-/// second 6; then the fraction. Zero dates are NULL.
-fn write_datetime_cell(cell: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let (packed, fraction) = split_fraction(cell, 5, digits)?;
-    let packed = packed.checked_sub(1 << 39).ok_or(CellProblem::Temporal)?;
-    if packed == 0 && fraction == 0 {
-        return Ok(());
-    }
-    let part = |shift: u32, bits: u32| {
-        u32::try_from(packed >> shift & ((1 << bits) - 1)).unwrap_or(u32::MAX)
-    };
-    let year_month = part(22, 17);
-    let hour = part(12, 5);
-    if hour > 23 {
-        return Err(CellProblem::Temporal);
-    }
-    write_date(year_month / 13, year_month % 13, part(17, 5), out)?;
-    out.push(b' ');
-    write_clock(hour, part(6, 6), part(0, 6), out)?;
-    write_fraction(fraction, digits, out)
-}
-
-/// TIMESTAMP(n): seconds since 1970 UTC in 32 bits, big-endian, then the fraction; written as
-/// UTC. Zero is the zero date, so NULL.
-fn write_timestamp_cell(cell: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let (seconds, fraction) = split_fraction(cell, 4, digits)?;
-    if seconds == 0 && fraction == 0 {
-        return Ok(());
-    }
-    write_utc_seconds(seconds.cast_signed(), out)?;
-    write_fraction(fraction, digits, out)
-}
-
-fn split_fraction(cell: &[u8], whole: usize, digits: u8) -> Result<(u64, u64), CellProblem> {
-    if cell.len() != whole + usize::from(digits.div_ceil(2)) {
-        return Err(CellProblem::Width);
-    }
-    let (whole, fraction) = cell.split_at(whole);
-    Ok((big_endian(whole), big_endian(fraction)))
-}
-
-/// Appends `YYYY-MM-DD HH:MM:SS` of a count of seconds since 1970, in UTC.
-fn write_utc_seconds(seconds: i64, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let instant = jiff::Timestamp::from_second(seconds).map_err(|_| CellProblem::Temporal)?;
-    let utc = jiff::tz::Offset::UTC.to_datetime(instant);
-    let number = |value: i8| u32::try_from(value).unwrap_or(u32::MAX);
-    let year = u32::try_from(utc.year()).map_err(|_| CellProblem::Temporal)?;
-    write_date(year, number(utc.month()), number(utc.day()), out)?;
-    out.push(b' ');
-    write_clock(
-        number(utc.hour()),
-        number(utc.minute()),
-        number(utc.second()),
-        out,
-    )
-}
-
-/// Appends `YYYY-MM-DD HH:MM:SS.ffffff` of microseconds since 1970, in UTC.
-pub(super) fn write_utc_micros(micros: i64, out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    write_utc_seconds(micros.div_euclid(1_000_000), out)?;
-    write_fraction(micros.rem_euclid(1_000_000).cast_unsigned(), 6, out)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::number::write_fixed;
     use super::*;
 
     fn text(writer: &Writer, cell: &[u8]) -> String {
@@ -478,11 +382,17 @@ mod tests {
             ("a\rb", "\"a\rb\""),
             ("\\N", "\\N"),
         ] {
-            assert_eq!(text(&Writer::Utf8, value.as_bytes()), expected);
+            assert_eq!(
+                text(&Writer::Text(Encoding::Utf8), value.as_bytes()),
+                expected
+            );
         }
-        assert_eq!(text(&Writer::Latin1, b"caf\xe9 \x80"), "café €");
         assert_eq!(
-            Writer::Utf8.write(b"\xff", &mut Vec::new()),
+            text(&Writer::Text(Encoding::Latin1), b"caf\xe9 \x80"),
+            "café €"
+        );
+        assert_eq!(
+            Writer::Text(Encoding::Utf8).write(b"\xff", &mut Vec::new()),
             Err(CellProblem::Text)
         );
     }
@@ -537,7 +447,7 @@ mod tests {
         #[test]
         fn any_bytes_give_text_or_an_error(cell in prop::collection::vec(any::<u8>(), 0..12), digits in 0_u8..=6) {
             for writer in [
-                Writer::Date, Writer::Year, Writer::Latin1, Writer::Utf8,
+                Writer::Date, Writer::Year, Writer::Text(Encoding::Latin1), Writer::Text(Encoding::Utf8),
                 Writer::Time { digits }, Writer::DateTime { digits }, Writer::Timestamp { digits },
                 Writer::Int { width: 3, unsigned: false }, Writer::Double { scale: Some(digits) },
                 Writer::Float { scale: None },

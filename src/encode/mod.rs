@@ -7,7 +7,15 @@
 //! `""`, each line ends in `\n`.
 
 mod cell;
+mod decimal;
+mod json;
+mod number;
 mod plan;
+mod temporal;
+mod text;
 
-pub use cell::{CellProblem, write_text};
-pub use plan::{Chosen, MetadataColumn, Plan, PlanError, RowError, RowSuffix, unsupported};
+pub use cell::CellProblem;
+pub use plan::{
+    Chosen, Disguise, MetadataColumn, Plan, PlanError, RowError, RowSuffix, unsupported,
+};
+pub use text::write_text;

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use crate::binlog::{Charset, Column, ColumnType, RowOperation, TableMap};
 
-use super::cell::{CellProblem, Writer, write_text, write_utc_micros};
+use super::cell::{CellProblem, Writer};
+use super::temporal::write_utc_micros;
+use super::text::{Encoding, write_text};
 
 /// A column that the configuration chose, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,32 @@ pub struct Chosen {
     /// D of a FLOAT(M,D) or DOUBLE(M,D). The binlog does not carry it; the server's
     /// `information_schema.COLUMNS.NUMERIC_SCALE` does.
     pub scale: Option<u8>,
+    /// A type that table maps show as BINARY.
+    pub disguise: Option<Disguise>,
+}
+
+/// Types of MariaDB that table maps show as BINARY; `information_schema.COLUMNS.DATA_TYPE` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disguise {
+    /// INET4.
+    Inet4,
+    /// INET6.
+    Inet6,
+    /// UUID.
+    Uuid,
+}
+
+impl Disguise {
+    /// The type of this name, if it is one of them.
+    #[must_use]
+    pub fn of(data_type: &str) -> Option<Self> {
+        Some(match data_type.to_ascii_lowercase().as_str() {
+            "inet4" => Self::Inet4,
+            "inet6" => Self::Inet6,
+            "uuid" => Self::Uuid,
+            _ => return None,
+        })
+    }
 }
 
 /// Columns about the change, written after the table's own, always in this order.
@@ -158,7 +186,7 @@ impl Plan {
                 .iter()
                 .position(|c| c.name.eq_ignore_ascii_case(&column.name));
             if let Some(index) = output {
-                outputs[index] = Some(writer(column, chosen[index].scale).map_err(unsupported)?);
+                outputs[index] = Some(writer(column, &chosen[index]).map_err(unsupported)?);
             }
             let (fixed, prefix) = (layout.fixed as usize, usize::from(layout.prefix));
             steps.push(Step {
@@ -285,35 +313,70 @@ impl Plan {
     }
 }
 
-fn writer(column: &Column, scale: Option<u8>) -> Result<Writer, String> {
-    let unsigned = column.unsigned;
+fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String> {
+    let (unsigned, scale) = (column.unsigned, chosen.scale);
     Ok(match column.kind {
         ColumnType::Int(width) => Writer::Int { width, unsigned },
         ColumnType::Float => Writer::Float { scale },
         ColumnType::Double => Writer::Double { scale },
+        ColumnType::Decimal { precision, scale } => Writer::Decimal { precision, scale },
         ColumnType::Year => Writer::Year,
         ColumnType::Date => Writer::Date,
         ColumnType::Time(digits) => Writer::Time { digits },
         ColumnType::DateTime(digits) => Writer::DateTime { digits },
         ColumnType::Timestamp(digits) => Writer::Timestamp { digits },
-        ColumnType::String(_) | ColumnType::Blob(_) => match &column.charset {
-            Some(Charset::Utf8) => Writer::Utf8,
-            Some(Charset::Latin1) => Writer::Latin1,
-            Some(Charset::Binary) => return Err("BINARY, VARBINARY or BLOB".to_owned()),
-            Some(Charset::Other(charset)) => return Err(format!("text in {charset}")),
-            None => return Err("text without a known character set".to_owned()),
+        ColumnType::String { padded_len, .. } => match (&column.charset, chosen.disguise) {
+            (Some(Charset::Binary), Some(Disguise::Inet4)) => Writer::Inet4,
+            (Some(Charset::Binary), Some(Disguise::Inet6)) => Writer::Inet6,
+            (Some(Charset::Binary), Some(Disguise::Uuid)) => Writer::Uuid,
+            (charset, _) => text_or_bytes(charset.as_ref(), padded_len)?,
         },
-        ColumnType::Decimal { .. }
-        | ColumnType::Enum(_)
-        | ColumnType::Set(_)
-        | ColumnType::Bit(_)
-        | ColumnType::Json(_)
-        | ColumnType::Geometry(_)
-        | ColumnType::Vector(_)
-        | ColumnType::Compressed(_)
-        | ColumnType::OldTemporal(_)
-        | ColumnType::Unknown(_) => return Err(column.kind.to_string()),
+        ColumnType::Blob(_) => text_or_bytes(column.charset.as_ref(), 0)?,
+        ColumnType::Enum(width) => {
+            let labels = labels(column)?;
+            Writer::Enum { width, labels }
+        }
+        ColumnType::Set(width) => {
+            let labels = labels(column)?;
+            Writer::Set { width, labels }
+        }
+        ColumnType::Json(_) => Writer::Json,
+        ColumnType::Vector(_) => Writer::Vector,
+        ColumnType::Bit(_) | ColumnType::Geometry(_) => Writer::Hex { padded_len: 0 },
+        ColumnType::Compressed(_) | ColumnType::OldTemporal(_) | ColumnType::Unknown(_) => {
+            return Err(column.kind.to_string());
+        }
     })
+}
+
+/// What a table map calls a string; `padded_len` is that of a BINARY(N), otherwise zero.
+fn text_or_bytes(charset: Option<&Charset>, padded_len: u16) -> Result<Writer, String> {
+    match charset {
+        Some(Charset::Binary) => Ok(Writer::Hex {
+            padded_len: padded_len.into(),
+        }),
+        Some(charset) => encoding(charset).map(Writer::Text),
+        None => Err("text without a known character set".to_owned()),
+    }
+}
+
+fn encoding(charset: &Charset) -> Result<Encoding, String> {
+    Encoding::of(charset).ok_or_else(|| format!("text in {charset}"))
+}
+
+/// The labels of an ENUM or SET, in UTF-8.
+fn labels(column: &Column) -> Result<Vec<String>, String> {
+    if column.labels.is_empty() {
+        return Err(format!("{} without its labels", column.kind));
+    }
+    let encoding = match &column.charset {
+        // Labels of a binary collation are bytes that the server's names are in.
+        Some(Charset::Binary) | None => Encoding::Utf8,
+        Some(charset) => encoding(charset)?,
+    };
+    let label = |label: &Vec<u8>| Ok(encoding.decode(label)?.into_owned());
+    let labels: Result<Vec<String>, CellProblem> = column.labels.iter().map(label).collect();
+    labels.map_err(|_| format!("{} with labels that are no text", column.kind))
 }
 
 /// Says why a chosen column cannot be written, from what `information_schema.COLUMNS` tells of
@@ -322,14 +385,18 @@ fn writer(column: &Column, scale: Option<u8>) -> Result<Writer, String> {
 pub fn unsupported(data_type: &str, charset: Option<&str>) -> Option<String> {
     match data_type.to_ascii_lowercase().as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "float" | "double" | "year"
-        | "date" | "time" | "datetime" | "timestamp" => None,
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => match charset {
-            Some("utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "latin1") => None,
-            other => Some(format!(
-                "{data_type} in character set {}",
-                other.unwrap_or("unknown")
-            )),
-        },
+        | "decimal" | "date" | "time" | "datetime" | "timestamp" | "bit" | "json" | "vector"
+        | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
+        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" | "inet4" | "inet6" | "uuid" => {
+            None
+        }
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
+            let charset = charset.unwrap_or("unknown");
+            Encoding::named(charset)
+                .is_none()
+                .then(|| format!("{data_type} in character set {charset}"))
+        }
         other => Some(other.to_uppercase()),
     }
 }
@@ -345,6 +412,7 @@ mod tests {
             nullable: true,
             unsigned: false,
             charset,
+            labels: Vec::new(),
         }
     }
 
@@ -355,7 +423,14 @@ mod tests {
             table: "Sales".into(),
             columns: vec![
                 column("InvoiceID", ColumnType::Int(4), None),
-                column("Category", ColumnType::String(2), text()),
+                column(
+                    "Category",
+                    ColumnType::String {
+                        prefix: 2,
+                        padded_len: 0,
+                    },
+                    text(),
+                ),
                 column("Price", ColumnType::Double, None),
             ],
         }
@@ -365,6 +440,7 @@ mod tests {
         Chosen {
             name: name.into(),
             scale,
+            disguise: None,
         }
     }
 
@@ -443,7 +519,8 @@ mod tests {
     fn information_schema_types_are_judged_like_table_maps() {
         assert_eq!(unsupported("double", None), None);
         assert_eq!(unsupported("varchar", Some("latin1")), None);
-        assert_eq!(unsupported("json", None), Some("JSON".into()));
+        let compressed = unsupported("blob compressed", None);
+        assert_eq!(compressed, Some("BLOB COMPRESSED".into()));
         assert!(unsupported("varchar", Some("gbk")).unwrap().contains("gbk"));
     }
 }

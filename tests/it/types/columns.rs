@@ -2,11 +2,12 @@
 //!
 //! What does not live here: what a column is expected to look like; only the server knows.
 
-use std::fmt::Write as _;
-
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::exact::exact;
+use super::json::{json_bounds, quoted_json, random_json};
+use super::text::{literal, random_text, text_bounds};
 use crate::support::servers::Kind;
 
 /// A column of a test's table.
@@ -16,7 +17,7 @@ pub(super) struct Column {
     values: Values,
 }
 
-enum Values {
+pub(super) enum Values {
     Int {
         bits: u32,
         unsigned: bool,
@@ -34,6 +35,22 @@ enum Values {
     Time(usize),
     DateTime(usize),
     Timestamp(usize),
+    /// Digits before the point and after it.
+    Decimal {
+        whole: usize,
+        scale: usize,
+    },
+    /// So many bits.
+    Bit(usize),
+    /// Up to so many bytes.
+    Bytes(usize),
+    /// Any sum of these.
+    Set(u64),
+    Json,
+    /// Floating numbers, so many.
+    Vector(usize),
+    /// An expression with a random 128-bit number in hexadecimal digits for its `{}`.
+    Wide(&'static str),
     /// Up to so many characters.
     Text {
         charset: &'static str,
@@ -48,7 +65,7 @@ const NULL_SHARE: f64 = 0.1;
 const BOUND_SHARE: f64 = 0.1;
 
 /// What breaks careless CSV, and what only looks as if it did. All of it is ASCII.
-const NASTY: &[&str] = &[
+pub(super) const NASTY: &[&str] = &[
     "",
     ",",
     "\"",
@@ -172,7 +189,11 @@ const TIMESTAMPS: &[&str] = &[
 ];
 
 impl Column {
-    fn new(name: impl Into<String>, sql_type: impl Into<String>, values: Values) -> Self {
+    pub(super) fn new(
+        name: impl Into<String>,
+        sql_type: impl Into<String>,
+        values: Values,
+    ) -> Self {
         Self {
             name: name.into(),
             sql_type: sql_type.into(),
@@ -203,7 +224,7 @@ impl Column {
     }
 }
 
-fn pick<'v, T>(values: &'v [T], rng: &mut StdRng) -> &'v T {
+pub(super) fn pick<'v, T>(values: &'v [T], rng: &mut StdRng) -> &'v T {
     &values[rng.random_range(0..values.len())]
 }
 
@@ -234,6 +255,34 @@ impl Values {
             Self::Timestamp(_) => quoted(TIMESTAMPS),
             Self::Text { charset, chars } => text_bounds(charset, *chars),
             Self::OneOf(values) => values.clone(),
+            Self::Decimal { whole, scale } => decimal_bounds(*whole, *scale),
+            Self::Bit(bits) => {
+                let all = format!("b'{}'", "1".repeat(*bits));
+                let high = format!("b'1{}'", "0".repeat(bits - 1));
+                vec!["b'0'".to_owned(), "b'1'".to_owned(), high, all]
+            }
+            Self::Bytes(len) => {
+                let mut bounds = text(&["x''", "x'00'", "x'FF'", "x'0A'", "x'2C22'", "x'4100'"]);
+                bounds.retain(|bytes| bytes.len() <= 3 + 2 * len);
+                let whole = [0_u8, 0x20, 0xff].map(|byte| literal("binary", &vec![byte; *len]));
+                bounds.extend(whole);
+                bounds
+            }
+            Self::Set(most) => vec!["0".to_owned(), "1".to_owned(), most.to_string()],
+            Self::Json => json_bounds(),
+            Self::Vector(len) => ["0", "-0.5", "3.4028235e38", "1.1754944e-38", "16777216"]
+                .map(|number| vector(&vec![number.to_owned(); *len]))
+                .to_vec(),
+            Self::Wide(expression) => [
+                "00000000000000000000000000000000",
+                "ffffffffffffffffffffffffffffffff",
+                "00000000000000000000ffffc0000280",
+                "000000000000000000000000c0000280",
+                "20010db8000000000000ff0000428329",
+                "00010002000300040005000600070008",
+            ]
+            .map(|digits| expression.replace("{}", digits))
+            .to_vec(),
         }
     }
 
@@ -279,8 +328,56 @@ impl Values {
             }
             Self::Text { charset, chars } => random_text(charset, *chars, rng),
             Self::OneOf(values) => pick(values, rng).clone(),
+            Self::Decimal { whole, scale } => {
+                let mut digits = |most: usize| -> String {
+                    let count = rng.random_range(0..=most);
+                    (0..count)
+                        .map(|_| char::from(rng.random_range(b'0'..=b'9')))
+                        .collect()
+                };
+                let (before, after) = (digits(*whole), digits(*scale));
+                let sign = pick(&["", "-"], rng);
+                format!("{sign}0{before}.{after}0")
+            }
+            Self::Bit(bits) => {
+                let digits = (0..*bits).map(|_| char::from(rng.random_range(b'0'..=b'1')));
+                format!("b'{}'", digits.collect::<String>())
+            }
+            Self::Bytes(len) => {
+                let len = rng.random_range(0..=(*len).min(40));
+                let bytes: Vec<u8> = (0..len).map(|_| rng.random()).collect();
+                literal("binary", &bytes)
+            }
+            Self::Set(most) => rng.random_range(0..=*most).to_string(),
+            Self::Json => quoted_json(&random_json(0, rng)),
+            Self::Vector(len) => {
+                let number = |rng: &mut StdRng| loop {
+                    let value = f32::from_bits(rng.random());
+                    if value.is_normal() {
+                        return format!("{value:e}");
+                    }
+                };
+                vector(&(0..*len).map(|_| number(rng)).collect::<Vec<_>>())
+            }
+            Self::Wide(expression) => {
+                expression.replace("{}", &format!("{:032x}", rng.random::<u128>()))
+            }
         }
     }
+}
+
+fn decimal_bounds(whole: usize, scale: usize) -> Vec<String> {
+    let most = format!("{}.{}", "9".repeat(whole), "9".repeat(scale));
+    let least = format!("0.{}1", "0".repeat(scale.saturating_sub(1)));
+    let mut bounds = vec!["0".to_owned(), "-0.0".to_owned(), format!("-{most}"), most];
+    if scale > 0 {
+        bounds.extend([format!("-{least}"), least]);
+    }
+    bounds
+}
+
+fn vector(numbers: &[String]) -> String {
+    format!("TO_VECTOR('[{}]')", numbers.join(","))
 }
 
 fn int_range(bits: u32, unsigned: bool) -> (i128, i128) {
@@ -303,97 +400,12 @@ fn random_clock(digits: usize, rng: &mut StdRng) -> String {
     format!(":{minute:02}:{second:02}.{}", &fraction[..digits])
 }
 
-/// A string literal from bytes in a character set.
-fn literal(charset: &str, bytes: &[u8]) -> String {
-    let mut literal = format!("_{charset} x'");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(literal, "{byte:02X}");
-    }
-    literal.push('\'');
-    literal
-}
-
-fn text_bounds(charset: &str, chars: usize) -> Vec<String> {
-    let mut values: Vec<Vec<u8>> = NASTY.iter().map(|text| text.as_bytes().to_vec()).collect();
-    values.push(vec![b'x'; chars]);
-    let from = |text: &str| text.as_bytes().to_vec();
-    match charset {
-        "utf8mb4" => {
-            values.extend(
-                [
-                    "Grüße",
-                    "価格",
-                    "🚒",
-                    "👩‍🚒 a,b",
-                    "\u{feff}BOM",
-                    "\u{10ffff}",
-                    "e\u{301}",
-                ]
-                .map(from),
-            );
-            values.push("🚒".repeat(chars).into_bytes());
-        }
-        "utf8mb3" => {
-            values.extend(["Grüße", "価格", "\u{feff}BOM", "\u{ffff}"].map(from));
-            values.push("格".repeat(chars).into_bytes());
-        }
-        "latin1" => {
-            let all: Vec<u8> = (0..=255).collect();
-            values.extend(all.iter().map(|byte| vec![*byte]));
-            // Without what needs quotes, and with it.
-            let plain = all
-                .iter()
-                .copied()
-                .filter(|byte| !b",\"\n\r".contains(byte));
-            values.push(plain.take(chars).collect());
-            values.push(all.iter().rev().copied().take(chars).collect());
-            values.push(vec![0xff; chars]);
-        }
-        _ => values.push((0..128).take(chars).collect()),
-    }
-    values.retain(|bytes| character_count(charset, bytes) <= chars);
-    values.iter().map(|bytes| literal(charset, bytes)).collect()
-}
-
-fn character_count(charset: &str, bytes: &[u8]) -> usize {
-    match charset {
-        "latin1" | "ascii" => bytes.len(),
-        _ => String::from_utf8_lossy(bytes).chars().count(),
-    }
-}
-
-fn random_text(charset: &str, chars: usize, rng: &mut StdRng) -> String {
-    let len = rng.random_range(0..=chars.min(40));
-    let mut bytes = Vec::new();
-    for _ in 0..len {
-        let nasty = *pick(NASTY, rng);
-        let left = len - character_count(charset, &bytes).min(len);
-        match rng.random_range(0..10) {
-            0 if nasty.len() <= left => bytes.extend_from_slice(nasty.as_bytes()),
-            1..=7 if left > 0 => bytes.push(rng.random_range(b' '..=b'~')),
-            _ if left > 0 => push_random(charset, &mut bytes, rng),
-            _ => {}
-        }
-    }
-    literal(charset, &bytes)
-}
-
-fn push_random(charset: &str, bytes: &mut Vec<u8>, rng: &mut StdRng) {
-    let character = match charset {
-        "latin1" => return bytes.push(rng.random()),
-        "ascii" => return bytes.push(rng.random_range(0..128)),
-        "utf8mb3" => rng.random_range('\u{80}'..='\u{ffff}'),
-        _ => rng.random_range('\u{80}'..=char::MAX),
-    };
-    bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
 /// One column of each supported type.
-pub(super) fn supported() -> Vec<Column> {
+pub(super) fn supported(kind: Kind) -> Vec<Column> {
     let mut columns = numbers();
     columns.extend(temporals());
     columns.extend(texts());
+    columns.extend(exact(kind));
     columns
 }
 
@@ -508,58 +520,54 @@ fn texts() -> Vec<Column> {
             columns.push(Column::new(name, sql_type, Values::Text { charset, chars }));
         }
     }
+    // Their values are written in UTF-8, which the server turns into what the column has.
+    for (charset, values_in) in [
+        ("ucs2", "utf8mb3"),
+        ("utf16", "utf8mb4"),
+        ("utf16le", "utf8mb4"),
+        ("utf32", "utf8mb4"),
+    ] {
+        for (sql_type, chars) in [("char(10)", 10), ("varchar(64)", 64), ("text", 300)] {
+            let name = format!("{charset}_{}", sql_type.replace(['(', ')'], ""));
+            let sql_type = format!("{sql_type} character set {charset}");
+            let values = Values::Text {
+                charset: values_in,
+                chars,
+            };
+            columns.push(Column::new(name, sql_type, values));
+        }
+    }
     columns
 }
 
-/// Columns of types that cannot be written as yet.
+/// Columns of types that cannot be written.
 pub(super) fn unsupported(kind: Kind) -> Vec<Column> {
     let mut types: Vec<(&str, &[&str])> = vec![
+        ("text character set gbk", &["'a'", "_gbk x'B0A1'"]),
+        ("char(200) character set sjis", &["'a'", "_sjis x'8AD4'"]),
         (
-            "decimal(65,30)",
-            &[
-                "0",
-                "-12345678901234567890.123456789",
-                "99999999999999999999999999999999999.9",
-            ],
+            "varchar(90) character set cp1251",
+            &["'a'", "_cp1251 x'E0'"],
         ),
-        ("decimal(9,9)", &["0.123456789", "-0.5"]),
-        ("bit(1)", &["b'0'", "b'1'"]),
-        ("bit(20)", &["b'1010'", "b'11111111111111111111'"]),
-        ("bit(64)", &["~0", "1"]),
-        ("enum('small','large, \"quoted\"')", &["'small'", "2"]),
-        (
-            "set('a','b','c','d','e','f','g','h','i')",
-            &["''", "'a,i'", "511"],
-        ),
-        ("json", &["'{\"key\": [1, 2.5, null, \"text\"]}'", "'[]'"]),
-        ("tinyblob", &["x''", "x'00FF2C220A'"]),
-        ("longblob", &["x''", "REPEAT(x'00FF2C220A', 60)"]),
-        ("binary(3)", &["x'000000'", "x'410000'"]),
-        ("binary(255)", &["x'00'", "REPEAT('\n', 255)"]),
-        ("varbinary(300)", &["x''", "REPEAT(x'0A', 300)"]),
-        (
-            "geometry",
-            &[
-                "ST_GeomFromText('POINT(1 2)')",
-                "ST_GeomFromText('LINESTRING(0 0, 1 1, 2 3)')",
-            ],
-        ),
-        ("point", &["ST_GeomFromText('POINT(-1 0.5)')"]),
     ];
-    match kind {
-        Kind::Mysql => types.push(("vector(3)", &["TO_VECTOR('[1, -2.5, 0]')"])),
-        Kind::Mariadb => types.extend([
-            ("inet6", &["'::1'", "'2001:db8::ff00:42:8329'"] as &[&str]),
-            ("inet4", &["'127.0.0.1'"]),
-            ("text compressed", &["''", "REPEAT('ab', 500)"]),
+    if kind == Kind::Mariadb {
+        types.extend([
+            ("text compressed", &["''", "REPEAT('ab', 500)"] as &[&str]),
             ("varchar(300) compressed", &["'short'", "REPEAT('ab', 140)"]),
             ("varbinary(90) compressed", &["''", "REPEAT('a', 90)"]),
-            ("uuid", &["'123e4567-e89b-12d3-a456-426655440000'"]),
-        ]),
+        ]);
     }
     let column = |(index, (sql_type, values)): (usize, (&str, &[&str]))| {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         Column::new(format!("passed_{index}"), sql_type, Values::OneOf(values))
     };
     types.into_iter().enumerate().map(column).collect()
+}
+
+/// One column of each type that has no character set or another one in a table map than in its
+/// definition.
+pub(super) fn odd(kind: Kind) -> Vec<Column> {
+    let mut columns = exact(kind);
+    columns.extend(unsupported(kind));
+    columns
 }

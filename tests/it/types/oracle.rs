@@ -11,6 +11,23 @@ use crate::support::servers::Server;
 /// How many differences are told.
 const TOLD: usize = 20;
 
+/// Types whose values are bytes.
+const BYTES: [&str; 13] = [
+    "binary",
+    "varbinary",
+    "tinyblob",
+    "blob",
+    "mediumblob",
+    "longblob",
+    "bit",
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "geomcollection",
+];
+
 /// A field of a line: whether it was quoted, and its text without the quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Field {
@@ -60,6 +77,8 @@ impl Session {
                 ("float", None) => Rule::Float,
                 ("double", None) => Rule::Double,
                 ("date" | "datetime" | "timestamp", _) => Rule::ZeroIsNull,
+                ("vector", _) => Rule::Vector,
+                (kind, _) if BYTES.contains(&kind) => Rule::Hex,
                 _ if column_type.contains("zerofill") => Rule::Number,
                 _ => Rule::Text,
             };
@@ -147,8 +166,12 @@ enum Rule {
     Text,
     /// Byte for byte, and a zero date is NULL.
     ZeroIsNull,
-    /// The same number: the lines have no padding for the eye.
+    /// The same without zeros before it: the lines have no padding for the eye.
     Number,
+    /// Two upper-case hexadecimal digits for each byte.
+    Hex,
+    /// The same f32s, as a JSON array.
+    Vector,
     /// The same f32. SELECT prints six digits of it, which is not always enough, so it is asked for
     /// the double of the same value.
     Float,
@@ -160,7 +183,7 @@ impl Rule {
     fn expression(self, name: &str) -> String {
         match self {
             Self::Float => format!("`{name}` * 1e0"),
-            Self::Text | Self::ZeroIsNull | Self::Number | Self::Double => format!("`{name}`"),
+            _ => format!("`{name}`"),
         }
     }
 
@@ -178,7 +201,25 @@ impl Rule {
         match self {
             Self::Text | Self::ZeroIsNull => field == selected,
             Self::Number => {
-                parsed::<u64>(field).is_some_and(|value| parsed(selected) == Some(value))
+                let zeros = selected.iter().take_while(|byte| **byte == b'0').count();
+                let rest = &selected[zeros..];
+                let is_bare = rest.first().is_none_or(|byte| *byte == b'.');
+                let zero: &[u8] = if is_bare { b"0" } else { b"" };
+                *field == [zero, rest].concat()
+            }
+            Self::Hex => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+                let hex = selected.iter();
+                let hex = hex.flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+                hex.eq(field.iter().copied())
+            }
+            Self::Vector => {
+                let numbers: Option<Vec<f32>> = serde_json::from_slice(field).ok();
+                let bytes = numbers.map(|numbers| {
+                    let bytes = numbers.into_iter().flat_map(f32::to_le_bytes);
+                    bytes.collect::<Vec<u8>>()
+                });
+                bytes.as_ref() == Some(selected)
             }
             #[expect(
                 clippy::cast_possible_truncation,

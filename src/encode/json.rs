@@ -1,0 +1,421 @@
+//! JSON cells: MySQL's binary format to the text that SELECT prints.
+//!
+//! What lives here: containers, scalars and MySQL's own types within JSON. What does not: JSON of
+//! MariaDB, which is text.
+//!
+//! Source of the format: MySQL `sql-common/json_binary.h`; of the text, `sql-common/json_dom.cc`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::cell::CellProblem;
+use super::decimal::write_decimal;
+use super::temporal::write_packed_temporal;
+
+/// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
+const MOST_DEPTH: u32 = 100;
+
+/// Digits before the point up to which a whole double is written without an exponent, and zeros
+/// after it (`my_gcvt` in `strings/dtoa.cc`, `MAX_DECPT_FOR_F_FORMAT`).
+const MOST_PLAIN_DIGITS: i32 = 15;
+
+/// Characters in a line of base64 (`mysys/base64.cc`).
+const BASE64_LINE: usize = 76;
+
+const SMALL_OBJECT: u8 = 0x00;
+const LARGE_OBJECT: u8 = 0x01;
+const SMALL_ARRAY: u8 = 0x02;
+const LARGE_ARRAY: u8 = 0x03;
+const LITERAL: u8 = 0x04;
+const INT16: u8 = 0x05;
+const UINT16: u8 = 0x06;
+const INT32: u8 = 0x07;
+const UINT32: u8 = 0x08;
+const INT64: u8 = 0x09;
+const UINT64: u8 = 0x0a;
+const DOUBLE: u8 = 0x0b;
+const STRING: u8 = 0x0c;
+const OPAQUE: u8 = 0x0f;
+
+/// Column types within opaque values. Source: MySQL `field_types.h`.
+const TYPE_NEWDECIMAL: u8 = 246;
+
+/// Text is at most so many times as long as the bytes that it is made of: a control character has
+/// six for one, a number of three bytes has eight. What is longer has values that overlap.
+const MOST_GROWTH: usize = 16;
+
+/// How far a document may go.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    depth: u32,
+    /// Bytes that may be in the output.
+    most_bytes: usize,
+}
+
+/// Appends the text of a document.
+pub(super) fn write_json(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    match cell.split_first() {
+        // What an ignored error leaves in a column that is NOT NULL.
+        None => {
+            out.extend_from_slice(b"null");
+            Ok(())
+        }
+        Some((kind, value)) => {
+            let bounds = Bounds {
+                depth: 0,
+                most_bytes: out.len() + cell.len() * MOST_GROWTH,
+            };
+            write_value(*kind, value, bounds, out)
+        }
+    }
+}
+
+fn bytes<const N: usize>(from: &[u8], at: usize) -> Result<[u8; N], CellProblem> {
+    let range = from.get(at..).and_then(|rest| rest.first_chunk::<N>());
+    range.copied().ok_or(CellProblem::Json)
+}
+
+/// A count, size or offset of a container.
+fn number(from: &[u8], at: usize, is_large: bool) -> Result<usize, CellProblem> {
+    let number = if is_large {
+        u32::from_le_bytes(bytes(from, at)?)
+    } else {
+        u16::from_le_bytes(bytes(from, at)?).into()
+    };
+    usize::try_from(number).map_err(|_| CellProblem::Json)
+}
+
+fn write_value(
+    kind: u8,
+    value: &[u8],
+    bounds: Bounds,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    if out.len() > bounds.most_bytes {
+        return Err(CellProblem::Json);
+    }
+    let mut integer = itoa::Buffer::new();
+    match kind {
+        SMALL_OBJECT => return write_container(value, true, false, bounds, out),
+        LARGE_OBJECT => return write_container(value, true, true, bounds, out),
+        SMALL_ARRAY => return write_container(value, false, false, bounds, out),
+        LARGE_ARRAY => return write_container(value, false, true, bounds, out),
+        LITERAL => out.extend_from_slice(match bytes::<1>(value, 0)? {
+            [0] => b"null",
+            [1] => b"true",
+            [2] => b"false",
+            _ => return Err(CellProblem::Json),
+        }),
+        INT16 => {
+            let value = i16::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        UINT16 => {
+            let value = u16::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        INT32 => {
+            let value = i32::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        UINT32 => {
+            let value = u32::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        INT64 => {
+            let value = i64::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        UINT64 => {
+            let value = u64::from_le_bytes(bytes(value, 0)?);
+            out.extend_from_slice(integer.format(value).as_bytes());
+        }
+        DOUBLE => return write_double(f64::from_le_bytes(bytes(value, 0)?), out),
+        STRING => return write_string(sized(value)?, out),
+        OPAQUE => {
+            let [kind] = bytes::<1>(value, 0)?;
+            return write_opaque(kind, sized(&value[1..])?, out);
+        }
+        _ => return Err(CellProblem::Json),
+    }
+    Ok(())
+}
+
+/// Bytes after their length, seven bits of it in each byte, the lowest first.
+fn sized(value: &[u8]) -> Result<&[u8], CellProblem> {
+    let mut len = 0_u64;
+    for (index, byte) in value.iter().take(5).enumerate() {
+        len |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            let len = usize::try_from(len).map_err(|_| CellProblem::Json)?;
+            let rest = &value[index + 1..];
+            return rest.get(..len).ok_or(CellProblem::Json);
+        }
+    }
+    Err(CellProblem::Json)
+}
+
+fn write_container(
+    container: &[u8],
+    is_object: bool,
+    is_large: bool,
+    bounds: Bounds,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    if bounds.depth >= MOST_DEPTH {
+        return Err(CellProblem::Json);
+    }
+    let width = if is_large { 4 } else { 2 };
+    let count = number(container, 0, is_large)?;
+    let size = number(container, width, is_large)?;
+    let container = container.get(..size).ok_or(CellProblem::Json)?;
+    let (key_width, value_width) = (width + 2, width + 1);
+    let keys_at = 2 * width;
+    let values_at = keys_at + if is_object { count * key_width } else { 0 };
+    // Before anything is written for a count that the container has no room for.
+    if values_at + count * value_width > size {
+        return Err(CellProblem::Json);
+    }
+    let (open, close) = if is_object {
+        (b'{', b'}')
+    } else {
+        (b'[', b']')
+    };
+    out.push(open);
+    for index in 0..count {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        if is_object {
+            let entry = keys_at + index * key_width;
+            let offset = number(container, entry, is_large)?;
+            let len = number(container, entry + width, false)?;
+            let key = container.get(offset..).and_then(|rest| rest.get(..len));
+            write_string(key.ok_or(CellProblem::Json)?, out)?;
+            out.extend_from_slice(b": ");
+        }
+        let entry = values_at + index * value_width;
+        let [kind] = bytes::<1>(container, entry)?;
+        let is_inline = match kind {
+            LITERAL | INT16 | UINT16 => true,
+            INT32 | UINT32 => is_large,
+            _ => false,
+        };
+        let value = if is_inline {
+            entry + 1
+        } else {
+            number(container, entry + 1, is_large)?
+        };
+        let value = container.get(value..).ok_or(CellProblem::Json)?;
+        let within = Bounds {
+            depth: bounds.depth + 1,
+            ..bounds
+        };
+        write_value(kind, value, within, out)?;
+    }
+    out.push(close);
+    Ok(())
+}
+
+fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
+    out.push(b'"');
+    for part in text
+        .as_bytes()
+        .split_inclusive(|byte| must_be_escaped(*byte))
+    {
+        let Some((last, before)) = part
+            .split_last()
+            .filter(|(last, _)| must_be_escaped(**last))
+        else {
+            out.extend_from_slice(part);
+            continue;
+        };
+        out.extend_from_slice(before);
+        match last {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                let digit = |value: u8| b"0123456789abcdef"[usize::from(value & 0xf)];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[digit(other >> 4), digit(*other)]);
+            }
+        }
+    }
+    out.push(b'"');
+    Ok(())
+}
+
+fn must_be_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,
+/// `1e20`.
+fn write_double(value: f64, out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    if !value.is_finite() {
+        return Err(CellProblem::Json);
+    }
+    let mut buffer = zmij::Buffer::new();
+    let shortest = buffer.format_finite(value);
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
+    let exponent: i32 = exponent.parse().map_err(|_| CellProblem::Json)?;
+    let (sign, mantissa) = mantissa.split_at(usize::from(mantissa.starts_with('-')));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole.as_bytes(), fraction.as_bytes()].concat();
+    let leading = digits.iter().take_while(|digit| **digit == b'0').count();
+    let trailing = digits
+        .iter()
+        .rev()
+        .take_while(|digit| **digit == b'0')
+        .count();
+    out.extend_from_slice(sign.as_bytes());
+    if leading == digits.len() {
+        out.extend_from_slice(b"0.0");
+        return Ok(());
+    }
+    let significant = &digits[leading..digits.len() - trailing];
+    let before = i32::try_from(whole.len()).unwrap_or(i32::MAX) + exponent;
+    // Where the point belongs, counted from before the first significant digit.
+    let point = before - i32::try_from(leading).unwrap_or(i32::MAX);
+    let has_fraction = i32::try_from(significant.len()).is_ok_and(|count| count > point);
+    let is_plain = point > -MOST_PLAIN_DIGITS && (point <= MOST_PLAIN_DIGITS || has_fraction);
+    if !is_plain {
+        out.push(significant[0]);
+        if let [_, rest @ ..] = significant
+            && !rest.is_empty()
+        {
+            out.push(b'.');
+            out.extend_from_slice(rest);
+        }
+        out.push(b'e');
+        out.extend_from_slice(itoa::Buffer::new().format(point - 1).as_bytes());
+        return Ok(());
+    }
+    match usize::try_from(point) {
+        Ok(point @ 1..) => {
+            let (before, after) = significant.split_at(point.min(significant.len()));
+            out.extend_from_slice(before);
+            out.resize(out.len() + point - before.len(), b'0');
+            out.push(b'.');
+            out.extend_from_slice(if after.is_empty() { b"0" } else { after });
+        }
+        _ => {
+            out.extend_from_slice(b"0.");
+            let zeros = usize::try_from(-point).unwrap_or(0);
+            out.resize(out.len() + zeros, b'0');
+            out.extend_from_slice(significant);
+        }
+    }
+    Ok(())
+}
+
+/// A value of one of MySQL's own types.
+fn write_opaque(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    match kind {
+        TYPE_NEWDECIMAL => {
+            let [precision, scale] = bytes(value, 0)?;
+            write_decimal(&value[2..], precision, scale, out)
+        }
+        7 | 10 | 11 | 12 => {
+            let packed = value.try_into().map_err(|_| CellProblem::Json)?;
+            out.push(b'"');
+            write_packed_temporal(kind, i64::from_le_bytes(packed), out)?;
+            out.push(b'"');
+            Ok(())
+        }
+        _ => {
+            let encoded = BASE64_STANDARD.encode(value);
+            let mut text = format!("base64:type{kind}:");
+            // MySQL breaks it into lines, which its JSON then shows as `\n`.
+            for (index, line) in encoded.as_bytes().chunks(BASE64_LINE).enumerate() {
+                text.push_str(if index > 0 { "\n" } else { "" });
+                text.extend(line.iter().map(|byte| char::from(*byte)));
+            }
+            write_string(text.as_bytes(), out)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn double(value: f64) -> String {
+        let mut out = Vec::new();
+        write_double(value, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn doubles_look_like_mysqls() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-12.5, "-12.5"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1e15"),
+            (3_804_132_460_656_936.5, "3804132460656936.5"),
+            (1e20, "1e20"),
+            (1.5e-14, "0.000000000000015"),
+            (1.5e-16, "1.5e-16"),
+            (f64::MAX, "1.7976931348623157e308"),
+        ] {
+            assert_eq!(double(value), text);
+        }
+    }
+
+    #[test]
+    fn a_small_document() {
+        // {"a": [1, "x"]}
+        let document = [
+            0x00, 0x01, 0x00, 0x1a, 0x00, 0x0b, 0x00, 0x01, 0x00, 0x02, 0x0c, 0x00, b'a', 0x02,
+            0x00, 0x0e, 0x00, 0x05, 0x01, 0x00, 0x0c, 0x0a, 0x00, 0x01, b'x', 0x00, 0x00,
+        ];
+        let mut out = Vec::new();
+        write_json(&document, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), r#"{"a": [1, "x"]}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_read_back(bits: u64) {
+            let value = f64::from_bits(bits);
+            if value.is_finite() {
+                prop_assert_eq!(double(value).parse::<f64>().unwrap().to_bits(), bits);
+            }
+        }
+
+        /// Neither panics nor grows beyond what the bytes can say.
+        #[test]
+        fn any_bytes_give_text_or_an_error(document in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut out = Vec::new();
+            if write_json(&document, &mut out).is_ok() {
+                prop_assert!(std::str::from_utf8(&out).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_contain_each_other_do_not_grow_without_end() {
+        // Arrays of two, each of whose elements is the array behind it.
+        let mut document = vec![0x02];
+        for level in 0..60_u16 {
+            let size = (60 - level) * 10;
+            let mut array = [2, 0, 0, 0, 0x02, 10, 0, 0x02, 10, 0];
+            array[2..4].copy_from_slice(&size.to_le_bytes());
+            document.extend(array);
+        }
+        document.extend([0, 0, 4, 0]);
+        let result = write_json(&document, &mut Vec::new());
+        assert_eq!(result, Err(CellProblem::Json));
+    }
+}

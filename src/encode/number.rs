@@ -1,0 +1,132 @@
+//! Integers and floating numbers.
+//!
+//! What lives here: FLOAT and DOUBLE as the shortest text that reads back, or with the digits of
+//! FLOAT(M,D) and DOUBLE(M,D). What does not: DECIMAL ([`super::decimal`]).
+
+use std::io::Write as _;
+
+use super::cell::CellProblem;
+
+pub(super) fn write_int(
+    width: u8,
+    unsigned: bool,
+    cell: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    if cell.len() != usize::from(width) || width > 8 {
+        return Err(CellProblem::Width);
+    }
+    let mut wide = [0; 8];
+    wide[..cell.len()].copy_from_slice(cell);
+    let value = u64::from_le_bytes(wide);
+    let mut buffer = itoa::Buffer::new();
+    let text = if unsigned {
+        buffer.format(value)
+    } else {
+        let unused = 64 - 8 * u32::from(width);
+        buffer.format((value << unused).cast_signed() >> unused)
+    };
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+pub(super) fn write_double(value: f64, scale: Option<u8>, out: &mut Vec<u8>) {
+    match scale {
+        Some(scale) if value.is_finite() => write_fixed(value, scale, out),
+        _ => write_shortest(value, value.is_finite(), value, out),
+    }
+}
+
+/// The shortest text that reads back as the same number, without a pointless `.0`.
+pub(super) fn write_shortest<F: zmij::Float>(value: F, finite: bool, wide: f64, out: &mut Vec<u8>) {
+    if !finite {
+        let name = if wide.is_nan() {
+            "NaN"
+        } else if wide > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
+        out.extend_from_slice(name.as_bytes());
+        return;
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+}
+
+/// `scale` digits after the point, as a FLOAT(M,D) or DOUBLE(M,D) prints: the digits that tell the
+/// value from its neighbours and then zeros, or rounded where there is no room for all of those.
+pub(super) fn write_fixed(value: f64, scale: u8, out: &mut Vec<u8>) {
+    const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+    // No two numbers of 15 digits are the same double, so there is no shorter one to look for.
+    const DISTINCT: f64 = 1e15;
+
+    if let Some(power) = POWERS.get(usize::from(scale)) {
+        let scaled = (value * power).round();
+        // Where the division gives the value back, these digits are the value's own.
+        #[expect(clippy::float_cmp, reason = "only exact equality proves the digits")]
+        if scaled.abs() < DISTINCT && scaled / power == value {
+            if value.is_sign_negative() {
+                out.push(b'-');
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked"
+            )]
+            let scaled = scaled.abs() as u64;
+            write_scaled(scaled, usize::from(scale), out);
+            return;
+        }
+    }
+    let mut buffer = zmij::Buffer::new();
+    if !write_shortest_fixed(buffer.format_finite(value), usize::from(scale), out) {
+        // Writing into a vector cannot fail.
+        let _ = write!(out, "{value:.*}", usize::from(scale));
+    }
+}
+
+/// Writes a number such as `-1.5`, `2.0` or `3e-7` with `scale` digits after the point; if it has
+/// more of them, writes nothing and says false.
+fn write_shortest_fixed(shortest: &str, scale: usize, out: &mut Vec<u8>) -> bool {
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
+    let exponent: isize = exponent.parse().unwrap_or(0);
+    let (sign, mantissa) = mantissa.split_at(usize::from(mantissa.starts_with('-')));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    // Where the point belongs, counted from before the first digit.
+    let point = whole.len().cast_signed() + exponent;
+    let digits = whole.bytes().chain(fraction.bytes());
+    let digit_count = whole.len() + fraction.len();
+    let decimals = usize::try_from(digit_count.cast_signed() - point).unwrap_or(0);
+    if decimals > scale {
+        return false;
+    }
+    out.extend_from_slice(sign.as_bytes());
+    let leading_zeros = usize::try_from(1 - point).unwrap_or(0);
+    let start = out.len();
+    out.resize(start + leading_zeros, b'0');
+    out.extend(digits);
+    let point = start + usize::try_from(point.max(1)).unwrap_or(1);
+    if scale > 0 {
+        out.resize(out.len().max(point), b'0');
+        out.insert(point, b'.');
+        out.resize(point + 1 + scale, b'0');
+    } else {
+        out.resize(point, b'0');
+    }
+    true
+}
+
+fn write_scaled(scaled: u64, scale: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(scaled).as_bytes();
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
+    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
+    if scale > 0 {
+        out.push(b'.');
+        out.resize(out.len() + scale - fraction.len(), b'0');
+        out.extend_from_slice(fraction);
+    }
+}

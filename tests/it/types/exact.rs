@@ -1,0 +1,157 @@
+//! Columns of types that have a form of their own in the lines: exact numbers, bytes, labels, JSON, and
+//! what only one family of servers has.
+
+use super::columns::{Column, Values};
+use super::json::JSON_EXPRESSIONS;
+use crate::support::servers::Kind;
+
+/// Types that have a form of their own in the lines.
+pub(super) fn exact(kind: Kind) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for (whole, scale) in [
+        (35, 30),
+        (65, 0),
+        (30, 0),
+        (0, 9),
+        (0, 30),
+        (1, 1),
+        (9, 9),
+        (10, 2),
+        (19, 8),
+    ] {
+        for sign in ["", " unsigned", " zerofill"] {
+            let sql_type = format!("decimal({},{scale}){sign}", whole + scale);
+            let name = format!("decimal_{whole}_{scale}{}", sign.replace(' ', "_"));
+            columns.push(Column::new(
+                name,
+                sql_type,
+                Values::Decimal { whole, scale },
+            ));
+        }
+    }
+    for bits in [1, 7, 8, 9, 20, 63, 64] {
+        columns.push(Column::new(
+            format!("bit_{bits}"),
+            format!("bit({bits})"),
+            Values::Bit(bits),
+        ));
+    }
+    for (sql_type, len) in [
+        ("binary(1)", 1),
+        ("binary(3)", 3),
+        ("binary(255)", 255),
+        ("varbinary(16)", 16),
+        ("varbinary(300)", 300),
+        ("tinyblob", 255),
+        ("blob", 300),
+        ("mediumblob", 70_000),
+        ("longblob", 70_000),
+    ] {
+        let name = sql_type.replace(['(', ')'], "_");
+        columns.push(Column::new(name, sql_type, Values::Bytes(len)));
+    }
+    columns.extend(labelled());
+    let points = [
+        "ST_GeomFromText('POINT(1 2)')",
+        "ST_GeomFromText('LINESTRING(0 0, 1 1, 2 3)')",
+        "ST_GeomFromText('POLYGON((0 0, 4 0, 4 4, 0 0))')",
+    ];
+    columns.push(Column::new("geometry", "geometry", one_of(&points)));
+    columns.push(Column::new("point", "point", one_of(&points[..1])));
+    columns.extend(of_one_family(kind));
+    columns
+}
+
+fn one_of(values: &[&str]) -> Values {
+    Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect())
+}
+
+/// ENUM and SET.
+fn labelled() -> Vec<Column> {
+    let many: Vec<String> = (0..300).map(|n| format!("'label {n}'")).collect();
+    let bits: Vec<String> = (0..64).map(|n| format!("'b{n}'")).collect();
+    let one_of =
+        |values: &[&str]| Values::OneOf(values.iter().map(|it| (*it).to_owned()).collect());
+    vec![
+        Column::new(
+            "enum_few",
+            "enum('small','large, \"quoted\"','') character set utf8mb4",
+            one_of(&["'small'", "2", "3", "''", "'unknown'"]),
+        ),
+        Column::new(
+            "enum_many",
+            format!("enum({})", many.join(",")),
+            one_of(&["1", "255", "256", "300"]),
+        ),
+        Column::new(
+            "enum_latin1",
+            "enum('Größe','x') character set latin1",
+            one_of(&["1", "2"]),
+        ),
+        Column::new(
+            "enum_utf16",
+            "enum('価格','x') character set utf16",
+            one_of(&["1", "2"]),
+        ),
+        Column::new("set_few", "set('a','b','c d','e \"f\"')", Values::Set(15)),
+        Column::new(
+            "set_nine",
+            "set('a','b','c','d','e','f','g','h','i')",
+            Values::Set(511),
+        ),
+        Column::new(
+            "set_latin1",
+            "set('é','ü') character set latin1",
+            Values::Set(3),
+        ),
+        Column::new(
+            "set_most",
+            format!("set({})", bits.join(",")),
+            Values::Set(u64::MAX),
+        ),
+    ]
+}
+
+/// What only one family has.
+fn of_one_family(kind: Kind) -> Vec<Column> {
+    let mut columns = Vec::new();
+    match kind {
+        Kind::Mysql => {
+            columns.push(Column::new("json", "json", Values::Json));
+            columns.push(Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)));
+            columns.push(Column::new("vector", "vector(3)", Values::Vector(3)));
+            columns.push(Column::new(
+                "vector_wide",
+                "vector(200)",
+                Values::Vector(200),
+            ));
+        }
+        Kind::Mariadb => {
+            columns.push(Column::new(
+                "json",
+                "json",
+                Values::OneOf(vec![
+                    "'{\"key\": [1, 2.5, null, \"text\"]}'".to_owned(),
+                    "'[]'".to_owned(),
+                ]),
+            ));
+            columns.push(Column::new(
+                "inet6",
+                "inet6",
+                Values::Wide("CAST(x'{}' AS inet6)"),
+            ));
+            columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
+            columns.push(Column::new(
+                "inet4",
+                "inet4",
+                one_of(&[
+                    "'127.0.0.1'",
+                    "'0.0.0.0'",
+                    "'255.255.255.255'",
+                    "'10.0.0.0'",
+                ]),
+            ));
+        }
+    }
+    columns
+}

@@ -1,0 +1,94 @@
+//! Text at its bounds and at random, in each character set, as literals.
+
+use std::fmt::Write as _;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::columns::{NASTY, pick};
+
+/// A string literal from bytes in a character set.
+pub(super) fn literal(charset: &str, bytes: &[u8]) -> String {
+    let mut literal = format!("_{charset} x'");
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(literal, "{byte:02X}");
+    }
+    literal.push('\'');
+    literal
+}
+
+pub(super) fn text_bounds(charset: &str, chars: usize) -> Vec<String> {
+    let mut values: Vec<Vec<u8>> = NASTY.iter().map(|text| text.as_bytes().to_vec()).collect();
+    values.push(vec![b'x'; chars]);
+    let from = |text: &str| text.as_bytes().to_vec();
+    match charset {
+        "utf8mb4" => {
+            values.extend(
+                [
+                    "Grüße",
+                    "価格",
+                    "🚒",
+                    "👩‍🚒 a,b",
+                    "\u{feff}BOM",
+                    "\u{10ffff}",
+                    "e\u{301}",
+                ]
+                .map(from),
+            );
+            values.push("🚒".repeat(chars).into_bytes());
+        }
+        "utf8mb3" => {
+            values.extend(["Grüße", "価格", "\u{feff}BOM", "\u{ffff}"].map(from));
+            values.push("格".repeat(chars).into_bytes());
+        }
+        "latin1" => {
+            let all: Vec<u8> = (0..=255).collect();
+            values.extend(all.iter().map(|byte| vec![*byte]));
+            // Without what needs quotes, and with it.
+            let plain = all
+                .iter()
+                .copied()
+                .filter(|byte| !b",\"\n\r".contains(byte));
+            values.push(plain.take(chars).collect());
+            values.push(all.iter().rev().copied().take(chars).collect());
+            values.push(vec![0xff; chars]);
+        }
+        _ => values.push((0..128).take(chars).collect()),
+    }
+    values.retain(|bytes| character_count(charset, bytes) <= chars);
+    values.iter().map(|bytes| literal(charset, bytes)).collect()
+}
+
+fn character_count(charset: &str, bytes: &[u8]) -> usize {
+    match charset {
+        "latin1" | "ascii" => bytes.len(),
+        _ => String::from_utf8_lossy(bytes).chars().count(),
+    }
+}
+
+pub(super) fn random_text(charset: &str, chars: usize, rng: &mut StdRng) -> String {
+    let len = rng.random_range(0..=chars.min(40));
+    let mut bytes = Vec::new();
+    for _ in 0..len {
+        let nasty = *pick(NASTY, rng);
+        let left = len - character_count(charset, &bytes).min(len);
+        match rng.random_range(0..10) {
+            0 if nasty.len() <= left => bytes.extend_from_slice(nasty.as_bytes()),
+            1..=7 if left > 0 => bytes.push(rng.random_range(b' '..=b'~')),
+            _ if left > 0 => push_random(charset, &mut bytes, rng),
+            _ => {}
+        }
+    }
+    literal(charset, &bytes)
+}
+
+fn push_random(charset: &str, bytes: &mut Vec<u8>, rng: &mut StdRng) {
+    let character = match charset {
+        "latin1" => return bytes.push(rng.random()),
+        "ascii" => return bytes.push(rng.random_range(0..128)),
+        "utf8mb3" => rng.random_range('\u{80}'..='\u{ffff}'),
+        _ => rng.random_range('\u{80}'..=char::MAX),
+    };
+    bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
