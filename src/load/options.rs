@@ -152,7 +152,7 @@ pub enum MysqlSink {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  \
     hydrant load metrics --clusters 200 --for 60s\n  \
-    hydrant load metrics --clusters 20 --services 50 --for 60s --out report\n\n\
+    hydrant load metrics --clusters 20 --services 10 --for 60s --out report\n\n\
     A simulated ECS and CloudWatch with AWS's quotas are started in this process, and the poller\n\
     with its defaults samples them. Clusters change every two seconds. SIGTERM and SIGINT end the\n\
     run early; the report is written all the same.\n\n\
