@@ -102,10 +102,11 @@ fn poller_config(options: &MetricsLoadOptions, endpoint: &str) -> Result<Metrics
         .map(|number| format!("\"{}\"", cluster_name(number)))
         .collect();
     let text = format!(
-        "[metrics]\nregion = \"us-east-1\"\nclusters = [{}]\nservices = {}\n\
+        "[metrics]\nregion = \"us-east-1\"\nclusters = [{}]\nservices = {}\necs_share = {:?}\n\
          ecs_endpoint = \"{endpoint}\"\ncloudwatch_endpoint = \"{endpoint}\"\n",
         names.join(", "),
         options.services > 0,
+        options.ecs_share,
     );
     Ok(config::written_metrics(&text)?)
 }
@@ -198,6 +199,7 @@ fn parameters(options: &MetricsLoadOptions) -> Vec<Parameter> {
     let all = [
         ("--clusters", options.clusters.to_string()),
         ("--services", options.services.to_string()),
+        ("--ecs-share", options.ecs_share.to_string()),
         ("--for", seconds),
     ];
     all.map(|(name, value)| Parameter {

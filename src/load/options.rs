@@ -157,7 +157,7 @@ pub enum MysqlSink {
     with its defaults samples them. Clusters change every two seconds. SIGTERM and SIGINT end the\n\
     run early; the report is written all the same.\n\n\
     Exit codes: 0 done, 64 usage, 65 a second arrived twice or not at all, 69 unavailable,\n\
-    75 datums could not be published at the end.")]
+    75 datums could not be published at the end, 78 more than the quota of calls allows.")]
 pub struct MetricsLoadOptions {
     /// How many clusters.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -165,6 +165,9 @@ pub struct MetricsLoadOptions {
     /// Services of each cluster, which are sampled too.
     #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=5_000))]
     pub(super) services: u32,
+    /// The share of ECS's calls that the poller may use: its metrics.ecs_share.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(super) ecs_share: f64,
     /// How long the poller runs.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) length: Duration,

@@ -52,6 +52,15 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
 }
 
 #[test]
+fn a_share_that_is_none_is_refused_by_name() -> Result<()> {
+    let output = load("metrics --clusters 1 --ecs-share 2").output()?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    ensure!(log.contains("metrics.ecs_share"), "{log}");
+    Ok(())
+}
+
+#[test]
 fn no_clusters_are_no_load() -> Result<()> {
     let output = load("metrics --clusters 0 --for 1s").output()?;
     assert_eq!(output.status.code(), Some(64));
