@@ -20,7 +20,7 @@ use tracing::info;
 
 use crate::Error;
 use crate::config::{Config, Sink as SinkConfig};
-use crate::sink::{DirSink, FirehoseSink, StdoutSink};
+use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
 
 use agent::Agent;
 pub use agent::Summary;
@@ -53,6 +53,21 @@ impl FromStr for Until {
             _ => Err("write now, a position such as binlog.000042:4, or a GTID set".to_owned()),
         }
     }
+}
+
+/// Runs the agent with a sink of the caller's choice, whatever the configuration names.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_to<S: Sink>(
+    config: Config,
+    sink: S,
+    until: Option<Until>,
+) -> Result<Summary, Error> {
+    let store = CheckpointStore::open(&config.checkpoint)?;
+    let checked = Preflight::run(&config).await?;
+    let agent = Agent::start(config, checked, store, sink, until).await?;
+    agent.run().await
 }
 
 /// Runs the agent until `until`, SIGTERM, SIGINT or an error.

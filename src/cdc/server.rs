@@ -79,6 +79,11 @@ impl Server {
         })
     }
 
+    /// The connection, for statements of the caller's own.
+    pub(crate) fn into_connection(self) -> Conn {
+        self.conn
+    }
+
     /// A global variable; `None` if this server does not have it.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {

@@ -20,6 +20,7 @@ use crate::encode::MetadataColumn;
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use raw::{load, load_metrics};
+pub(crate) use raw::{written, written_metrics};
 pub use secret::Secret;
 pub(crate) use validate::parse_position;
 

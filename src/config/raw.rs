@@ -184,6 +184,21 @@ pub(super) fn parse_metrics(text: &str, origin: &str) -> Result<MeantMetrics, Co
     super::metrics::validate(&typed(text, origin)?)
 }
 
+/// [`load`] of a text that the program itself has written: the environment has no part in it.
+pub(crate) fn written(text: &str) -> Result<Config, ConfigError> {
+    super::validate::validate(&written_raw(text)?)
+}
+
+/// [`load_metrics`] of a text that the program itself has written.
+pub(crate) fn written_metrics(text: &str) -> Result<MeantMetrics, ConfigError> {
+    super::metrics::validate(&written_raw(text)?)
+}
+
+fn written_raw(text: &str) -> Result<Raw, ConfigError> {
+    let raw = Figment::from(Toml::string(text)).extract();
+    raw.map_err(|error| explain(&error, "the command line"))
+}
+
 fn typed(text: &str, origin: &str) -> Result<Raw, ConfigError> {
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         return Err(syntax_error(text, origin, &error));

@@ -47,6 +47,7 @@ mod simulation;
 
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tracing::{info, warn};
 
 use crate::config::Metrics;
@@ -56,6 +57,7 @@ use crate::{Error, Exit, Failure};
 use poller::Poller;
 pub use summary::Summary;
 pub(crate) use target::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
+pub use timing::{Durations, Timings};
 
 /// Runs the poller until SIGTERM, SIGINT, the end of `length`, or an error. With `dry_run` it
 /// prints on standard output what it would publish.
@@ -68,8 +70,18 @@ pub async fn run(
     dry_run: bool,
     length: Option<Duration>,
 ) -> Result<Summary, Error> {
+    run_as(config, dry_run, length, None).await
+}
+
+/// [`run`] with credentials of the caller's, if there are any, whatever the environment has.
+pub(crate) async fn run_as(
+    config: Metrics,
+    dry_run: bool,
+    length: Option<Duration>,
+    credentials: Option<SharedCredentialsProvider>,
+) -> Result<Summary, Error> {
     let signals = Signals::new()?;
-    let poller = Poller::start(config, dry_run, length).await?;
+    let poller = Poller::start(config, dry_run, length, credentials).await?;
     let summary = poller.run(signals).await?;
     info!("{summary}");
     info!("{}", summary.timings);

@@ -74,8 +74,13 @@ pub(super) struct Place {
 
 impl Place {
     /// Makes the clients; nothing is sent. The SDK's own retries are off, because each attempt
-    /// is counted, and a poll's are bounded by its deadline.
-    pub(super) async fn of(group: &ClusterGroup, config: &Metrics) -> Result<Self, Failure> {
+    /// is counted, and a poll's are bounded by its deadline. Without `credentials`, those of the
+    /// environment are used.
+    pub(super) async fn of(
+        group: &ClusterGroup,
+        config: &Metrics,
+        credentials: Option<SharedCredentialsProvider>,
+    ) -> Result<Self, Failure> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(
@@ -84,6 +89,9 @@ impl Place {
                     .operation_attempt_timeout(ATTEMPT_TIMEOUT)
                     .build(),
             );
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
+        }
         if let Some(region) = &group.region {
             loader = loader.region(Region::new(region.clone()));
         }

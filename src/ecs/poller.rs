@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -66,9 +67,10 @@ impl Poller {
         config: Metrics,
         dry_run: bool,
         length: Option<Duration>,
+        credentials: Option<SharedCredentialsProvider>,
     ) -> Result<Self, Failure> {
         let mut shared = Shared {
-            outlets: Self::open_places(&config).await?,
+            outlets: Self::open_places(&config, credentials).await?,
             config,
             account: Account::default(),
             timings: Timings::default(),
@@ -98,13 +100,16 @@ impl Poller {
         Ok(poller)
     }
 
-    async fn open_places(config: &Metrics) -> Result<Vec<Outlet>, Failure> {
+    async fn open_places(
+        config: &Metrics,
+        credentials: Option<SharedCredentialsProvider>,
+    ) -> Result<Vec<Outlet>, Failure> {
         let mut outlets = Vec::new();
         for group in &config.groups {
             let mut settings = Settings::new(config.publish_every, config.buffer);
             settings.flush_changes = config.flush_changes;
             outlets.push(Outlet {
-                place: Place::of(group, config).await?,
+                place: Place::of(group, config, credentials.clone()).await?,
                 backlog: Backlog::new(settings),
                 has_accepted: false,
                 failing_since: None,
@@ -381,7 +386,7 @@ impl Poller {
             datums,
             calls,
             usd_per_day: usd,
-            timings: self.shared.timings.to_string(),
+            timings: self.shared.timings.clone(),
         }
     }
 }

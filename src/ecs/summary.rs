@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::account::{Calls, Coverage, DatumCounts};
+use super::timing::Timings;
 
 /// The books of a run.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub struct Summary {
     pub calls: Calls,
     /// Dollars a day at the rate of the counted requests.
     pub usd_per_day: f64,
-    /// Percentiles of what was timed.
-    pub timings: String,
+    /// What was timed.
+    pub timings: Timings,
 }
 
 impl fmt::Display for Summary {

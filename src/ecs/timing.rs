@@ -12,7 +12,7 @@ const DIGITS: u8 = 2;
 
 /// Durations of one kind.
 #[derive(Debug, Clone)]
-pub(super) struct Durations(Histogram<u64>);
+pub struct Durations(Histogram<u64>);
 
 impl Default for Durations {
     fn default() -> Self {
@@ -25,6 +25,12 @@ impl Durations {
     pub(super) fn add(&mut self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(us);
+    }
+
+    /// In microseconds.
+    #[must_use]
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
     }
 
     /// The 99th percentile in milliseconds; none of nothing.
@@ -55,8 +61,8 @@ impl fmt::Display for Durations {
 }
 
 /// What is timed.
-#[derive(Debug, Default)]
-pub(super) struct Timings {
+#[derive(Debug, Clone, Default)]
+pub struct Timings {
     /// From a tick's second to the start of its poll.
     pub(super) lateness: Durations,
     /// From the start of a poll to its end.
@@ -65,6 +71,25 @@ pub(super) struct Timings {
     pub(super) publish: Durations,
     /// From the second of a changed value to its acceptance by CloudWatch.
     pub(super) change: Durations,
+}
+
+impl Timings {
+    /// Each kind, by what it is from and to.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &Durations); 4] {
+        [
+            ("from a tick's second to its poll", &self.lateness),
+            ("from the start of a poll to its end", &self.poll),
+            (
+                "from the start of a PutMetricData to its end",
+                &self.publish,
+            ),
+            (
+                "from the second of a change to CloudWatch's acceptance",
+                &self.change,
+            ),
+        ]
+    }
 }
 
 impl fmt::Display for Timings {

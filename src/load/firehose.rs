@@ -50,7 +50,7 @@ pub(super) async fn run(options: FirehoseOptions) -> Result<Report, Error> {
     agree_to_pay(&options, plan.as_ref())?;
     let mut signals = Signals::new()?;
     let target = &options.target;
-    let simulator = target.start_simulator().await?;
+    let simulator = target.start_simulator(None).await?;
     let is_null = target.target == Target::Null && target.endpoint.is_none();
     let mut run = if is_null {
         let sink = Watched::new(NullSink, options.one_row_per_record);

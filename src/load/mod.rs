@@ -5,7 +5,10 @@
 //! `record` (what happened, by the second), `verdict`, `knee`, `price`, `answers` and `compare` (what it
 //! means), `report`, `text`, `chart`, `plots` and `page` (how it is told). Around them, `drive` is the loop, `session` its
 //! clock and books, `watch` counts at the sink, `target` is who takes the rows, `machine` and
-//! `live` look at this process and show it, `output` writes files. What does not live here: the client that is judged
+//! `live` look at this process and show it, `output` writes files. `metrics` loads the poller
+//! instead, and `mysql` a database with the agent behind it: `sales_writer` inserts, `markers` sees
+//! rows at the sink and on disk, `follow` (PURE) knows them. Both tell what they found as `findings`
+//! (PURE). What does not live here: the client that is judged
 //! ([`crate::sink`]) and the simulator ([`crate::sim`]).
 //!
 //! ```text
@@ -27,10 +30,15 @@ pub mod chart;
 pub mod compare;
 mod comparison;
 mod drive;
+pub mod findings;
 mod firehose;
+pub mod follow;
 pub mod knee;
 mod live;
 mod machine;
+mod markers;
+mod metrics;
+mod mysql;
 mod options;
 mod output;
 pub mod page;
@@ -40,6 +48,7 @@ pub mod price;
 pub mod record;
 pub mod report;
 pub mod rows;
+mod sales_writer;
 pub mod schedule;
 mod session;
 mod target;
@@ -50,7 +59,8 @@ mod watch;
 use crate::Error;
 
 pub use options::{
-    CompareOptions, FirehoseOptions, KneeOptions, LoadCommand, PlanOptions, Target, TargetOptions,
+    CompareOptions, FirehoseOptions, KneeOptions, LoadCommand, MetricsLoadOptions,
+    MysqlLoadOptions, MysqlSink, PlanOptions, Target, TargetOptions,
 };
 
 /// Runs a load test to its end.
@@ -60,6 +70,8 @@ pub use options::{
 pub async fn run(command: LoadCommand) -> Result<(), Error> {
     match command {
         LoadCommand::Firehose(options) => firehose::run(*options).await.map(|_| ()),
+        LoadCommand::Mysql(options) => mysql::run(&options).await,
+        LoadCommand::Metrics(options) => metrics::run(&options).await,
         LoadCommand::Compare(options) => Ok(comparison::run(&options)?),
     }
 }

@@ -19,6 +19,10 @@ use super::rows::LEAST_BYTES;
 pub enum LoadCommand {
     /// Send rows to a Firehose stream at a planned rate, through the agent's own client.
     Firehose(Box<FirehoseOptions>),
+    /// Insert sales into MySQL at a planned rate, and follow them to the sink and to the disk.
+    Mysql(Box<MysqlLoadOptions>),
+    /// Run the poller against as many simulated ECS clusters as you have, and time it.
+    Metrics(MetricsLoadOptions),
     /// Lay two runs over each other, and say what differs beyond noise.
     Compare(CompareOptions),
 }
@@ -76,6 +80,100 @@ pub struct FirehoseOptions {
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) knee: KneeOptions,
+}
+
+/// Options of `hydrant load mysql`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    hydrant load mysql --url mysql://root@127.0.0.1:3306 --rate 500 --for 30s --out report\n  \
+    hydrant load mysql --url mysql://load@db:3306 --password env:PW --rate 50 --rows-per-transaction 100\n\n\
+    The agent runs in this process, from the newest event on and with a checkpoint of its own.\n\
+    Each row has its number in the column Referral. The table is created if it is not there, and\n\
+    its rows stay. SIGTERM and SIGINT end the run early; the report is written all the same.\n\n\
+    Exit codes: 0 done, 64 usage, 65 a committed row did not arrive exactly once,\n\
+    69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
+pub struct MysqlLoadOptions {
+    /// The database: mysql://USER@HOST:PORT, of a user who may create, insert and follow the
+    /// binlog.
+    #[arg(long, value_name = "URL")]
+    pub(super) url: String,
+    /// The user's password: env:NAME or file:PATH.
+    #[arg(long, value_name = "SECRET")]
+    pub(super) password: Option<String>,
+    /// The table. It gets the columns of sql/sales.sql if it is not there.
+    #[arg(
+        long,
+        value_name = "SCHEMA.TABLE",
+        default_value = "hydrant_load.Sales"
+    )]
+    pub(super) table: String,
+    /// Inserts into a table that no earlier run has made; it needs those columns.
+    #[arg(long)]
+    pub(super) existing_table: bool,
+    /// Transactions a second.
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub(super) rate: f64,
+    /// Rows of each transaction.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) rows_per_transaction: u32,
+    /// How long transactions are made.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(super) length: Duration,
+    /// Connections that insert.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) writers: u32,
+    /// Where the agent delivers.
+    #[arg(long, value_enum, default_value_t = MysqlSink::Firehose)]
+    pub(super) sink: MysqlSink,
+    /// How long a row may wait for others, as in the agent.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
+    pub(super) flush_interval: Duration,
+    /// Seconds after which the simulated stream writes an object.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=900))]
+    pub(super) buffer_interval: u32,
+    /// How long the last rows may take.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(super) patience: Duration,
+    /// Writes result.json into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// Where the agent of `hydrant load mysql` delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MysqlSink {
+    /// A simulated stream with us-east-1's quotas, in this process.
+    Firehose,
+    /// A directory.
+    Dir,
+}
+
+/// Options of `hydrant load metrics`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  \
+    hydrant load metrics --clusters 200 --for 60s\n  \
+    hydrant load metrics --clusters 20 --services 10 --for 60s --out report\n\n\
+    A simulated ECS and CloudWatch with AWS's quotas are started in this process, and the poller\n\
+    with its defaults samples them. Clusters change every two seconds. SIGTERM and SIGINT end the\n\
+    run early; the report is written all the same.\n\n\
+    Exit codes: 0 done, 64 usage, 65 a second arrived twice or not at all, 69 unavailable,\n\
+    75 datums could not be published at the end, 78 more than the quota of calls allows.")]
+pub struct MetricsLoadOptions {
+    /// How many clusters.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) clusters: u32,
+    /// Services of each cluster, which are sampled too.
+    #[arg(long, value_name = "M", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=5_000))]
+    pub(super) services: u32,
+    /// The share of ECS's calls that the poller may use: its metrics.ecs_share.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(super) ecs_share: f64,
+    /// How long the poller runs.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub(super) length: Duration,
+    /// Writes result.json into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
 }
 
 /// Options of `hydrant load compare`.
@@ -185,6 +283,13 @@ fn parse_row_bytes(text: &str) -> Result<usize, String> {
     } else {
         Err(format!("a row has {LEAST_BYTES} to 1024000 bytes"))
     }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: Result<f64, _> = text.parse();
+    rate.ok()
+        .filter(|rate| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "write 0.001 to 1000000 a second".to_owned())
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

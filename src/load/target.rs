@@ -1,6 +1,7 @@
 //! Who takes the rows of `hydrant load firehose`: what has to be started, and what it may cost.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -28,7 +29,7 @@ pub(super) struct OwnSimulator {
     simulator: Simulator,
     stream: String,
     /// Goes away with everything in it.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TargetOptions {
@@ -123,8 +124,12 @@ impl TargetOptions {
         }
     }
 
-    /// Starts the simulator, if it is the target.
-    pub(super) async fn start_simulator(&self) -> Result<Option<OwnSimulator>, Error> {
+    /// Starts the simulator, if it is the target. It delivers after `buffer_interval_s`, or by
+    /// its own default.
+    pub(super) async fn start_simulator(
+        &self,
+        buffer_interval_s: Option<u32>,
+    ) -> Result<Option<OwnSimulator>, Error> {
         if !self.is_simulated_here() {
             return Ok(None);
         }
@@ -148,12 +153,13 @@ impl TargetOptions {
             quota_bytes: self.bytes_per_second.map(|bytes| bytes.as_u64()),
             streams: vec![stream],
             buffer_bytes: SIMULATOR_BUFFER_BYTES,
+            buffer_interval: buffer_interval_s.unwrap_or(SimOptions::default().buffer_interval),
             ..SimOptions::default()
         };
         Ok(Some(OwnSimulator {
             simulator: Simulator::start(options).await?,
             stream: self.stream.clone(),
-            _folder: folder,
+            folder,
         }))
     }
 
@@ -184,6 +190,17 @@ impl TargetOptions {
 }
 
 impl OwnSimulator {
+    /// Where it delivers.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Delivers everything and ends. The objects go with the folder.
+    pub(super) async fn shutdown(self) -> Result<TempDir, Error> {
+        self.simulator.shutdown().await?;
+        Ok(self.folder)
+    }
+
     /// Lays what the simulator counted beside the run's own seconds.
     pub(super) fn judge(&self, session: &mut Session) {
         let accounts = self.simulator.accounts();

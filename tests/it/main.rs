@@ -11,6 +11,8 @@ mod database;
 mod errors;
 mod firehose;
 mod load;
+mod load_metrics;
+mod load_mysql;
 mod metrics;
 mod metrics_listed;
 mod ministack;

@@ -1,0 +1,357 @@
+//! `hydrant load mysql`: sales into a real server, followed through the agent to the disk.
+//!
+//! What lives here: the run with its writers and the agent beside it, and what is concluded. What
+//! does not: the agent ([`crate::cdc`]), the table and the inserts (`sales_writer`), how far each
+//! row has come ([`super::follow`]), and where that is seen (`markers`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::info;
+
+use crate::cdc::{self, Summary, Until};
+use crate::config::{self, Config};
+use crate::signals::{Asked, Signals};
+use crate::sim::QuotaPreset;
+use crate::sink::{DirSink, Sink};
+use crate::{Error, Exit, Failure};
+
+use super::findings::{Findings, figures};
+use super::follow::Count;
+use super::machine::{machine, revision};
+use super::markers::{Books, FolderWatch, Marked};
+use super::options::{MysqlLoadOptions, MysqlSink, Target, TargetOptions};
+use super::output;
+use super::report::{Answer, FORMAT, Parameter};
+use super::sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
+use super::text::{count, ms};
+
+/// Rows of a run; each takes some dozens of bytes of memory until the end.
+const MOST_ROWS: f64 = 10e6;
+/// How long the agent may take until it follows.
+const START_PATIENCE: Duration = Duration::from_mins(1);
+/// How often conditions are looked at that nobody tells of.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a line tells how it goes.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs `hydrant load mysql`.
+///
+/// # Errors
+/// If the database, the agent or the sink cannot be used or fail, or if a committed row did not
+/// arrive exactly once. The report is written before the latter.
+pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
+    let rows =
+        options.rate * options.length.as_secs_f64() * f64::from(options.rows_per_transaction);
+    if !(1.0..=MOST_ROWS).contains(&rows) {
+        return Err(Error::Failure(Failure::definite(
+            Exit::Usage,
+            format!("the plan has {} rows", count(rows)),
+            "choose --rate, --rows-per-transaction and --for so that there are 1 to 10 million",
+        )));
+    }
+    let folder = tempfile::tempdir().map_err(|error| {
+        let what = format!("cannot make a temporary folder: {error}");
+        Failure::definite(Exit::Unavailable, what, "free the disk, or set TMPDIR")
+    })?;
+    let config = agent_config(options, folder.path())?;
+    let table = SalesTable::prepare(&config.source, &options.table, options.existing_table).await?;
+    info!("rows go into {}, and stay there", options.table);
+    let mut writers = Vec::new();
+    for _ in 0..options.writers {
+        writers.push(SalesWriter::connect(&config.source, &table).await?);
+    }
+    let started_at = Timestamp::now();
+    let books = Books::begin(options.rows_per_transaction.into());
+    let ended = match options.sink {
+        MysqlSink::Dir => {
+            let objects = folder.path().join("objects");
+            let names = [table_name(&options.table)?];
+            let sink = DirSink::open(&objects, &names, config.max_in_flight)?;
+            let watch = FolderWatch::start(&objects, Arc::clone(&books));
+            let sink = Marked::new(sink, Arc::clone(&books));
+            let ended = follow(options, &config, sink, writers, &books).await?;
+            watch.finish();
+            ended
+        }
+        MysqlSink::Firehose => {
+            let target = simulated_stream();
+            let simulator = target
+                .start_simulator(Some(options.buffer_interval))
+                .await?;
+            let simulator = simulator.expect("the target is the simulator");
+            let watch = FolderWatch::start(simulator.folder(), Arc::clone(&books));
+            let sink = target.connect(Some(&simulator)).await?;
+            let sink = Marked::new(sink, Arc::clone(&books));
+            let ended = follow(options, &config, sink, writers, &books).await?;
+            let folder = simulator.shutdown().await?;
+            watch.finish();
+            drop(folder);
+            ended
+        }
+    };
+    drop::<TempDir>(folder);
+    let findings = conclude(options, started_at, &ended, &books);
+    if let Some(folder) = &options.out {
+        output::write_findings(folder, &findings)?;
+    }
+    print!("{}", findings.summary());
+    check(&books.follow().count())
+}
+
+/// The agent from the newest event on, with a checkpoint of its own.
+fn agent_config(options: &MysqlLoadOptions, folder: &Path) -> Result<Config, Error> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let password = options.password.as_deref().map(quoted);
+    let password = password.map_or(String::new(), |it| format!("password = {it}\n"));
+    let columns: Vec<String> = COLUMNS.iter().map(|column| quoted(column)).collect();
+    let text = format!(
+        "[checkpoint]\npath = {}\n[source]\nurl = {}\n{password}\
+         [[table]]\nname = {}\ncolumns = [{}]\n[sink]\ntype = \"stdout\"\n",
+        quoted(&folder.join("checkpoint.json").to_string_lossy()),
+        quoted(&options.url),
+        quoted(&options.table),
+        columns.join(", "),
+    );
+    let mut config = config::written(&text)?;
+    config.flush_interval = options.flush_interval;
+    Ok(config)
+}
+
+fn simulated_stream() -> TargetOptions {
+    TargetOptions {
+        target: Target::Simulator,
+        endpoint: None,
+        stream: "hydrant-load".to_owned(),
+        region: None,
+        region_preset: Some(QuotaPreset::UsEast1),
+        requests_per_second: None,
+        records_per_second: None,
+        bytes_per_second: None,
+        unpaced: false,
+        i_will_pay: false,
+    }
+}
+
+type Running = JoinHandle<Result<Summary, Error>>;
+
+/// Starts the agent, lets the writers write, and waits until everything is on disk or nothing more
+/// comes. Gives why it ended.
+async fn follow<S: Sink>(
+    options: &MysqlLoadOptions,
+    config: &Config,
+    sink: Marked<S>,
+    writers: Vec<SalesWriter>,
+    books: &Arc<Books>,
+) -> Result<String, Error> {
+    let mut signals = Signals::new()?;
+    let start = |until| tokio::spawn(cdc::run_to(config.clone(), sink.clone(), until));
+    let mut agent = start(None);
+    until_it_follows(&mut agent, &config.checkpoint).await?;
+    let plan = Plan {
+        start: books.elapsed(),
+        rate: options.rate,
+        transactions: (options.rate * options.length.as_secs_f64()) as u64,
+        length: options.length,
+    };
+    let mut writing = plan.start(writers, books);
+    let mut ended = "as planned".to_owned();
+    while !writing.is_empty() {
+        tokio::select! {
+            asked = signals.next() => if let Asked::Stop(signal) = asked {
+                ended = format!("stopped by {signal}");
+                writing.shutdown().await;
+            },
+            Some(done) = writing.join_next() => done.map_err(|error| internal(&error))??,
+            () = sleep(LINE_INTERVAL) => tell(books, &plan),
+        }
+    }
+    if ended != "as planned" {
+        // The same signal has ended the agent, which has delivered what it had read. There may be
+        // more.
+        finished(agent.await)?;
+        agent = start(Some(Until::Now));
+        finished((&mut agent).await)?;
+    }
+    let deadline = Instant::now() + options.patience;
+    while Instant::now() < deadline && !is_everywhere(&books.follow().count()) {
+        if agent.is_finished() && ended == "as planned" {
+            finished(agent.await)?;
+            return Ok("the agent was stopped by a signal".to_owned());
+        }
+        sleep(LOOK).await;
+    }
+    agent.abort();
+    Ok(ended)
+}
+
+fn is_everywhere(count: &Count) -> bool {
+    count.missing_rows == 0 && count.unacknowledged_rows == 0
+}
+
+/// The first thing that the agent stores is where it starts: what is committed from then on, it
+/// sees.
+async fn until_it_follows(agent: &mut Running, checkpoint: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + START_PATIENCE;
+    let checkpoint: PathBuf = checkpoint.to_owned();
+    while !checkpoint.exists() {
+        let is_over = agent.is_finished();
+        if is_over {
+            finished((&mut *agent).await)?;
+        }
+        if is_over || deadline < Instant::now() {
+            let what = format!("the agent did not follow within {START_PATIENCE:?}");
+            let remedy = "look at the lines above, and at what the database is busy with";
+            return Err(Failure::transient(Exit::Unavailable, what, remedy).into());
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn finished(
+    agent: Result<Result<Summary, Error>, tokio::task::JoinError>,
+) -> Result<Summary, Error> {
+    agent.map_err(|error| internal(&error))?
+}
+
+fn internal(error: &tokio::task::JoinError) -> Failure {
+    let what = format!("a task of the load test ended: {error}");
+    Failure::definite(Exit::Data, what, "report this; it is a defect of hydrant")
+}
+
+fn tell(books: &Books, plan: &Plan) {
+    let now = books.elapsed().saturating_sub(plan.start);
+    let so_far = books.follow().count();
+    let seconds = now.as_secs_f64();
+    info!(
+        "{seconds:.0} s: {} transactions/s of {}; {} rows not acknowledged, {} not on disk",
+        count(so_far.committed as f64 / seconds.max(1.0)),
+        count(plan.rate),
+        count(so_far.unacknowledged_rows as f64),
+        count(so_far.missing_rows as f64),
+    );
+}
+
+fn check(rows: &Count) -> Result<(), Error> {
+    if is_everywhere(rows) && rows.repeated_rows == 0 {
+        return Ok(());
+    }
+    Err(Error::Failure(Failure::definite(
+        Exit::Data,
+        format!(
+            "of {} committed rows, {} are in no object, {} are not acknowledged, and {} came more than once",
+            rows.committed_rows, rows.missing_rows, rows.unacknowledged_rows, rows.repeated_rows
+        ),
+        "if rows were still on their way, raise --patience or lower --rate",
+    )))
+}
+
+fn conclude(
+    options: &MysqlLoadOptions,
+    started_at: Timestamp,
+    ended: &str,
+    books: &Books,
+) -> Findings {
+    let follow = books.follow();
+    let rows = follow.count();
+    let latencies = follow.latencies();
+    let planned = (options.rate * options.length.as_secs_f64()).floor();
+    let writing_s = follow.writing_time().unwrap_or_default().as_secs_f64();
+    let achieved = rows.committed as f64 / writing_s.max(options.length.as_secs_f64());
+    let counted = [
+        ("intended transactions", planned),
+        ("begun transactions", rows.begun as f64),
+        ("committed transactions", rows.committed as f64),
+        ("intended transactions a second", options.rate),
+        ("achieved transactions a second", achieved),
+        ("committed rows", rows.committed_rows as f64),
+        ("unacknowledged rows", rows.unacknowledged_rows as f64),
+        ("missing rows", rows.missing_rows as f64),
+        ("repeated rows", rows.repeated_rows as f64),
+    ];
+    let p99 = |index: usize| {
+        let latency = latencies.get(index).and_then(|latency| latency.at(99.0));
+        latency.map_or_else(|| "unknown".to_owned(), ms)
+    };
+    let exactly_once = if is_everywhere(&rows) && rows.repeated_rows == 0 {
+        format!("Yes, all {}.", count(rows.committed_rows as f64))
+    } else {
+        let (missing, repeated) = (rows.missing_rows as f64, rows.repeated_rows as f64);
+        format!(
+            "No: {} are missing, {} came again.",
+            count(missing),
+            count(repeated)
+        )
+    };
+    let rate = format!(
+        "{} transactions a second of {} intended ({} of {} were begun in time).",
+        count(achieved),
+        count(options.rate),
+        count(rows.begun as f64),
+        count(planned)
+    );
+    let delay = format!(
+        "99 of 100 transactions are acknowledged {} after their commit, and on disk after {}.",
+        p99(0),
+        p99(1)
+    );
+    let answers = [
+        ("How fast did it go?", rate),
+        ("How long does a row take?", delay),
+        ("Did every committed row arrive exactly once?", exactly_once),
+    ];
+    let answers = answers.map(|(question, answer)| Answer {
+        question: question.to_owned(),
+        answer,
+    });
+    Findings {
+        format: FORMAT,
+        kind: "mysql".to_owned(),
+        target: match options.sink {
+            MysqlSink::Dir => "MySQL, the agent and a directory".to_owned(),
+            MysqlSink::Firehose => "MySQL, the agent and a simulated stream".to_owned(),
+        },
+        started_at: format!("{started_at:.0}"),
+        ended: ended.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: revision(),
+        machine: machine(),
+        parameters: parameters(options),
+        answers: answers.to_vec(),
+        figures: figures(&counted),
+        latencies,
+    }
+}
+
+/// All settings but who the user is.
+fn parameters(options: &MysqlLoadOptions) -> Vec<Parameter> {
+    let seconds = |duration: Duration| format!("{} s", duration.as_secs_f64());
+    let all = [
+        ("--table", options.table.clone()),
+        ("--rate", options.rate.to_string()),
+        (
+            "--rows-per-transaction",
+            options.rows_per_transaction.to_string(),
+        ),
+        ("--for", seconds(options.length)),
+        ("--writers", options.writers.to_string()),
+        ("--sink", format!("{:?}", options.sink).to_lowercase()),
+        ("--flush-interval", seconds(options.flush_interval)),
+        (
+            "--buffer-interval",
+            format!("{} s", options.buffer_interval),
+        ),
+        ("--patience", seconds(options.patience)),
+    ];
+    all.map(|(name, value)| Parameter {
+        name: name.to_owned(),
+        value,
+    })
+    .to_vec()
+}
