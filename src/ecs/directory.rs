@@ -23,8 +23,10 @@ use super::target::{Books, Target};
 const PAGE: i32 = 100;
 /// How often a list is asked for, even if nothing says that it has changed.
 const REFRESH: Duration = Duration::from_mins(1);
-/// Between two lists, for each page of the one before.
-const SPACING: Duration = Duration::from_secs(5);
+/// The least time between two lists of one directory, for each page of the one before.
+const LEAST_SPACING: Duration = Duration::from_secs(5);
+/// The part of the calls that may be used which lists take at most.
+const LIST_PART: f64 = 0.1;
 /// Before a list that failed is asked for again.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long all pages of a list may take.
@@ -33,9 +35,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Capacity providers without container instances. Source: "Amazon ECS capacity providers".
 const FARGATE: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
 
-/// Calls a second that lists of one directory take at most.
-pub(super) fn list_calls_per_second() -> f64 {
-    1.0 / SPACING.as_secs_f64()
+/// How far apart lists of each of so many directories are, if all together may make
+/// `per_second` calls, of which lists take a small part.
+pub(super) fn list_spacing(directories: usize, per_second: f64) -> Duration {
+    let directories = f64::from(u32::try_from(directories).unwrap_or(u32::MAX));
+    LEAST_SPACING.max(Duration::from_secs_f64(
+        directories / (per_second * LIST_PART),
+    ))
 }
 
 /// What a list says.
@@ -76,6 +82,8 @@ pub(super) struct Directory {
     due_at: Option<Instant>,
     /// When it may be listed next.
     ready_at: Instant,
+    /// Between two lists, for each page.
+    pub(super) spacing: Duration,
     /// What the cluster says of how many there are.
     seen: Option<f64>,
     /// Whether the newest list failed.
@@ -99,6 +107,7 @@ impl Directory {
             instances: [].into(),
             due_at: Some(now),
             ready_at: now,
+            spacing: LEAST_SPACING,
             seen: None,
             has_failed: false,
         }
@@ -143,7 +152,7 @@ impl Directory {
         };
         let entries = listed.members.len().max(listed.instances.len());
         let pages = entries.div_ceil(usize::try_from(PAGE).unwrap_or(1)).max(1);
-        self.ready_at = now + SPACING * u32::try_from(pages).unwrap_or(u32::MAX);
+        self.ready_at = now + self.spacing * u32::try_from(pages).unwrap_or(u32::MAX);
         self.due_at = Some(self.ready_at.max(now + REFRESH));
         let mut changed = *self.instances != listed.instances;
         self.instances = listed.instances.into();

@@ -15,7 +15,7 @@ use crate::{Exit, Failure};
 use super::account::GapReason;
 use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
 use super::cadence::Cadence;
-use super::directory::{Directory, Listing, list_calls_per_second};
+use super::directory::{Directory, Listing, list_spacing};
 use super::place::Bucket;
 use super::poll::{PollError, Polled, poll};
 use super::schedule::{Interval, Now};
@@ -64,6 +64,7 @@ impl Sampler {
             }
             asks.push(of_place);
         }
+        sampler.space_lists(shared);
         sampler.list_all(shared).await?;
         let now = super::clock::now();
         for (place, asks) in asks.into_iter().enumerate() {
@@ -148,6 +149,23 @@ impl Sampler {
         }
         *ask.counter(&mut shared.account.calls) += u64::from(polled.attempts);
         Ok(())
+    }
+
+    /// Directories of one place and bucket share its calls.
+    fn space_lists(&mut self, shared: &Shared) {
+        for index in 0..self.directories.len() {
+            let Directory { place, bucket, .. } = self.directories[index];
+            let per_second = shared.config.ecs_share * bucket.per_second();
+            let count = self.directory_count((place, bucket));
+            self.directories[index].spacing = list_spacing(count, per_second);
+        }
+    }
+
+    fn directory_count(&self, kind: (usize, Bucket)) -> usize {
+        let directories = self.directories.iter();
+        directories
+            .filter(|it| (it.place, it.bucket) == kind)
+            .count()
     }
 
     /// The first list of every directory.
@@ -337,9 +355,9 @@ impl Sampler {
         let label = &shared.outlets[place].place.label;
         let calls = asks.iter().map(|(ask, _)| ask.call_count()).sum();
         let share = shared.config.ecs_share * bucket.per_second();
-        let is_listed = |it: &&Directory| (it.place, it.bucket) == (place, bucket);
-        let lists = self.directories.iter().filter(is_listed).count();
-        let lists = f64::from(u32::try_from(lists).unwrap_or(u32::MAX)) * list_calls_per_second();
+        let directories = self.directory_count((place, bucket));
+        let lists = f64::from(u32::try_from(directories).unwrap_or(u32::MAX))
+            / list_spacing(directories, share).as_secs_f64();
         let Some(cadence) = Cadence::of(calls, shared.config.interval, share, lists) else {
             return Err(Failure::definite(
                 Exit::Config,
@@ -456,7 +474,8 @@ fn take_list(
     let before = directory.len();
     let mut books = shared.books(directory.place);
     let (changed, failure) = directory.take(listing.answer, Instant::now(), &mut books);
-    if directory.len() != before {
+    // What is there at the start is in the line about the price.
+    if directory.len() != before && before > 0 {
         info!("{what} of {name}: {}, before {before}", directory.len());
     }
     (changed, failure)
