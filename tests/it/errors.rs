@@ -50,7 +50,7 @@ fn a_wrong_source_is_told_with_its_remedy() -> Result<()> {
          GRANT REPLICATION CLIENT ON *.* TO client@'127.0.0.1'; \
          CREATE USER blind@'127.0.0.1'; \
          GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO blind@'127.0.0.1'; \
-         CREATE TABLE shop.Wide (id int, j json, b blob)",
+         CREATE TABLE shop.Wide (id int, j text character set gbk, b char(9) character set sjis)",
     )?;
     let workplace = Workplace::new("")?;
     let good = config(&server, sales_table(), "type = \"stdout\"");
@@ -98,7 +98,11 @@ fn a_wrong_source_is_told_with_its_remedy() -> Result<()> {
         &workplace,
         &config(&server, "name = \"shop.Wide\"", "type = \"stdout\""),
         CONFIG,
-        &["j (JSON)", "b (BLOB)", "`columns`"],
+        &[
+            "j (text in character set gbk)",
+            "b (char in character set sjis)",
+            "`columns`",
+        ],
     )?;
     refused(
         &workplace,
