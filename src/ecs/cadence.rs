@@ -59,16 +59,16 @@ impl Cadence {
         let place = u32::try_from(index / seconds).unwrap_or(u32::MAX);
         Duration::from_secs(second) + SPREAD * place.min(a_second) / a_second.max(1)
     }
+}
 
-    /// How long a changed value waits for those of the same second: not at all if there is only
-    /// one call.
-    #[must_use]
-    pub fn spread(&self) -> Duration {
-        if self.call_count > 1 {
-            SPREAD
-        } else {
-            Duration::ZERO
-        }
+/// How long a changed value waits for those of the same second, if so many calls are made: not at
+/// all if there is only one.
+#[must_use]
+pub fn change_wait(call_count: usize) -> Duration {
+    if call_count > 1 {
+        SPREAD
+    } else {
+        Duration::ZERO
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(seconds(1_000_000), None);
         let slow = Cadence::of(1, Interval::ALL[3], 10.0, 0.0).unwrap();
         assert_eq!(slow.interval, Interval::ALL[3]);
-        assert_eq!(slow.spread(), Duration::ZERO);
+        assert_eq!((change_wait(1), change_wait(2)), (Duration::ZERO, SPREAD));
     }
 
     proptest! {

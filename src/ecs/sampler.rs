@@ -14,7 +14,7 @@ use crate::{Exit, Failure};
 
 use super::account::GapReason;
 use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
-use super::cadence::Cadence;
+use super::cadence::{Cadence, change_wait};
 use super::directory::{Directory, Listing, list_spacing};
 use super::place::Bucket;
 use super::poll::{PollError, Polled, poll};
@@ -385,12 +385,7 @@ impl Sampler {
             self.next_id += 1;
         }
         let of_place = |unit: &&Unit| unit.place == place && !unit.is_ending();
-        let several = self.units.values().filter(of_place).count() > 1;
-        let wait = if several {
-            super::cadence::SPREAD
-        } else {
-            Duration::ZERO
-        };
+        let wait = change_wait(self.units.values().filter(of_place).count());
         shared.outlets[place].backlog.wait_for_changes(wait);
         Ok(())
     }
