@@ -3,8 +3,7 @@
 //! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
 //! does not: the types of each kind, which have rooms of their own.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
-
+use super::address::{write_inet4, write_inet6, write_uuid};
 use super::decimal::write_decimal;
 use super::json::write_json;
 use super::number::{write_double, write_int, write_shortest};
@@ -156,29 +155,9 @@ impl Writer {
                 Ok(())
             }
             Self::Vector => write_vector(cell, out),
-            Self::Inet4 => {
-                let bytes: [u8; 4] = padded(cell)?;
-                out.extend_from_slice(Ipv4Addr::from(bytes).to_string().as_bytes());
-                Ok(())
-            }
-            Self::Inet6 => {
-                let address = Ipv6Addr::from(padded::<16>(cell)?);
-                // MariaDB also shows those in dots that only differ from an IPv4 address by zeros.
-                let text = match (address.segments(), address.octets()) {
-                    ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high != 0 => {
-                        format!("::{a}.{b}.{c}.{d}")
-                    }
-                    _ => address.to_string(),
-                };
-                out.extend_from_slice(text.as_bytes());
-                Ok(())
-            }
-            Self::Uuid => {
-                let bytes: [u8; 16] = padded(cell)?;
-                let uuid = uuid::Uuid::from_bytes(uuid_in_order(bytes));
-                out.extend_from_slice(uuid.hyphenated().to_string().as_bytes());
-                Ok(())
-            }
+            Self::Inet4 => write_inet4(cell, out),
+            Self::Inet6 => write_inet6(cell, out),
+            Self::Uuid => write_uuid(cell, out),
         }
     }
 }
@@ -267,31 +246,6 @@ fn write_vector(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
     out.push(b']');
     quote_appended(start, out);
     Ok(())
-}
-
-/// All bytes of a fixed width; the server leaves out zeros at the end.
-fn padded<const N: usize>(cell: &[u8]) -> Result<[u8; N], CellProblem> {
-    let mut bytes = [0; N];
-    let stored = bytes.get_mut(..cell.len()).ok_or(CellProblem::Width)?;
-    stored.copy_from_slice(cell);
-    Ok(bytes)
-}
-
-/// MariaDB stores the parts of the UUIDs of versions 1 to 5 from the last to the first, so that
-/// they sort by time, and all others as they are. Source: MariaDB `plugin/type_uuid/sql_type_uuid.h`.
-fn uuid_in_order(stored: [u8; 16]) -> [u8; 16] {
-    const PARTS: [(std::ops::Range<usize>, usize); 5] =
-        [(12..16, 0), (10..12, 4), (8..10, 6), (6..8, 8), (0..6, 10)];
-    // The variant is in the fourth part and the version in the third.
-    let is_turned = stored[6] & 0x80 != 0 && (1..0x60).contains(&stored[8]);
-    if !is_turned {
-        return stored;
-    }
-    let mut bytes = [0; 16];
-    for (from, to) in PARTS {
-        bytes[to..to + from.len()].copy_from_slice(&stored[from]);
-    }
-    bytes
 }
 
 #[cfg(test)]

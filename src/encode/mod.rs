@@ -6,6 +6,7 @@
 //! The dialect is RFC 4180 with quotes where they are needed: NULL is empty, the empty string is
 //! `""`, each line ends in `\n`.
 
+mod address;
 mod cell;
 mod decimal;
 mod json;
