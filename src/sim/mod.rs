@@ -325,6 +325,12 @@ impl Simulator {
         self.services.accounts()
     }
 
+    /// Data that CloudWatch has stored so far, of all metrics.
+    #[must_use]
+    pub fn stored_data(&self) -> u64 {
+        self.services.stored_data()
+    }
+
     /// Stops: ends the requests under way, delivers everything that was acknowledged, and gives
     /// the final counters. Takes at most `REQUEST_PATIENCE` and `DELIVERY_PATIENCE`.
     ///

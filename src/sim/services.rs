@@ -303,6 +303,11 @@ impl Services {
         }
     }
 
+    #[must_use]
+    pub(super) fn stored_data(&self) -> u64 {
+        self.cloudwatch.stored_data()
+    }
+
     /// A copy of all accounts.
     #[must_use]
     pub(super) fn accounts(&self) -> Accounts {
