@@ -5,8 +5,6 @@ use super::record::Second;
 use super::report::Report;
 use super::verdict::Resource;
 
-const MIB: f64 = 1_048_576.0;
-
 /// A number of a second, if it has one.
 type OfSecond = fn(&Second) -> Option<f64>;
 
@@ -61,7 +59,8 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     if let Some(capacity) = report.capacity_rows {
         rates.push(level("what the quotas allow", seconds, capacity));
     }
-    let mut charts = vec![chart("Rows a second", Unit::Count, rates)];
+    let title = format!("{} a second", report.unit());
+    let mut charts = vec![chart(&title, Unit::Count, rates)];
     charts.extend(quota_use(report));
     charts.push(percentiles("Latency by percentile", &[("", report)]));
     let latency = vec![
@@ -98,10 +97,8 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     ));
     charts.push(chart(
         "Memory of this process",
-        Unit::Mebibytes,
-        vec![measured("resident", &|it| {
-            Some(it.gauges.rss_bytes as f64 / MIB)
-        })],
+        Unit::Bytes,
+        vec![measured("resident", &|it| Some(it.gauges.rss_bytes as f64))],
     ));
     charts
 }
@@ -110,9 +107,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
 fn backlog(report: &Report) -> Option<(Unit, OfSecond)> {
     let gauges = || report.seconds.iter().map(|second| &second.gauges);
     if gauges().any(|gauges| gauges.backlog_bytes > 0) {
-        return Some((Unit::Mebibytes, |it| {
-            Some(it.gauges.backlog_bytes as f64 / MIB)
-        }));
+        return Some((Unit::Bytes, |it| Some(it.gauges.backlog_bytes as f64)));
     }
     let has_rows = gauges().any(|gauges| gauges.backlog_rows > 0);
     has_rows.then_some((Unit::Count, |it| Some(it.gauges.backlog_rows as f64)))
@@ -179,7 +174,7 @@ pub fn of_two(a: &Report, b: &Report) -> Vec<Chart> {
         chart(title, up, lines.into())
     };
     let mut charts = vec![
-        both("Acknowledged rows a second", Unit::Count, &|it| {
+        both(&format!("{} a second", a.unit()), Unit::Count, &|it| {
             Some(it.acknowledged_rows as f64)
         }),
         percentiles("Latency by percentile", &[("A", a), ("B", b)]),
@@ -202,8 +197,8 @@ pub fn of_two(a: &Report, b: &Report) -> Vec<Chart> {
         both("Processor: cores used", Unit::Count, &|it| {
             Some(it.gauges.cpu_cores)
         }),
-        both("Memory", Unit::Mebibytes, &|it| {
-            Some(it.gauges.rss_bytes as f64 / MIB)
+        both("Memory", Unit::Bytes, &|it| {
+            Some(it.gauges.rss_bytes as f64)
         }),
     ]);
     charts

@@ -116,6 +116,16 @@ impl Report {
         found.map(|figure| figure.value)
     }
 
+    /// What [`Report::seconds`] count.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        if self.kind == "metrics" {
+            "Datums"
+        } else {
+            "Rows"
+        }
+    }
+
     /// Whether there are latencies of single seconds.
     #[must_use]
     pub fn has_latencies(&self) -> bool {

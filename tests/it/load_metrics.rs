@@ -35,7 +35,7 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
     let arrived = f64::from(u32::try_from(all.acknowledged_rows)?);
     assert_eq!(findings.figure("published datums"), Some(arrived));
     let charts = [
-        "Rows a second",
+        "Datums a second",
         "Latency by percentile",
         "Processor of this process",
         "Memory of this process",

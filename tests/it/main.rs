@@ -16,6 +16,7 @@ mod load_mysql;
 mod metrics;
 mod metrics_listed;
 mod ministack;
+mod pages;
 mod path;
 mod positions;
 mod rooms;
