@@ -39,6 +39,9 @@ pub enum CellProblem {
     Width,
 }
 
+/// Digits that a double keeps, which is what many readers make of a number of JSON's.
+const DOUBLES_DIGITS: u8 = 15;
+
 /// How the cells of one column are written; chosen once per table map, not per cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Writer {
@@ -138,6 +141,9 @@ impl Writer {
             Self::Text(encoding) => {
                 write_text_as::<S>(encoding.decode(cell)?.as_bytes(), out);
                 Ok(())
+            }
+            Self::Decimal { precision, scale } if S::IS_JSON && *precision > DOUBLES_DIGITS => {
+                write_bare::<S>(out, |out| write_decimal(cell, *precision, *scale, out))
             }
             Self::Decimal { precision, scale } => write_decimal(cell, *precision, *scale, out),
             Self::Hex { padded_len } => write_hex::<S>(cell, *padded_len, out),
@@ -410,103 +416,80 @@ mod tests {
         );
     }
 
+    /// The cell in `hive`, `opencsv` and `jsonl`.
+    fn texts(writer: &Writer, cell: &[u8]) -> [String; 3] {
+        let mut outs = [Vec::new(), Vec::new(), Vec::new()];
+        let [hive, open_csv, jsonl] = &mut outs;
+        writer.write::<Hive>(cell, hive).unwrap();
+        writer.write::<OpenCsv>(cell, open_csv).unwrap();
+        writer.write::<Jsonl>(cell, jsonl).unwrap();
+        outs.map(|out| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn numbers_in_each_dialect() {
+        let double = |scale| Writer::Double { scale };
+        let decimal = |precision| Writer::Decimal {
+            precision,
+            scale: 1,
+        };
+        let decimal_cell = [0x80, 0, 0, 0, 0, 0, 7, 5];
+        for (writer, cell, text, jsonl) in [
+            (double(Some(2)), &1e0_f64.to_le_bytes()[..], "1.00", "1.00"),
+            (double(None), &f64::NAN.to_le_bytes(), "NaN", "\"NaN\""),
+            (decimal(15), &decimal_cell, "7.5", "7.5"),
+            (decimal(16), &decimal_cell, "7.5", "\"7.5\""),
+            (double(None), &(-0e0_f64).to_le_bytes(), "-0", "-0.0"),
+            (Writer::Year, &[0], "0000", "0"),
+        ] {
+            assert_eq!(texts(&writer, cell), [text, text, jsonl]);
+        }
+    }
+
     #[test]
     fn cells_in_each_dialect() {
         let date = ((2016_u32 << 9) | (3 << 5) | 4).to_le_bytes();
         let labels: Vec<String> = ["a", "b,c"].map(Into::into).to_vec();
+        let one = Writer::Enum {
+            width: 1,
+            labels: labels.clone(),
+        };
+        let set = Writer::Set { width: 1, labels };
         let numbers = [1.5_f32, f32::NAN].map(f32::to_le_bytes).concat();
+        let hex = Writer::Hex { padded_len: 0 };
+        let datetime = Writer::DateTime { digits: 0 };
+        let timestamp = Writer::Timestamp { digits: 0 };
         for (writer, cell, hive, open_csv, jsonl) in [
             (
-                Writer::Int {
-                    width: 1,
-                    unsigned: false,
-                },
-                &[0xff][..],
-                "-1",
-                "-1",
-                "-1",
-            ),
-            (
-                Writer::Double { scale: Some(2) },
-                &1e0_f64.to_le_bytes(),
-                "1.00",
-                "1.00",
-                "1.00",
-            ),
-            (
-                Writer::Double { scale: None },
-                &f64::NAN.to_le_bytes(),
-                "NaN",
-                "NaN",
-                "\"NaN\"",
-            ),
-            (Writer::Year, &[0], "0000", "0000", "0"),
-            (
-                Writer::Date,
+                &Writer::Date,
                 &date[..3],
                 "2016-03-04",
                 "2016-03-04",
-                "\"2016-03-04\"",
+                r#""2016-03-04""#,
             ),
-            (Writer::Date, &[0; 3], "\\N", "\\N", "null"),
+            (&Writer::Date, &[0; 3], r"\N", r"\N", "null"),
+            (&datetime, &[0x80, 0, 0, 0, 0], r"\N", r"\N", "null"),
+            (&timestamp, &[0; 4], r"\N", r"\N", "null"),
+            (&hex, b"\n", "0A", "0A", r#""0A""#),
+            (&hex, b"", "", r#""""#, r#""""#),
+            (&one, &[2], r"b\,c", r#""b,c""#, r#""b,c""#),
+            (&set, &[3], r"a\,b\,c", r#""a,b,c""#, r#""a,b,c""#),
             (
-                Writer::DateTime { digits: 0 },
-                &[0x80, 0, 0, 0, 0],
-                "\\N",
-                "\\N",
-                "null",
-            ),
-            (
-                Writer::Timestamp { digits: 0 },
-                &[0; 4],
-                "\\N",
-                "\\N",
-                "null",
-            ),
-            (Writer::Hex { padded_len: 0 }, b"\n", "0A", "0A", "\"0A\""),
-            (Writer::Hex { padded_len: 0 }, b"", "", "\"\"", "\"\""),
-            (
-                Writer::Enum {
-                    width: 1,
-                    labels: labels.clone(),
-                },
-                &[2],
-                "b\\,c",
-                "\"b,c\"",
-                "\"b,c\"",
-            ),
-            (
-                Writer::Set { width: 1, labels },
-                &[3],
-                "a\\,b\\,c",
-                "\"a,b,c\"",
-                "\"a,b,c\"",
-            ),
-            (
-                Writer::Vector,
+                &Writer::Vector,
                 &numbers,
-                "[1.5\\,NaN]",
-                "\"[1.5,NaN]\"",
-                "[1.5,\"NaN\"]",
+                r"[1.5\,NaN]",
+                r#""[1.5,NaN]""#,
+                r#"[1.5,"NaN"]"#,
             ),
             (
-                Writer::Inet4,
+                &Writer::Inet4,
                 &[1, 2, 3],
                 "1.2.3.0",
                 "1.2.3.0",
-                "\"1.2.3.0\"",
+                r#""1.2.3.0""#,
             ),
         ] {
-            let mut out = Vec::new();
-            writer.write::<Hive>(cell, &mut out).unwrap();
-            out.push(b' ');
-            writer.write::<OpenCsv>(cell, &mut out).unwrap();
-            out.push(b' ');
-            writer.write::<Jsonl>(cell, &mut out).unwrap();
-            assert_eq!(
-                String::from_utf8(out).unwrap(),
-                format!("{hive} {open_csv} {jsonl}")
-            );
+            assert_eq!(texts(writer, cell), [hive, open_csv, jsonl]);
         }
     }
 

@@ -70,15 +70,17 @@ pub(super) fn write_floating<S: Syntax>(
     }
     match scale {
         Some(scale) => write_fixed(wide, scale, out),
-        None => write_shortest(value, out),
+        None => write_shortest::<S>(value, out),
     }
 }
 
-/// The shortest text that reads back as the same number, without a pointless `.0`.
-fn write_shortest(finite: impl zmij::Float, out: &mut Vec<u8>) {
+/// The shortest text that reads back as the same number, without a pointless `.0`. In JSON it has a
+/// point, as readers take -0 for an integer that has no sign.
+fn write_shortest<S: Syntax>(finite: impl zmij::Float, out: &mut Vec<u8>) {
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(finite);
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    let whole = text.strip_suffix(".0").filter(|_| !S::IS_JSON);
+    out.extend_from_slice(whole.unwrap_or(text).as_bytes());
 }
 
 /// `scale` digits after the point, as a FLOAT(M,D) or DOUBLE(M,D) prints: the digits that tell the
