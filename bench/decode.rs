@@ -20,7 +20,7 @@ use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
 use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
-use hydrant::encode::{Chosen, MetadataColumn, Plan, RowSuffix};
+use hydrant::encode::{Chosen, Dialect, MetadataColumn, Plan, RowSuffix};
 
 /// Binlog bytes to CSV bytes on one core.
 #[derive(Parser)]
@@ -139,7 +139,11 @@ fn transcode(
         };
         let plan = match &mut plan {
             Some((compiled, plan)) if *compiled == generation => plan,
-            stale => &mut stale.insert((generation, Plan::compile(map, &columns)?)).1,
+            stale => {
+                &mut stale
+                    .insert((generation, Plan::compile(map, &columns, Dialect::Csv)?))
+                    .1
+            }
         };
         if ordinal == 0 && !metadata.is_empty() {
             let position = decoder.transaction_key().map(|key| key.to_string());

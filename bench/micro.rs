@@ -14,7 +14,7 @@ use divan::{Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hydrant::binlog::{Decoder, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step};
-use hydrant::encode::{Chosen, MetadataColumn, Plan, RowSuffix, write_text};
+use hydrant::encode::{Chosen, Dialect, MetadataColumn, Plan, RowSuffix, write_text};
 use hydrant::ledger::Ledger;
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ fn read_images() -> anyhow::Result<Images> {
         if let Step::Rows { table, rows } = decoder.event(&event)? {
             events.push(rows.images.to_vec());
             if let (None, Some((map, _))) = (&plan, decoder.table(table)) {
-                plan = Some(Plan::compile(map, &columns)?);
+                plan = Some(Plan::compile(map, &columns, Dialect::Csv)?);
             }
         }
     }

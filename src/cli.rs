@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{Error, Exit, Failure, cdc, config, ecs, load, sim};
 
-/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV, and
+/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
 /// publishes one-second metrics of ECS clusters.
 #[derive(Debug, Parser)]
 #[command(name = "hydrant", version, propagate_version = true)]

@@ -20,7 +20,7 @@ use tracing::info;
 
 use crate::Error;
 use crate::config::{Config, Sink as SinkConfig};
-use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
+use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink, TableFolder};
 
 use agent::Agent;
 pub use agent::Summary;
@@ -77,10 +77,10 @@ pub async fn run_to<S: Sink>(
 pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
     let store = CheckpointStore::open(&config.checkpoint)?;
     let checked = Preflight::run(&config).await?;
-    let table_names: Vec<(String, String)> = checked
+    let folders: Vec<TableFolder> = checked
         .tables
         .iter()
-        .map(|table| (table.schema.clone(), table.name.clone()))
+        .map(|table| TableFolder::new(&table.schema, &table.name, table.dialect))
         .collect();
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
@@ -92,7 +92,7 @@ pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error>
                 .await
         }
         SinkConfig::Dir { path } => {
-            let sink = DirSink::open(&path, &table_names, max_in_flight)?;
+            let sink = DirSink::open(&path, folders, max_in_flight)?;
             Agent::start(config, checked, store, sink, until)
                 .await?
                 .run()

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::config::{self, Config, Start, Tls};
-use crate::encode::{self, Chosen, Disguise, MetadataColumn};
+use crate::encode::{self, Chosen, Dialect, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
@@ -24,6 +24,8 @@ pub struct CheckedTable {
     pub columns: Vec<Chosen>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
+    /// How its lines are written.
+    pub dialect: Dialect,
 }
 
 impl fmt::Display for CheckedTable {
@@ -250,7 +252,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             "name the columns to write, without these, in the table's `columns`",
         ));
     }
-    let columns = chosen
+    let columns: Vec<Chosen> = chosen
         .into_iter()
         .map(|column| Chosen {
             name: column.name.clone(),
@@ -258,12 +260,36 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             disguise: Disguise::of(&column.data_type),
         })
         .collect();
+    if wanted.dialect.has_keys() {
+        refuse_double_keys(&table, &columns, &wanted.metadata)?;
+    }
     Ok(CheckedTable {
         schema,
         name,
         columns,
         metadata: wanted.metadata.clone(),
+        dialect: wanted.dialect,
     })
+}
+
+/// Two values of one name in an object are one too many for its readers, whatever the case.
+fn refuse_double_keys(
+    table: &str,
+    columns: &[Chosen],
+    metadata: &[MetadataColumn],
+) -> Result<(), Failure> {
+    let double = metadata.iter().find(|added| {
+        let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
+        columns.iter().any(is_same)
+    });
+    match double {
+        None => Ok(()),
+        Some(added) => Err(Failure::definite(
+            Exit::Config,
+            format!("table {table}: a column has the name of the metadata column {added}"),
+            "leave one of them out of the table's `columns` or `metadata`, or write another dialect",
+        )),
+    }
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

@@ -55,11 +55,11 @@ impl TableWriter {
     pub(super) fn new(index: usize, checked: CheckedTable, limits: BatchLimits) -> Self {
         Self {
             index,
+            suffix: RowSuffix::new(checked.dialect),
             checked,
             limits,
             plan: None,
             batch: None,
-            suffix: RowSuffix::default(),
             transaction: None,
             ordinal: 0,
             cut: None,
@@ -171,7 +171,7 @@ impl TableWriter {
         let remedy = "choose the columns to write in the table's `columns`; to go on with \
                       another shape, deliver what came before it, then delete the checkpoint and \
                       choose source.start";
-        let plan = Plan::compile(map, &self.checked.columns)
+        let plan = Plan::compile(map, &self.checked.columns, self.checked.dialect)
             .map_err(|error| Failure::definite(Exit::Data, error.to_string(), remedy))?;
         if self
             .plan

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::binlog::{FilePosition, Flavor, GtidSet};
-use crate::encode::MetadataColumn;
+use crate::encode::{Dialect, MetadataColumn};
 
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
@@ -121,6 +121,8 @@ pub struct Table {
     pub columns: Option<Vec<String>>,
     /// Columns about the change, in the order in which they are written.
     pub metadata: Vec<MetadataColumn>,
+    /// How its lines are written.
+    pub dialect: Dialect,
 }
 
 /// Where rows go.

@@ -60,6 +60,7 @@ pub(super) struct Table {
     pub(super) columns: Option<Vec<String>>,
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<Metadata>,
+    pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
 }
 
@@ -78,6 +79,15 @@ pub(super) enum Metadata {
     CommitTime,
     Position,
     Ordinal,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Dialect {
+    Csv,
+    Hive,
+    OpenCsv,
+    Jsonl,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
-use crate::encode::MetadataColumn;
+use crate::encode::{Dialect, MetadataColumn};
 
 use super::firehose;
 use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
@@ -226,6 +226,14 @@ fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             name: name.to_owned(),
             columns: table.columns.clone().map(columns).transpose()?,
             metadata: metadata(&table.metadata),
+            dialect: table
+                .dialect
+                .map_or(Dialect::default(), |dialect| match dialect {
+                    raw::Dialect::Csv => Dialect::Csv,
+                    raw::Dialect::Hive => Dialect::Hive,
+                    raw::Dialect::OpenCsv => Dialect::OpenCsv,
+                    raw::Dialect::Jsonl => Dialect::Jsonl,
+                }),
         });
     }
     Ok(tables)
@@ -411,6 +419,28 @@ mod tests {
             }
         );
         assert_eq!(config.flush_interval, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn each_table_has_its_dialect() {
+        let config = parse(
+            &SMALLEST.replace(
+                "{ name",
+                "{ name = \"shop.Other\", dialect = \"opencsv\", stream = \"Other\" }, { name",
+            ),
+            "x",
+        );
+        let dialects = config
+            .unwrap()
+            .tables
+            .into_iter()
+            .map(|table| table.dialect);
+        assert_eq!(
+            dialects.collect::<Vec<_>>(),
+            [Dialect::OpenCsv, Dialect::Csv]
+        );
+        let error = wrong(&SMALLEST.replace("{ name", "{ dialect = \"json\", name"));
+        assert!(error.remedy.contains("\"jsonl\""), "{error:?}");
     }
 
     #[test]

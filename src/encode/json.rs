@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::cell::CellProblem;
 use super::decimal::write_decimal;
+use super::dialect::{Jsonl, write_text_as};
 use super::temporal::write_packed_temporal;
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
@@ -219,40 +220,8 @@ fn write_container(
 
 fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
     let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
-    out.push(b'"');
-    for part in text
-        .as_bytes()
-        .split_inclusive(|byte| must_be_escaped(*byte))
-    {
-        let Some((last, before)) = part
-            .split_last()
-            .filter(|(last, _)| must_be_escaped(**last))
-        else {
-            out.extend_from_slice(part);
-            continue;
-        };
-        out.extend_from_slice(before);
-        match last {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            other => {
-                let digit = |value: u8| b"0123456789abcdef"[usize::from(value & 0xf)];
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(other >> 4), digit(*other)]);
-            }
-        }
-    }
-    out.push(b'"');
+    write_text_as::<Jsonl>(text.as_bytes(), out);
     Ok(())
-}
-
-fn must_be_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,

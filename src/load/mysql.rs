@@ -15,9 +15,10 @@ use tracing::info;
 
 use crate::cdc::{self, Summary, Until};
 use crate::config::{self, Config};
+use crate::encode::Dialect;
 use crate::signals::{Asked, Signals};
 use crate::sim::QuotaPreset;
-use crate::sink::{DirSink, Sink};
+use crate::sink::{DirSink, Sink, TableFolder};
 use crate::{Error, Exit, Failure};
 
 use super::follow::Count;
@@ -69,8 +70,9 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
     let (session, ended) = match options.sink {
         MysqlSink::Dir => {
             let objects = folder.path().join("objects");
-            let names = [table_name(&options.table)?];
-            let sink = DirSink::open(&objects, &names, config.max_in_flight)?;
+            let (schema, table) = table_name(&options.table)?;
+            let folder = TableFolder::new(&schema, &table, Dialect::default());
+            let sink = DirSink::open(&objects, vec![folder], config.max_in_flight)?;
             let watch = FolderWatch::start(&objects, Arc::clone(&books));
             let sink = Marked::new(sink, Arc::clone(&books));
             let followed = follow(options, &config, sink, writers, &books).await?;
