@@ -20,17 +20,39 @@ pub struct CheckedTable {
     pub schema: String,
     /// The table, as the server spells it.
     pub name: String,
-    /// The columns that are written.
-    pub columns: Vec<Chosen>,
+    /// The columns that are written; `None` is those of the first table map.
+    pub columns: Option<Vec<Chosen>>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
+}
+
+impl CheckedTable {
+    /// The table that the configuration wants, under the names and with the columns it has.
+    pub(crate) fn new(
+        wanted: &config::Table,
+        schema: String,
+        name: String,
+        columns: Option<Vec<Chosen>>,
+    ) -> Self {
+        Self {
+            schema,
+            name,
+            columns,
+            metadata: wanted.metadata.clone(),
+        }
+    }
 }
 
 impl fmt::Display for CheckedTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "writing {}.{}:", self.schema, self.name)?;
-        for column in &self.columns {
-            write!(f, " {}", column.name)?;
+        match &self.columns {
+            Some(columns) => {
+                for column in columns {
+                    write!(f, " {}", column.name)?;
+                }
+            }
+            None => f.write_str(" all columns")?,
         }
         for column in &self.metadata {
             write!(f, " +{column}")?;
@@ -60,12 +82,24 @@ impl Preflight {
         let mut server = Server::connect(&config.source).await?;
         check_settings(&server)?;
         check_retention(&mut server).await?;
-        let mut tables = Vec::with_capacity(config.tables.len());
-        for table in &config.tables {
-            tables.push(check_table(&mut server, table).await?);
-        }
+        let tables = check_tables(&mut server, &config.tables).await?;
         Ok(Self { server, tables })
     }
+}
+
+/// Looks up the tables' columns.
+///
+/// # Errors
+/// If a table or a column is not there, or a column's type cannot be written.
+pub(crate) async fn check_tables(
+    server: &mut Server,
+    wanted: &[config::Table],
+) -> Result<Vec<CheckedTable>, Failure> {
+    let mut tables = Vec::with_capacity(wanted.len());
+    for table in wanted {
+        tables.push(check_table(server, table).await?);
+    }
+    Ok(tables)
 }
 
 fn check_settings(server: &Server) -> Result<(), Failure> {
@@ -258,12 +292,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             disguise: Disguise::of(&column.data_type),
         })
         .collect();
-    Ok(CheckedTable {
-        schema,
-        name,
-        columns,
-        metadata: wanted.metadata.clone(),
-    })
+    Ok(CheckedTable::new(wanted, schema, name, Some(columns)))
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {
