@@ -26,8 +26,9 @@ use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
 use agent::Agent;
 pub use agent::Summary;
 pub use checkpoint::{Checkpoint, CheckpointStore};
-use pipeline::table_names;
+pub(crate) use pipeline::{Pipeline, table_names};
 pub use preflight::Preflight;
+pub(crate) use preflight::{CheckedTable, check_tables};
 pub use server::{Identity, Mark, Server};
 
 /// Where a run ends.

@@ -19,6 +19,7 @@ mod ministack;
 mod pages;
 mod path;
 mod positions;
+mod replay;
 mod rooms;
 mod sales;
 mod scenes;
