@@ -20,10 +20,10 @@ use clap::Args;
 use tracing::info;
 
 use crate::binlog::{DecodeError, FilePosition, Problem};
-use crate::cdc::table_names;
+use crate::cdc::{CheckedTable, table_names};
 use crate::config::{self, Replay};
 use crate::error::Error;
-use crate::sink::{DirSink, StdoutSink};
+use crate::sink::{DirSink, Sink, StdoutSink};
 use crate::{Exit, Failure};
 
 use dump::Part;
@@ -80,37 +80,66 @@ pub struct Options {
 /// # Errors
 /// What ended it early; what came before is written.
 pub async fn run(options: Options) -> Result<Summary, Error> {
-    let config = match (&options.config, options.table) {
-        (Some(path), _) => config::load_replay(path, options.offline)?,
-        (None, table) => {
-            let columns = options.columns.as_deref().map(tables::split);
-            config::table_named(table.unwrap_or_default(), columns)?
-        }
+    let mut job = Job::of(&options)?;
+    let tables = tables::checked(&job.config).await?;
+    let (summary, outcome) = if options.out.as_os_str() == "-" {
+        job.write(tables, StdoutSink).await
+    } else {
+        let names = table_names(&tables);
+        let sink = DirSink::open(&options.out, &names, job.config.max_in_flight)?;
+        job.write(tables, sink).await
     };
-    let parts = parts(
-        &options.binlog,
-        options.start.as_ref(),
-        options.until.as_ref(),
-    )?;
-    let mut progress = Progress::new(bytes_to_read(&parts)?);
-    let (summary, outcome) = write(&config, &parts, &options.out, &mut progress).await?;
     info!("{summary}");
     outcome.map(|()| summary)
 }
 
-async fn write(
-    config: &Replay,
-    parts: &[Part],
-    out: &Path,
-    progress: &mut Progress,
+/// Writes them to a sink of the caller's choice, whatever `--out` names, and tells what was written
+/// beside how it ended.
+///
+/// # Errors
+/// What kept it from beginning.
+pub async fn run_to<S: Sink>(
+    options: &Options,
+    sink: S,
 ) -> Result<(Summary, Result<(), Error>), Error> {
-    let tables = tables::checked(config).await?;
-    let max_in_flight = config.max_in_flight;
-    if out.as_os_str() == "-" {
-        return Ok(drive::replay(parts, tables, StdoutSink, max_in_flight, progress).await);
+    let mut job = Job::of(options)?;
+    let tables = tables::checked(&job.config).await?;
+    Ok(job.write(tables, sink).await)
+}
+
+struct Job {
+    config: Replay,
+    parts: Vec<Part>,
+    progress: Progress,
+}
+
+impl Job {
+    fn of(options: &Options) -> Result<Self, Error> {
+        let config = match (&options.config, &options.table) {
+            (Some(path), _) => config::load_replay(path, options.offline)?,
+            (None, table) => {
+                let columns = options.columns.as_deref().map(tables::split);
+                config::table_named(table.clone().unwrap_or_default(), columns)?
+            }
+        };
+        let (start, until) = (options.start.as_ref(), options.until.as_ref());
+        let parts = parts(&options.binlog, start, until)?;
+        let progress = Progress::new(bytes_to_read(&parts)?);
+        Ok(Self {
+            config,
+            parts,
+            progress,
+        })
     }
-    let sink = DirSink::open(out, &table_names(&tables), max_in_flight)?;
-    Ok(drive::replay(parts, tables, sink, max_in_flight, progress).await)
+
+    async fn write<S: Sink>(
+        &mut self,
+        tables: Vec<CheckedTable>,
+        sink: S,
+    ) -> (Summary, Result<(), Error>) {
+        let max_in_flight = self.config.max_in_flight;
+        drive::replay(&self.parts, tables, sink, max_in_flight, &mut self.progress).await
+    }
 }
 
 /// The files between the two positions, those included.

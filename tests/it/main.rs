@@ -7,6 +7,7 @@ mod agent;
 mod aws_clients;
 mod boto3;
 mod crash;
+mod damage;
 mod database;
 mod errors;
 mod firehose;
