@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod cdc;
 pub mod ecs;
 pub mod pace;
+pub mod replay;
 pub mod sink;
 
 pub mod load;

@@ -11,6 +11,7 @@ mod bytes;
 mod decoder;
 mod error;
 mod event;
+mod file;
 pub mod gtid;
 mod position;
 mod query;
@@ -19,7 +20,8 @@ mod table_map;
 
 pub use decoder::{Decoder, Step, Transaction, TransactionKey};
 pub use error::{DecodeError, Problem};
-pub use event::{Checksum, Event, EventFile, EventHeader, EventType, FILE_MAGIC};
+pub use event::{Checksum, Event, EventHeader, EventType};
+pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{FilePosition, PositionError};
 pub use rows::{RowOperation, RowsEvent};

@@ -8,19 +8,18 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::{DecodeError, Decoder, FilePosition, Step};
+use crate::binlog::{DecodeError, FilePosition};
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
-use crate::sink::{Delivery, Sink};
+use crate::sink::Sink;
 
 use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::end::End;
-use super::flow::{Flow, FlowOutlet};
+use super::pipeline::Pipeline;
 use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader, verified};
-use super::tables::TableWriter;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
@@ -73,18 +72,13 @@ pub(super) struct Agent<S> {
     config: Config,
     signals: Signals,
     reader: Reader,
-    decoder: Decoder,
-    tables: Vec<TableWriter>,
-    flow: Flow<S>,
+    pipeline: Pipeline<S>,
     end: Option<End>,
     store: Arc<CheckpointStore>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
     saved_at: Instant,
     progress_at: Instant,
-    rows_written: u64,
-    /// When the transaction of the newest row was committed.
-    newest_commit_us: i64,
     /// Rows written and delivered when it was last told.
     told: (u64, u64),
 }
@@ -105,11 +99,6 @@ impl<S: Sink> Agent<S> {
             Some(until) => Some(End::of(until, &mut server).await?),
             None => None,
         };
-        let names: Vec<(String, String)> = tables
-            .iter()
-            .map(|table| (table.schema.clone(), table.name.clone()))
-            .collect();
-        let decoder = Decoder::new(mark.position.clone(), mark.gtids.clone(), &names);
         let saved = Checkpoint::at(&mark);
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
@@ -129,29 +118,19 @@ impl<S: Sink> Agent<S> {
             (None, None) => {}
         }
         let reader = Reader::start(&config.source, server, &mark).await?;
-        let limits = sink.limits();
-        let delivery = Delivery::new(sink, tables.len());
-        let tables = tables
-            .into_iter()
-            .enumerate()
-            .map(|(index, table)| TableWriter::new(index, table, limits))
-            .collect();
+        let pipeline = Pipeline::new(&mark, tables, sink, config.max_in_flight);
         let now = Instant::now();
         Ok(Self {
             config,
             signals,
             reader,
-            decoder,
-            tables,
-            flow: Flow::new(mark.server, delivery),
+            pipeline,
             end,
             store: Arc::new(store),
             saving: None,
             saved,
             saved_at: now,
             progress_at: now,
-            rows_written: 0,
-            newest_commit_us: 0,
             told: (0, 0),
         })
     }
@@ -169,10 +148,10 @@ impl<S: Sink> Agent<S> {
         let saved = self.save_now().await;
         followed.and(drained).and(saved)?;
         Ok(Summary {
-            rows_written: self.rows_written,
-            rows_delivered: self.flow.rows_delivered,
-            bytes_delivered: self.flow.bytes_delivered,
-            records_refused: self.flow.delivery.stats().records_refused,
+            rows_written: self.pipeline.rows_written,
+            rows_delivered: self.pipeline.flow.rows_delivered,
+            bytes_delivered: self.pipeline.flow.bytes_delivered,
+            records_refused: self.pipeline.flow.delivery.stats().records_refused,
             position: self.saved.position.clone(),
         })
     }
@@ -180,7 +159,7 @@ impl<S: Sink> Agent<S> {
     /// Reads until a signal or the end that was asked for.
     async fn follow(&mut self) -> Result<(), Error> {
         while !self.reached_end() {
-            let room = self.has_room();
+            let room = self.pipeline.has_room();
             let timer = self.next_timer();
             tokio::select! {
                 // In this order: a stop is never kept waiting; acknowledgements free memory;
@@ -193,7 +172,9 @@ impl<S: Sink> Agent<S> {
                     }
                     Asked::Progress => self.tell_progress(),
                 },
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
+                delivered = self.pipeline.flow.delivery.next() => {
+                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                }
                 () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 news = self.reader.next(), if room => self.take_in(news?)?,
@@ -207,14 +188,14 @@ impl<S: Sink> Agent<S> {
         let now = Instant::now();
         self.on_news(news, now)?;
         for _ in 0..EVENTS_AT_ONCE {
-            if !self.has_room() || self.reached_end() {
+            if !self.pipeline.has_room() || self.reached_end() {
                 return Ok(());
             }
             match self.reader.ready() {
                 Some(news) => self.on_news(news?, now)?,
                 None => {
                     if self.config.flush_interval.is_zero() {
-                        self.seal_all();
+                        self.pipeline.seal_all();
                     }
                     return Ok(());
                 }
@@ -227,71 +208,30 @@ impl<S: Sink> Agent<S> {
         match news {
             News::Event(raw) => {
                 let event = verified(&raw).map_err(|problem| DecodeError {
-                    position: self.decoder.position().clone(),
+                    position: self.pipeline.decoder.position().clone(),
                     table: None,
                     problem,
                 })?;
-                match self.decoder.event(&event)? {
-                    Step::Nothing => {}
-                    Step::Rows { table, rows } => {
-                        if let Some(transaction) = self.decoder.transaction() {
-                            self.newest_commit_us = transaction.commit_time_us;
-                        }
-                        let mut outlet = FlowOutlet {
-                            flow: &mut self.flow,
-                            decoder: &self.decoder,
-                        };
-                        let writer = &mut self.tables[table];
-                        self.rows_written +=
-                            writer.write(&rows, &self.decoder, now, &mut outlet)?;
-                    }
-                    Step::Commit => {
-                        self.flow.moved();
-                        self.tables.iter_mut().for_each(TableWriter::commit);
-                    }
-                }
+                self.pipeline.take_in(&event, now)?;
             }
             News::Lost => {
-                let mark = self.flow.newest_commit(&self.decoder);
+                let mark = self.pipeline.newest_commit();
                 self.reader.reconnect(Checkpoint::at(&mark));
             }
             News::Resumed(mark) => {
-                if mark.server != self.flow.server {
-                    warn!(
-                        "the server is now {} (was {})",
-                        mark.server.0, self.flow.server.0
-                    );
-                    self.flow.server = mark.server;
+                let was = self.pipeline.server();
+                if mark.server != *was {
+                    warn!("the server is now {} (was {})", mark.server.0, was.0);
                 }
-                self.decoder.rewind(mark.position);
-                self.flow.moved();
-                self.tables.iter_mut().for_each(TableWriter::rewind);
+                self.pipeline.rewind(mark);
             }
         }
         Ok(())
     }
 
-    /// Whether more may be read. If not, everything that was read is on its way.
-    fn has_room(&mut self) -> bool {
-        let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
-        if self.flow.sealed_bytes + open_bytes < self.config.max_in_flight {
-            return true;
-        }
-        self.seal_all();
-        false
-    }
-
-    fn seal_all(&mut self) {
-        for table in &mut self.tables {
-            if let Some(batch) = table.seal() {
-                self.flow.push(batch);
-            }
-        }
-    }
-
     /// When something is to be done even if nothing happens.
     fn next_timer(&self) -> Instant {
-        let flush = self.tables.iter().filter_map(TableWriter::opened_at).min();
+        let flush = self.pipeline.oldest_open();
         let flush = flush.map(|opened_at| opened_at + self.config.flush_interval);
         let save = self
             .saving
@@ -306,20 +246,18 @@ impl<S: Sink> Agent<S> {
 
     fn on_timer(&mut self) {
         let now = Instant::now();
-        for table in &mut self.tables {
-            let due = |opened_at| opened_at + self.config.flush_interval <= now;
-            if table.opened_at().is_some_and(due)
-                && let Some(batch) = table.seal()
-            {
-                self.flow.push(batch);
-            }
-        }
+        self.pipeline.seal_older(self.config.flush_interval, now);
         if self.saving.is_none() && now >= self.saved_at + CHECKPOINT_INTERVAL {
             self.save();
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
-            if self.told != (self.rows_written, self.flow.rows_delivered) {
+            if self.told
+                != (
+                    self.pipeline.rows_written,
+                    self.pipeline.flow.rows_delivered,
+                )
+            {
                 self.tell_progress();
             }
         }
@@ -327,20 +265,20 @@ impl<S: Sink> Agent<S> {
 
     /// Says how it goes.
     fn tell_progress(&mut self) {
-        let rows_delivered = self.flow.rows_delivered;
-        self.told = (self.rows_written, rows_delivered);
+        let rows_delivered = self.pipeline.flow.rows_delivered;
+        self.told = (self.pipeline.rows_written, rows_delivered);
         let now = jiff::Timestamp::now().as_microsecond();
         let age = Duration::from_micros(
-            now.saturating_sub(self.newest_commit_us)
+            now.saturating_sub(self.pipeline.newest_commit_us)
                 .max(0)
                 .cast_unsigned(),
         );
         info!(
             rows_delivered,
-            rows_waiting = self.rows_written - rows_delivered,
-            in_flight = %bytesize::ByteSize(self.flow.sealed_bytes as u64),
+            rows_waiting = self.pipeline.rows_written - rows_delivered,
+            in_flight = %bytesize::ByteSize(self.pipeline.flow.sealed_bytes as u64),
             newest_row_age_s = age.as_secs(),
-            position = %self.decoder.committed().map(ToString::to_string).unwrap_or_default(),
+            position = %self.pipeline.decoder.committed().map(ToString::to_string).unwrap_or_default(),
             "following"
         );
     }
@@ -348,7 +286,7 @@ impl<S: Sink> Agent<S> {
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = Checkpoint::at(&self.flow.safe_commit(&self.decoder));
+        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit());
         if checkpoint == self.saved {
             return;
         }
@@ -391,19 +329,21 @@ impl<S: Sink> Agent<S> {
     fn reached_end(&self) -> bool {
         self.end
             .as_ref()
-            .is_some_and(|end| end.is_reached(&self.decoder))
+            .is_some_and(|end| end.is_reached(&self.pipeline.decoder))
     }
 
     /// Delivers all that was read, as long as there is time.
     async fn drain(&mut self) -> Result<(), Error> {
-        self.seal_all();
+        self.pipeline.seal_all();
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;
         let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
-        while self.flow.batches_under_way > 0 {
+        while self.pipeline.flow.batches_under_way > 0 {
             tokio::select! {
                 biased;
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
+                delivered = self.pipeline.flow.delivery.next() => {
+                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                }
                 asked = self.signals.next() => match asked {
                     Asked::Stop(signal) => {
                         warn!("{signal}: stopping at once");

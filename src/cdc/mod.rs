@@ -2,13 +2,14 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `reader`), the checkpoint (`checkpoint`), each table's open batch (`tables`), the
-//! batches under way (`flow`), and the one loop (`agent`) that ties them together until a run
-//! ends (`end`).
+//! batches under way (`flow`), what leads from an event to them (`pipeline`), and the one loop
+//! (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
 mod checkpoint;
 mod end;
 mod flow;
+mod pipeline;
 mod preflight;
 mod reader;
 mod server;
@@ -20,12 +21,14 @@ use tracing::info;
 
 use crate::Error;
 use crate::config::{Config, Sink as SinkConfig};
-use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink, TableFolder};
+use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
 
 use agent::Agent;
 pub use agent::Summary;
 pub use checkpoint::{Checkpoint, CheckpointStore};
+pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
+pub(crate) use preflight::{CheckedTable, check_tables};
 pub use server::{Identity, Mark, Server};
 
 /// Where a run ends.
@@ -77,11 +80,7 @@ pub async fn run_to<S: Sink>(
 pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
     let store = CheckpointStore::open(&config.checkpoint)?;
     let checked = Preflight::run(&config).await?;
-    let folders: Vec<TableFolder> = checked
-        .tables
-        .iter()
-        .map(|table| TableFolder::new(&table.schema, &table.name, table.dialect))
-        .collect();
+    let folders = folders(&checked.tables);
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
         SinkConfig::Firehose(firehose) => {

@@ -20,19 +20,65 @@ pub struct CheckedTable {
     pub schema: String,
     /// The table, as the server spells it.
     pub name: String,
-    /// The columns that are written.
-    pub columns: Vec<Chosen>,
+    /// The columns that are written; `None` is those of the first table map.
+    pub columns: Option<Vec<Chosen>>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
     /// How its lines are written.
     pub dialect: Dialect,
 }
 
+impl CheckedTable {
+    /// The table that the configuration wants, under the names and with the columns it has.
+    pub(crate) fn new(
+        wanted: &config::Table,
+        schema: String,
+        name: String,
+        columns: Option<Vec<Chosen>>,
+    ) -> Self {
+        Self {
+            schema,
+            name,
+            columns,
+            metadata: wanted.metadata.clone(),
+            dialect: wanted.dialect,
+        }
+    }
+
+    /// Two values of one name in an object are one too many for its readers, whatever the case.
+    ///
+    /// # Errors
+    /// If a dialect with keys would write two of a name.
+    pub(crate) fn refuse_double_keys(&self) -> Result<(), Failure> {
+        let columns = self.columns.as_deref().unwrap_or_default();
+        let double = self.metadata.iter().find(|added| {
+            let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
+            columns.iter().any(is_same)
+        });
+        match double {
+            Some(added) if self.dialect.has_keys() => Err(Failure::definite(
+                Exit::Config,
+                format!(
+                    "table {}.{}: a column has the name of the metadata column {added}",
+                    self.schema, self.name
+                ),
+                "leave one of them out of the table's `columns` or `metadata`, or write another dialect",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for CheckedTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "writing {}.{}:", self.schema, self.name)?;
-        for column in &self.columns {
-            write!(f, " {}", column.name)?;
+        match &self.columns {
+            Some(columns) => {
+                for column in columns {
+                    write!(f, " {}", column.name)?;
+                }
+            }
+            None => f.write_str(" all columns")?,
         }
         for column in &self.metadata {
             write!(f, " +{column}")?;
@@ -62,12 +108,24 @@ impl Preflight {
         let mut server = Server::connect(&config.source).await?;
         check_settings(&server)?;
         check_retention(&mut server).await?;
-        let mut tables = Vec::with_capacity(config.tables.len());
-        for table in &config.tables {
-            tables.push(check_table(&mut server, table).await?);
-        }
+        let tables = check_tables(&mut server, &config.tables).await?;
         Ok(Self { server, tables })
     }
+}
+
+/// Looks up the tables' columns.
+///
+/// # Errors
+/// If a table or a column is not there, or a column's type cannot be written.
+pub(crate) async fn check_tables(
+    server: &mut Server,
+    wanted: &[config::Table],
+) -> Result<Vec<CheckedTable>, Failure> {
+    let mut tables = Vec::with_capacity(wanted.len());
+    for table in wanted {
+        tables.push(check_table(server, table).await?);
+    }
+    Ok(tables)
 }
 
 fn check_settings(server: &Server) -> Result<(), Failure> {
@@ -260,36 +318,9 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             disguise: Disguise::of(&column.data_type),
         })
         .collect();
-    if wanted.dialect.has_keys() {
-        refuse_double_keys(&table, &columns, &wanted.metadata)?;
-    }
-    Ok(CheckedTable {
-        schema,
-        name,
-        columns,
-        metadata: wanted.metadata.clone(),
-        dialect: wanted.dialect,
-    })
-}
-
-/// Two values of one name in an object are one too many for its readers, whatever the case.
-fn refuse_double_keys(
-    table: &str,
-    columns: &[Chosen],
-    metadata: &[MetadataColumn],
-) -> Result<(), Failure> {
-    let double = metadata.iter().find(|added| {
-        let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
-        columns.iter().any(is_same)
-    });
-    match double {
-        None => Ok(()),
-        Some(added) => Err(Failure::definite(
-            Exit::Config,
-            format!("table {table}: a column has the name of the metadata column {added}"),
-            "leave one of them out of the table's `columns` or `metadata`, or write another dialect",
-        )),
-    }
+    let checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    checked.refuse_double_keys()?;
+    Ok(checked)
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap, TransactionKey,
+    Column, DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
+    TransactionKey,
 };
-use crate::encode::{Plan, RowSuffix};
+use crate::encode::{Chosen, Plan, RowSuffix};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -171,7 +172,12 @@ impl TableWriter {
         let remedy = "choose the columns to write in the table's `columns`; to go on with \
                       another shape, deliver what came before it, then delete the checkpoint and \
                       choose source.start";
-        let plan = Plan::compile(map, &self.checked.columns, self.checked.dialect)
+        if self.checked.columns.is_none() {
+            self.checked.columns = Some(all_of(map));
+            self.checked.refuse_double_keys()?;
+        }
+        let columns = self.checked.columns.as_deref().unwrap_or_default();
+        let plan = Plan::compile(map, columns, self.checked.dialect)
             .map_err(|error| Failure::definite(Exit::Data, error.to_string(), remedy))?;
         if self
             .plan
@@ -307,4 +313,14 @@ impl TableWriter {
             problem,
         }
     }
+}
+
+/// All columns, without what only the server knows of them.
+fn all_of(map: &TableMap) -> Vec<Chosen> {
+    let chosen = |column: &Column| Chosen {
+        name: column.name.clone(),
+        scale: None,
+        disguise: None,
+    };
+    map.columns.iter().map(chosen).collect()
 }

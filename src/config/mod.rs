@@ -19,10 +19,10 @@ use crate::encode::{Dialect, MetadataColumn};
 
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
-pub use raw::{load, load_metrics};
+pub use raw::{load, load_metrics, load_replay};
 pub(crate) use raw::{written, written_metrics};
 pub use secret::Secret;
-pub(crate) use validate::parse_position;
+pub(crate) use validate::{parse_position, table_named};
 
 /// Everything that a run of the agent needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,17 @@ pub struct Config {
     pub checkpoint: PathBuf,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
+}
+
+/// What a replay of binlog files needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The database that knows more of the tables than its binlog; `None` if nobody is to be asked.
+    pub source: Option<Source>,
+    /// The tables; at least one, no table twice.
+    pub tables: Vec<Table>,
+    /// Bytes of encoded rows that may be in memory.
+    pub max_in_flight: usize,
 }
 
 /// The database to follow.

@@ -10,7 +10,7 @@ use crate::encode::{Dialect, MetadataColumn};
 
 use super::firehose;
 use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
-use super::{Config, ConfigError, GtidText, Secret, Sink, Source, Start, Table, Tls};
+use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
 
 const MIB: u64 = 1024 * 1024;
 const DEFAULT_MAX_IN_FLIGHT: u64 = 32 * MIB;
@@ -22,17 +22,7 @@ const DEFAULT_PORT: u16 = 3306;
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     let source = source(&raw.source)?;
     let tables = tables(&raw.table)?;
-    let max_in_flight = raw
-        .sink
-        .max_in_flight
-        .map_or(DEFAULT_MAX_IN_FLIGHT, |size| size.0);
-    if max_in_flight < MIN_MAX_IN_FLIGHT {
-        return Err(ConfigError::at(
-            "sink.max_in_flight",
-            "too small to keep a sink busy",
-            "give at least 1 MiB",
-        ));
-    }
+    let max_in_flight = max_in_flight(&raw.sink)?;
     let sink = sink(&raw.sink, &raw.table, &tables)?;
     // An object for every second would be a directory full of crumbs.
     let default_flush = if matches!(sink, Sink::Dir { .. }) {
@@ -50,10 +40,51 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
         tables,
         sink,
         flush_interval,
-        max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+        max_in_flight,
         checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
         shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
     })
+}
+
+/// [`validate`], as far as it concerns a replay.
+pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, ConfigError> {
+    let asks = !offline && raw.source.url.is_some();
+    Ok(Replay {
+        source: asks.then(|| source(&raw.source)).transpose()?,
+        tables: tables(&raw.table)?,
+        max_in_flight: max_in_flight(&raw.sink)?,
+    })
+}
+
+/// A replay of one table that no configuration names.
+pub(crate) fn table_named(
+    name: String,
+    columns: Option<Vec<String>>,
+) -> Result<Replay, ConfigError> {
+    let table = raw::Table {
+        name: Some(name),
+        columns,
+        ..raw::Table::default()
+    };
+    let raw = Raw {
+        table: vec![table],
+        ..Raw::default()
+    };
+    validate_replay(&raw, true)
+}
+
+fn max_in_flight(sink: &raw::Sink) -> Result<usize, ConfigError> {
+    let bytes = sink
+        .max_in_flight
+        .map_or(DEFAULT_MAX_IN_FLIGHT, |size| size.0);
+    if bytes < MIN_MAX_IN_FLIGHT {
+        return Err(ConfigError::at(
+            "sink.max_in_flight",
+            "too small to keep a sink busy",
+            "give at least 1 MiB",
+        ));
+    }
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
