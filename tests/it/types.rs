@@ -18,6 +18,7 @@ use rand::rngs::StdRng;
 use self::columns::Column;
 use self::oracle::Session;
 use crate::agent::{Workplace, gunzip_all};
+use crate::replay::{binlogs, replayed};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
 
@@ -34,9 +35,14 @@ fn table(name: &str, columns: &[String]) -> String {
     format!("name = \"{name}\"\ncolumns = {columns:?}")
 }
 
-/// Delivers all of one table to standard output.
+/// Delivers all of one table to standard output, which a replay of the server's files does alike.
 fn lines(server: &Server, table: &str) -> Result<String> {
-    Workplace::new(&config(server, table, "type = \"stdout\""))?.drain()
+    let workplace = Workplace::new(&config(server, table, "type = \"stdout\""))?;
+    let lines = workplace.drain()?;
+    let config = workplace.path("hydrant.toml").display().to_string();
+    let replayed = replayed(&binlogs(server)?, &["--config", &config, "--out", "-"])?;
+    ensure!(replayed == lines, "a replay writes other lines");
+    Ok(lines)
 }
 
 /// A seed for the random rows, printed so that a failure can be had again with `HYDRANT_TEST_SEED`.
