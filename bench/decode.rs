@@ -20,7 +20,7 @@ use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
 use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
-use hydrant::encode::{Chosen, Dialect, MetadataColumn, Plan, RowSuffix};
+use hydrant::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
 
 /// Binlog bytes to CSV bytes on one core.
 #[derive(Parser)]
@@ -148,12 +148,14 @@ fn transcode(
         if ordinal == 0 && !metadata.is_empty() {
             let position = decoder.transaction_key().map(|key| key.to_string());
             let position = position.unwrap_or_default();
-            suffix.set(
-                metadata,
-                rows.operation,
-                transaction.commit_time_us,
-                &position,
-            );
+            let facts = LineFacts {
+                operation: rows.operation,
+                image: Image::After,
+                commit_time_us: transaction.commit_time_us,
+                position: &position,
+                absent: "",
+            };
+            suffix.set(metadata, &facts);
         }
         let new_batch = |ordinal| {
             let first = RowPlace {
@@ -163,11 +165,13 @@ fn transcode(
             };
             Batch::new(0, table, first, now)
         };
+        plan.begin(&rows);
         let mut at = 0;
         while at < rows.images.len() {
             let batch = open.get_or_insert_with(|| new_batch(ordinal));
             let row_start = batch.len();
-            at = plan.write_row(rows.images, at, &suffix, ordinal, batch.buffer())?;
+            at = plan.find_row(rows.images, at)?;
+            plan.write_line(rows.images, Image::After, &suffix, ordinal, batch.buffer())?;
             if let Some(line) = batch.row_written(row_start, &LIMITS)? {
                 let full = std::mem::replace(batch, new_batch(ordinal));
                 batch.buffer().extend_from_slice(&line);

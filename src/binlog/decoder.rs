@@ -6,7 +6,7 @@ use std::fmt;
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::query::{self, Query};
-use super::rows::{self, RowOperation, RowsEvent};
+use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
@@ -17,7 +17,7 @@ use super::{
 pub enum Step<'e> {
     /// Nothing to write.
     Nothing,
-    /// Rows were inserted into the followed table with this index.
+    /// Rows of the followed table with this index were changed in a way that is followed.
     Rows {
         /// Index into the tables given to [`Decoder::new`].
         table: usize,
@@ -68,6 +68,7 @@ struct Followed {
     definition: Vec<u8>,
     map: Option<TableMap>,
     generation: u64,
+    operations: Operations,
 }
 
 /// Turns events, in the order of the binlog, into rows and commits.
@@ -94,7 +95,8 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder that starts at `start`, or where the server starts after it was asked by GTID,
-    /// and hands out rows of `tables` (schema, table).
+    /// and hands out rows that were inserted into `tables` (schema, table); [`Decoder::follow`]
+    /// makes it other changes.
     ///
     /// `gtids` are the transactions before `start`, or `None` if nobody knows; then the set
     /// becomes known at the next start of a file.
@@ -115,6 +117,7 @@ impl Decoder {
                 definition: Vec::new(),
                 map: None,
                 generation: 0,
+                operations: Operations::INSERTS,
             })
             .collect();
         Self {
@@ -126,6 +129,13 @@ impl Decoder {
             gtids,
             transaction: None,
             flavor: Flavor::MySql,
+        }
+    }
+
+    /// Chooses the changes of a table that are handed out.
+    pub fn follow(&mut self, index: usize, operations: Operations) {
+        if let Some(followed) = self.followed.get_mut(index) {
+            followed.operations = operations;
         }
     }
 
@@ -501,10 +511,13 @@ impl Decoder {
         let Some(table) = self.followed_table(body)? else {
             return Ok(Step::Nothing);
         };
-        let Some(operation @ RowOperation::Insert) = RowOperation::of(event_type) else {
+        let followed = &self.followed[table];
+        let operation = RowOperation::of(event_type);
+        let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
+        else {
             return Ok(Step::Nothing);
         };
-        let column_count = self.followed[table]
+        let column_count = followed
             .map
             .as_ref()
             .map_or(0, |table_map| table_map.columns.len());

@@ -84,9 +84,6 @@ pub enum Problem {
     /// A row event outside any transaction.
     #[error("row event outside a transaction")]
     RowsOutsideTransaction,
-    /// Not every column is in the row image.
-    #[error("the row image holds only some of the columns")]
-    PartialImage,
     /// The table map does not name its columns.
     #[error("the table map carries no column names")]
     NoColumnNames,
@@ -149,9 +146,6 @@ impl Problem {
             Self::NoTableMap(_) | Self::RowsOutsideTransaction => {
                 "start from a position that begins a transaction".to_owned()
             }
-            Self::PartialImage => format!(
-                "set binlog_row_image=FULL on the server and in every session, {start_again}"
-            ),
             Self::NoColumnNames => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }

@@ -24,7 +24,7 @@ pub use event::{Checksum, Event, EventHeader, EventType};
 pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{FilePosition, PositionError};
-pub use rows::{RowOperation, RowsEvent};
+pub use rows::{Operations, RowOperation, RowsEvent};
 pub use table_map::{Charset, Column, ColumnType, TableMap};
 
 /// The two families of servers, which differ in GTIDs, in some event types and in commands.

@@ -35,11 +35,14 @@ impl<S: Sink> Pipeline<S> {
         sink: S,
         max_in_flight: usize,
     ) -> Self {
-        let decoder = Decoder::new(
+        let mut decoder = Decoder::new(
             start.position.clone(),
             start.gtids.clone(),
             &table_names(&tables),
         );
+        for (index, table) in tables.iter().enumerate() {
+            decoder.follow(index, table.operations);
+        }
         let limits = sink.limits();
         let delivery = Delivery::new(sink, tables.len());
         let tables = tables

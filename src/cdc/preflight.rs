@@ -5,7 +5,7 @@ use std::fmt;
 use mysql_async::prelude::Queryable;
 use tracing::warn;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
 use crate::config::{self, Config, Start, Tls};
 use crate::encode::{self, Chosen, Dialect, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
@@ -24,6 +24,10 @@ pub struct CheckedTable {
     pub columns: Option<Vec<Chosen>>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
+    /// The changes that are followed.
+    pub operations: Operations,
+    /// Whether an update is also written as the row was before.
+    pub before_image: bool,
     /// How its lines are written.
     pub dialect: Dialect,
 }
@@ -41,6 +45,8 @@ impl CheckedTable {
             name,
             columns,
             metadata: wanted.metadata.clone(),
+            operations: wanted.operations,
+            before_image: wanted.before_image,
             dialect: wanted.dialect,
         }
     }
@@ -107,6 +113,7 @@ impl Preflight {
         }
         let mut server = Server::connect(&config.source).await?;
         check_settings(&server)?;
+        warn_of_row_image(&server);
         check_retention(&mut server).await?;
         let tables = check_tables(&mut server, &config.tables).await?;
         Ok(Self { server, tables })
@@ -141,7 +148,6 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
     const VERSIONS: &str = "; it needs MySQL 8.0.1 or MariaDB 10.5";
     for (name, wanted, hint) in [
         ("binlog_format", "ROW", SESSIONS),
-        ("binlog_row_image", "FULL", SESSIONS),
         ("binlog_row_metadata", "FULL", VERSIONS),
     ] {
         match server.variable(name) {
@@ -171,6 +177,18 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Rows may still be whole: inserts often are, and sessions can choose for themselves.
+fn warn_of_row_image(server: &Server) {
+    let row_image = server.variable("binlog_row_image");
+    if let Some(row_image) = row_image.filter(|value| !value.eq_ignore_ascii_case("FULL")) {
+        warn!(
+            "the server has binlog_row_image = {row_image}: a written column that a row image does \
+             not hold stops the agent, unless the table's `metadata` has \"absent\"; {}",
+            server.set_for_good("binlog_row_image = 'FULL'")
+        );
+    }
 }
 
 /// A binlog that is purged while the agent is away is rows that are lost.

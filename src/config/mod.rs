@@ -9,12 +9,13 @@ pub mod limits;
 mod metrics;
 mod raw;
 mod secret;
+mod table;
 mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, MetadataColumn};
 
 pub use limits::QuotaShare;
@@ -132,6 +133,10 @@ pub struct Table {
     pub columns: Option<Vec<String>>,
     /// Columns about the change, in the order in which they are written.
     pub metadata: Vec<MetadataColumn>,
+    /// The changes that are followed.
+    pub operations: Operations,
+    /// Whether an update is also written as the row was before.
+    pub before_image: bool,
     /// How its lines are written.
     pub dialect: Dialect,
 }

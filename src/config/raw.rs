@@ -60,6 +60,7 @@ pub(super) struct Table {
     pub(super) columns: Option<Vec<String>>,
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<Metadata>,
+    pub(super) before_image: bool,
     pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
 }
@@ -79,6 +80,7 @@ pub(super) enum Metadata {
     CommitTime,
     Position,
     Ordinal,
+    Absent,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

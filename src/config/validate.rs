@@ -6,10 +6,10 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
-use crate::encode::{Dialect, MetadataColumn};
 
 use super::firehose;
-use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
+use super::raw::{self, Raw, SinkType, TlsMode};
+use super::table::tables;
 use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
 
 const MIB: u64 = 1024 * 1024;
@@ -209,105 +209,6 @@ pub(crate) fn parse_position(text: &str) -> Option<Start> {
         .then(|| Start::Gtids(GtidText(text.to_owned())))
 }
 
-fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
-    if raw.is_empty() {
-        return Err(ConfigError::at(
-            "table",
-            "no table to follow",
-            "add [[table]] with name = \"schema.table\"",
-        ));
-    }
-    let mut tables: Vec<Table> = Vec::with_capacity(raw.len());
-    for table in raw {
-        let name = table.name.as_deref().unwrap_or_default();
-        let Some((schema, name)) = name
-            .split_once('.')
-            .filter(|(schema, name)| !schema.is_empty() && !name.is_empty())
-        else {
-            return Err(ConfigError::at(
-                "table.name",
-                "no schema.table",
-                "write it like shop.Sales",
-            ));
-        };
-        if tables
-            .iter()
-            .any(|other| other.schema == schema && other.name == name)
-        {
-            return Err(ConfigError::at(
-                "table.name",
-                format!("{schema}.{name} is there twice"),
-                "leave one out",
-            ));
-        }
-        if table
-            .events
-            .iter()
-            .flatten()
-            .any(|event| *event != EventKind::Insert)
-        {
-            return Err(ConfigError::at(
-                "table.events",
-                "only inserts can be followed as yet",
-                "write events = [\"insert\"], or leave it out",
-            ));
-        }
-        tables.push(Table {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            columns: table.columns.clone().map(columns).transpose()?,
-            metadata: metadata(&table.metadata),
-            dialect: table
-                .dialect
-                .map_or(Dialect::default(), |dialect| match dialect {
-                    raw::Dialect::Csv => Dialect::Csv,
-                    raw::Dialect::Hive => Dialect::Hive,
-                    raw::Dialect::OpenCsv => Dialect::OpenCsv,
-                    raw::Dialect::Jsonl => Dialect::Jsonl,
-                }),
-        });
-    }
-    Ok(tables)
-}
-
-fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
-    if columns.is_empty() {
-        return Err(ConfigError::at(
-            "table.columns",
-            "no column",
-            "name some, or leave `columns` out to write all",
-        ));
-    }
-    for (index, column) in columns.iter().enumerate() {
-        if columns[..index]
-            .iter()
-            .any(|other| other.eq_ignore_ascii_case(column))
-        {
-            return Err(ConfigError::at(
-                "table.columns",
-                format!("{column} is there twice"),
-                "leave one out",
-            ));
-        }
-    }
-    Ok(columns)
-}
-
-fn metadata(raw: &[Metadata]) -> Vec<MetadataColumn> {
-    let mut columns: Vec<MetadataColumn> = raw
-        .iter()
-        .map(|column| match column {
-            Metadata::Operation => MetadataColumn::Operation,
-            Metadata::CommitTime => MetadataColumn::CommitTime,
-            Metadata::Position => MetadataColumn::Position,
-            Metadata::Ordinal => MetadataColumn::Ordinal,
-        })
-        .collect();
-    columns.sort_unstable();
-    columns.dedup();
-    columns
-}
-
 fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<Sink, ConfigError> {
     let any_stream = raw.stream.is_some() || raw_tables.iter().any(|table| table.stream.is_some());
     let kind = raw.r#type.unwrap_or(if any_stream {
@@ -409,6 +310,7 @@ pub(super) fn at_least(
 mod tests {
     use super::super::raw::parse;
     use super::*;
+    use crate::encode::Dialect;
 
     const SMALLEST: &str = r#"
         source.url = "mysql://hydrant@127.0.0.1"
@@ -550,8 +452,17 @@ mod tests {
                 Some(key)
             );
         }
-        let update = SMALLEST.replace("}]", ", events = [\"update\"] }]");
-        assert_eq!(wrong(&update).key.as_deref(), Some("table.events"));
+        for (keys, key) in [
+            ("events = []", "table.events"),
+            ("before_image = true", "table.before_image"),
+            (
+                "events = [\"delete\"], before_image = true",
+                "table.before_image",
+            ),
+        ] {
+            let text = SMALLEST.replace("}]", &format!(", {keys} }}]"));
+            assert_eq!(wrong(&text).key.as_deref(), Some(key));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::address::{write_inet4, write_inet6, write_uuid};
 use super::decimal::write_decimal;
 use super::dialect::{Syntax, finish_text, write_bare, write_text_as};
 use super::json::write_json;
+use super::json_diff::write_changed_json;
 use super::number::{write_floating, write_int};
 use super::temporal::{
     write_date_cell, write_datetime_cell, write_time_cell, write_timestamp_cell, write_two,
@@ -31,6 +32,12 @@ pub enum CellProblem {
     /// A JSON document that its format does not allow.
     #[error("the cell holds no valid JSON document")]
     Json,
+    /// An update tells a JSON document by what it has changed of it, and not what it was before.
+    #[error(
+        "the update holds changes of a JSON document, and the row image before does not hold the \
+         document"
+    )]
+    NoDocument,
     /// A member of an ENUM or SET that the table map does not have.
     #[error("the cell has a member that its column does not have")]
     Label,
@@ -106,6 +113,22 @@ impl Writer {
             (Self::Decimal { scale, .. }, Self::Decimal { scale: other, .. }) => scale == other,
             _ => self == other || (is_text(self) && is_text(other)),
         }
+    }
+
+    /// Appends the JSON document that `changes` make of the one before.
+    pub(super) fn write_changed<S: Syntax>(
+        &self,
+        before: &[u8],
+        changes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
+        let Self::Json = self else {
+            return Err(CellProblem::Json);
+        };
+        let start = out.len();
+        write_changed_json(before, changes, out)?;
+        finish_text::<S>(start, out);
+        Ok(())
     }
 
     /// Appends one cell that is not NULL.

@@ -9,7 +9,9 @@ mod cell;
 mod column;
 mod decimal;
 mod dialect;
+mod image;
 mod json;
+mod json_diff;
 mod number;
 mod plan;
 mod temporal;
@@ -18,7 +20,8 @@ mod text;
 pub use cell::CellProblem;
 pub use column::unsupported;
 pub use dialect::Dialect;
-pub use plan::{Chosen, Disguise, MetadataColumn, Plan, PlanError, RowError, RowSuffix};
+pub use image::Image;
+pub use plan::{Chosen, Disguise, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix};
 
 /// Appends a value of text to a line of CSV.
 pub fn write_text(text: &[u8], out: &mut Vec<u8>) {

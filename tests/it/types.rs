@@ -3,6 +3,7 @@
 
 mod columns;
 mod exact;
+mod images;
 mod json;
 mod oracle;
 mod readers;
