@@ -13,6 +13,7 @@ mod pipeline;
 mod preflight;
 mod reader;
 mod server;
+mod shapes;
 mod tables;
 
 use std::str::FromStr;
@@ -30,6 +31,7 @@ pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::{CheckedTable, check_tables};
 pub use server::{Identity, Mark, Server};
+pub(crate) use shapes::KnownShapes;
 
 /// Where a run ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
