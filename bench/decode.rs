@@ -126,6 +126,7 @@ fn transcode(
     while let Some(event) = events.next()? {
         let (table, rows) = match decoder.event(&event)? {
             Step::Nothing => continue,
+            Step::Payload => anyhow::bail!("the workload is not compressed"),
             Step::Commit => {
                 ordinal = 0;
                 continue;

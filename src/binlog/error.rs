@@ -51,6 +51,9 @@ pub enum Problem {
     /// A known event type that carries data hydrant cannot decode.
     #[error("{0} events are not supported")]
     Unsupported(EventType),
+    /// Events were compressed in a way that hydrant does not know.
+    #[error("compressed by algorithm {0}, which is not known")]
+    UnknownCompression(u64),
     /// The server lost events.
     #[error("the server reports an incident: events before this position were lost")]
     Incident,
@@ -95,19 +98,14 @@ impl Problem {
                 "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
                  follow a healthy replica, or {start_again}"
             ),
-            Self::UnknownEvent(_) | Self::Unsupported(EventType::Unknown) => {
-                "report the event type and the server's version; a newer hydrant may know it"
+            Self::UnknownEvent(_)
+            | Self::UnknownCompression(_)
+            | Self::Unsupported(EventType::Unknown) => {
+                "report this message and the server's version; a newer hydrant may know it"
                     .to_owned()
             }
-            Self::Unsupported(EventType::TransactionPayload) => format!(
-                "set binlog_transaction_compression=OFF on the server (SET PERSIST, and in \
-                 sessions that switch it on), {start_again}"
-            ),
             Self::Unsupported(EventType::XaPrepare) => {
                 format!("do not change followed tables in XA transactions, {start_again}")
-            }
-            Self::Unsupported(EventType::GtidTagged) => {
-                format!("do not tag GTIDs (gtid_next = AUTOMATIC without a tag), {start_again}")
             }
             Self::Unsupported(_) => {
                 format!("find the setting or session that writes such events, {start_again}")

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::{DecodeError, Decoder, FilePosition, Step};
+use crate::binlog::{Decoder, EventType, FilePosition, Inflater, Problem, Step};
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
@@ -74,6 +74,7 @@ pub(super) struct Agent<S> {
     signals: Signals,
     reader: Reader,
     decoder: Decoder,
+    inflater: Inflater,
     tables: Vec<TableWriter>,
     flow: Flow<S>,
     end: Option<End>,
@@ -142,6 +143,7 @@ impl<S: Sink> Agent<S> {
             signals,
             reader,
             decoder,
+            inflater: Inflater::default(),
             tables,
             flow: Flow::new(mark.server, delivery),
             end,
@@ -226,11 +228,11 @@ impl<S: Sink> Agent<S> {
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
             News::Event(raw) => {
-                let event = verified(&raw).map_err(|problem| DecodeError {
-                    position: self.decoder.position().clone(),
-                    table: None,
-                    problem,
-                })?;
+                let ahead = |problem| self.decoder.ahead(problem);
+                let mut event = verified(&raw).map_err(ahead)?;
+                if self.decoder.is_to_be_inflated(&event) {
+                    event = self.inflater.inflate(&event).map_err(ahead)?;
+                }
                 match self.decoder.event(&event)? {
                     Step::Nothing => {}
                     Step::Rows { table, rows } => {
@@ -244,6 +246,10 @@ impl<S: Sink> Agent<S> {
                         let writer = &mut self.tables[table];
                         self.rows_written +=
                             writer.write(&rows, &self.decoder, now, &mut outlet)?;
+                    }
+                    Step::Payload => {
+                        let problem = Problem::Unsupported(EventType::TransactionPayload);
+                        return Err(self.decoder.ahead(problem).into());
                     }
                     Step::Commit => {
                         self.flow.moved();

@@ -101,14 +101,12 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
             }
         }
     }
-    for name in ["binlog_transaction_compression", "log_bin_compress"] {
-        if on(name) {
-            return Err(Failure::definite(
-                Exit::Config,
-                format!("the server has {name} = ON, which cannot be read as yet"),
-                server.set_for_good(&format!("{name} = OFF")),
-            ));
-        }
+    if on("binlog_transaction_compression") {
+        return Err(Failure::definite(
+            Exit::Config,
+            "the server has binlog_transaction_compression = ON, which cannot be read as yet",
+            server.set_for_good("binlog_transaction_compression = OFF"),
+        ));
     }
     Ok(())
 }

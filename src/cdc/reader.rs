@@ -258,7 +258,7 @@ async fn request(
                     .iter()
                     .map(|(first, last)| GnoInterval::new(*first, last + 1));
                 let sid = Sid::new(*source.uuid.as_bytes()).with_intervals(intervals.collect());
-                match Tag::new(source.tag.clone()) {
+                match Tag::new(source.tag.as_str().to_owned()) {
                     Ok(tag) => sid.with_tag(tag),
                     // The empty tag is none.
                     Err(_) => sid,

@@ -9,6 +9,7 @@ mod boto3;
 mod crash;
 mod database;
 mod errors;
+mod events;
 mod firehose;
 mod load;
 mod load_metrics;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::agent::{Workplace, eventually, gunzip_all};
 use crate::support::servers::{Kind, Server};
 
-fn config(server: &Server, sink: &str) -> String {
+pub(crate) fn config(server: &Server, sink: &str) -> String {
     let url = server.url();
     format!(
         "[source]\nurl = \"{url}\"\nstart = \"earliest\"\nheartbeat_interval = \"200ms\"\n\
@@ -16,18 +16,18 @@ fn config(server: &Server, sink: &str) -> String {
     )
 }
 
-fn shop(kind: Kind, arguments: &[&str]) -> Result<Server> {
+pub(crate) fn shop(kind: Kind, arguments: &[&str]) -> Result<Server> {
     let server = Server::start(kind, arguments)?;
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)")?;
     Ok(server)
 }
 
-fn drain_to_stdout(server: &Server) -> Result<Output> {
+pub(crate) fn drain_to_stdout(server: &Server) -> Result<Output> {
     Workplace::new(&config(server, "type = \"stdout\""))?.run(&["--until", "now"])
 }
 
 /// The agent must stop with exit 65, a position and a remedy, and deliver nothing wrong.
-fn stops(server: &Server, said: &str) -> Result<()> {
+pub(crate) fn stops(server: &Server, said: &str) -> Result<()> {
     let output = drain_to_stdout(server)?;
     let stderr = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(65), "{stderr}");
@@ -39,7 +39,7 @@ fn stops(server: &Server, said: &str) -> Result<()> {
     Ok(())
 }
 
-fn delivers(server: &Server, lines: &str) -> Result<()> {
+pub(crate) fn delivers(server: &Server, lines: &str) -> Result<()> {
     let output = drain_to_stdout(server)?;
     ensure!(
         output.status.success(),
@@ -48,25 +48,6 @@ fn delivers(server: &Server, lines: &str) -> Result<()> {
     );
     assert_eq!(String::from_utf8(output.stdout)?, lines);
     Ok(())
-}
-
-#[test]
-fn a_compressed_transaction_stops_the_agent() -> Result<()> {
-    let server = shop(Kind::Mysql, &[])?;
-    server.sql("SET binlog_transaction_compression = ON; INSERT INTO shop.T VALUES (1, 'a')")?;
-    stops(&server, "TRANSACTION_PAYLOAD")
-}
-
-#[test]
-fn a_compressed_row_event_of_mariadb_stops_the_agent() -> Result<()> {
-    let server = shop(
-        Kind::Mariadb,
-        &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"],
-    )?;
-    server.sql(
-        "INSERT INTO shop.T VALUES (1, REPEAT('a', 500)); SET GLOBAL log_bin_compress = OFF",
-    )?;
-    stops(&server, "COMPRESSED")
 }
 
 #[test]
@@ -85,32 +66,6 @@ fn a_partial_row_image_stops_the_agent() -> Result<()> {
     let server = shop(Kind::Mysql, &[])?;
     server.sql("SET SESSION binlog_row_image = 'MINIMAL'; INSERT INTO shop.T (id) VALUES (1)")?;
     stops(&server, "only some of the columns")
-}
-
-#[test]
-fn a_prepared_xa_transaction_stops_the_agent() -> Result<()> {
-    let server = shop(Kind::Mysql, &[])?;
-    server.sql(
-        "XA START 'x'; INSERT INTO shop.T VALUES (1, 'a'); XA END 'x'; XA PREPARE 'x'; \
-         XA ROLLBACK 'x'",
-    )?;
-    stops(&server, "XA_PREPARE")
-}
-
-#[test]
-fn rolled_back_rows_are_not_delivered() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
-        let server = shop(kind, &[])?;
-        server.sql(
-            "BEGIN; INSERT INTO shop.T VALUES (1, 'a'); ROLLBACK; \
-             BEGIN; INSERT INTO shop.T VALUES (2, 'b'); SAVEPOINT s; \
-             INSERT INTO shop.T VALUES (3, 'c'); ROLLBACK TO s; INSERT INTO shop.T VALUES (4, 'd'); \
-             COMMIT; \
-             XA START 'x'; INSERT INTO shop.T VALUES (5, 'e'); XA END 'x'; XA COMMIT 'x' ONE PHASE",
-        )?;
-        delivers(&server, "2,b\n4,d\n5,e\n")?;
-    }
-    Ok(())
 }
 
 #[test]
@@ -331,27 +286,5 @@ fn a_binlog_without_checksums_is_followed() -> Result<()> {
         server.sql("SET GLOBAL binlog_checksum = 'CRC32'; INSERT INTO shop.T VALUES (2, 'b')")?;
         delivers(&server, "1,a\n2,b\n")?;
     }
-    Ok(())
-}
-
-#[test]
-fn a_row_larger_than_a_packet_is_followed() -> Result<()> {
-    let server = Server::mysql(&[])?;
-    server.sql(
-        "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note longtext); \
-         INSERT INTO shop.T VALUES (1, REPEAT('x', 20 * 1024 * 1024)), (2, 'b')",
-    )?;
-    let output = drain_to_stdout(&server)?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let lines: Vec<usize> = output
-        .stdout
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::len)
-        .collect();
-    assert_eq!(lines, [2 + (20 << 20), 3, 0]);
     Ok(())
 }
