@@ -22,7 +22,7 @@ mod table_map;
 
 pub use decoder::{Decoder, Step, Transaction, TransactionKey};
 pub use error::{DecodeError, Problem};
-pub use event::{Checksum, Event, EventFile, EventHeader, EventType, FILE_MAGIC};
+pub use event::{Checksum, Event, EventFile, EventHeader, EventStream, EventType, FILE_MAGIC};
 pub use gtid::{Gtid, GtidSet};
 pub use inflate::Inflater;
 pub use payload::{Payload, Unpacked};

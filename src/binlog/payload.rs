@@ -18,13 +18,9 @@ use super::{Event, EventHeader, Problem};
 /// answers [`Unpacked::End`]. The compressed bytes may come in pieces: [`Unpacked::Starved`] asks
 /// for the next one. After an error it must be dropped.
 pub struct Payload {
-    zstd: Decoder<'static>,
-    /// Compressed bytes that are still to come.
-    packed_left: u64,
+    frames: Frames,
     /// Unpacked bytes that are still to come.
     unpacked_left: u64,
-    /// All that was taken so far is whole frames.
-    between_frames: bool,
     /// The event at hand, as far as it is unpacked.
     event: Vec<u8>,
     /// The event at hand was handed out.
@@ -45,7 +41,7 @@ pub enum Unpacked<'p> {
 impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Payload")
-            .field("packed_left", &self.packed_left)
+            .field("packed_left", &self.frames.packed_left)
             .field("unpacked_left", &self.unpacked_left)
             .finish_non_exhaustive()
     }
@@ -93,27 +89,31 @@ impl Payload {
         if body_len.checked_sub(head_len as u64) != Some(packed_left) || unpacked_left == 0 {
             return Err(PAYLOAD_SIZE);
         }
-        let payload = Self {
+        let frames = Frames {
             zstd: Decoder::new().map_err(|_| PAYLOAD_DATA)?,
             packed_left,
+            whole: true,
+        };
+        let payload = Self {
+            frames,
             unpacked_left,
-            between_frames: true,
             event: Vec::new(),
             handed_out: false,
         };
         Ok((payload, head_len))
     }
 
-    /// The next event, unpacked from the front of `packed`, which shrinks by what was taken.
+    /// The next event, unpacked from the front of `packed`, which shrinks by what was taken. The last
+    /// event is handed out when all compressed bytes were taken and add up.
     ///
     /// # Errors
     /// If the bytes are no whole events, or not as many as the head said.
     pub fn next(&mut self, packed: &mut &[u8]) -> Result<Unpacked<'_>, Problem> {
         if std::mem::take(&mut self.handed_out) {
             self.event.clear();
-        }
-        if self.event.is_empty() && self.unpacked_left == 0 {
-            return self.end(packed);
+            if self.unpacked_left == 0 {
+                return Ok(Unpacked::End);
+            }
         }
         if !self.fill(EventHeader::LEN, packed)? {
             return Ok(Unpacked::Starved);
@@ -123,7 +123,7 @@ impl Payload {
         if size < EventHeader::LEN {
             return Err(Problem::Malformed("the event's size"));
         }
-        if !self.fill(size, packed)? {
+        if !self.fill(size, packed)? || (self.unpacked_left == 0 && !self.frames.end(packed)?) {
             return Ok(Unpacked::Starved);
         }
         self.handed_out = true;
@@ -139,18 +139,18 @@ impl Payload {
         const STEP: usize = 64 << 10;
         while self.event.len() < len {
             let had = self.event.len();
-            let missing = (len - had) as u64;
-            if missing > self.unpacked_left {
+            let missing = len - had;
+            if missing as u64 > self.unpacked_left {
                 return Err(PAYLOAD_SIZE);
             }
-            let room = (len - had).min(STEP.max(had));
+            let room = missing.min(STEP.max(had));
             self.event.reserve_exact(room);
             self.event.resize(had + room, 0);
-            let got = self.unpack(packed, had)?;
+            let got = self.frames.unpack(packed, &mut self.event[had..])?;
             self.event.truncate(had + got);
             self.unpacked_left -= got as u64;
             if got == 0 {
-                return match self.packed_left {
+                return match self.frames.packed_left {
                     0 => Err(PAYLOAD_SIZE),
                     _ => Ok(false),
                 };
@@ -158,22 +158,31 @@ impl Payload {
         }
         Ok(true)
     }
+}
 
-    /// Unpacks into the event at hand, from `at` on; 0 if `packed` is used up.
-    fn unpack(&mut self, packed: &mut &[u8], at: usize) -> Result<usize, Problem> {
+/// The compressed bytes: zstd's frames, one after the other.
+struct Frames {
+    zstd: Decoder<'static>,
+    /// Bytes that are still to come.
+    packed_left: u64,
+    /// All that was taken so far is whole frames.
+    whole: bool,
+}
+
+impl Frames {
+    /// Unpacks as much as `out` can take and `packed` has; 0 if that is used up.
+    fn unpack(&mut self, packed: &mut &[u8], out: &mut [u8]) -> Result<usize, Problem> {
         loop {
             let status = self
                 .zstd
-                .run_on_buffers(packed, &mut self.event[at..])
+                .run_on_buffers(packed, out)
                 .map_err(|_| PAYLOAD_DATA)?;
-            let (_, rest) = packed
-                .split_at_checked(status.bytes_read)
-                .ok_or(PAYLOAD_DATA)?;
+            let rest = packed.get(status.bytes_read..).ok_or(PAYLOAD_DATA)?;
             *packed = rest;
             let read = status.bytes_read as u64;
             self.packed_left = self.packed_left.checked_sub(read).ok_or(PAYLOAD_SIZE)?;
             if read > 0 || status.bytes_written > 0 {
-                self.between_frames = status.remaining == 0;
+                self.whole = status.remaining == 0;
             }
             if status.bytes_written > 0 || packed.is_empty() {
                 return Ok(status.bytes_written);
@@ -184,21 +193,15 @@ impl Payload {
         }
     }
 
-    /// All events were handed out: nothing but the end of a frame may follow.
-    fn end(&mut self, packed: &mut &[u8]) -> Result<Unpacked<'_>, Problem> {
-        while !packed.is_empty() {
-            self.event.resize(1, 0);
-            let got = self.unpack(packed, 0)?;
-            self.event.clear();
-            if got > 0 {
+    /// Nothing but the end of a frame may follow; `false` if `packed` is too short for that.
+    fn end(&mut self, packed: &mut &[u8]) -> Result<bool, Problem> {
+        while !packed.is_empty() || (self.packed_left == 0 && !self.whole) {
+            let had = packed.len();
+            if self.unpack(packed, &mut [0])? > 0 || (had == 0 && !self.whole) {
                 return Err(PAYLOAD_SIZE);
             }
         }
-        match (self.packed_left, self.between_frames) {
-            (0, true) => Ok(Unpacked::End),
-            (0, false) => Err(PAYLOAD_SIZE),
-            _ => Ok(Unpacked::Starved),
-        }
+        Ok(self.packed_left == 0)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::{Decoder, EventType, FilePosition, Inflater, Problem, Step};
+use crate::binlog::{Decoder, FilePosition, Inflater, Step};
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
@@ -19,7 +19,7 @@ use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::end::End;
 use super::flow::{Flow, FlowOutlet};
 use super::preflight::{Preflight, start_mark};
-use super::reader::{News, Reader, verified};
+use super::reader::{AtHand, News, Reader};
 use super::tables::TableWriter;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
@@ -163,7 +163,9 @@ impl<S: Sink> Agent<S> {
         let followed = self.follow().await;
         let deliver = match &followed {
             // What came before the trouble is whole, so that a start behind it loses nothing.
-            Err(Error::Decode(error)) => !error.problem.is_doubt_of_open_rows(),
+            Err(Error::Decode(error)) => {
+                !error.problem.is_doubt_of_open_rows() && !self.decoder.is_in_payload()
+            }
             Ok(()) | Err(Error::Failure(_)) => true,
             Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
         };
@@ -227,36 +229,7 @@ impl<S: Sink> Agent<S> {
 
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
-            News::Event(raw) => {
-                let ahead = |problem| self.decoder.ahead(problem);
-                let mut event = verified(&raw).map_err(ahead)?;
-                if self.decoder.is_to_be_inflated(&event) {
-                    event = self.inflater.inflate(&event).map_err(ahead)?;
-                }
-                match self.decoder.event(&event)? {
-                    Step::Nothing => {}
-                    Step::Rows { table, rows } => {
-                        if let Some(transaction) = self.decoder.transaction() {
-                            self.newest_commit_us = transaction.commit_time_us;
-                        }
-                        let mut outlet = FlowOutlet {
-                            flow: &mut self.flow,
-                            decoder: &self.decoder,
-                        };
-                        let writer = &mut self.tables[table];
-                        self.rows_written +=
-                            writer.write(&rows, &self.decoder, now, &mut outlet)?;
-                    }
-                    Step::Payload => {
-                        let problem = Problem::Unsupported(EventType::TransactionPayload);
-                        return Err(self.decoder.ahead(problem).into());
-                    }
-                    Step::Commit => {
-                        self.flow.moved();
-                        self.tables.iter_mut().for_each(TableWriter::commit);
-                    }
-                }
-            }
+            News::Event => self.on_event(now)?,
             News::Lost => {
                 let mark = self.flow.newest_commit(&self.decoder);
                 self.reader.reconnect(Checkpoint::at(&mark));
@@ -272,6 +245,48 @@ impl<S: Sink> Agent<S> {
                 self.decoder.rewind(mark.position);
                 self.flow.moved();
                 self.tables.iter_mut().for_each(TableWriter::rewind);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, now: Instant) -> Result<(), Error> {
+        let decoder = &mut self.decoder;
+        let step = match self.reader.at_hand() {
+            Ok(AtHand::Event(event)) if decoder.is_to_be_inflated(&event) => {
+                let event = self.inflater.inflate(&event);
+                decoder.event(&event.map_err(|problem| decoder.ahead(problem))?)?
+            }
+            Ok(AtHand::Event(event)) => decoder.event(&event)?,
+            Ok(AtHand::Packed(event)) => decoder.packed_event(&event)?,
+            Ok(AtHand::Nothing) => return Ok(()),
+            Ok(AtHand::PayloadEnd) => {
+                decoder.payload_end()?;
+                self.reader.close_payload();
+                return Ok(());
+            }
+            Err(problem) => return Err(decoder.ahead(problem).into()),
+        };
+        match step {
+            Step::Nothing => {}
+            Step::Rows { table, rows } => {
+                if let Some(transaction) = self.decoder.transaction() {
+                    self.newest_commit_us = transaction.commit_time_us;
+                }
+                let mut outlet = FlowOutlet {
+                    flow: &mut self.flow,
+                    decoder: &self.decoder,
+                };
+                let writer = &mut self.tables[table];
+                self.rows_written += writer.write(&rows, &self.decoder, now, &mut outlet)?;
+            }
+            Step::Commit => {
+                self.flow.moved();
+                self.tables.iter_mut().for_each(TableWriter::commit);
+            }
+            Step::Payload => {
+                let opened = self.reader.open_payload();
+                opened.map_err(|problem| self.decoder.ahead(problem))?;
             }
         }
         Ok(())

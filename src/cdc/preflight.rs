@@ -101,13 +101,6 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
             }
         }
     }
-    if on("binlog_transaction_compression") {
-        return Err(Failure::definite(
-            Exit::Config,
-            "the server has binlog_transaction_compression = ON, which cannot be read as yet",
-            server.set_for_good("binlog_transaction_compression = OFF"),
-        ));
-    }
     Ok(())
 }
 

@@ -8,11 +8,101 @@ use crate::agent::Workplace;
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
 use crate::support::servers::{Kind, Server};
 
+/// What a drain writes, with the columns that show transactions and their order.
+fn drained_with_places(server: &Server) -> Result<String> {
+    let text = config(server, "type = \"stdout\"").replace(
+        "name = \"shop.T\"",
+        "name = \"shop.T\"\nmetadata = [\"position\", \"ordinal\"]",
+    );
+    let workplace = Workplace::new(&text)?;
+    let lines = workplace.drain()?;
+    // What commits a transaction is where its event ends, so that a drain ends where the binlog does.
+    let checkpoint = workplace.checkpoint()?;
+    assert_eq!(checkpoint["gtids"], gtid_executed(server)?.as_str());
+    let status = server.sql("SHOW BINARY LOG STATUS")?;
+    let end = checkpoint["position"]["offset"].to_string();
+    ensure!(status.contains(&end), "{end} in {status}");
+    Ok(lines)
+}
+
+/// The same statements with and without compression, at its usual and its highest level.
 #[test]
-fn a_compressed_transaction_stops_the_agent() -> Result<()> {
-    let server = shop(Kind::Mysql, &[])?;
-    server.sql("SET binlog_transaction_compression = ON; INSERT INTO shop.T VALUES (1, 'a')")?;
-    stops(&server, "TRANSACTION_PAYLOAD")
+fn compressed_transactions_are_followed() -> Result<()> {
+    let mut expected: Option<String> = None;
+    for level in [0, 3, 22] {
+        let server = shop(Kind::Mysql, &[])?;
+        if level > 0 {
+            server.sql(&format!(
+                "SET PERSIST binlog_transaction_compression = ON; \
+                 SET PERSIST binlog_transaction_compression_level_zstd = {level}"
+            ))?;
+        }
+        server.sql(
+            "USE shop; CREATE TABLE Other (id int); INSERT INTO T VALUES (1, 'a'); \
+             BEGIN; INSERT INTO T VALUES (2, 'b'), (3, NULL); INSERT INTO Other VALUES (1); \
+             SAVEPOINT s; INSERT INTO T VALUES (4, 'never'); ROLLBACK TO s; \
+             INSERT INTO T VALUES (5, REPEAT('long', 5000)); UPDATE T SET note = 'u' WHERE id = 1; COMMIT; \
+             BEGIN; INSERT INTO T VALUES (6, 'never'); ROLLBACK; INSERT INTO Other VALUES (2); \
+             CREATE TABLE Copy SELECT * FROM T; SET SESSION binlog_rows_query_log_events = ON; \
+             SET SESSION cte_max_recursion_depth = 30000; \
+             INSERT INTO T WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n \
+             WHERE i < 20000) SELECT i, HEX(i * 7919) FROM n; \
+             XA START 'x'; INSERT INTO T VALUES (7, 'g'); XA END 'x'; XA COMMIT 'x' ONE PHASE; \
+             FLUSH BINARY LOGS; INSERT INTO T VALUES (8, 'h')",
+        )?;
+        let events = server.sql("SHOW BINLOG EVENTS")?;
+        assert_eq!(events.contains("Transaction_payload"), level > 0);
+        let lines = drained_with_places(&server)?;
+        // Each server has a UUID of its own, and the settings take no transaction.
+        let uuid = server.sql("SELECT @@server_uuid")?;
+        let lines = lines.replace(uuid.trim(), "uuid");
+        assert_eq!(lines.lines().count(), 4 + 19_991 + 2);
+        match &expected {
+            None => expected = Some(lines),
+            Some(expected) => ensure!(lines == *expected, "other lines at level {level}"),
+        }
+    }
+    Ok(())
+}
+
+/// A compressed transaction that is larger than a packet comes in pieces, and is left in the middle of
+/// one when `max_in_flight` is full.
+#[test]
+fn a_compressed_transaction_larger_than_a_packet_is_followed() -> Result<()> {
+    let server = shop(
+        Kind::Mysql,
+        &[
+            "--binlog-transaction-compression=ON",
+            "--max-allowed-packet=128M",
+        ],
+    )?;
+    // Hexadecimal digits of random bytes compress to half.
+    server.sql(
+        "SET cte_max_recursion_depth = 100000; \
+         INSERT INTO shop.T WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE \
+         i < 30000) SELECT i, HEX(RANDOM_BYTES(800)) FROM n; INSERT INTO shop.T VALUES (0, 'after')",
+    )?;
+    let events = server.sql("SHOW BINLOG EVENTS")?;
+    let payload = events
+        .lines()
+        .find(|line| line.contains("Transaction_payload"));
+    ensure!(
+        payload.is_some_and(|line| {
+            let mut fields = line
+                .split('\t')
+                .filter_map(|field| field.parse::<u64>().ok());
+            let (start, end) = (fields.next(), fields.nth(1));
+            end.zip(start)
+                .is_some_and(|(end, start)| end - start > 20 << 20)
+        }),
+        "{events}"
+    );
+    let text = config(&server, "type = \"stdout\"\nmax_in_flight = \"1 MiB\"");
+    let lines = Workplace::new(&text)?.drain()?;
+    let selected = server.sql("SELECT id, note FROM shop.T WHERE id > 0 ORDER BY id")?;
+    let selected = selected.replace('\t', ",") + "0,after\n";
+    ensure!(lines == selected, "the rows are other ones");
+    Ok(())
 }
 
 /// Rows and statements above and below the size from which they are compressed, large and small

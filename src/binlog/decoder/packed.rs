@@ -51,6 +51,12 @@ impl Decoder {
         }
     }
 
+    /// Whether a compressed transaction is being unpacked, so that its checksum may not be verified.
+    #[must_use]
+    pub fn is_in_payload(&self) -> bool {
+        self.in_payload
+    }
+
     /// Whether an event is one of MariaDB's compressed ones, and not of a table that is not followed.
     #[must_use]
     pub fn is_to_be_inflated(&self, event: &Event<'_>) -> bool {
