@@ -162,9 +162,13 @@ impl<S: Sink> Agent<S> {
     pub(super) async fn run(mut self) -> Result<Summary, Error> {
         let followed = self.follow().await;
         let deliver = match &followed {
-            // What came before the trouble is whole, so that a start behind it loses nothing.
             Err(Error::Decode(error)) => {
-                !error.problem.is_doubt_of_open_rows() && !self.decoder.is_in_payload()
+                // What came before the trouble is whole, so that a start behind it loses nothing.
+                if error.problem.is_doubt_of_open_rows() || self.decoder.is_in_payload() {
+                    let forget = TableWriter::forget_open_transaction;
+                    self.rows_written -= self.tables.iter_mut().map(forget).sum::<u64>();
+                }
+                true
             }
             Ok(()) | Err(Error::Failure(_)) => true,
             Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,

@@ -324,7 +324,7 @@ async fn open_stream(
 /// COM_BINLOG_DUMP has 32 bits for the offset; cut off, it would name another place.
 fn check_offset(mark: &Mark) -> Result<(), Failure> {
     match &mark.position {
-        Some(position) if u32::try_from(position.offset).is_err() => Err(Failure::definite(
+        Some(position) if !position.can_be_asked_for() => Err(Failure::definite(
             Exit::Data,
             format!("{position} is past 4 GiB, where the server cannot be asked to start"),
             "start at the next binlog file after loading the rest of this one from the table, \
