@@ -147,8 +147,29 @@ fn what_is_in_no_file_moves_nothing() {
             body: &[],
         })
         .unwrap();
-    feed(&mut decoder, EventType::Heartbeat, b"b.000001").unwrap();
+    // Heartbeats of both kinds, in a transaction too; the later kind tells a position in its body.
+    for heartbeat in [EventType::Heartbeat, EventType::HeartbeatV2] {
+        let behind = EventHeader {
+            log_pos: 3,
+            ..header(heartbeat, &[])
+        };
+        let body = b"b.000001";
+        decoder
+            .event(&Event {
+                header: behind,
+                body,
+            })
+            .unwrap();
+        feed(&mut decoder, heartbeat, body).unwrap();
+    }
     assert_eq!(decoder.position().offset, 4);
+    assert_eq!(decoder.committed().unwrap().offset, 4);
+    begin(&mut decoder, 1);
+    let within = decoder.position().clone();
+    feed(&mut decoder, EventType::HeartbeatV2, b"\x01\x08b.000001").unwrap();
+    assert_eq!(decoder.position(), &within);
+    assert_eq!(decoder.committed().unwrap().offset, 4);
+    feed(&mut decoder, EventType::Xid, &[0; 8]).unwrap();
     let mut rotate = 4_u64.to_le_bytes().to_vec();
     rotate.extend_from_slice(b"b.000002");
     feed(&mut decoder, EventType::Rotate, &rotate).unwrap();

@@ -126,3 +126,7 @@ impl Packed {
 }
 
 const PIECES: Problem = Problem::Malformed("the size of the compressed transaction");
+
+#[cfg(test)]
+#[path = "packed_tests.rs"]
+mod tests;

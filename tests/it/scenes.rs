@@ -52,11 +52,18 @@ pub(crate) fn delivers(server: &Server, lines: &str) -> Result<()> {
 
 #[test]
 fn a_change_logged_as_a_statement_stops_the_agent() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
-        let server = shop(kind, &[])?;
-        server
-            .sql("SET SESSION binlog_format = 'STATEMENT'; INSERT INTO shop.T VALUES (1, 'a')")?;
+    for (kind, arguments) in [
+        (Kind::Mysql, &[][..]),
+        (Kind::Mysql, &["--binlog-transaction-compression=ON"]),
+        (Kind::Mariadb, &[]),
+    ] {
+        let server = shop(kind, arguments)?;
+        server.sql(
+            "INSERT INTO shop.T VALUES (1, 'a'); SET SESSION binlog_format = 'STATEMENT'; \
+             INSERT INTO shop.T VALUES (2, 'b')",
+        )?;
         stops(&server, "logged as a statement")?;
+        assert_eq!(drain_to_stdout(&server)?.stdout, b"1,a\n");
     }
     Ok(())
 }
