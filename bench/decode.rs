@@ -20,7 +20,7 @@ use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
 use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
-use hydrant::encode::{Chosen, MetadataColumn, Plan, RowSuffix};
+use hydrant::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
 
 /// Binlog bytes to CSV bytes on one core.
 #[derive(Parser)]
@@ -126,7 +126,6 @@ fn transcode(
     while let Some(event) = events.next()? {
         let (table, rows) = match decoder.event(&event)? {
             Step::Nothing => continue,
-            Step::Payload => anyhow::bail!("the workload is not compressed"),
             Step::Commit => {
                 ordinal = 0;
                 continue;
@@ -140,17 +139,23 @@ fn transcode(
         };
         let plan = match &mut plan {
             Some((compiled, plan)) if *compiled == generation => plan,
-            stale => &mut stale.insert((generation, Plan::compile(map, &columns)?)).1,
+            stale => {
+                &mut stale
+                    .insert((generation, Plan::compile(map, &columns, Dialect::Csv)?))
+                    .1
+            }
         };
         if ordinal == 0 && !metadata.is_empty() {
             let position = decoder.transaction_key().map(|key| key.to_string());
             let position = position.unwrap_or_default();
-            suffix.set(
-                metadata,
-                rows.operation,
-                transaction.commit_time_us,
-                &position,
-            );
+            let facts = LineFacts {
+                operation: rows.operation,
+                image: Image::After,
+                commit_time_us: transaction.commit_time_us,
+                position: &position,
+                absent: "",
+            };
+            suffix.set(metadata, &facts);
         }
         let new_batch = |ordinal| {
             let first = RowPlace {
@@ -160,11 +165,13 @@ fn transcode(
             };
             Batch::new(0, table, first, now)
         };
+        plan.begin(&rows);
         let mut at = 0;
         while at < rows.images.len() {
             let batch = open.get_or_insert_with(|| new_batch(ordinal));
             let row_start = batch.len();
-            at = plan.write_row(rows.images, at, &suffix, ordinal, batch.buffer())?;
+            at = plan.find_row(rows.images, at)?;
+            plan.write_line(rows.images, Image::After, &suffix, ordinal, batch.buffer())?;
             if let Some(line) = batch.row_written(row_start, &LIMITS)? {
                 let full = std::mem::replace(batch, new_batch(ordinal));
                 batch.buffer().extend_from_slice(&line);

@@ -14,7 +14,9 @@ use divan::{Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hydrant::binlog::{Decoder, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step};
-use hydrant::encode::{Chosen, MetadataColumn, Plan, RowSuffix, write_text};
+use hydrant::encode::{
+    Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix, write_text,
+};
 use hydrant::ledger::Ledger;
 use uuid::Uuid;
 
@@ -66,7 +68,9 @@ fn read_images() -> anyhow::Result<Images> {
         if let Step::Rows { table, rows } = decoder.event(&event)? {
             events.push(rows.images.to_vec());
             if let (None, Some((map, _))) = (&plan, decoder.table(table)) {
-                plan = Some(Plan::compile(map, &columns)?);
+                let mut compiled = Plan::compile(map, &columns, Dialect::Csv)?;
+                compiled.begin(&rows);
+                plan = Some(compiled);
             }
         }
     }
@@ -84,9 +88,9 @@ fn write_rows(images: &mut Images, suffix: &RowSuffix, out: &mut Vec<u8>) {
         let mut at = 0;
         let mut ordinal = 0;
         while at < event.len() {
-            at = images
-                .plan
-                .write_row(event, at, suffix, ordinal, out)
+            let plan = &mut images.plan;
+            at = plan.find_row(event, at).expect("the row was found before");
+            plan.write_line(event, Image::After, suffix, ordinal, out)
                 .expect("the row was written before");
             ordinal += 1;
         }
@@ -96,8 +100,8 @@ fn write_rows(images: &mut Images, suffix: &RowSuffix, out: &mut Vec<u8>) {
 #[divan::bench_group]
 mod encode {
     use super::{
-        Bencher, BytesCount, ItemsCount, MetadataColumn, ROWS, RowSuffix, black_box, images,
-        write_rows, write_text,
+        Bencher, BytesCount, Image, ItemsCount, LineFacts, MetadataColumn, ROWS, RowSuffix,
+        black_box, images, write_rows, write_text,
     };
 
     fn rows(bencher: Bencher, suffix: &RowSuffix) {
@@ -121,12 +125,14 @@ mod encode {
     #[divan::bench]
     fn eight_columns_position_ordinal(bencher: Bencher) {
         let mut suffix = RowSuffix::default();
-        suffix.set(
-            &[MetadataColumn::Position, MetadataColumn::Ordinal],
-            hydrant::binlog::RowOperation::Insert,
-            0,
-            "3e11fa47-71ca-11e1-9e33-c80aa9429562:4711",
-        );
+        let facts = LineFacts {
+            operation: hydrant::binlog::RowOperation::Insert,
+            image: Image::After,
+            commit_time_us: 0,
+            position: "3e11fa47-71ca-11e1-9e33-c80aa9429562:4711",
+            absent: "",
+        };
+        suffix.set(&[MetadataColumn::Position, MetadataColumn::Ordinal], &facts);
         rows(bencher, &suffix);
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{Error, Exit, Failure, cdc, config, ecs, load, sim};
+use crate::{Error, Exit, Failure, cdc, config, ecs, load, replay, sim};
 
-/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV, and
+/// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
 /// publishes one-second metrics of ECS clusters.
 #[derive(Debug, Parser)]
 #[command(name = "hydrant", version, propagate_version = true)]
@@ -36,6 +36,8 @@ pub enum Command {
     Cdc(CdcOptions),
     /// Sample ECS clusters every second and publish high-resolution CloudWatch metrics.
     Metrics(MetricsOptions),
+    /// Write the rows of binlog files, archived ones too, to a directory or standard output.
+    Replay(replay::Options),
     /// Find out what a stream takes: send at a planned rate and write a report.
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -128,6 +130,12 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let runtime = runtime()?;
             let polling = ecs::run(config, options.dry_run, options.length);
             let outcome = runtime.block_on(polling);
+            runtime.shutdown_background();
+            outcome.map(|_| ())
+        }
+        Command::Replay(options) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(replay::run(options));
             runtime.shutdown_background();
             outcome.map(|_| ())
         }

@@ -107,7 +107,7 @@ impl Error {
             Self::Config(_) => Exit::Config,
             Self::Decode(_) => Exit::Data,
             Self::Failure(failure) | Self::Sink(failure) => failure.exit,
-            Self::Sim(_) => Exit::Unavailable,
+            Self::Sim(error) => error.exit(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! one-second metrics of ECS clusters.
 //!
 //! The modules are the rooms of ARCHITECTURE.md, in the order in which data meets them:
-//! configuration is read, a connection brings bytes, bytes become events, events become CSV in a batch, batches go to a
+//! configuration is read, a connection brings bytes, bytes become events, events become lines in a batch, batches go to a
 //! sink, acknowledgements come back through the ledger to the checkpoint. `sim` stands apart:
 //! it judges the rest, so it shares no code with it.
 //!
@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod cdc;
 pub mod ecs;
 pub mod pace;
+pub mod replay;
 pub mod sink;
 
 pub mod load;

@@ -9,18 +9,30 @@ use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
 use super::query::{self, Query};
-use super::rows::{self, RowOperation, RowsEvent};
+use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
+
+/// What a source of events has to say.
+#[derive(Debug)]
+pub enum Input<'e> {
+    /// The next event of the binlog. If it is a TRANSACTION_PAYLOAD, the events in it follow (see
+    /// [`super::Payload`]).
+    Event(Event<'e>),
+    /// The next event of the compressed transaction.
+    Packed(Event<'e>),
+    /// The compressed transaction has no more events.
+    PayloadEnd,
+}
 
 /// What one event means to the reader.
 #[derive(Debug)]
 pub enum Step<'e> {
     /// Nothing to write.
     Nothing,
-    /// Rows were inserted into the followed table with this index.
+    /// Rows of the followed table with this index were changed in a way that is followed.
     Rows {
         /// Index into the tables given to [`Decoder::new`].
         table: usize,
@@ -29,9 +41,6 @@ pub enum Step<'e> {
     },
     /// The open transaction is committed and complete.
     Commit,
-    /// The event holds others. Open it with [`super::Payload`] and give each of them to
-    /// [`Decoder::packed_event`], then call [`Decoder::payload_end`].
-    Payload,
 }
 
 /// A transaction that is being read.
@@ -74,12 +83,12 @@ struct Followed {
     definition: Vec<u8>,
     map: Option<TableMap>,
     generation: u64,
+    operations: Operations,
 }
 
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
-/// Contract: call [`Decoder::event`] for each event, and do what its [`Step`] says. Events that
-/// [`Decoder::is_to_be_inflated`] must be unpacked with [`super::Inflater`] before. Between calls,
+/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`]. Between calls,
 /// [`Decoder::committed`] is the position from which nothing before it is needed again. After an
 /// error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
 /// [`Decoder::committed`], and expect the open transaction's rows once more.
@@ -105,7 +114,8 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder that starts at `start`, or where the server starts after it was asked by GTID,
-    /// and hands out rows of `tables` (schema, table).
+    /// and hands out rows that were inserted into `tables` (schema, table); [`Decoder::follow`]
+    /// makes it other changes.
     ///
     /// `gtids` are the transactions before `start`, or `None` if nobody knows; then the set
     /// becomes known at the next start of a file.
@@ -126,6 +136,7 @@ impl Decoder {
                 definition: Vec::new(),
                 map: None,
                 generation: 0,
+                operations: Operations::INSERTS,
             })
             .collect();
         Self {
@@ -139,6 +150,13 @@ impl Decoder {
             gtids,
             transaction: None,
             flavor: Flavor::MySql,
+        }
+    }
+
+    /// Chooses the changes of a table that are handed out.
+    pub fn follow(&mut self, index: usize, operations: Operations) {
+        if let Some(followed) = self.followed.get_mut(index) {
+            followed.operations = operations;
         }
     }
 
@@ -196,7 +214,19 @@ impl Decoder {
         self.committed = start;
     }
 
-    /// Takes in the next event.
+    /// Takes in what a source of events says.
+    ///
+    /// # Errors
+    /// As for [`Decoder::event`].
+    pub fn take<'e>(&mut self, input: &Input<'e>) -> Result<Step<'e>, DecodeError> {
+        match input {
+            Input::Event(event) => self.event(event),
+            Input::Packed(event) => self.packed_event(event),
+            Input::PayloadEnd => self.payload_end(),
+        }
+    }
+
+    /// Takes in the next event of the binlog itself.
     ///
     /// # Errors
     /// If the event is damaged, unknown, or means that rows would be lost or invented.
@@ -491,10 +521,13 @@ impl Decoder {
         let Some(table) = self.followed_table(body)? else {
             return Ok(Step::Nothing);
         };
-        let Some(operation @ RowOperation::Insert) = RowOperation::of(event_type) else {
+        let followed = &self.followed[table];
+        let operation = RowOperation::of(event_type);
+        let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
+        else {
             return Ok(Step::Nothing);
         };
-        let column_count = self.followed[table]
+        let column_count = followed
             .map
             .as_ref()
             .map_or(0, |table_map| table_map.columns.len());

@@ -26,10 +26,13 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl DecodeError {
-    /// What the operator can do.
+    /// What the operator of an agent can do.
     #[must_use]
     pub fn remedy(&self) -> String {
-        self.problem.remedy()
+        self.problem.remedy(
+            "then set `start` past this position and delete the checkpoint, and load what lies \
+             between from the table itself",
+        )
     }
 }
 
@@ -45,6 +48,18 @@ pub enum Problem {
     /// The CRC32 at the end of the event does not fit its bytes.
     #[error("the checksum does not match: the bytes were changed on disk or on the way")]
     Checksum,
+    /// The file does not start like a binlog.
+    #[error("the file is not a binlog")]
+    NotABinlog,
+    /// The file was encrypted by its server.
+    #[error("the file is encrypted")]
+    Encrypted,
+    /// The file is a replica's relay log.
+    #[error("the file is a relay log, whose positions are another server's")]
+    RelayLog,
+    /// An event that says it ends elsewhere than it does.
+    #[error("the event is not where it says it is: bytes are missing before it or were added")]
+    Misplaced,
     /// An event type that no version of the formats known to hydrant has.
     #[error("unknown event type {0}")]
     UnknownEvent(u8),
@@ -64,7 +79,7 @@ pub enum Problem {
     #[error("a transaction ended in {0} after changing followed tables")]
     Undone(&'static str),
     /// A file ended inside a transaction whose followed rows were handed out.
-    #[error("the file ends inside a transaction that changed followed tables")]
+    #[error("the file ends inside a transaction")]
     Unfinished,
     /// A row event without the table map that describes it.
     #[error("row event for table id {0} without its table map")]
@@ -72,9 +87,6 @@ pub enum Problem {
     /// A row event outside any transaction.
     #[error("row event outside a transaction")]
     RowsOutsideTransaction,
-    /// Not every column is in the row image.
-    #[error("the row image holds only some of the columns")]
-    PartialImage,
     /// The table map does not name its columns.
     #[error("the table map carries no column names")]
     NoColumnNames,
@@ -90,14 +102,24 @@ impl Problem {
         )
     }
 
-    fn remedy(&self) -> String {
-        let start_again = "then set `start` past this position and delete the checkpoint, and \
-                           load what lies between from the table itself";
+    /// What the operator can do; `start_again` says how to go on behind the problem.
+    pub(crate) fn remedy(&self, start_again: &str) -> String {
         match self {
-            Self::Truncated | Self::Malformed(_) | Self::Checksum => format!(
+            Self::Truncated | Self::Malformed(_) | Self::Checksum | Self::Misplaced => format!(
                 "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
-                 follow a healthy replica, or {start_again}"
+                 turn to a healthy copy or replica, or {start_again}"
             ),
+            Self::NotABinlog => {
+                "name binlog files only, such as binlog.000042 or binlog.000042.gz: no index, \
+                 no text of mysqlbinlog, no dump"
+                    .to_owned()
+            }
+            Self::Encrypted => {
+                "have the server decrypt it: mysqlbinlog --read-from-remote-server --raw".to_owned()
+            }
+            Self::RelayLog => "take the binlogs of the server that the replica follows, or the \
+                               replica's own (log_replica_updates=ON)"
+                .to_owned(),
             Self::UnknownEvent(_)
             | Self::UnknownCompression(_)
             | Self::Unsupported(EventType::Unknown) => {
@@ -122,9 +144,6 @@ impl Problem {
             Self::NoTableMap(_) | Self::RowsOutsideTransaction => {
                 "start from a position that begins a transaction".to_owned()
             }
-            Self::PartialImage => format!(
-                "set binlog_row_image=FULL on the server and in every session, {start_again}"
-            ),
             Self::NoColumnNames => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }

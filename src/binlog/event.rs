@@ -1,13 +1,12 @@
-//! Frames: the 19-byte header, the checksum, the types of events, and events in a file.
+//! Frames: the 19-byte header, the checksum, and the types of events.
 
+use super::Problem;
 use super::bytes::Cursor;
-use super::{DecodeError, FilePosition, Problem};
-
-/// The four bytes that start every binlog file.
-pub const FILE_MAGIC: [u8; 4] = *b"\xfebin";
 
 /// Set by the dump thread on events that are in no file.
 const FLAG_ARTIFICIAL: u16 = 0x20;
+/// Set in the file that a replica keeps what it was sent in.
+const FLAG_RELAY_LOG: u16 = 0x40;
 /// A reader that does not know the type may pass over the event.
 const FLAG_IGNORABLE: u16 = 0x80;
 /// Set in a file that is still written to; not part of the checksum.
@@ -86,6 +85,21 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// A ROTATE as the dump thread makes one up before each file; `body` is the offset at which
+    /// the file is read on, in eight bytes, and the file's name.
+    #[must_use]
+    pub fn artificial_rotate(body: &'a [u8]) -> Self {
+        let header = EventHeader {
+            timestamp: 0,
+            type_code: EventType::Rotate.code(),
+            server_id: 0,
+            event_size: 0,
+            log_pos: 0,
+            flags: FLAG_ARTIFICIAL,
+        };
+        Self { header, body }
+    }
+
     /// An event that was sent before any format description said whether events end in a
     /// checksum: the ROTATE that names the first file. If its last bytes are its checksum they
     /// are no part of the body.
@@ -129,6 +143,19 @@ impl Checksum {
         }
     }
 
+    /// The setting at the end of a FORMAT_DESCRIPTION event's body (checksum included).
+    pub(super) fn of_file(format_description: &[u8]) -> Result<Self, Problem> {
+        let before_sum = format_description
+            .len()
+            .checked_sub(Self::CRC32_LEN + 1)
+            .ok_or(Problem::Truncated)?;
+        match format_description[before_sum] {
+            0 => Ok(Self::Off),
+            1 => Ok(Self::Crc32),
+            _ => Err(Problem::Malformed("the checksum algorithm")),
+        }
+    }
+
     /// Checks and removes the checksum of one whole event.
     ///
     /// # Errors
@@ -150,10 +177,12 @@ impl Checksum {
     }
 }
 
-/// CRC32 of an event, computed as if its file were closed, as the server does.
+/// CRC32 of an event; of a format description as if its file were closed, as the server does.
 fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
     let header = EventHeader::parse(event)?;
-    if header.flags & FLAG_BINLOG_IN_USE == 0 {
+    if header.flags & FLAG_BINLOG_IN_USE == 0
+        || header.type_code != EventType::FormatDescription.code()
+    {
         return Ok(crc32fast::hash(event));
     }
     const FLAGS_OFFSET: usize = 17;
@@ -163,19 +192,6 @@ fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
     hasher.update(&closed);
     hasher.update(&event[EventHeader::LEN..]);
     Ok(hasher.finalize())
-}
-
-/// The checksum setting at the end of a FORMAT_DESCRIPTION event's body (checksum included).
-fn checksum_of_file(format_description: &[u8]) -> Result<Checksum, Problem> {
-    let before_sum = format_description
-        .len()
-        .checked_sub(Checksum::CRC32_LEN + 1)
-        .ok_or(Problem::Truncated)?;
-    match format_description[before_sum] {
-        0 => Ok(Checksum::Off),
-        1 => Ok(Checksum::Crc32),
-        _ => Err(Problem::Malformed("the checksum algorithm")),
-    }
 }
 
 /// The events of a connection: its server says in each format description whether those that follow
@@ -198,7 +214,7 @@ impl EventStream {
         let body = &whole[EventHeader::LEN..];
         let checksum = match (EventType::from_code(header.type_code), self.checksum) {
             (EventType::FormatDescription, _) => {
-                let checksum = checksum_of_file(body)?;
+                let checksum = Checksum::of_file(body)?;
                 self.checksum = Some(checksum);
                 if checksum == Checksum::Off {
                     // A server that does not compute checksums does not mend this one either.
@@ -227,82 +243,9 @@ impl EventStream {
     }
 }
 
-/// The events of one binlog file held in memory, in order.
-///
-/// Call [`EventFile::next`] until it answers `Ok(None)` or an error; after an error it must not
-/// be called again.
-#[derive(Debug)]
-pub struct EventFile<'a> {
-    position: FilePosition,
-    rest: &'a [u8],
-    /// `None` until the format description, which comes first, has said so.
-    checksum: Option<Checksum>,
-}
-
-impl<'a> EventFile<'a> {
-    /// Opens the file `name` whose content is `bytes`.
-    ///
-    /// # Errors
-    /// If the bytes do not start with [`FILE_MAGIC`].
-    pub fn open(name: &str, bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let position = FilePosition::new(name, 0);
-        let Some(rest) = bytes.strip_prefix(&FILE_MAGIC) else {
-            let problem = Problem::Malformed("the file's magic number");
-            return Err(DecodeError {
-                position,
-                table: None,
-                problem,
-            });
-        };
-        let position = FilePosition::new(name, FilePosition::FIRST_OFFSET);
-        Ok(Self {
-            position,
-            rest,
-            checksum: None,
-        })
-    }
-
-    /// The next event, its checksum verified, or `None` at the end of the file.
-    ///
-    /// # Errors
-    /// If an event is cut off or its checksum does not match.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator would go on after an error"
-    )]
-    pub fn next(&mut self) -> Result<Option<Event<'a>>, DecodeError> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        self.split().map(Some).map_err(|problem| DecodeError {
-            position: self.position.clone(),
-            table: None,
-            problem,
-        })
-    }
-
-    fn split(&mut self) -> Result<Event<'a>, Problem> {
-        let header = EventHeader::parse(self.rest)?;
-        let size = header.event_size as usize;
-        if size < EventHeader::LEN {
-            return Err(Problem::Malformed("the event's size"));
-        }
-        let (whole, rest) = self.rest.split_at_checked(size).ok_or(Problem::Truncated)?;
-        let covered = if header.type_code == EventType::FormatDescription.code() {
-            self.checksum = Some(checksum_of_file(&whole[EventHeader::LEN..])?);
-            // A format description is always protected, whatever it says of the others.
-            Checksum::Crc32.verify(whole)?
-        } else {
-            let missing = Problem::Malformed("the file's first event");
-            self.checksum.ok_or(missing)?.verify(whole)?
-        };
-        self.rest = rest;
-        self.position.offset += u64::from(header.event_size);
-        Ok(Event {
-            header,
-            body: &covered[EventHeader::LEN..],
-        })
-    }
+/// Whether a replica wrote the file that this format description begins.
+pub(super) fn is_of_relay_log(format_description: &EventHeader) -> bool {
+    format_description.flags & FLAG_RELAY_LOG != 0
 }
 
 macro_rules! event_types {
@@ -443,9 +386,7 @@ mod tests {
         assert!(Checksum::Crc32.verify(&whole).is_ok());
         for index in 0..whole.len() {
             whole[index] ^= 1;
-            // The mark of an open file is not part of the sum.
-            let covered = index != 17;
-            assert_eq!(Checksum::Crc32.verify(&whole).is_err(), covered, "{index}");
+            assert!(Checksum::Crc32.verify(&whole).is_err(), "{index}");
             whole[index] ^= 1;
         }
     }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use flate2::bufread::ZlibDecoder;
 
 use super::bytes::Cursor;
-use super::{Event, EventHeader, EventType, Problem, query, rows};
+use super::{DecodeError, Decoder, Event, EventHeader, EventType, Input, Problem, query, rows};
 
 /// Unpacks one event at a time into a buffer of its own.
 #[derive(Debug, Default)]
@@ -14,12 +14,27 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// The event that a QUERY_COMPRESSED, WRITE_, UPDATE_ or DELETE_ROWS_COMPRESSED_V1 event stands
-    /// for. Memory is what its bytes unpack to.
+    /// The input as `decoder` takes it: with the event that a QUERY_COMPRESSED, or a WRITE_, UPDATE_
+    /// or DELETE_ROWS_COMPRESSED_V1 event of a followed table, stands for. Memory is what its bytes
+    /// unpack to.
     ///
     /// # Errors
-    /// If it is of another type, or its data are not as long as it says.
-    pub fn inflate(&mut self, event: &Event<'_>) -> Result<Event<'_>, Problem> {
+    /// If its data are not as long as it says.
+    pub fn plain<'a>(
+        &'a mut self,
+        input: Input<'a>,
+        decoder: &Decoder,
+    ) -> Result<Input<'a>, DecodeError> {
+        match input {
+            Input::Event(event) if decoder.is_to_be_inflated(&event) => self
+                .inflate(&event)
+                .map(Input::Event)
+                .map_err(|problem| decoder.ahead(problem)),
+            other => Ok(other),
+        }
+    }
+
+    fn inflate(&mut self, event: &Event<'_>) -> Result<Event<'_>, Problem> {
         let compressed_type = EventType::from_code(event.header.type_code);
         let (plain_type, packed) = match compressed_type {
             EventType::MariaQueryCompressed => (EventType::Query, query::statement(event.body)?),

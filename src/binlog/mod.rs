@@ -11,6 +11,7 @@ mod bytes;
 mod decoder;
 mod error;
 mod event;
+mod file;
 pub mod gtid;
 mod gtid_event;
 mod inflate;
@@ -20,14 +21,15 @@ mod query;
 mod rows;
 mod table_map;
 
-pub use decoder::{Decoder, Step, Transaction, TransactionKey};
+pub use decoder::{Decoder, Input, Step, Transaction, TransactionKey};
 pub use error::{DecodeError, Problem};
-pub use event::{Checksum, Event, EventFile, EventHeader, EventStream, EventType, FILE_MAGIC};
+pub use event::{Checksum, Event, EventHeader, EventStream, EventType};
+pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use inflate::Inflater;
 pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};
-pub use rows::{RowOperation, RowsEvent};
+pub use rows::{Operations, RowOperation, RowsEvent};
 pub use table_map::{Charset, Column, ColumnType, TableMap};
 
 /// The two families of servers, which differ in GTIDs, in some event types and in commands.

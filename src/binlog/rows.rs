@@ -27,13 +27,51 @@ impl RowOperation {
     }
 }
 
+/// Which changes of a table are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operations {
+    /// Rows that were inserted.
+    pub insert: bool,
+    /// Rows that were changed.
+    pub update: bool,
+    /// Rows that were deleted.
+    pub delete: bool,
+}
+
+impl Operations {
+    /// Inserts and nothing else.
+    pub const INSERTS: Self = Self {
+        insert: true,
+        update: false,
+        delete: false,
+    };
+
+    /// Whether this one is followed.
+    #[must_use]
+    pub fn has(self, operation: RowOperation) -> bool {
+        match operation {
+            RowOperation::Insert => self.insert,
+            RowOperation::Update => self.update,
+            RowOperation::Delete => self.delete,
+        }
+    }
+}
+
 /// The rows of one event that are to be handed out, undecoded.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsEvent<'a> {
     /// What happened to them.
     pub operation: RowOperation,
-    /// Row images back to back, each with every column of the table map: a NULL bitmap, then
-    /// the cells that are not NULL.
+    /// The columns that are in each image of a row as it was before, as a bitmap whose first byte
+    /// holds the first eight columns, lowest bit first; `None` for inserts.
+    pub before: Option<&'a [u8]>,
+    /// The columns that are in each image of a row as it is now; `None` for deletes.
+    pub after: Option<&'a [u8]>,
+    /// Whether images of rows as they are now may hold changes of JSON documents in place of
+    /// documents (PARTIAL_UPDATE_ROWS).
+    pub is_partial: bool,
+    /// Row images back to back, of an update the one before and the one after: a NULL bitmap of
+    /// the columns that are in the image, then the cells that are not NULL.
     pub images: &'a [u8],
 }
 
@@ -65,7 +103,10 @@ pub(super) fn parse(
     cursor.take(6 + 2)?; // table id, flags
     if matches!(
         event_type,
-        EventType::WriteRows | EventType::UpdateRows | EventType::DeleteRows
+        EventType::WriteRows
+            | EventType::UpdateRows
+            | EventType::DeleteRows
+            | EventType::PartialUpdateRows
     ) {
         let extra_len = usize::from(cursor.u16()?);
         cursor.take(
@@ -77,45 +118,18 @@ pub(super) fn parse(
     if cursor.lenenc_len()? != column_count {
         return Err(Problem::Malformed("the row event's column count"));
     }
-    let image_count = if operation == RowOperation::Update {
-        2
-    } else {
-        1
+    let mut present = |is_there: bool| {
+        is_there
+            .then(|| cursor.take(column_count.div_ceil(8)))
+            .transpose()
     };
-    for _ in 0..image_count {
-        if !all_set(cursor.take(column_count.div_ceil(8))?, column_count) {
-            return Err(Problem::PartialImage);
-        }
-    }
+    let before = present(operation != RowOperation::Insert)?;
+    let after = present(operation != RowOperation::Delete)?;
     Ok(RowsEvent {
         operation,
+        before,
+        after,
+        is_partial: event_type == EventType::PartialUpdateRows,
         images: cursor.0,
     })
-}
-
-fn all_set(bitmap: &[u8], count: usize) -> bool {
-    let (whole, rest) = bitmap.split_at(count / 8);
-    let tail = (1_u16 << (count % 8)) - 1;
-    whole.iter().all(|byte| *byte == 0xff)
-        && rest
-            .first()
-            .is_none_or(|byte| u16::from(*byte) & tail == tail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_column_is_seen_at_every_width() {
-        for count in 1..=17_usize {
-            let full = vec![0xff_u8; count.div_ceil(8)];
-            assert!(all_set(&full, count));
-            for missing in 0..count {
-                let mut bitmap = full.clone();
-                bitmap[missing / 8] &= !(1 << (missing % 8));
-                assert!(!all_set(&bitmap, count), "{count} {missing}");
-            }
-        }
-    }
 }

@@ -8,19 +8,18 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::{Decoder, FilePosition, Inflater, Step};
+use crate::binlog::FilePosition;
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
-use crate::sink::{Delivery, Sink};
+use crate::sink::Sink;
 
 use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::end::End;
-use super::flow::{Flow, FlowOutlet};
+use super::pipeline::Pipeline;
 use super::preflight::{Preflight, start_mark};
-use super::reader::{AtHand, News, Reader};
-use super::tables::TableWriter;
+use super::reader::{News, Reader};
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
@@ -73,19 +72,13 @@ pub(super) struct Agent<S> {
     config: Config,
     signals: Signals,
     reader: Reader,
-    decoder: Decoder,
-    inflater: Inflater,
-    tables: Vec<TableWriter>,
-    flow: Flow<S>,
+    pipeline: Pipeline<S>,
     end: Option<End>,
     store: Arc<CheckpointStore>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
     saved_at: Instant,
     progress_at: Instant,
-    rows_written: u64,
-    /// When the transaction of the newest row was committed.
-    newest_commit_us: i64,
     /// Rows written and delivered when it was last told.
     told: (u64, u64),
 }
@@ -106,11 +99,6 @@ impl<S: Sink> Agent<S> {
             Some(until) => Some(End::of(until, &mut server).await?),
             None => None,
         };
-        let names: Vec<(String, String)> = tables
-            .iter()
-            .map(|table| (table.schema.clone(), table.name.clone()))
-            .collect();
-        let decoder = Decoder::new(mark.position.clone(), mark.gtids.clone(), &names);
         let saved = Checkpoint::at(&mark);
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
@@ -130,30 +118,19 @@ impl<S: Sink> Agent<S> {
             (None, None) => {}
         }
         let reader = Reader::start(&config.source, server, &mark).await?;
-        let limits = sink.limits();
-        let delivery = Delivery::new(sink, tables.len());
-        let tables = tables
-            .into_iter()
-            .enumerate()
-            .map(|(index, table)| TableWriter::new(index, table, limits))
-            .collect();
+        let pipeline = Pipeline::new(&mark, tables, sink, config.max_in_flight);
         let now = Instant::now();
         Ok(Self {
             config,
             signals,
             reader,
-            decoder,
-            inflater: Inflater::default(),
-            tables,
-            flow: Flow::new(mark.server, delivery),
+            pipeline,
             end,
             store: Arc::new(store),
             saving: None,
             saved,
             saved_at: now,
             progress_at: now,
-            rows_written: 0,
-            newest_commit_us: 0,
             told: (0, 0),
         })
     }
@@ -162,12 +139,9 @@ impl<S: Sink> Agent<S> {
     pub(super) async fn run(mut self) -> Result<Summary, Error> {
         let followed = self.follow().await;
         let deliver = match &followed {
+            // What came before the trouble is whole, so that a start behind it loses nothing.
             Err(Error::Decode(error)) => {
-                // What came before the trouble is whole, so that a start behind it loses nothing.
-                if error.problem.is_doubt_of_open_rows() || self.decoder.is_in_payload() {
-                    let forget = TableWriter::forget_open_transaction;
-                    self.rows_written -= self.tables.iter_mut().map(forget).sum::<u64>();
-                }
+                self.pipeline.forget_doubtful_rows(&error.problem);
                 true
             }
             Ok(()) | Err(Error::Failure(_)) => true,
@@ -177,10 +151,10 @@ impl<S: Sink> Agent<S> {
         let saved = self.save_now().await;
         followed.and(drained).and(saved)?;
         Ok(Summary {
-            rows_written: self.rows_written,
-            rows_delivered: self.flow.rows_delivered,
-            bytes_delivered: self.flow.bytes_delivered,
-            records_refused: self.flow.delivery.stats().records_refused,
+            rows_written: self.pipeline.rows_written,
+            rows_delivered: self.pipeline.flow.rows_delivered,
+            bytes_delivered: self.pipeline.flow.bytes_delivered,
+            records_refused: self.pipeline.flow.delivery.stats().records_refused,
             position: self.saved.position.clone(),
         })
     }
@@ -188,7 +162,7 @@ impl<S: Sink> Agent<S> {
     /// Reads until a signal or the end that was asked for.
     async fn follow(&mut self) -> Result<(), Error> {
         while !self.reached_end() {
-            let room = self.has_room();
+            let room = self.pipeline.has_room();
             let timer = self.next_timer();
             tokio::select! {
                 // In this order: a stop is never kept waiting; acknowledgements free memory;
@@ -201,7 +175,9 @@ impl<S: Sink> Agent<S> {
                     }
                     Asked::Progress => self.tell_progress(),
                 },
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
+                delivered = self.pipeline.flow.delivery.next() => {
+                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                }
                 () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 news = self.reader.next(), if room => self.take_in(news?)?,
@@ -215,14 +191,14 @@ impl<S: Sink> Agent<S> {
         let now = Instant::now();
         self.on_news(news, now)?;
         for _ in 0..EVENTS_AT_ONCE {
-            if !self.has_room() || self.reached_end() {
+            if !self.pipeline.has_room() || self.reached_end() {
                 return Ok(());
             }
             match self.reader.ready() {
                 Some(news) => self.on_news(news?, now)?,
                 None => {
                     if self.config.flush_interval.is_zero() {
-                        self.seal_all();
+                        self.pipeline.seal_all();
                     }
                     return Ok(());
                 }
@@ -233,90 +209,29 @@ impl<S: Sink> Agent<S> {
 
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
-            News::Event => self.on_event(now)?,
+            News::Event => match self.reader.at_hand() {
+                Ok(Some(input)) => self.pipeline.take_in(input, now)?,
+                Ok(None) => {}
+                Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
+            },
             News::Lost => {
-                let mark = self.flow.newest_commit(&self.decoder);
+                let mark = self.pipeline.newest_commit();
                 self.reader.reconnect(Checkpoint::at(&mark));
             }
             News::Resumed(mark) => {
-                if mark.server != self.flow.server {
-                    warn!(
-                        "the server is now {} (was {})",
-                        mark.server.0, self.flow.server.0
-                    );
-                    self.flow.server = mark.server;
+                let was = self.pipeline.server();
+                if mark.server != *was {
+                    warn!("the server is now {} (was {})", mark.server.0, was.0);
                 }
-                self.decoder.rewind(mark.position);
-                self.flow.moved();
-                self.tables.iter_mut().for_each(TableWriter::rewind);
+                self.pipeline.rewind(mark);
             }
         }
         Ok(())
-    }
-
-    fn on_event(&mut self, now: Instant) -> Result<(), Error> {
-        let decoder = &mut self.decoder;
-        let step = match self.reader.at_hand() {
-            Ok(AtHand::Event(event)) if decoder.is_to_be_inflated(&event) => {
-                let event = self.inflater.inflate(&event);
-                decoder.event(&event.map_err(|problem| decoder.ahead(problem))?)?
-            }
-            Ok(AtHand::Event(event)) => decoder.event(&event)?,
-            Ok(AtHand::Packed(event)) => decoder.packed_event(&event)?,
-            Ok(AtHand::Nothing) => return Ok(()),
-            Ok(AtHand::PayloadEnd) => {
-                decoder.payload_end()?;
-                self.reader.close_payload();
-                return Ok(());
-            }
-            Err(problem) => return Err(decoder.ahead(problem).into()),
-        };
-        match step {
-            Step::Nothing => {}
-            Step::Rows { table, rows } => {
-                if let Some(transaction) = self.decoder.transaction() {
-                    self.newest_commit_us = transaction.commit_time_us;
-                }
-                let mut outlet = FlowOutlet {
-                    flow: &mut self.flow,
-                    decoder: &self.decoder,
-                };
-                let writer = &mut self.tables[table];
-                self.rows_written += writer.write(&rows, &self.decoder, now, &mut outlet)?;
-            }
-            Step::Commit => {
-                self.flow.moved();
-                self.tables.iter_mut().for_each(TableWriter::commit);
-            }
-            Step::Payload => {
-                let opened = self.reader.open_payload();
-                opened.map_err(|problem| self.decoder.ahead(problem))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether more may be read. If not, everything that was read is on its way.
-    fn has_room(&mut self) -> bool {
-        let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
-        if self.flow.sealed_bytes + open_bytes < self.config.max_in_flight {
-            return true;
-        }
-        self.seal_all();
-        false
-    }
-
-    fn seal_all(&mut self) {
-        for table in &mut self.tables {
-            if let Some(batch) = table.seal() {
-                self.flow.push(batch);
-            }
-        }
     }
 
     /// When something is to be done even if nothing happens.
     fn next_timer(&self) -> Instant {
-        let flush = self.tables.iter().filter_map(TableWriter::opened_at).min();
+        let flush = self.pipeline.oldest_open();
         let flush = flush.map(|opened_at| opened_at + self.config.flush_interval);
         let save = self
             .saving
@@ -331,20 +246,18 @@ impl<S: Sink> Agent<S> {
 
     fn on_timer(&mut self) {
         let now = Instant::now();
-        for table in &mut self.tables {
-            let due = |opened_at| opened_at + self.config.flush_interval <= now;
-            if table.opened_at().is_some_and(due)
-                && let Some(batch) = table.seal()
-            {
-                self.flow.push(batch);
-            }
-        }
+        self.pipeline.seal_older(self.config.flush_interval, now);
         if self.saving.is_none() && now >= self.saved_at + CHECKPOINT_INTERVAL {
             self.save();
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
-            if self.told != (self.rows_written, self.flow.rows_delivered) {
+            if self.told
+                != (
+                    self.pipeline.rows_written,
+                    self.pipeline.flow.rows_delivered,
+                )
+            {
                 self.tell_progress();
             }
         }
@@ -352,20 +265,20 @@ impl<S: Sink> Agent<S> {
 
     /// Says how it goes.
     fn tell_progress(&mut self) {
-        let rows_delivered = self.flow.rows_delivered;
-        self.told = (self.rows_written, rows_delivered);
+        let rows_delivered = self.pipeline.flow.rows_delivered;
+        self.told = (self.pipeline.rows_written, rows_delivered);
         let now = jiff::Timestamp::now().as_microsecond();
         let age = Duration::from_micros(
-            now.saturating_sub(self.newest_commit_us)
+            now.saturating_sub(self.pipeline.newest_commit_us)
                 .max(0)
                 .cast_unsigned(),
         );
         info!(
             rows_delivered,
-            rows_waiting = self.rows_written - rows_delivered,
-            in_flight = %bytesize::ByteSize(self.flow.sealed_bytes as u64),
+            rows_waiting = self.pipeline.rows_written - rows_delivered,
+            in_flight = %bytesize::ByteSize(self.pipeline.flow.sealed_bytes as u64),
             newest_row_age_s = age.as_secs(),
-            position = %self.decoder.committed().map(ToString::to_string).unwrap_or_default(),
+            position = %self.pipeline.decoder.committed().map(ToString::to_string).unwrap_or_default(),
             "following"
         );
     }
@@ -373,7 +286,7 @@ impl<S: Sink> Agent<S> {
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = Checkpoint::at(&self.flow.safe_commit(&self.decoder));
+        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit());
         if checkpoint == self.saved {
             return;
         }
@@ -416,19 +329,21 @@ impl<S: Sink> Agent<S> {
     fn reached_end(&self) -> bool {
         self.end
             .as_ref()
-            .is_some_and(|end| end.is_reached(&self.decoder))
+            .is_some_and(|end| end.is_reached(&self.pipeline.decoder))
     }
 
     /// Delivers all that was read, as long as there is time.
     async fn drain(&mut self) -> Result<(), Error> {
-        self.seal_all();
+        self.pipeline.seal_all();
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;
         let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
-        while self.flow.batches_under_way > 0 {
+        while self.pipeline.flow.batches_under_way > 0 {
             tokio::select! {
                 biased;
-                delivered = self.flow.delivery.next() => self.flow.arrived(delivered.map_err(Error::Sink)?),
+                delivered = self.pipeline.flow.delivery.next() => {
+                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                }
                 asked = self.signals.next() => match asked {
                     Asked::Stop(signal) => {
                         warn!("{signal}: stopping at once");

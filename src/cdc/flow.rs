@@ -11,22 +11,22 @@ use super::server::{Identity, Mark};
 use super::tables::Outlet;
 
 /// What is between the tables' open batches and the sink.
-pub(super) struct Flow<S> {
+pub(crate) struct Flow<S> {
     /// The server that is being read.
-    pub(super) server: Identity,
-    pub(super) delivery: Delivery<S>,
+    pub(crate) server: Identity,
+    pub(crate) delivery: Delivery<S>,
     ledger: Ledger<Arc<Mark>>,
     /// The newest commit, once something asked for it.
     newest: Option<Arc<Mark>>,
     /// Bytes of sealed batches.
-    pub(super) sealed_bytes: usize,
-    pub(super) batches_under_way: usize,
-    pub(super) rows_delivered: u64,
-    pub(super) bytes_delivered: u64,
+    pub(crate) sealed_bytes: usize,
+    pub(crate) batches_under_way: usize,
+    pub(crate) rows_delivered: u64,
+    pub(crate) bytes_delivered: u64,
 }
 
 impl<S: Sink> Flow<S> {
-    pub(super) fn new(server: Identity, delivery: Delivery<S>) -> Self {
+    pub(crate) fn new(server: Identity, delivery: Delivery<S>) -> Self {
         Self {
             server,
             delivery,
@@ -40,7 +40,7 @@ impl<S: Sink> Flow<S> {
     }
 
     /// The decoder's newest commit, made into a mark once for all batches that ask for it.
-    pub(super) fn newest_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
+    pub(crate) fn newest_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
         let newest = self.newest.get_or_insert_with(|| {
             Arc::new(Mark {
                 server: self.server.clone(),
@@ -52,12 +52,12 @@ impl<S: Sink> Flow<S> {
     }
 
     /// The decoder has moved to another commit.
-    pub(super) fn moved(&mut self) {
+    pub(crate) fn moved(&mut self) {
         self.newest = None;
     }
 
     /// The commit up to which everything is acknowledged.
-    pub(super) fn safe_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
+    pub(crate) fn safe_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
         if let Some(mark) = self.ledger.safe() {
             return Arc::clone(mark);
         }
@@ -66,13 +66,13 @@ impl<S: Sink> Flow<S> {
         self.newest_commit(decoder)
     }
 
-    pub(super) fn push(&mut self, batch: SealedBatch) {
+    pub(crate) fn push(&mut self, batch: SealedBatch) {
         self.sealed_bytes += batch.bytes().len();
         self.batches_under_way += 1;
         self.delivery.push(batch);
     }
 
-    pub(super) fn arrived(&mut self, delivered: Delivered) {
+    pub(crate) fn arrived(&mut self, delivered: Delivered) {
         self.ledger.acknowledge(delivered.id);
         self.sealed_bytes -= delivered.bytes;
         self.batches_under_way -= 1;

@@ -2,14 +2,15 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `reader`), the checkpoint (`checkpoint`), each table's open batch (`tables`), the
-//! batches under way (`flow`), and the one loop (`agent`) that ties them together until a run
-//! ends (`end`).
+//! batches under way (`flow`), what leads from an event to them (`pipeline`), and the one loop
+//! (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
 mod checkpoint;
 mod end;
 mod flow;
 mod packed;
+mod pipeline;
 mod preflight;
 mod reader;
 mod server;
@@ -26,7 +27,9 @@ use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
 use agent::Agent;
 pub use agent::Summary;
 pub use checkpoint::{Checkpoint, CheckpointStore};
+pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
+pub(crate) use preflight::{CheckedTable, check_tables};
 pub use server::{Identity, Mark, Server};
 
 /// Where a run ends.
@@ -78,11 +81,7 @@ pub async fn run_to<S: Sink>(
 pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
     let store = CheckpointStore::open(&config.checkpoint)?;
     let checked = Preflight::run(&config).await?;
-    let table_names: Vec<(String, String)> = checked
-        .tables
-        .iter()
-        .map(|table| (table.schema.clone(), table.name.clone()))
-        .collect();
+    let folders = folders(&checked.tables);
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
         SinkConfig::Firehose(firehose) => {
@@ -93,7 +92,7 @@ pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error>
                 .await
         }
         SinkConfig::Dir { path } => {
-            let sink = DirSink::open(&path, &table_names, max_in_flight)?;
+            let sink = DirSink::open(&path, folders, max_in_flight)?;
             Agent::start(config, checked, store, sink, until)
                 .await?
                 .run()

@@ -5,9 +5,9 @@ use std::fmt;
 use mysql_async::prelude::Queryable;
 use tracing::{debug, warn};
 
-use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
 use crate::config::{self, Config, Start, Tls};
-use crate::encode::{self, Chosen, Disguise, MetadataColumn};
+use crate::encode::{self, Chosen, Dialect, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
@@ -20,17 +20,71 @@ pub struct CheckedTable {
     pub schema: String,
     /// The table, as the server spells it.
     pub name: String,
-    /// The columns that are written.
-    pub columns: Vec<Chosen>,
+    /// The columns that are written; `None` is those of the first table map.
+    pub columns: Option<Vec<Chosen>>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
+    /// The changes that are followed.
+    pub operations: Operations,
+    /// Whether an update is also written as the row was before.
+    pub before_image: bool,
+    /// How its lines are written.
+    pub dialect: Dialect,
+}
+
+impl CheckedTable {
+    /// The table that the configuration wants, under the names and with the columns it has.
+    pub(crate) fn new(
+        wanted: &config::Table,
+        schema: String,
+        name: String,
+        columns: Option<Vec<Chosen>>,
+    ) -> Self {
+        Self {
+            schema,
+            name,
+            columns,
+            metadata: wanted.metadata.clone(),
+            operations: wanted.operations,
+            before_image: wanted.before_image,
+            dialect: wanted.dialect,
+        }
+    }
+
+    /// Two values of one name in an object are one too many for its readers, whatever the case.
+    ///
+    /// # Errors
+    /// If a dialect with keys would write two of a name.
+    pub(crate) fn refuse_double_keys(&self) -> Result<(), Failure> {
+        let columns = self.columns.as_deref().unwrap_or_default();
+        let double = self.metadata.iter().find(|added| {
+            let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
+            columns.iter().any(is_same)
+        });
+        match double {
+            Some(added) if self.dialect.has_keys() => Err(Failure::definite(
+                Exit::Config,
+                format!(
+                    "table {}.{}: a column has the name of the metadata column {added}",
+                    self.schema, self.name
+                ),
+                "leave one of them out of the table's `columns` or `metadata`, or write another dialect",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for CheckedTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "writing {}.{}:", self.schema, self.name)?;
-        for column in &self.columns {
-            write!(f, " {}", column.name)?;
+        match &self.columns {
+            Some(columns) => {
+                for column in columns {
+                    write!(f, " {}", column.name)?;
+                }
+            }
+            None => f.write_str(" all columns")?,
         }
         for column in &self.metadata {
             write!(f, " +{column}")?;
@@ -59,13 +113,26 @@ impl Preflight {
         }
         let mut server = Server::connect(&config.source).await?;
         check_settings(&server)?;
+        warn_of_row_image(&server);
         check_retention(&mut server).await?;
-        let mut tables = Vec::with_capacity(config.tables.len());
-        for table in &config.tables {
-            tables.push(check_table(&mut server, table).await?);
-        }
+        let tables = check_tables(&mut server, &config.tables).await?;
         Ok(Self { server, tables })
     }
+}
+
+/// Looks up the tables' columns.
+///
+/// # Errors
+/// If a table or a column is not there, or a column's type cannot be written.
+pub(crate) async fn check_tables(
+    server: &mut Server,
+    wanted: &[config::Table],
+) -> Result<Vec<CheckedTable>, Failure> {
+    let mut tables = Vec::with_capacity(wanted.len());
+    for table in wanted {
+        tables.push(check_table(server, table).await?);
+    }
+    Ok(tables)
 }
 
 fn check_settings(server: &Server) -> Result<(), Failure> {
@@ -81,7 +148,6 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
     const VERSIONS: &str = "; it needs MySQL 8.0.1 or MariaDB 10.5";
     for (name, wanted, hint) in [
         ("binlog_format", "ROW", SESSIONS),
-        ("binlog_row_image", "FULL", SESSIONS),
         ("binlog_row_metadata", "FULL", VERSIONS),
     ] {
         match server.variable(name) {
@@ -102,6 +168,18 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Rows may still be whole: inserts often are, and sessions can choose for themselves.
+fn warn_of_row_image(server: &Server) {
+    let row_image = server.variable("binlog_row_image");
+    if let Some(row_image) = row_image.filter(|value| !value.eq_ignore_ascii_case("FULL")) {
+        warn!(
+            "the server has binlog_row_image = {row_image}: a written column that a row image does \
+             not hold stops the agent, unless the table's `metadata` has \"absent\"; {}",
+            server.set_for_good("binlog_row_image = 'FULL'")
+        );
+    }
 }
 
 /// A binlog that is purged while the agent is away is rows that are lost.
@@ -241,7 +319,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             "name the columns to write, without these, in the table's `columns`",
         ));
     }
-    let columns = chosen
+    let columns: Vec<Chosen> = chosen
         .into_iter()
         .map(|column| Chosen {
             name: column.name.clone(),
@@ -249,12 +327,9 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             disguise: Disguise::of(&column.data_type),
         })
         .collect();
-    Ok(CheckedTable {
-        schema,
-        name,
-        columns,
-        metadata: wanted.metadata.clone(),
-    })
+    let checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    checked.refuse_double_keys()?;
+    Ok(checked)
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

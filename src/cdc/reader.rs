@@ -9,7 +9,7 @@ use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::packets::{ComRegisterSlave, GnoInterval, Sid, Tag};
 use tracing::{info, warn};
 
-use crate::binlog::{Event, EventStream, Flavor, GtidSet, Problem};
+use crate::binlog::{EventStream, EventType, Flavor, GtidSet, Input, Problem};
 use crate::config::Source;
 use crate::error::Fault;
 use crate::wire::{Packet, Wire, refusal};
@@ -33,18 +33,6 @@ pub(super) enum News {
     Resumed(Mark),
 }
 
-/// What there is to decode.
-pub(super) enum AtHand<'r> {
-    /// An event of the binlog.
-    Event(Event<'r>),
-    /// An event of the compressed transaction that was opened.
-    Packed(Event<'r>),
-    /// Not enough of the next such event.
-    Nothing,
-    /// The compressed transaction has no more events; call [`Reader::close_payload`].
-    PayloadEnd,
-}
-
 /// A connection under way: the stream, and from where it goes on.
 type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark), Failure>> + Send>>;
 
@@ -61,8 +49,19 @@ struct Stream {
     /// How the packet at hand came.
     packet: Packet,
     packed: Option<Packed>,
-    /// What is wrong with the next piece of it.
+    turn: Turn,
+    /// What is wrong with the compressed transaction at hand.
     problem: Option<Problem>,
+}
+
+/// What comes next.
+enum Turn {
+    /// The events of the compressed transaction that was handed out.
+    Open,
+    /// What follows that.
+    Close,
+    /// More of the same.
+    Others,
 }
 
 /// A stream of events that survives its connection.
@@ -148,46 +147,14 @@ impl Reader {
         Some(self.heard(arrived))
     }
 
-    /// What there is after [`News::Event`].
+    /// What there is after [`News::Event`]; `None` if it is not enough of an event.
     ///
     /// # Errors
     /// If its bytes are damaged.
-    pub(super) fn at_hand(&mut self) -> Result<AtHand<'_>, Problem> {
-        let State::Streaming(stream) = &mut self.state else {
-            return Ok(AtHand::Nothing);
-        };
-        if let Some(problem) = stream.problem.take() {
-            return Err(problem);
-        }
-        let bytes = stream.wire.frames().bytes();
-        match (&mut stream.packed, stream.packet) {
-            (Some(packed), _) => Ok(match packed.next(bytes)? {
-                Next::Event(event) => AtHand::Packed(event),
-                Next::Starved => AtHand::Nothing,
-                Next::End => AtHand::PayloadEnd,
-            }),
-            (None, Packet::Whole) => stream.events.event(&bytes[1..]).map(AtHand::Event),
-            (None, Packet::Pieces) => Packed::outer(bytes).map(AtHand::Event),
-        }
-    }
-
-    /// Opens the compressed transaction at hand.
-    ///
-    /// # Errors
-    /// If its head is damaged or unknown.
-    pub(super) fn open_payload(&mut self) -> Result<(), Problem> {
-        if let State::Streaming(stream) = &mut self.state {
-            let bytes = stream.wire.frames().bytes();
-            let whole = stream.packet == Packet::Whole;
-            stream.packed = Some(Packed::open(bytes, stream.events.checksum(), whole)?);
-        }
-        Ok(())
-    }
-
-    /// Goes on behind the compressed transaction at hand.
-    pub(super) fn close_payload(&mut self) {
-        if let State::Streaming(stream) = &mut self.state {
-            stream.packed = None;
+    pub(super) fn at_hand(&mut self) -> Result<Option<Input<'_>>, Problem> {
+        match &mut self.state {
+            State::Streaming(stream) => stream.at_hand(),
+            State::Connecting(_) | State::Lost => Ok(None),
         }
     }
 
@@ -247,13 +214,24 @@ impl Stream {
             events: EventStream::default(),
             packet: Packet::Whole,
             packed: None,
+            turn: Turn::Others,
             problem: None,
         }))
     }
 
-    /// Whether something has arrived that [`Reader::at_hand`] can look at, or that says why not.
+    /// Whether something has arrived that [`Stream::at_hand`] can look at, or that says why not.
     fn arrived(&mut self, source: &Source) -> Option<Result<(), Failure>> {
         let frames = self.wire.frames();
+        match std::mem::replace(&mut self.turn, Turn::Others) {
+            Turn::Open => {
+                let whole = self.packet == Packet::Whole;
+                let opened = Packed::open(frames.bytes(), self.events.checksum(), whole);
+                self.packed = opened.map_err(|problem| self.problem = Some(problem)).ok();
+                return Some(Ok(()));
+            }
+            Turn::Close => self.packed = None,
+            Turn::Others => {}
+        }
         if let Some(packed) = &mut self.packed {
             return match packed.has_more(frames) {
                 Ok(true) => Some(Ok(())),
@@ -273,6 +251,31 @@ impl Stream {
             [0xfe, ..] => Err(broken(source, "the stream ended")),
             refused => Err(explain(&place(source), &refusal(refused))),
         })
+    }
+
+    fn at_hand(&mut self) -> Result<Option<Input<'_>>, Problem> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
+        let bytes = self.wire.frames().bytes();
+        if let Some(packed) = &mut self.packed {
+            return Ok(match packed.next(bytes)? {
+                Next::Event(event) => Some(Input::Packed(event)),
+                Next::Starved => None,
+                Next::End => {
+                    self.turn = Turn::Close;
+                    Some(Input::PayloadEnd)
+                }
+            });
+        }
+        let event = match self.packet {
+            Packet::Whole => self.events.event(&bytes[1..])?,
+            Packet::Pieces => Packed::outer(bytes)?,
+        };
+        if event.header.type_code == EventType::TransactionPayload.code() {
+            self.turn = Turn::Open;
+        }
+        Ok(Some(Input::Event(event)))
     }
 }
 

@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap, TransactionKey,
+    Column, DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
+    TransactionKey,
 };
-use crate::encode::{Plan, RowSuffix};
+use crate::encode::{
+    CellProblem, Chosen, Image, LineFacts, MetadataColumn, Plan, RowError, RowSuffix,
+};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -23,17 +26,21 @@ pub(super) struct TableWriter {
     limits: BatchLimits,
     plan: Option<(u64, Plan)>,
     batch: Option<Batch>,
-    /// Bytes and rows of the open batch that are of committed transactions.
+    /// Bytes and lines of the open batch that are of committed transactions.
     committed: (usize, usize),
-    suffix: RowSuffix,
-    /// The open transaction, once it has rows of this table; `suffix` is made for it.
+    /// Of lines that show the image before and the one after.
+    suffixes: [RowSuffix; 2],
+    /// The written columns that are in neither, with commas between their names.
+    absent: [String; 2],
+    /// The open transaction, once it has rows of this table; `suffixes` are made for it and for the
+    /// newest operation.
     transaction: Option<TransactionKey>,
-    /// Rows of the open transaction that were read.
+    operation: RowOperation,
+    /// Lines of the open transaction that were read.
     ordinal: u64,
-    /// The transaction in which the connection was lost, and how many of its rows were written
+    /// The transaction in which the connection was lost, and how many of its lines were written
     /// before. Another server may send other transactions first.
     cut: Option<(TransactionKey, u64)>,
-    scratch: Vec<u8>,
 }
 
 /// The row event that is being written.
@@ -57,16 +64,17 @@ impl TableWriter {
     pub(super) fn new(index: usize, checked: CheckedTable, limits: BatchLimits) -> Self {
         Self {
             index,
+            suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
+            absent: [String::new(), String::new()],
             checked,
             limits,
             plan: None,
             batch: None,
             committed: (0, 0),
-            suffix: RowSuffix::default(),
             transaction: None,
+            operation: RowOperation::Insert,
             ordinal: 0,
             cut: None,
-            scratch: Vec::new(),
         }
     }
 
@@ -161,20 +169,68 @@ impl TableWriter {
             now,
         };
         self.prepare_plan(map, generation)?;
-        let written_before = self.written_before(&key);
-        self.prepare_suffix(rows.operation, key, &event);
-        let mut at = 0;
-        let mut row_count = 0;
-        while at < rows.images.len() {
-            at = if self.ordinal < written_before {
-                self.pass_over(at, &event)?
-            } else {
-                row_count += 1;
-                self.write_row(at, &event, outlet)?
-            };
-            self.ordinal += 1;
+        let Some((_, plan)) = &mut self.plan else {
+            let problem = Problem::NoColumnNames;
+            return Err(self.decode_error(event.place, problem).into());
+        };
+        let differs = plan.begin(rows);
+        if differs {
+            self.absent = [Image::Before, Image::After].map(|image| plan.absent(image));
         }
-        Ok(row_count)
+        let images = self.images(rows.operation);
+        self.refuse_absent(images, &event)?;
+        let written_before = self.written_before(&key);
+        let is_same = !differs && self.operation == rows.operation;
+        if !is_same || self.transaction.as_ref() != Some(&key) {
+            self.prepare_suffixes(rows.operation, key, &event);
+        }
+        let mut at = 0;
+        let mut line_count = 0;
+        while at < rows.images.len() {
+            at = match &mut self.plan {
+                Some((_, plan)) => plan.find_row(rows.images, at),
+                None => Ok(rows.images.len()),
+            }
+            .map_err(|error| self.row_error(&event, &error))?;
+            for image in images {
+                if self.ordinal >= written_before {
+                    line_count += 1;
+                    self.write_line(*image, &event, outlet)?;
+                }
+                self.ordinal += 1;
+            }
+        }
+        Ok(line_count)
+    }
+
+    /// The images that are written of a change, in this order.
+    fn images(&self, operation: RowOperation) -> &'static [Image] {
+        match operation {
+            RowOperation::Update if self.checked.before_image => &[Image::Before, Image::After],
+            RowOperation::Insert | RowOperation::Update => &[Image::After],
+            RowOperation::Delete => &[Image::Before],
+        }
+    }
+
+    /// A column that is not in the image is neither NULL nor anything else that could be written.
+    fn refuse_absent(&self, images: &[Image], event: &EventAtHand<'_>) -> Result<(), Failure> {
+        let mut absent = images.iter().map(|image| &self.absent[index_of(*image)]);
+        match absent.find(|names| !names.is_empty()) {
+            Some(names) if !self.checked.metadata.contains(&MetadataColumn::Absent) => {
+                Err(Failure::definite(
+                    Exit::Data,
+                    format!(
+                        "table {}, transaction at {}: the row image does not hold the columns {names}",
+                        self.name(),
+                        event.place
+                    ),
+                    "set binlog_row_image=FULL on the server and in every session; to go on past \
+                     these rows, leave the columns out of the table's `columns`, or add \"absent\" \
+                     to its `metadata`, which then names them in each such line",
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Compiles the plan again if the table map is another one, as long as the lines stay alike.
@@ -189,7 +245,12 @@ impl TableWriter {
         let remedy = "choose the columns to write in the table's `columns`; to go on with \
                       another shape, deliver what came before it, then delete the checkpoint and \
                       choose source.start";
-        let plan = Plan::compile(map, &self.checked.columns)
+        if self.checked.columns.is_none() {
+            self.checked.columns = Some(all_of(map));
+            self.checked.refuse_double_keys()?;
+        }
+        let columns = self.checked.columns.as_deref().unwrap_or_default();
+        let plan = Plan::compile(map, columns, self.checked.dialect)
             .map_err(|error| Failure::definite(Exit::Data, error.to_string(), remedy))?;
         if self
             .plan
@@ -209,54 +270,52 @@ impl TableWriter {
         Ok(())
     }
 
-    fn prepare_suffix(
+    fn prepare_suffixes(
         &mut self,
         operation: RowOperation,
         transaction: TransactionKey,
         event: &EventAtHand<'_>,
     ) {
-        if self.transaction.as_ref() == Some(&transaction) {
-            return;
-        }
         let columns = &self.checked.metadata;
         if !columns.is_empty() {
             let position = transaction.to_string();
-            self.suffix
-                .set(columns, operation, event.commit_time_us, &position);
+            for image in [Image::Before, Image::After] {
+                let facts = LineFacts {
+                    operation,
+                    image,
+                    commit_time_us: event.commit_time_us,
+                    position: &position,
+                    absent: &self.absent[index_of(image)],
+                };
+                self.suffixes[index_of(image)].set(columns, &facts);
+            }
         }
+        self.operation = operation;
         self.transaction = Some(transaction);
     }
 
-    fn pass_over(&mut self, at: usize, event: &EventAtHand<'_>) -> Result<usize, Error> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        let next = self.encode(at, event, &mut scratch);
-        self.scratch = scratch;
-        next
-    }
-
-    fn write_row(
+    /// Writes the row that the plan has found.
+    fn write_line(
         &mut self,
-        at: usize,
+        image: Image,
         event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         let mut batch = match self.batch.take() {
             Some(batch) => batch,
             None => self.new_batch(event, outlet),
         };
         let row_start = batch.len();
-        let written = self.encode(at, event, batch.buffer()).and_then(|next| {
+        let written = self.encode(image, event, batch.buffer()).and_then(|()| {
             let full = batch.row_written(row_start, &self.limits);
-            let full = full.map_err(|oversize| self.oversize(event, oversize))?;
-            Ok((next, full))
+            full.map_err(|oversize| self.oversize(event, oversize))
         });
         match written {
-            Ok((next, None)) => {
+            Ok(None) => {
                 self.batch = Some(batch);
-                Ok(next)
+                Ok(())
             }
-            Ok((next, Some(line))) => {
+            Ok(Some(line)) => {
                 outlet.full(batch.seal());
                 self.committed = (0, 0);
                 let mut batch = self.new_batch(event, outlet);
@@ -264,7 +323,7 @@ impl TableWriter {
                 let alone = batch.row_written(0, &self.limits);
                 alone.map_err(|oversize| self.oversize(event, oversize))?;
                 self.batch = Some(batch);
-                Ok(next)
+                Ok(())
             }
             Err(error) => {
                 batch.buffer().truncate(row_start);
@@ -284,25 +343,38 @@ impl TableWriter {
     }
 
     fn encode(
-        &mut self,
-        at: usize,
+        &self,
+        image: Image,
         event: &EventAtHand<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<usize, Error> {
-        let Some((_, plan)) = &mut self.plan else {
-            return Err(self
-                .decode_error(event.place.clone(), Problem::NoColumnNames)
-                .into());
+    ) -> Result<(), Error> {
+        let Some((_, plan)) = &self.plan else {
+            return Ok(());
         };
-        let written = plan.write_row(event.images, at, &self.suffix, self.ordinal, out);
-        written.map_err(|error| {
-            let problem = Problem::Malformed("a row image");
-            let at = self.decode_error(event.place.clone(), problem);
-            let what = format!("{at}, row {} of its transaction: {error}", self.ordinal);
-            let remedy = "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is \
-                          whole, report the column's type and the server's version";
-            Failure::definite(Exit::Data, what, remedy).into()
-        })
+        let suffix = &self.suffixes[index_of(image)];
+        plan.write_line(event.images, image, suffix, self.ordinal, out)
+            .map_err(|error| self.row_error(event, &error))
+    }
+
+    fn row_error(&self, event: &EventAtHand<'_>, error: &RowError) -> Error {
+        let place = format!(
+            "table {}, transaction at {}, row {} of it: {error}",
+            self.name(),
+            event.place,
+            self.ordinal
+        );
+        let remedy = match error.problem {
+            CellProblem::NoDocument => {
+                "set binlog_row_image=FULL or binlog_row_value_options='' on the server and in \
+                 every session; to go on past these rows, leave the column out of the table's \
+                 `columns`"
+            }
+            _ => {
+                "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is whole, \
+                 report the column's type and the server's version"
+            }
+        };
+        Failure::definite(Exit::Data, place, remedy).into()
     }
 
     fn oversize(&self, event: &EventAtHand<'_>, oversize: Oversize) -> Error {
@@ -325,5 +397,22 @@ impl TableWriter {
             table: Some(self.name()),
             problem,
         }
+    }
+}
+
+/// All columns, without what only the server knows of them.
+fn all_of(map: &TableMap) -> Vec<Chosen> {
+    let chosen = |column: &Column| Chosen {
+        name: column.name.clone(),
+        scale: None,
+        disguise: None,
+    };
+    map.columns.iter().map(chosen).collect()
+}
+
+fn index_of(image: Image) -> usize {
+    match image {
+        Image::Before => 0,
+        Image::After => 1,
     }
 }

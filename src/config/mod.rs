@@ -9,20 +9,21 @@ pub mod limits;
 mod metrics;
 mod raw;
 mod secret;
+mod table;
 mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet};
-use crate::encode::MetadataColumn;
+use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
+use crate::encode::{Dialect, MetadataColumn};
 
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
-pub use raw::{load, load_metrics};
+pub use raw::{load, load_metrics, load_replay};
 pub(crate) use raw::{written, written_metrics};
 pub use secret::Secret;
-pub(crate) use validate::parse_position;
+pub(crate) use validate::{parse_position, table_named};
 
 /// Everything that a run of the agent needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,17 @@ pub struct Config {
     pub checkpoint: PathBuf,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
+}
+
+/// What a replay of binlog files needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The database that knows more of the tables than its binlog; `None` if nobody is to be asked.
+    pub source: Option<Source>,
+    /// The tables; at least one, no table twice.
+    pub tables: Vec<Table>,
+    /// Bytes of encoded rows that may be in memory.
+    pub max_in_flight: usize,
 }
 
 /// The database to follow.
@@ -121,6 +133,12 @@ pub struct Table {
     pub columns: Option<Vec<String>>,
     /// Columns about the change, in the order in which they are written.
     pub metadata: Vec<MetadataColumn>,
+    /// The changes that are followed.
+    pub operations: Operations,
+    /// Whether an update is also written as the row was before.
+    pub before_image: bool,
+    /// How its lines are written.
+    pub dialect: Dialect,
 }
 
 /// Where rows go.

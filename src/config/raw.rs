@@ -9,7 +9,7 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Env, Format, Toml};
 use serde::Deserialize;
 
-use super::{Config, ConfigError, Metrics as MeantMetrics};
+use super::{Config, ConfigError, Metrics as MeantMetrics, Replay};
 
 /// The file as typed. A key's documentation is the README's configuration reference.
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +60,8 @@ pub(super) struct Table {
     pub(super) columns: Option<Vec<String>>,
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<Metadata>,
+    pub(super) before_image: bool,
+    pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
 }
 
@@ -78,6 +80,16 @@ pub(super) enum Metadata {
     CommitTime,
     Position,
     Ordinal,
+    Absent,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Dialect {
+    Csv,
+    Hive,
+    OpenCsv,
+    Jsonl,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,6 +176,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load_metrics(path: &Path) -> Result<MeantMetrics, ConfigError> {
     parse_metrics(&read(path)?, &path.display().to_string())
+}
+
+/// [`load`], for a replay: `[source]` may be missing, and has no part in it if `offline`.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong.
+pub fn load_replay(path: &Path, offline: bool) -> Result<Replay, ConfigError> {
+    let raw = typed(&read(path)?, &path.display().to_string())?;
+    super::validate::validate_replay(&raw, offline)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
-use crate::encode::MetadataColumn;
 
 use super::firehose;
-use super::raw::{self, EventKind, Metadata, Raw, SinkType, TlsMode};
-use super::{Config, ConfigError, GtidText, Secret, Sink, Source, Start, Table, Tls};
+use super::raw::{self, Raw, SinkType, TlsMode};
+use super::table::tables;
+use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
 
 const MIB: u64 = 1024 * 1024;
 const DEFAULT_MAX_IN_FLIGHT: u64 = 32 * MIB;
@@ -22,17 +22,7 @@ const DEFAULT_PORT: u16 = 3306;
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     let source = source(&raw.source)?;
     let tables = tables(&raw.table)?;
-    let max_in_flight = raw
-        .sink
-        .max_in_flight
-        .map_or(DEFAULT_MAX_IN_FLIGHT, |size| size.0);
-    if max_in_flight < MIN_MAX_IN_FLIGHT {
-        return Err(ConfigError::at(
-            "sink.max_in_flight",
-            "too small to keep a sink busy",
-            "give at least 1 MiB",
-        ));
-    }
+    let max_in_flight = max_in_flight(&raw.sink)?;
     let sink = sink(&raw.sink, &raw.table, &tables)?;
     // An object for every second would be a directory full of crumbs.
     let default_flush = if matches!(sink, Sink::Dir { .. }) {
@@ -50,10 +40,51 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
         tables,
         sink,
         flush_interval,
-        max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+        max_in_flight,
         checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
         shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
     })
+}
+
+/// [`validate`], as far as it concerns a replay.
+pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, ConfigError> {
+    let asks = !offline && raw.source.url.is_some();
+    Ok(Replay {
+        source: asks.then(|| source(&raw.source)).transpose()?,
+        tables: tables(&raw.table)?,
+        max_in_flight: max_in_flight(&raw.sink)?,
+    })
+}
+
+/// A replay of one table that no configuration names.
+pub(crate) fn table_named(
+    name: String,
+    columns: Option<Vec<String>>,
+) -> Result<Replay, ConfigError> {
+    let table = raw::Table {
+        name: Some(name),
+        columns,
+        ..raw::Table::default()
+    };
+    let raw = Raw {
+        table: vec![table],
+        ..Raw::default()
+    };
+    validate_replay(&raw, true)
+}
+
+fn max_in_flight(sink: &raw::Sink) -> Result<usize, ConfigError> {
+    let bytes = sink
+        .max_in_flight
+        .map_or(DEFAULT_MAX_IN_FLIGHT, |size| size.0);
+    if bytes < MIN_MAX_IN_FLIGHT {
+        return Err(ConfigError::at(
+            "sink.max_in_flight",
+            "too small to keep a sink busy",
+            "give at least 1 MiB",
+        ));
+    }
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
@@ -178,97 +209,6 @@ pub(crate) fn parse_position(text: &str) -> Option<Start> {
         .then(|| Start::Gtids(GtidText(text.to_owned())))
 }
 
-fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
-    if raw.is_empty() {
-        return Err(ConfigError::at(
-            "table",
-            "no table to follow",
-            "add [[table]] with name = \"schema.table\"",
-        ));
-    }
-    let mut tables: Vec<Table> = Vec::with_capacity(raw.len());
-    for table in raw {
-        let name = table.name.as_deref().unwrap_or_default();
-        let Some((schema, name)) = name
-            .split_once('.')
-            .filter(|(schema, name)| !schema.is_empty() && !name.is_empty())
-        else {
-            return Err(ConfigError::at(
-                "table.name",
-                "no schema.table",
-                "write it like shop.Sales",
-            ));
-        };
-        if tables
-            .iter()
-            .any(|other| other.schema == schema && other.name == name)
-        {
-            return Err(ConfigError::at(
-                "table.name",
-                format!("{schema}.{name} is there twice"),
-                "leave one out",
-            ));
-        }
-        if table
-            .events
-            .iter()
-            .flatten()
-            .any(|event| *event != EventKind::Insert)
-        {
-            return Err(ConfigError::at(
-                "table.events",
-                "only inserts can be followed as yet",
-                "write events = [\"insert\"], or leave it out",
-            ));
-        }
-        tables.push(Table {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            columns: table.columns.clone().map(columns).transpose()?,
-            metadata: metadata(&table.metadata),
-        });
-    }
-    Ok(tables)
-}
-
-fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
-    if columns.is_empty() {
-        return Err(ConfigError::at(
-            "table.columns",
-            "no column",
-            "name some, or leave `columns` out to write all",
-        ));
-    }
-    for (index, column) in columns.iter().enumerate() {
-        if columns[..index]
-            .iter()
-            .any(|other| other.eq_ignore_ascii_case(column))
-        {
-            return Err(ConfigError::at(
-                "table.columns",
-                format!("{column} is there twice"),
-                "leave one out",
-            ));
-        }
-    }
-    Ok(columns)
-}
-
-fn metadata(raw: &[Metadata]) -> Vec<MetadataColumn> {
-    let mut columns: Vec<MetadataColumn> = raw
-        .iter()
-        .map(|column| match column {
-            Metadata::Operation => MetadataColumn::Operation,
-            Metadata::CommitTime => MetadataColumn::CommitTime,
-            Metadata::Position => MetadataColumn::Position,
-            Metadata::Ordinal => MetadataColumn::Ordinal,
-        })
-        .collect();
-    columns.sort_unstable();
-    columns.dedup();
-    columns
-}
-
 fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<Sink, ConfigError> {
     let any_stream = raw.stream.is_some() || raw_tables.iter().any(|table| table.stream.is_some());
     let kind = raw.r#type.unwrap_or(if any_stream {
@@ -370,6 +310,7 @@ pub(super) fn at_least(
 mod tests {
     use super::super::raw::parse;
     use super::*;
+    use crate::encode::Dialect;
 
     const SMALLEST: &str = r#"
         source.url = "mysql://hydrant@127.0.0.1"
@@ -411,6 +352,28 @@ mod tests {
             }
         );
         assert_eq!(config.flush_interval, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn each_table_has_its_dialect() {
+        let config = parse(
+            &SMALLEST.replace(
+                "{ name",
+                "{ name = \"shop.Other\", dialect = \"opencsv\", stream = \"Other\" }, { name",
+            ),
+            "x",
+        );
+        let dialects = config
+            .unwrap()
+            .tables
+            .into_iter()
+            .map(|table| table.dialect);
+        assert_eq!(
+            dialects.collect::<Vec<_>>(),
+            [Dialect::OpenCsv, Dialect::Csv]
+        );
+        let error = wrong(&SMALLEST.replace("{ name", "{ dialect = \"json\", name"));
+        assert!(error.remedy.contains("\"jsonl\""), "{error:?}");
     }
 
     #[test]
@@ -489,8 +452,17 @@ mod tests {
                 Some(key)
             );
         }
-        let update = SMALLEST.replace("}]", ", events = [\"update\"] }]");
-        assert_eq!(wrong(&update).key.as_deref(), Some("table.events"));
+        for (keys, key) in [
+            ("events = []", "table.events"),
+            ("before_image = true", "table.before_image"),
+            (
+                "events = [\"delete\"], before_image = true",
+                "table.before_image",
+            ),
+        ] {
+            let text = SMALLEST.replace("}]", &format!(", {keys} }}]"));
+            assert_eq!(wrong(&text).key.as_deref(), Some(key));
+        }
     }
 
     #[test]

@@ -3,15 +3,16 @@
 //! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
 //! does not: the types of each kind, which have rooms of their own.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
-
+use super::address::{write_inet4, write_inet6, write_uuid};
 use super::decimal::write_decimal;
+use super::dialect::{Syntax, finish_text, write_bare, write_text_as};
 use super::json::write_json;
-use super::number::{write_double, write_int, write_shortest};
+use super::json_diff::write_changed_json;
+use super::number::{write_floating, write_int};
 use super::temporal::{
     write_date_cell, write_datetime_cell, write_time_cell, write_timestamp_cell, write_two,
 };
-use super::text::{Encoding, quote_appended, write_text};
+use super::text::Encoding;
 
 /// What can be wrong with a cell. Never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,12 @@ pub enum CellProblem {
     /// A JSON document that its format does not allow.
     #[error("the cell holds no valid JSON document")]
     Json,
+    /// An update tells a JSON document by what it has changed of it, and not what it was before.
+    #[error(
+        "the update holds changes of a JSON document, and the row image before does not hold the \
+         document"
+    )]
+    NoDocument,
     /// A member of an ENUM or SET that the table map does not have.
     #[error("the cell has a member that its column does not have")]
     Label,
@@ -38,6 +45,9 @@ pub enum CellProblem {
     #[error("the cell has the wrong width")]
     Width,
 }
+
+/// Digits that a double keeps, which is what many readers make of a number of JSON's.
+const DOUBLES_DIGITS: u8 = 15;
 
 /// How the cells of one column are written; chosen once per table map, not per cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,85 +115,100 @@ impl Writer {
         }
     }
 
-    /// Appends the text of one cell that is not NULL.
+    /// Appends the JSON document that `changes` make of the one before.
+    pub(super) fn write_changed<S: Syntax>(
+        &self,
+        before: &[u8],
+        changes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
+        let Self::Json = self else {
+            return Err(CellProblem::Json);
+        };
+        let start = out.len();
+        write_changed_json(before, changes, out)?;
+        finish_text::<S>(start, out);
+        Ok(())
+    }
+
+    /// Appends one cell that is not NULL.
     #[inline]
-    pub(super) fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    pub(super) fn write<S: Syntax>(
+        &self,
+        cell: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
         match self {
             Self::Int { width, unsigned } => write_int(*width, *unsigned, cell, out),
             Self::Double { scale } => {
                 let bytes: [u8; 8] = cell.try_into().map_err(|_| CellProblem::Width)?;
-                write_double(f64::from_le_bytes(bytes), *scale, out);
+                write_floating::<S>(f64::from_le_bytes(bytes), *scale, out);
                 Ok(())
             }
             Self::Float { scale } => {
                 let bytes: [u8; 4] = cell.try_into().map_err(|_| CellProblem::Width)?;
-                let value = f32::from_le_bytes(bytes);
-                match scale {
-                    Some(_) => write_double(f64::from(value), *scale, out),
-                    None => write_shortest(value, value.is_finite(), f64::from(value), out),
-                }
+                write_floating::<S>(f32::from_le_bytes(bytes), *scale, out);
                 Ok(())
             }
-            Self::Year => {
-                let [years] = cell else {
-                    return Err(CellProblem::Width);
-                };
-                let year = if *years == 0 {
-                    0
-                } else {
-                    1900 + u32::from(*years)
-                };
-                write_two(year / 100, out);
-                write_two(year % 100, out);
-                Ok(())
+            Self::Year => write_year::<S>(cell, out),
+            Self::Date => write_bare::<S>(out, |out| write_date_cell(cell, out)),
+            Self::Time { digits } => {
+                write_bare::<S>(out, |out| write_time_cell(cell, *digits, out))
             }
-            Self::Date => write_date_cell(cell, out),
-            Self::Time { digits } => write_time_cell(cell, *digits, out),
-            Self::DateTime { digits } => write_datetime_cell(cell, *digits, out),
-            Self::Timestamp { digits } => write_timestamp_cell(cell, *digits, out),
+            Self::DateTime { digits } => {
+                write_bare::<S>(out, |out| write_datetime_cell(cell, *digits, out))
+            }
+            Self::Timestamp { digits } => {
+                write_bare::<S>(out, |out| write_timestamp_cell(cell, *digits, out))
+            }
             Self::Text(encoding) => {
-                write_text(encoding.decode(cell)?.as_bytes(), out);
+                write_text_as::<S>(encoding.decode(cell)?.as_bytes(), out);
                 Ok(())
+            }
+            Self::Decimal { precision, scale } if S::IS_JSON && *precision > DOUBLES_DIGITS => {
+                write_bare::<S>(out, |out| write_decimal(cell, *precision, *scale, out))
             }
             Self::Decimal { precision, scale } => write_decimal(cell, *precision, *scale, out),
-            Self::Hex { padded_len } => write_hex(cell, *padded_len, out),
-            Self::Enum { width, labels } => write_enum(cell, *width, labels, out),
-            Self::Set { width, labels } => write_set(cell, *width, labels, out),
+            Self::Hex { padded_len } => write_hex::<S>(cell, *padded_len, out),
+            Self::Enum { width, labels } => write_enum::<S>(cell, *width, labels, out),
+            Self::Set { width, labels } => write_set::<S>(cell, *width, labels, out),
             Self::Json => {
                 let start = out.len();
                 write_json(cell, out)?;
-                quote_appended(start, out);
+                finish_text::<S>(start, out);
                 Ok(())
             }
-            Self::Vector => write_vector(cell, out),
-            Self::Inet4 => {
-                let bytes: [u8; 4] = padded(cell)?;
-                out.extend_from_slice(Ipv4Addr::from(bytes).to_string().as_bytes());
-                Ok(())
-            }
-            Self::Inet6 => {
-                let address = Ipv6Addr::from(padded::<16>(cell)?);
-                // MariaDB also shows those in dots that only differ from an IPv4 address by zeros.
-                let text = match (address.segments(), address.octets()) {
-                    ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high != 0 => {
-                        format!("::{a}.{b}.{c}.{d}")
-                    }
-                    _ => address.to_string(),
-                };
-                out.extend_from_slice(text.as_bytes());
-                Ok(())
-            }
-            Self::Uuid => {
-                let bytes: [u8; 16] = padded(cell)?;
-                let uuid = uuid::Uuid::from_bytes(uuid_in_order(bytes));
-                out.extend_from_slice(uuid.hyphenated().to_string().as_bytes());
-                Ok(())
-            }
+            Self::Vector => write_vector::<S>(cell, out),
+            Self::Inet4 => write_bare::<S>(out, |out| write_inet4(cell, out)),
+            Self::Inet6 => write_bare::<S>(out, |out| write_inet6(cell, out)),
+            Self::Uuid => write_bare::<S>(out, |out| write_uuid(cell, out)),
         }
     }
 }
 
-fn write_hex(cell: &[u8], padded_len: usize, out: &mut Vec<u8>) -> Result<(), CellProblem> {
+/// Four digits; as a number of JSON's, which has no zeros before it, as many as it has.
+fn write_year<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    let [years] = cell else {
+        return Err(CellProblem::Width);
+    };
+    let year = match *years {
+        0 => 0,
+        years => 1900 + u32::from(years),
+    };
+    if S::IS_JSON {
+        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
+    } else {
+        write_two(year / 100, out);
+        write_two(year % 100, out);
+    }
+    Ok(())
+}
+
+fn write_hex<S: Syntax>(
+    cell: &[u8],
+    padded_len: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     if padded_len > 0 && cell.len() > padded_len {
         return Err(CellProblem::Width);
@@ -191,15 +216,18 @@ fn write_hex(cell: &[u8], padded_len: usize, out: &mut Vec<u8>) -> Result<(), Ce
     let len = cell.len().max(padded_len);
     if len == 0 {
         // An empty value, and not NULL.
-        write_text(b"", out);
+        write_text_as::<S>(b"", out);
+        return Ok(());
     }
-    out.reserve(2 * len);
-    for byte in cell {
-        let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
-        out.extend_from_slice(&digits);
-    }
-    out.resize(out.len() + 2 * (len - cell.len()), b'0');
-    Ok(())
+    write_bare::<S>(out, |out| {
+        out.reserve(2 * len);
+        for byte in cell {
+            let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+            out.extend_from_slice(&digits);
+        }
+        out.resize(out.len() + 2 * (len - cell.len()), b'0');
+        Ok(())
+    })
 }
 
 /// A number of `width` bytes, the lowest first.
@@ -212,7 +240,7 @@ fn little_endian(cell: &[u8], width: u8) -> Result<u64, CellProblem> {
 }
 
 /// Index 0 is what MySQL keeps of a value that it did not know: the empty string.
-fn write_enum(
+fn write_enum<S: Syntax>(
     cell: &[u8],
     width: u8,
     labels: &[String],
@@ -224,11 +252,11 @@ fn write_enum(
         Ok(index) => labels.get(index - 1).ok_or(CellProblem::Label)?,
         Err(_) => return Err(CellProblem::Label),
     };
-    write_text(label.as_bytes(), out);
+    write_text_as::<S>(label.as_bytes(), out);
     Ok(())
 }
 
-fn write_set(
+fn write_set<S: Syntax>(
     cell: &[u8],
     width: u8,
     labels: &[String],
@@ -245,12 +273,12 @@ fn write_set(
         }
         out.extend_from_slice(label.as_bytes());
     }
-    quote_appended(start, out);
+    finish_text::<S>(start, out);
     Ok(())
 }
 
 /// As a JSON array, each number as the shortest text that reads back.
-fn write_vector(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+fn write_vector<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
     let (numbers, rest) = cell.as_chunks::<4>();
     if !rest.is_empty() {
         return Err(CellProblem::Width);
@@ -261,49 +289,26 @@ fn write_vector(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
         if index > 0 {
             out.push(b',');
         }
-        let value = f32::from_le_bytes(*bytes);
-        write_shortest(value, value.is_finite(), f64::from(value), out);
+        write_floating::<S>(f32::from_le_bytes(*bytes), None, out);
     }
     out.push(b']');
-    quote_appended(start, out);
+    if !S::IS_JSON {
+        finish_text::<S>(start, out);
+    }
     Ok(())
-}
-
-/// All bytes of a fixed width; the server leaves out zeros at the end.
-fn padded<const N: usize>(cell: &[u8]) -> Result<[u8; N], CellProblem> {
-    let mut bytes = [0; N];
-    let stored = bytes.get_mut(..cell.len()).ok_or(CellProblem::Width)?;
-    stored.copy_from_slice(cell);
-    Ok(bytes)
-}
-
-/// MariaDB stores the parts of the UUIDs of versions 1 to 5 from the last to the first, so that
-/// they sort by time, and all others as they are. Source: MariaDB `plugin/type_uuid/sql_type_uuid.h`.
-fn uuid_in_order(stored: [u8; 16]) -> [u8; 16] {
-    const PARTS: [(std::ops::Range<usize>, usize); 5] =
-        [(12..16, 0), (10..12, 4), (8..10, 6), (6..8, 8), (0..6, 10)];
-    // The variant is in the fourth part and the version in the third.
-    let is_turned = stored[6] & 0x80 != 0 && (1..0x60).contains(&stored[8]);
-    if !is_turned {
-        return stored;
-    }
-    let mut bytes = [0; 16];
-    for (from, to) in PARTS {
-        bytes[to..to + from.len()].copy_from_slice(&stored[from]);
-    }
-    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::dialect::{Csv, Hive, Jsonl, OpenCsv};
     use super::super::number::write_fixed;
     use super::*;
 
     fn text(writer: &Writer, cell: &[u8]) -> String {
         let mut out = Vec::new();
-        writer.write(cell, &mut out).unwrap();
+        writer.write::<Csv>(cell, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -392,7 +397,7 @@ mod tests {
             "café €"
         );
         assert_eq!(
-            Writer::Text(Encoding::Utf8).write(b"\xff", &mut Vec::new()),
+            Writer::Text(Encoding::Utf8).write::<Csv>(b"\xff", &mut Vec::new()),
             Err(CellProblem::Text)
         );
     }
@@ -434,6 +439,83 @@ mod tests {
         );
     }
 
+    /// The cell in `hive`, `opencsv` and `jsonl`.
+    fn texts(writer: &Writer, cell: &[u8]) -> [String; 3] {
+        let mut outs = [Vec::new(), Vec::new(), Vec::new()];
+        let [hive, open_csv, jsonl] = &mut outs;
+        writer.write::<Hive>(cell, hive).unwrap();
+        writer.write::<OpenCsv>(cell, open_csv).unwrap();
+        writer.write::<Jsonl>(cell, jsonl).unwrap();
+        outs.map(|out| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn numbers_in_each_dialect() {
+        let double = |scale| Writer::Double { scale };
+        let decimal = |precision| Writer::Decimal {
+            precision,
+            scale: 1,
+        };
+        let decimal_cell = [0x80, 0, 0, 0, 0, 0, 7, 5];
+        for (writer, cell, text, jsonl) in [
+            (double(Some(2)), &1e0_f64.to_le_bytes()[..], "1.00", "1.00"),
+            (double(None), &f64::NAN.to_le_bytes(), "NaN", "\"NaN\""),
+            (decimal(15), &decimal_cell, "7.5", "7.5"),
+            (decimal(16), &decimal_cell, "7.5", "\"7.5\""),
+            (double(None), &(-0e0_f64).to_le_bytes(), "-0", "-0.0"),
+            (Writer::Year, &[0], "0000", "0"),
+        ] {
+            assert_eq!(texts(&writer, cell), [text, text, jsonl]);
+        }
+    }
+
+    #[test]
+    fn cells_in_each_dialect() {
+        let date = ((2016_u32 << 9) | (3 << 5) | 4).to_le_bytes();
+        let labels: Vec<String> = ["a", "b,c"].map(Into::into).to_vec();
+        let one = Writer::Enum {
+            width: 1,
+            labels: labels.clone(),
+        };
+        let set = Writer::Set { width: 1, labels };
+        let numbers = [1.5_f32, f32::NAN].map(f32::to_le_bytes).concat();
+        let hex = Writer::Hex { padded_len: 0 };
+        let datetime = Writer::DateTime { digits: 0 };
+        let timestamp = Writer::Timestamp { digits: 0 };
+        for (writer, cell, hive, open_csv, jsonl) in [
+            (
+                &Writer::Date,
+                &date[..3],
+                "2016-03-04",
+                "2016-03-04",
+                r#""2016-03-04""#,
+            ),
+            (&Writer::Date, &[0; 3], r"\N", r"\N", "null"),
+            (&datetime, &[0x80, 0, 0, 0, 0], r"\N", r"\N", "null"),
+            (&timestamp, &[0; 4], r"\N", r"\N", "null"),
+            (&hex, b"\n", "0A", "0A", r#""0A""#),
+            (&hex, b"", "", r#""""#, r#""""#),
+            (&one, &[2], r"b\,c", r#""b,c""#, r#""b,c""#),
+            (&set, &[3], r"a\,b\,c", r#""a,b,c""#, r#""a,b,c""#),
+            (
+                &Writer::Vector,
+                &numbers,
+                r"[1.5\,NaN]",
+                r#""[1.5,NaN]""#,
+                r#"[1.5,"NaN"]"#,
+            ),
+            (
+                &Writer::Inet4,
+                &[1, 2, 3],
+                "1.2.3.0",
+                "1.2.3.0",
+                r#""1.2.3.0""#,
+            ),
+        ] {
+            assert_eq!(texts(writer, cell), [hive, open_csv, jsonl]);
+        }
+    }
+
     proptest! {
         #[test]
         fn fixed_decimals_agree_with_the_standard_library(cents in -1_000_000_000_i64..1_000_000_000) {
@@ -453,7 +535,7 @@ mod tests {
                 Writer::Float { scale: None },
             ] {
                 let mut out = Vec::new();
-                if writer.write(&cell, &mut out).is_ok() {
+                if writer.write::<Csv>(&cell, &mut out).is_ok() {
                     prop_assert!(std::str::from_utf8(&out).is_ok());
                 }
             }
@@ -464,7 +546,7 @@ mod tests {
             let mut line = Vec::new();
             for (index, value) in values.iter().enumerate() {
                 if index > 0 { line.push(b','); }
-                write_text(value.as_bytes(), &mut line);
+                write_text_as::<Csv>(value.as_bytes(), &mut line);
             }
             line.push(b'\n');
             let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&line[..]);

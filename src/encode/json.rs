@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::cell::CellProblem;
 use super::decimal::write_decimal;
+use super::dialect::{Jsonl, write_text_as};
 use super::temporal::write_packed_temporal;
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
@@ -46,10 +47,31 @@ const MOST_GROWTH: usize = 16;
 
 /// How far a document may go.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+pub(super) struct Bounds {
     depth: u32,
     /// Bytes that may be in the output.
     most_bytes: usize,
+}
+
+impl Bounds {
+    /// Of a document of so many bytes whose text is appended to `out`.
+    pub(super) fn of(document_len: usize, out: &[u8]) -> Self {
+        Self {
+            depth: 0,
+            most_bytes: out.len() + document_len * MOST_GROWTH,
+        }
+    }
+
+    /// One level deeper.
+    pub(super) fn within(self) -> Result<Self, CellProblem> {
+        if self.depth >= MOST_DEPTH {
+            return Err(CellProblem::Json);
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+            ..self
+        })
+    }
 }
 
 /// Appends the text of a document.
@@ -61,10 +83,7 @@ pub(super) fn write_json(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProbl
             Ok(())
         }
         Some((kind, value)) => {
-            let bounds = Bounds {
-                depth: 0,
-                most_bytes: out.len() + cell.len() * MOST_GROWTH,
-            };
+            let bounds = Bounds::of(cell.len(), out);
             write_value(*kind, value, bounds, out)
         }
     }
@@ -85,7 +104,7 @@ fn number(from: &[u8], at: usize, is_large: bool) -> Result<usize, CellProblem> 
     usize::try_from(number).map_err(|_| CellProblem::Json)
 }
 
-fn write_value(
+pub(super) fn write_value(
     kind: u8,
     value: &[u8],
     bounds: Bounds,
@@ -95,11 +114,10 @@ fn write_value(
         return Err(CellProblem::Json);
     }
     let mut integer = itoa::Buffer::new();
+    if let Some(container) = Container::of(kind, value)? {
+        return write_container(container, bounds, out);
+    }
     match kind {
-        SMALL_OBJECT => return write_container(value, true, false, bounds, out),
-        LARGE_OBJECT => return write_container(value, true, true, bounds, out),
-        SMALL_ARRAY => return write_container(value, false, false, bounds, out),
-        LARGE_ARRAY => return write_container(value, false, true, bounds, out),
         LITERAL => out.extend_from_slice(match bytes::<1>(value, 0)? {
             [0] => b"null",
             [1] => b"true",
@@ -155,104 +173,108 @@ fn sized(value: &[u8]) -> Result<&[u8], CellProblem> {
     Err(CellProblem::Json)
 }
 
-fn write_container(
-    container: &[u8],
-    is_object: bool,
+/// An object or array: counts, entries of keys and values, and what they point to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Container<'a> {
+    bytes: &'a [u8],
+    pub(super) is_object: bool,
     is_large: bool,
-    bounds: Bounds,
-    out: &mut Vec<u8>,
-) -> Result<(), CellProblem> {
-    if bounds.depth >= MOST_DEPTH {
-        return Err(CellProblem::Json);
-    }
-    let width = if is_large { 4 } else { 2 };
-    let count = number(container, 0, is_large)?;
-    let size = number(container, width, is_large)?;
-    let container = container.get(..size).ok_or(CellProblem::Json)?;
-    let (key_width, value_width) = (width + 2, width + 1);
-    let keys_at = 2 * width;
-    let values_at = keys_at + if is_object { count * key_width } else { 0 };
-    // Before anything is written for a count that the container has no room for.
-    if values_at + count * value_width > size {
-        return Err(CellProblem::Json);
-    }
-    let (open, close) = if is_object {
-        (b'{', b'}')
-    } else {
-        (b'[', b']')
-    };
-    out.push(open);
-    for index in 0..count {
-        if index > 0 {
-            out.extend_from_slice(b", ");
+    /// Members or cells.
+    pub(super) count: usize,
+    /// Where the entries of values begin.
+    values_at: usize,
+}
+
+impl<'a> Container<'a> {
+    /// A value of this kind; `None` if it is a scalar.
+    pub(super) fn of(kind: u8, value: &'a [u8]) -> Result<Option<Self>, CellProblem> {
+        let (is_object, is_large) = match kind {
+            SMALL_OBJECT => (true, false),
+            LARGE_OBJECT => (true, true),
+            SMALL_ARRAY => (false, false),
+            LARGE_ARRAY => (false, true),
+            _ => return Ok(None),
+        };
+        let width = if is_large { 4 } else { 2 };
+        let count = number(value, 0, is_large)?;
+        let size = number(value, width, is_large)?;
+        let bytes = value.get(..size).ok_or(CellProblem::Json)?;
+        let values_at = 2 * width + if is_object { count * (width + 2) } else { 0 };
+        // Before anything is done for a count that the container has no room for.
+        if values_at + count * (width + 1) > size {
+            return Err(CellProblem::Json);
         }
-        if is_object {
-            let entry = keys_at + index * key_width;
-            let offset = number(container, entry, is_large)?;
-            let len = number(container, entry + width, false)?;
-            let key = container.get(offset..).and_then(|rest| rest.get(..len));
-            write_string(key.ok_or(CellProblem::Json)?, out)?;
-            out.extend_from_slice(b": ");
-        }
-        let entry = values_at + index * value_width;
-        let [kind] = bytes::<1>(container, entry)?;
+        Ok(Some(Self {
+            bytes,
+            is_object,
+            is_large,
+            count,
+            values_at,
+        }))
+    }
+
+    fn width(&self) -> usize {
+        if self.is_large { 4 } else { 2 }
+    }
+
+    /// The name of an object's member.
+    pub(super) fn key(&self, index: usize) -> Result<&'a [u8], CellProblem> {
+        let entry = 2 * self.width() + index * (self.width() + 2);
+        let offset = number(self.bytes, entry, self.is_large)?;
+        let len = number(self.bytes, entry + self.width(), false)?;
+        let key = self.bytes.get(offset..).and_then(|rest| rest.get(..len));
+        key.ok_or(CellProblem::Json)
+    }
+
+    /// The kind of a value, and its bytes, and what is behind them.
+    pub(super) fn value(&self, index: usize) -> Result<(u8, &'a [u8]), CellProblem> {
+        let entry = self.values_at + index * (self.width() + 1);
+        let [kind] = bytes::<1>(self.bytes, entry)?;
         let is_inline = match kind {
             LITERAL | INT16 | UINT16 => true,
-            INT32 | UINT32 => is_large,
+            INT32 | UINT32 => self.is_large,
             _ => false,
         };
         let value = if is_inline {
             entry + 1
         } else {
-            number(container, entry + 1, is_large)?
+            number(self.bytes, entry + 1, self.is_large)?
         };
-        let value = container.get(value..).ok_or(CellProblem::Json)?;
-        let within = Bounds {
-            depth: bounds.depth + 1,
-            ..bounds
-        };
+        Ok((kind, self.bytes.get(value..).ok_or(CellProblem::Json)?))
+    }
+}
+
+fn write_container(
+    container: Container<'_>,
+    bounds: Bounds,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    let within = bounds.within()?;
+    let (open, close) = if container.is_object {
+        (b'{', b'}')
+    } else {
+        (b'[', b']')
+    };
+    out.push(open);
+    for index in 0..container.count {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        if container.is_object {
+            write_string(container.key(index)?, out)?;
+            out.extend_from_slice(b": ");
+        }
+        let (kind, value) = container.value(index)?;
         write_value(kind, value, within, out)?;
     }
     out.push(close);
     Ok(())
 }
 
-fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
     let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
-    out.push(b'"');
-    for part in text
-        .as_bytes()
-        .split_inclusive(|byte| must_be_escaped(*byte))
-    {
-        let Some((last, before)) = part
-            .split_last()
-            .filter(|(last, _)| must_be_escaped(**last))
-        else {
-            out.extend_from_slice(part);
-            continue;
-        };
-        out.extend_from_slice(before);
-        match last {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            other => {
-                let digit = |value: u8| b"0123456789abcdef"[usize::from(value & 0xf)];
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[digit(other >> 4), digit(*other)]);
-            }
-        }
-    }
-    out.push(b'"');
+    write_text_as::<Jsonl>(text.as_bytes(), out);
     Ok(())
-}
-
-fn must_be_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,

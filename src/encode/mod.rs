@@ -1,21 +1,29 @@
-//! PURE. Cells become CSV bytes, straight from the row image into the open batch.
+//! PURE. Cells become lines, straight from the row image into the open batch.
 //!
-//! What lives here: which column types can be written, and how each is written. What does not:
-//! where row images come from ([`crate::binlog`]) and how lines are grouped ([`crate::batch`]).
-//!
-//! The dialect is RFC 4180 with quotes where they are needed: NULL is empty, the empty string is
-//! `""`, each line ends in `\n`.
+//! What lives here: which column types can be written, how each is written, and in which dialect
+//! ([`Dialect`]). What does not: where row images come from ([`crate::binlog`]) and how lines are grouped
+//! ([`crate::batch`]).
 
+mod address;
 mod cell;
+mod column;
 mod decimal;
+mod dialect;
+mod image;
 mod json;
+mod json_diff;
 mod number;
 mod plan;
 mod temporal;
 mod text;
 
 pub use cell::CellProblem;
-pub use plan::{
-    Chosen, Disguise, MetadataColumn, Plan, PlanError, RowError, RowSuffix, unsupported,
-};
-pub use text::write_text;
+pub use column::unsupported;
+pub use dialect::Dialect;
+pub use image::Image;
+pub use plan::{Chosen, Disguise, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix};
+
+/// Appends a value of text to a line of CSV.
+pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    dialect::write_text_as::<dialect::Csv>(text, out);
+}

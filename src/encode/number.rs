@@ -6,6 +6,7 @@
 use std::io::Write as _;
 
 use super::cell::CellProblem;
+use super::dialect::Syntax;
 
 pub(super) fn write_int(
     width: u8,
@@ -30,29 +31,56 @@ pub(super) fn write_int(
     Ok(())
 }
 
-pub(super) fn write_double(value: f64, scale: Option<u8>, out: &mut Vec<u8>) {
-    match scale {
-        Some(scale) if value.is_finite() => write_fixed(value, scale, out),
-        _ => write_shortest(value, value.is_finite(), value, out),
+/// A DOUBLE, or a FLOAT in its width.
+pub(super) trait Floating: zmij::Float + Copy {
+    fn wide(self) -> f64;
+}
+
+impl Floating for f32 {
+    fn wide(self) -> f64 {
+        self.into()
     }
 }
 
-/// The shortest text that reads back as the same number, without a pointless `.0`.
-pub(super) fn write_shortest<F: zmij::Float>(value: F, finite: bool, wide: f64, out: &mut Vec<u8>) {
-    if !finite {
-        let name = if wide.is_nan() {
-            "NaN"
-        } else if wide > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        };
-        out.extend_from_slice(name.as_bytes());
+impl Floating for f64 {
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// With `scale` digits after the point, or as many as it takes.
+#[inline]
+pub(super) fn write_floating<S: Syntax>(
+    value: impl Floating,
+    scale: Option<u8>,
+    out: &mut Vec<u8>,
+) {
+    let wide = value.wide();
+    if !wide.is_finite() {
+        // JSON has no such number.
+        let quote = if S::IS_JSON { S::QUOTE } else { b"" };
+        out.extend_from_slice(quote);
+        out.extend_from_slice(match (wide.is_nan(), wide > 0.0) {
+            (true, _) => b"NaN",
+            (false, true) => b"Infinity",
+            (false, false) => b"-Infinity",
+        });
+        out.extend_from_slice(quote);
         return;
     }
+    match scale {
+        Some(scale) => write_fixed(wide, scale, out),
+        None => write_shortest::<S>(value, out),
+    }
+}
+
+/// The shortest text that reads back as the same number, without a pointless `.0`. In JSON it has a
+/// point, as readers take -0 for an integer that has no sign.
+fn write_shortest<S: Syntax>(finite: impl zmij::Float, out: &mut Vec<u8>) {
     let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(value);
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    let text = buffer.format_finite(finite);
+    let whole = text.strip_suffix(".0").filter(|_| !S::IS_JSON);
+    out.extend_from_slice(whole.unwrap_or(text).as_bytes());
 }
 
 /// `scale` digits after the point, as a FLOAT(M,D) or DOUBLE(M,D) prints: the digits that tell the

@@ -1,13 +1,15 @@
 //! A table's plan: from a table map and the chosen columns to the steps that write one line.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 
-use crate::binlog::{Charset, Column, ColumnType, RowOperation, TableMap};
+use crate::binlog::{Column, RowOperation, RowsEvent, TableMap};
 
 use super::cell::{CellProblem, Writer};
+use super::column::writer;
+use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
+use super::image::{Cells, CutOff, Image, NULL};
 use super::temporal::write_utc_micros;
-use super::text::{Encoding, write_text};
 
 /// A column that the configuration chose, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,25 +50,37 @@ impl Disguise {
 /// Columns about the change, written after the table's own, always in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetadataColumn {
-    /// `I` for an insert.
+    /// `I` for an insert, `U` for an update, `D` for a delete; `B` for a row as it was before the
+    /// update that follows it.
     Operation,
     /// When the transaction was committed: `YYYY-MM-DD HH:MM:SS.ffffff`, UTC.
     CommitTime,
     /// The transaction: its GTID, else the `file:offset` at which it starts.
     Position,
-    /// The row's number within its transaction and table, from 0.
+    /// The line's number within its transaction and table, from 0.
     Ordinal,
+    /// The columns that the row image does not hold, with commas between their names; NULL if it
+    /// holds all that are written.
+    Absent,
 }
 
-impl fmt::Display for MetadataColumn {
+impl MetadataColumn {
     /// The name that the configuration has for it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Operation => "operation",
             Self::CommitTime => "commit_time",
             Self::Position => "position",
             Self::Ordinal => "ordinal",
-        })
+            Self::Absent => "absent",
+        }
+    }
+}
+
+impl fmt::Display for MetadataColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -103,117 +117,170 @@ pub struct RowError {
     pub problem: CellProblem,
 }
 
-/// What one transaction adds to the end of each of its lines, made once for all of them.
+/// What one transaction adds to the end of each of its lines, made once for all that are alike.
 #[derive(Debug, Clone, Default)]
 pub struct RowSuffix {
+    dialect: Dialect,
+    /// Before the ordinal.
     fields: Vec<u8>,
     ordinal: bool,
+    /// After it.
+    last_fields: Vec<u8>,
+}
+
+/// What a [`RowSuffix`] is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct LineFacts<'a> {
+    /// What happened.
+    pub operation: RowOperation,
+    /// The image that the lines show.
+    pub image: Image,
+    /// When it was committed, in microseconds since 1970.
+    pub commit_time_us: i64,
+    /// Identifies the transaction.
+    pub position: &'a str,
+    /// The columns that are not in the image, with commas between their names.
+    pub absent: &'a str,
 }
 
 impl RowSuffix {
-    /// Makes the fields of `columns`; `position` identifies the transaction.
-    pub fn set(
-        &mut self,
-        columns: &[MetadataColumn],
-        operation: RowOperation,
-        commit_time_us: i64,
-        position: &str,
-    ) {
+    /// An empty one, for lines of this dialect.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            ..Self::default()
+        }
+    }
+
+    /// Makes the fields of `columns`.
+    pub fn set(&mut self, columns: &[MetadataColumn], facts: &LineFacts<'_>) {
+        match self.dialect {
+            Dialect::Csv => self.set_as::<Csv>(columns, facts),
+            Dialect::Hive => self.set_as::<Hive>(columns, facts),
+            Dialect::OpenCsv => self.set_as::<OpenCsv>(columns, facts),
+            Dialect::Jsonl => self.set_as::<Jsonl>(columns, facts),
+        }
+    }
+
+    fn set_as<S: Syntax>(&mut self, columns: &[MetadataColumn], facts: &LineFacts<'_>) {
         self.fields.clear();
+        self.last_fields.clear();
         self.ordinal = columns.contains(&MetadataColumn::Ordinal);
         if columns.contains(&MetadataColumn::Operation) {
-            self.fields.extend_from_slice(match operation {
-                RowOperation::Insert => b",I",
-                RowOperation::Update => b",U",
-                RowOperation::Delete => b",D",
-            });
+            start_field::<S>(MetadataColumn::Operation, &mut self.fields);
+            let letter = match (facts.operation, facts.image) {
+                (RowOperation::Insert, _) => b"I",
+                (RowOperation::Update, Image::After) => b"U",
+                (RowOperation::Update, Image::Before) => b"B",
+                (RowOperation::Delete, _) => b"D",
+            };
+            write_text_as::<S>(letter, &mut self.fields);
         }
         if columns.contains(&MetadataColumn::CommitTime) {
-            self.fields.push(b',');
-            // A time outside the calendar stays empty, which is NULL.
-            let _ = write_utc_micros(commit_time_us, &mut self.fields);
+            start_field::<S>(MetadataColumn::CommitTime, &mut self.fields);
+            // A time outside the calendar is NULL.
+            let _ = write_bare::<S>(&mut self.fields, |out| {
+                let start = out.len();
+                let written = write_utc_micros(facts.commit_time_us, out);
+                written.or_else(|_| {
+                    out.truncate(start);
+                    Ok(())
+                })
+            });
         }
         if columns.contains(&MetadataColumn::Position) {
-            self.fields.push(b',');
-            write_text(position.as_bytes(), &mut self.fields);
+            start_field::<S>(MetadataColumn::Position, &mut self.fields);
+            write_text_as::<S>(facts.position.as_bytes(), &mut self.fields);
+        }
+        if columns.contains(&MetadataColumn::Absent) {
+            start_field::<S>(MetadataColumn::Absent, &mut self.last_fields);
+            if facts.absent.is_empty() {
+                self.last_fields.extend_from_slice(S::NULL);
+            } else {
+                write_text_as::<S>(facts.absent.as_bytes(), &mut self.last_fields);
+            }
         }
     }
 }
 
-/// How to pass over one column of the image, and where its cell is wanted.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    fixed: usize,
-    prefix: usize,
-    output: Option<usize>,
+/// What stands between the table's columns and one about the change.
+fn start_field<S: Syntax>(column: MetadataColumn, out: &mut Vec<u8>) {
+    out.push(b',');
+    if S::IS_JSON {
+        write_text_as::<S>(column.name().as_bytes(), out);
+        out.push(b':');
+    }
 }
 
 /// The compiled way from one table map to lines.
 ///
-/// Contract: [`Plan::write_row`] once for each row of an event whose table map the plan was
-/// compiled from, at increasing offsets, until the images are used up.
+/// Contract: [`Plan::begin`] with each row event whose table map the plan was compiled from, then
+/// [`Plan::find_row`] at increasing offsets until its images are used up, and after each of them
+/// [`Plan::write_line`] for each image that is to be seen.
 #[derive(Debug)]
 pub struct Plan {
-    steps: Vec<Step>,
+    cells: Cells,
     outputs: Vec<Writer>,
+    dialect: Dialect,
+    /// By output, what stands before its value where the dialect has names; otherwise nothing.
+    keys: Vec<Vec<u8>>,
+    /// Of the written columns, by output.
+    output_names: Vec<String>,
+    /// Of all columns, in the table's order.
     names: Vec<String>,
-    /// The cells of the row at hand, by output; empty ranges at `usize::MAX` are NULL.
-    cells: Vec<Range<usize>>,
 }
-
-const NULL: Range<usize> = usize::MAX..usize::MAX;
 
 impl Plan {
     /// Compiles a plan.
     ///
     /// # Errors
     /// If a chosen column is missing or a column's type is not supported.
-    pub fn compile(map: &TableMap, chosen: &[Chosen]) -> Result<Self, PlanError> {
+    pub fn compile(map: &TableMap, chosen: &[Chosen], dialect: Dialect) -> Result<Self, PlanError> {
         let table = || format!("{}.{}", map.schema, map.table);
-        let mut steps = Vec::with_capacity(map.columns.len());
-        let mut outputs = vec![None; chosen.len()];
-        for column in &map.columns {
-            let unsupported = |kind: String| PlanError::UnsupportedColumn {
+        let unsupported = |column: &Column, kind: String| PlanError::UnsupportedColumn {
+            table: table(),
+            column: column.name.clone(),
+            kind,
+        };
+        let by_name: HashMap<String, &Column> = map
+            .columns
+            .iter()
+            .map(|column| (column.name.to_lowercase(), column))
+            .collect();
+        let mut outputs = Vec::with_capacity(chosen.len());
+        let mut output_by_name = HashMap::with_capacity(chosen.len());
+        for (index, wanted) in chosen.iter().enumerate() {
+            let name = wanted.name.to_lowercase();
+            let column = by_name.get(&name);
+            let column = column.ok_or_else(|| PlanError::MissingColumn {
                 table: table(),
-                column: column.name.clone(),
-                kind,
-            };
-            let layout = column
-                .kind
-                .layout()
-                .ok_or_else(|| unsupported(column.kind.to_string()))?;
-            let output = chosen
-                .iter()
-                .position(|c| c.name.eq_ignore_ascii_case(&column.name));
-            if let Some(index) = output {
-                outputs[index] = Some(writer(column, &chosen[index]).map_err(unsupported)?);
-            }
-            let (fixed, prefix) = (layout.fixed as usize, usize::from(layout.prefix));
-            steps.push(Step {
-                fixed,
-                prefix,
-                output,
-            });
+                column: wanted.name.clone(),
+            })?;
+            let writer = writer(column, wanted).map_err(|kind| unsupported(column, kind))?;
+            outputs.push(writer);
+            output_by_name.insert(name, index);
         }
-        let outputs = outputs
-            .into_iter()
-            .zip(chosen)
-            .map(|(writer, column)| {
-                writer.ok_or_else(|| PlanError::MissingColumn {
-                    table: table(),
-                    column: column.name.clone(),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let columns = map.columns.iter().map(|column| {
+            let output = output_by_name.get(&column.name.to_lowercase());
+            (column.kind, output.copied())
+        });
+        let cells = Cells::new(columns, outputs.len()).map_err(|index| {
+            let column = &map.columns[index];
+            unsupported(column, column.kind.to_string())
+        })?;
+        let name = |column: &Column| column.name.clone();
         Ok(Self {
-            steps,
-            cells: vec![NULL; outputs.len()],
+            cells,
             outputs,
-            names: map
-                .columns
-                .iter()
-                .map(|column| column.name.clone())
-                .collect(),
+            dialect,
+            keys: if dialect.has_keys() {
+                keys(chosen)
+            } else {
+                Vec::new()
+            },
+            output_names: chosen.iter().map(|column| column.name.clone()).collect(),
+            names: map.columns.iter().map(name).collect(),
         })
     }
 
@@ -228,299 +295,123 @@ impl Plan {
                 .all(|(this, other)| this.writes_like(other))
     }
 
-    /// Appends the row that starts at `images[at]` as one line and returns where the next starts.
+    /// Takes the next row event. Gives whether its images hold other columns than those of the
+    /// event before.
+    pub fn begin(&mut self, rows: &RowsEvent<'_>) -> bool {
+        self.cells.begin(rows)
+    }
+
+    /// The written columns whose value the event does not tell in this image, with commas between
+    /// their names. What an update leaves out of the image after it has not touched, so that the
+    /// image before tells its value if it has it.
+    #[must_use]
+    pub fn absent(&self, image: Image) -> String {
+        let names = self.cells.absent(image);
+        let names = names.map(|output| self.output_names[output].as_str());
+        names.collect::<Vec<_>>().join(",")
+    }
+
+    /// Finds the row that starts at `images[at]` and returns where the next one starts.
     ///
     /// # Errors
-    /// If the image does not fit the table map; `out` may then end in a part of the line.
-    pub fn write_row(
-        &mut self,
+    /// If the image does not fit the table map.
+    pub fn find_row(&mut self, images: &[u8], at: usize) -> Result<usize, RowError> {
+        self.cells
+            .find(images, at)
+            .map_err(|CutOff { column }| RowError {
+                column: self.names.get(column).cloned().unwrap_or_default(),
+                problem: CellProblem::Truncated,
+            })
+    }
+
+    /// Appends the row that was found in `images` as one line.
+    ///
+    /// # Errors
+    /// If a cell does not fit its type; `out` may then end in a part of the line.
+    pub fn write_line(
+        &self,
         images: &[u8],
-        at: usize,
+        image: Image,
         suffix: &RowSuffix,
         ordinal: u64,
         out: &mut Vec<u8>,
-    ) -> Result<usize, RowError> {
-        let end = self.find_cells(images, at)?;
-        for (index, (writer, cell)) in self.outputs.iter().zip(&self.cells).enumerate() {
-            if index > 0 {
+    ) -> Result<(), RowError> {
+        match self.dialect {
+            Dialect::Csv => self.write_as::<Csv>(images, image, suffix, ordinal, out),
+            Dialect::Hive => self.write_as::<Hive>(images, image, suffix, ordinal, out),
+            Dialect::OpenCsv => self.write_as::<OpenCsv>(images, image, suffix, ordinal, out),
+            Dialect::Jsonl => self.write_as::<Jsonl>(images, image, suffix, ordinal, out),
+        }
+    }
+
+    fn write_as<S: Syntax>(
+        &self,
+        images: &[u8],
+        image: Image,
+        suffix: &RowSuffix,
+        ordinal: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RowError> {
+        for (index, (writer, cell)) in self.outputs.iter().zip(self.cells.of(image)).enumerate() {
+            if S::IS_JSON {
+                out.extend_from_slice(self.keys.get(index).map_or(&[], Vec::as_slice));
+            } else if index > 0 {
                 out.push(b',');
             }
-            if *cell != NULL {
-                writer
-                    .write(&images[cell.clone()], out)
-                    .map_err(|problem| self.error_at_output(index, problem))?;
+            if *cell == NULL {
+                out.extend_from_slice(S::NULL);
+                continue;
             }
+            let cell = &images[cell.clone()];
+            let written = if self.cells.is_change(image, index) {
+                self.write_changed::<S>(index, images, cell, out)
+            } else {
+                writer.write::<S>(cell, out)
+            };
+            written.map_err(|problem| RowError {
+                column: self.output_names[index].clone(),
+                problem,
+            })?;
         }
         out.extend_from_slice(&suffix.fields);
         if suffix.ordinal {
-            out.push(b',');
+            start_field::<S>(MetadataColumn::Ordinal, out);
             out.extend_from_slice(itoa::Buffer::new().format(ordinal).as_bytes());
         }
-        out.push(b'\n');
-        Ok(end)
+        out.extend_from_slice(&suffix.last_fields);
+        out.extend_from_slice(if S::IS_JSON { b"}\n" } else { b"\n" });
+        Ok(())
     }
 
-    /// Walks one row image and notes where the wanted cells are.
-    fn find_cells(&mut self, images: &[u8], start: usize) -> Result<usize, RowError> {
-        let truncated = |names: &[String], index: usize| RowError {
-            column: names.get(index).cloned().unwrap_or_default(),
-            problem: CellProblem::Truncated,
-        };
-        let bitmap_end = start + self.steps.len().div_ceil(8);
-        let nulls = images
-            .get(start..bitmap_end)
-            .ok_or_else(|| truncated(&self.names, 0))?;
-        let mut at = bitmap_end;
-        for (index, step) in self.steps.iter().enumerate() {
-            if nulls[index / 8] >> (index % 8) & 1 == 1 {
-                if let Some(output) = step.output {
-                    self.cells[output] = NULL;
-                }
-                continue;
-            }
-            let mut from = at;
-            let mut len = step.fixed;
-            if step.prefix > 0 {
-                let prefix = images.get(at..at + step.prefix);
-                let prefix = prefix.ok_or_else(|| truncated(&self.names, index))?;
-                len = prefix
-                    .iter()
-                    .rev()
-                    .fold(0, |len, byte| len << 8 | usize::from(*byte));
-                from += step.prefix;
-            }
-            at = from + len;
-            if at > images.len() {
-                return Err(truncated(&self.names, index));
-            }
-            if let Some(output) = step.output {
-                self.cells[output] = from..at;
-            }
+    /// Writes a JSON document that the image after tells by what has changed of it.
+    #[cold]
+    fn write_changed<S: Syntax>(
+        &self,
+        output: usize,
+        images: &[u8],
+        changes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
+        if !self.cells.has_before(output) {
+            return Err(CellProblem::NoDocument);
         }
-        Ok(at)
-    }
-
-    fn error_at_output(&self, output: usize, problem: CellProblem) -> RowError {
-        let index = self
-            .steps
-            .iter()
-            .position(|step| step.output == Some(output));
-        let column = index
-            .and_then(|index| self.names.get(index))
-            .cloned()
-            .unwrap_or_default();
-        RowError { column, problem }
+        let before = self.cells.of(Image::Before)[output].clone();
+        let before = images.get(before).ok_or(CellProblem::Json)?;
+        self.outputs[output].write_changed::<S>(before, changes, out)
     }
 }
 
-fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String> {
-    let (unsigned, scale) = (column.unsigned, chosen.scale);
-    Ok(match column.kind {
-        ColumnType::Int(width) => Writer::Int { width, unsigned },
-        ColumnType::Float => Writer::Float { scale },
-        ColumnType::Double => Writer::Double { scale },
-        ColumnType::Decimal { precision, scale } => Writer::Decimal { precision, scale },
-        ColumnType::Year => Writer::Year,
-        ColumnType::Date => Writer::Date,
-        ColumnType::Time(digits) => Writer::Time { digits },
-        ColumnType::DateTime(digits) => Writer::DateTime { digits },
-        ColumnType::Timestamp(digits) => Writer::Timestamp { digits },
-        ColumnType::String { padded_len, .. } => match (&column.charset, chosen.disguise) {
-            (Some(Charset::Binary), Some(Disguise::Inet4)) => Writer::Inet4,
-            (Some(Charset::Binary), Some(Disguise::Inet6)) => Writer::Inet6,
-            (Some(Charset::Binary), Some(Disguise::Uuid)) => Writer::Uuid,
-            (charset, _) => text_or_bytes(charset.as_ref(), padded_len)?,
-        },
-        ColumnType::Blob(_) => text_or_bytes(column.charset.as_ref(), 0)?,
-        ColumnType::Enum(width) => {
-            let labels = labels(column)?;
-            Writer::Enum { width, labels }
-        }
-        ColumnType::Set(width) => {
-            let labels = labels(column)?;
-            Writer::Set { width, labels }
-        }
-        ColumnType::Json(_) => Writer::Json,
-        ColumnType::Vector(_) => Writer::Vector,
-        ColumnType::Bit(_) | ColumnType::Geometry(_) => Writer::Hex { padded_len: 0 },
-        ColumnType::Compressed(_) | ColumnType::OldTemporal(_) | ColumnType::Unknown(_) => {
-            return Err(column.kind.to_string());
-        }
-    })
-}
-
-/// What a table map calls a string; `padded_len` is that of a BINARY(N), otherwise zero.
-fn text_or_bytes(charset: Option<&Charset>, padded_len: u16) -> Result<Writer, String> {
-    match charset {
-        Some(Charset::Binary) => Ok(Writer::Hex {
-            padded_len: padded_len.into(),
-        }),
-        Some(charset) => encoding(charset).map(Writer::Text),
-        None => Err("text without a known character set".to_owned()),
-    }
-}
-
-fn encoding(charset: &Charset) -> Result<Encoding, String> {
-    Encoding::of(charset).ok_or_else(|| format!("text in {charset}"))
-}
-
-/// The labels of an ENUM or SET, in UTF-8.
-fn labels(column: &Column) -> Result<Vec<String>, String> {
-    if column.labels.is_empty() {
-        return Err(format!("{} without its labels", column.kind));
-    }
-    let encoding = match &column.charset {
-        // Labels of a binary collation are bytes that the server's names are in.
-        Some(Charset::Binary) | None => Encoding::Utf8,
-        Some(charset) => encoding(charset)?,
+/// What stands before each value of a JSON object.
+fn keys(chosen: &[Chosen]) -> Vec<Vec<u8>> {
+    let key = |(index, column): (usize, &Chosen)| {
+        let mut key = if index == 0 { b"{" } else { b"," }.to_vec();
+        write_text_as::<Jsonl>(column.name.as_bytes(), &mut key);
+        key.push(b':');
+        key
     };
-    let label = |label: &Vec<u8>| Ok(encoding.decode(label)?.into_owned());
-    let labels: Result<Vec<String>, CellProblem> = column.labels.iter().map(label).collect();
-    labels.map_err(|_| format!("{} with labels that are no text", column.kind))
-}
-
-/// Says why a chosen column cannot be written, from what `information_schema.COLUMNS` tells of
-/// it (`DATA_TYPE` and `CHARACTER_SET_NAME`), or `None` if it can.
-#[must_use]
-pub fn unsupported(data_type: &str, charset: Option<&str>) -> Option<String> {
-    match data_type.to_ascii_lowercase().as_str() {
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "float" | "double" | "year"
-        | "decimal" | "date" | "time" | "datetime" | "timestamp" | "bit" | "json" | "vector"
-        | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
-        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-        | "multipolygon" | "geometrycollection" | "geomcollection" | "inet4" | "inet6" | "uuid" => {
-            None
-        }
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
-            let charset = charset.unwrap_or("unknown");
-            Encoding::named(charset)
-                .is_none()
-                .then(|| format!("{data_type} in character set {charset}"))
-        }
-        other => Some(other.to_uppercase()),
-    }
+    chosen.iter().enumerate().map(key).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn column(name: &str, kind: ColumnType, charset: Option<Charset>) -> Column {
-        Column {
-            name: name.to_owned(),
-            kind,
-            nullable: true,
-            unsigned: false,
-            charset,
-            labels: Vec::new(),
-        }
-    }
-
-    fn sales() -> TableMap {
-        let text = || Some(Charset::Utf8);
-        TableMap {
-            schema: "shop".into(),
-            table: "Sales".into(),
-            columns: vec![
-                column("InvoiceID", ColumnType::Int(4), None),
-                column(
-                    "Category",
-                    ColumnType::String {
-                        prefix: 2,
-                        padded_len: 0,
-                    },
-                    text(),
-                ),
-                column("Price", ColumnType::Double, None),
-            ],
-        }
-    }
-
-    fn chosen(name: &str, scale: Option<u8>) -> Chosen {
-        Chosen {
-            name: name.into(),
-            scale,
-            disguise: None,
-        }
-    }
-
-    fn image(nulls: u8, category: &[u8]) -> Vec<u8> {
-        let mut image = vec![nulls];
-        image.extend_from_slice(&7_u32.to_le_bytes());
-        if nulls & 2 == 0 {
-            image.extend_from_slice(&u16::try_from(category.len()).unwrap().to_le_bytes());
-            image.extend_from_slice(category);
-        }
-        image.extend_from_slice(&12.5_f64.to_le_bytes());
-        image
-    }
-
-    #[test]
-    fn columns_are_written_in_the_chosen_order() {
-        let wanted = [chosen("Price", Some(2)), chosen("category", None)];
-        let mut plan = Plan::compile(&sales(), &wanted).unwrap();
-        let mut images = image(0, b"Garden");
-        images.extend(image(2, b""));
-        let mut out = Vec::new();
-        let suffix = RowSuffix::default();
-        let next = plan.write_row(&images, 0, &suffix, 0, &mut out).unwrap();
-        let end = plan.write_row(&images, next, &suffix, 1, &mut out).unwrap();
-        assert_eq!(end, images.len());
-        assert_eq!(String::from_utf8(out).unwrap(), "12.50,Garden\n12.50,\n");
-    }
-
-    #[test]
-    fn metadata_follows_the_columns_in_its_own_order() {
-        let mut plan = Plan::compile(&sales(), &[chosen("InvoiceID", None)]).unwrap();
-        let mut suffix = RowSuffix::default();
-        let all = [
-            MetadataColumn::Ordinal,
-            MetadataColumn::Position,
-            MetadataColumn::CommitTime,
-            MetadataColumn::Operation,
-        ];
-        suffix.set(&all, RowOperation::Insert, 1_457_049_600_000_001, "0-1-7");
-        let mut out = Vec::new();
-        plan.write_row(&image(0, b"x"), 0, &suffix, 3, &mut out)
-            .unwrap();
-        let line = String::from_utf8(out).unwrap();
-        assert_eq!(line, "7,I,2016-03-04 00:00:00.000001,0-1-7,3\n");
-    }
-
-    #[test]
-    fn an_image_cut_anywhere_is_an_error_that_names_a_column() {
-        let wanted = [chosen("Category", None)];
-        let mut plan = Plan::compile(&sales(), &wanted).unwrap();
-        let whole = image(0, b"Garden");
-        for len in 0..whole.len() {
-            let error = plan
-                .write_row(&whole[..len], 0, &RowSuffix::default(), 0, &mut Vec::new())
-                .unwrap_err();
-            assert_eq!(error.problem, CellProblem::Truncated, "{len}");
-            assert!(!error.column.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_written_is_refused_by_name() {
-        let missing = Plan::compile(&sales(), &[chosen("Colour", None)]).unwrap_err();
-        assert!(missing.to_string().contains("Colour"));
-        let mut map = sales();
-        map.columns[1].charset = Some(Charset::Other("gbk".into()));
-        let refused = Plan::compile(&map, &[chosen("Category", None)]).unwrap_err();
-        assert!(refused.to_string().contains("Category: text in gbk"));
-        // A column that is not chosen need only be passed over.
-        assert!(Plan::compile(&map, &[chosen("Price", None)]).is_ok());
-        map.columns[0].kind = ColumnType::Unknown(141);
-        assert!(Plan::compile(&map, &[chosen("Price", None)]).is_err());
-    }
-
-    #[test]
-    fn information_schema_types_are_judged_like_table_maps() {
-        assert_eq!(unsupported("double", None), None);
-        assert_eq!(unsupported("varchar", Some("latin1")), None);
-        let compressed = unsupported("blob compressed", None);
-        assert_eq!(compressed, Some("BLOB COMPRESSED".into()));
-        assert!(unsupported("varchar", Some("gbk")).unwrap().contains("gbk"));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

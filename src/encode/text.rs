@@ -1,7 +1,7 @@
-//! Text: character sets to UTF-8, and quotes where the dialect needs them.
+//! Text: character sets to UTF-8.
 //!
 //! What lives here: which character sets can be written. What does not: how a column's character
-//! set is known ([`crate::binlog`]).
+//! set is known ([`crate::binlog`]), and what a dialect escapes ([`super::dialect`]).
 
 use std::borrow::Cow;
 
@@ -89,51 +89,6 @@ impl Encoding {
     }
 }
 
-/// Appends a value of text, quoted if the dialect needs it.
-pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    if !text.is_empty() && !text.iter().any(|byte| needs_quotes(*byte)) {
-        out.extend_from_slice(text);
-        return;
-    }
-    out.push(b'"');
-    for part in text.split_inclusive(|byte| *byte == b'"') {
-        out.extend_from_slice(part);
-        if part.ends_with(b"\"") {
-            out.push(b'"');
-        }
-    }
-    out.push(b'"');
-}
-
-/// Quotes the text from `start` on, which was appended as it is, if the dialect needs it.
-pub(super) fn quote_appended(start: usize, out: &mut Vec<u8>) {
-    let text = &out[start..];
-    if !text.is_empty() && !text.iter().any(|byte| needs_quotes(*byte)) {
-        return;
-    }
-    let quotes = memchr::memchr_iter(b'"', text).count();
-    let mut from = out.len();
-    let mut to = from + quotes + 2;
-    out.resize(to, b'"');
-    to -= 1;
-    // From the end, because the bytes move towards it.
-    while from > start {
-        from -= 1;
-        to -= 1;
-        out[to] = out[from];
-        if out[from] == b'"' {
-            to -= 1;
-            out[to] = b'"';
-        }
-    }
-    out[start] = b'"';
-}
-
-#[inline]
-fn needs_quotes(byte: u8) -> bool {
-    matches!(byte, b',' | b'"' | b'\n' | b'\r')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -141,15 +96,6 @@ mod tests {
     use super::*;
 
     proptest! {
-        #[test]
-        fn appended_text_is_quoted_like_any_other(before in "[a\",]{0,5}", text in "[a-c\",\n]{0,20}") {
-            let mut expected = before.clone().into_bytes();
-            write_text(text.as_bytes(), &mut expected);
-            let mut out = [before.as_bytes(), text.as_bytes()].concat();
-            quote_appended(before.len(), &mut out);
-            prop_assert_eq!(out, expected);
-        }
-
         #[test]
         fn wide_text_reads_back(text in "\\PC{0,20}") {
             let utf16: Vec<u16> = text.encode_utf16().collect();

@@ -3,6 +3,7 @@
 //! What lives here: axes, lines and their colours, which read on light and on dark ground. What
 //! does not: what is drawn ([`super::plots`]).
 
+use bytesize::ByteSize;
 use plotters::prelude::*;
 use serde::Serialize;
 
@@ -56,8 +57,8 @@ pub enum Unit {
     Latency,
     /// Per cent.
     Percent,
-    /// Mebibytes.
-    Mebibytes,
+    /// Bytes, with decimal prefixes, because places are round in tens.
+    Bytes,
     /// Seconds.
     Seconds,
     /// Percentiles, stretched so that each further nine takes as much room.
@@ -118,7 +119,7 @@ impl Unit {
                 format!("{}%", (percentile * 1e4).round() / 1e4)
             }
             Self::Percent => format!("{}%", count(place)),
-            Self::Mebibytes => format!("{} MiB", count(place)),
+            Self::Bytes => ByteSize(place as u64).display().si().to_string(),
             Self::Seconds => format!("{place:.0} s"),
             Self::Count => count(place),
         }
@@ -197,7 +198,7 @@ impl Chart {
             let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
             let mut chart = ChartBuilder::on(&area)
                 .margin(8)
-                .margin_right(24)
+                .margin_right(36)
                 .x_label_area_size(28)
                 .y_label_area_size(74)
                 .build_cartesian_2d(left..right, bottom..top)
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_an_empty_chart() {
-        for up in [Unit::Count, Unit::Latency, Unit::Percent, Unit::Mebibytes] {
+        for up in [Unit::Count, Unit::Latency, Unit::Percent, Unit::Bytes] {
             assert!(chart(up, &[]).svg.contains("</svg>"));
             assert!(
                 chart(up, &[(0.0, Some(0.0)), (1.0, Some(0.0))])

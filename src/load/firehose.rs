@@ -1,6 +1,5 @@
 //! `hydrant load firehose`: one plan, or a search for the knee, against one target.
 
-use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::batch::BatchLimits;
@@ -11,13 +10,13 @@ use crate::{Error, Exit, Failure};
 use super::answers::Facts;
 use super::drive::{Outcome, Settings, drive};
 use super::knee::{Knee, Objective, Search, Trial};
-use super::machine::{cores, machine, revision};
+use super::machine::{cores, report_of};
 use super::options::{FirehoseOptions, Target};
 use super::output;
 use super::plan::{MOST_ROWS_PER_SECOND, RatePlan};
 use super::price;
 use super::record::{Latency, Totals, percentile_ms};
-use super::report::{FORMAT, Parameter, Report};
+use super::report::{Parameter, Report};
 use super::rows::{RowMaker, RowShape, mean_bytes};
 use super::session::Session;
 use super::text::{count, ms, percent, usd};
@@ -309,15 +308,6 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
         (None, None) => "as planned".to_owned(),
     };
     Report {
-        format: FORMAT,
-        kind: "firehose".to_owned(),
-        target: options.target.description(),
-        started_at: timestamp(session.started_at),
-        ended,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: revision(),
-        machine: machine(),
-        parameters: parameters(options),
         answers: facts.answers(),
         capacity_rows: quotas
             .capacity(row_bytes, &run.limits)
@@ -335,11 +325,14 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
         trials: run.trials.clone(),
         knee: run.knee.clone(),
         seconds,
+        ..report_of(
+            "firehose",
+            &options.target.description(),
+            session.started_at,
+            &ended,
+            parameters(options),
+        )
     }
-}
-
-fn timestamp(at: Timestamp) -> String {
-    format!("{at:.0}")
 }
 
 /// All settings, as they are typed.

@@ -66,6 +66,16 @@ pub struct Count {
     pub repeated_rows: u64,
 }
 
+/// What came since somebody last asked.
+#[derive(Debug, Default)]
+pub struct Recent {
+    /// For each transaction that was begun, by how much it was late.
+    pub begun: Vec<Duration>,
+    /// For each transaction that the sink has all rows of, the time from when it was meant to be
+    /// begun.
+    pub acknowledged: Vec<Duration>,
+}
+
 /// All transactions of a run.
 ///
 /// Contract: [`Follow::begin`] a transaction before anything else of it; the rest comes in any
@@ -76,6 +86,9 @@ pub struct Follow {
     transactions: Vec<Transaction>,
     /// How often each row was seen at each [`Stage`].
     seen: [Vec<u8>; 2],
+    recent: Recent,
+    /// Transactions that were begun and that the sink does not have all rows of.
+    under_way: u64,
 }
 
 impl Follow {
@@ -86,7 +99,15 @@ impl Follow {
             rows_of_each: rows_of_each.max(1),
             transactions: Vec::new(),
             seen: [Vec::new(), Vec::new()],
+            recent: Recent::default(),
+            under_way: 0,
         }
+    }
+
+    /// Rows of each transaction.
+    #[must_use]
+    pub fn rows_of_each(&self) -> u64 {
+        self.rows_of_each
     }
 
     /// The numbers of a transaction's rows.
@@ -105,6 +126,8 @@ impl Follow {
         }
         let begun = &mut self.transactions[transaction as usize];
         (begun.intended, begun.begun) = (intended, Some(at));
+        self.recent.begun.push(at.saturating_sub(intended));
+        self.under_way += 1;
     }
 
     /// A commit was answered.
@@ -122,10 +145,27 @@ impl Follow {
         };
         *times = times.saturating_add(1);
         if *times == 1 {
-            let transaction = (row / self.rows_of_each) as usize;
-            let (last, rows) = &mut self.transactions[transaction].reached[index];
+            let transaction = &mut self.transactions[(row / self.rows_of_each) as usize];
+            let (last, rows) = &mut transaction.reached[index];
             (*last, *rows) = (at.max(*last), *rows + 1);
+            if stage == Stage::Acknowledged && *rows == self.rows_of_each {
+                let latency = last.saturating_sub(transaction.intended);
+                self.recent.acknowledged.push(latency);
+                self.under_way -= 1;
+            }
         }
+    }
+
+    /// Rows of transactions that were begun and are not acknowledged.
+    #[must_use]
+    pub fn rows_under_way(&self) -> u64 {
+        self.under_way * self.rows_of_each
+    }
+
+    /// What came since this was last called.
+    #[must_use]
+    pub fn take_recent(&mut self) -> Recent {
+        std::mem::take(&mut self.recent)
     }
 
     /// How it stands.
@@ -236,6 +276,12 @@ mod tests {
             [p50(acknowledged), p50(on_disk), p50(commit)],
             [Some(20.0), None, Some(5.0)]
         );
+        let recent = follow.take_recent();
+        assert_eq!(
+            (recent.begun, recent.acknowledged),
+            (vec![MS], vec![MS * 25])
+        );
+        assert!(follow.take_recent().acknowledged.is_empty() && follow.rows_under_way() == 0);
         let count = follow.count();
         assert_eq!((count.begun, count.committed_rows), (1, 2));
         assert_eq!((count.unacknowledged_rows, count.missing_rows), (0, 1));

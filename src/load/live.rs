@@ -50,13 +50,23 @@ impl Live {
             (Some(p50), Some(p99)) => format!("p50 {}, p99 {}", ms(p50), ms(p99)),
             _ => "nothing acknowledged".to_owned(),
         };
+        let throttles = match &second.wire {
+            wire if wire.requests == 0 => String::new(),
+            wire => format!(
+                "; {} records refused, {} requests failed",
+                count(wire.refused_records as f64),
+                count(wire.failed_requests as f64),
+            ),
+        };
+        let gauges = &second.gauges;
+        let backlog = match gauges.backlog_bytes {
+            0 => format!("{} rows", count(gauges.backlog_rows as f64)),
+            bytes => ByteSize(bytes).to_string(),
+        };
         let line = format!(
-            "{passed} s: {} rows/s of {}; {latency}; {} records refused, {} requests failed; backlog {}",
+            "{passed} s: {} rows/s of {}; {latency}{throttles}; backlog {backlog}",
             count(second.acknowledged_rows as f64),
             count(second.intended_rows as f64),
-            count(second.wire.refused_records as f64),
-            count(second.wire.failed_requests as f64),
-            ByteSize(second.gauges.backlog_bytes),
         );
         match &self.bar {
             Some(bar) => {

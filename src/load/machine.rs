@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate};
 use sysinfo::{RefreshKind, System};
 
-use super::report::Machine;
+use super::report::{FORMAT, Machine, Parameter, Report};
 
 /// Looks at the machine.
-pub(super) fn machine() -> Machine {
+fn machine() -> Machine {
     let kinds = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing())
         .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -34,9 +35,31 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// What every report begins with: the run, the program and the machine.
+pub(super) fn report_of(
+    kind: &str,
+    target: &str,
+    started_at: Timestamp,
+    ended: &str,
+    parameters: Vec<Parameter>,
+) -> Report {
+    Report {
+        format: FORMAT,
+        kind: kind.to_owned(),
+        target: target.to_owned(),
+        started_at: format!("{started_at:.0}"),
+        ended: ended.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: revision(),
+        machine: machine(),
+        parameters,
+        ..Report::default()
+    }
+}
+
 /// The revision of the source: that of the build, if it was told one in HYDRANT_REVISION, or that
 /// of the repository that the program lies in.
-pub(super) fn revision() -> Option<String> {
+fn revision() -> Option<String> {
     if let Some(revision) = option_env!("HYDRANT_REVISION") {
         return Some(revision.to_owned());
     }

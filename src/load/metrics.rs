@@ -5,11 +5,10 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::config::{self, Metrics};
@@ -18,13 +17,18 @@ use crate::ecs::{self, Summary};
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
 use crate::{Error, Exit, Failure};
 
-use super::findings::{Findings, figures};
-use super::machine::{machine, revision};
+use super::machine::{cores, report_of};
 use super::options::MetricsLoadOptions;
 use super::output;
-use super::record::Latency;
-use super::report::{Answer, FORMAT, Parameter};
+use super::record::{Latency, Totals, Wire};
+use super::report::{Answer, Figure, Parameter, Report};
+use super::session::Session;
 use super::text::{count, ms, percent, usd};
+use super::verdict::Limit;
+
+/// What the poller publishes of each cluster by default, and of each service.
+const CLUSTER_METRICS: u64 = 4;
+const SERVICE_METRICS: u64 = 3;
 
 /// Runs `hydrant load metrics`.
 ///
@@ -44,27 +48,57 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
     })
     .await?;
     let config = poller_config(options, &simulator.endpoint_url())?;
-    let started_at = Timestamp::now();
     // The simulator takes any, so that nobody needs an account to try this.
     let made_up = Credentials::new("simulator", "simulator", None, None, "hydrant load");
     let made_up = SharedCredentialsProvider::new(made_up);
-    let started = Instant::now();
-    // The SDK's futures are large.
-    let summary = Box::pin(ecs::run_as(
-        config,
-        false,
-        Some(options.length),
-        Some(made_up),
-    ))
-    .await?;
-    let took = started.elapsed();
+    let mut session = Session::begin(options.out.is_some()).await;
+    session.live.begin("load metrics", options.length);
+    let polling = ecs::run_as(config, false, Some(options.length), Some(made_up));
+    let summary = watched(polling, &mut session, &simulator, options).await?;
+    session.live.end();
+    let took = session.elapsed();
     let accounts = simulator.shutdown().await?;
-    let findings = conclude(options, (started_at, took), &summary, &accounts);
+    let report = conclude(options, &session, took, &summary, &accounts);
     if let Some(folder) = &options.out {
-        output::write_findings(folder, &findings)?;
+        let lateness = summary.timings.named()[0].1.histogram();
+        output::write(folder, &report, std::slice::from_ref(lateness))?;
     }
-    print!("{}", findings.summary());
+    print!("{}", report.summary());
     check(&summary, &accounts)
+}
+
+/// Waits for the poller, and books by the second what CloudWatch got meanwhile.
+async fn watched(
+    polling: impl Future<Output = Result<Summary, Error>>,
+    session: &mut Session,
+    simulator: &Simulator,
+    options: &MetricsLoadOptions,
+) -> Result<Summary, Error> {
+    // The SDK's futures are large.
+    let mut polling = Box::pin(polling);
+    let per_second = u64::from(options.clusters)
+        * (CLUSTER_METRICS + SERVICE_METRICS * u64::from(options.services));
+    let mut booked = 0;
+    let mut close = |session: &mut Session| {
+        let stored = simulator.stored_data();
+        let second = session.recorder.second();
+        let is_planned = f64::from(second) < options.length.as_secs_f64();
+        session.recorder.accepted(stored - booked);
+        booked = stored;
+        let intended = if is_planned { per_second } else { 0 };
+        let closed = session.close_second(intended, Wire::default(), (0, 0));
+        session.live.second(&closed, second + 1);
+    };
+    let summary = loop {
+        let second_ends = session.instant(session.second_ends());
+        tokio::select! {
+            summary = &mut polling => break summary?,
+            () = tokio::time::sleep_until(second_ends.into()) => close(session),
+        }
+    };
+    // The last publishing is in a second that has only begun.
+    close(session);
+    Ok(summary)
 }
 
 fn temporary_folder() -> Result<TempDir, Failure> {
@@ -136,10 +170,11 @@ fn check(summary: &Summary, accounts: &Accounts) -> Result<(), Error> {
 
 fn conclude(
     options: &MetricsLoadOptions,
-    (started_at, took): (Timestamp, Duration),
+    session: &Session,
+    took: Duration,
     summary: &Summary,
     accounts: &Accounts,
-) -> Findings {
+) -> Report {
     let (ticks, datums, calls) = (&summary.ticks, &summary.datums, &summary.calls);
     let seconds = took.as_secs_f64();
     let is_whole = took >= options.length;
@@ -173,24 +208,32 @@ fn conclude(
         .named()
         .map(|(name, durations)| Latency::of(name, durations.histogram()))
         .to_vec();
-    Findings {
-        format: FORMAT,
-        kind: "metrics".to_owned(),
-        target: "a simulated ECS and CloudWatch in this process".to_owned(),
-        started_at: format!("{started_at:.0}"),
-        ended: if is_whole {
-            "as planned"
-        } else {
-            "stopped by a signal"
-        }
-        .to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: revision(),
-        machine: machine(),
-        parameters: parameters(options),
+    let recorded = session.recorder.seconds.clone();
+    let planned_seconds = recorded.len().min(options.length.as_secs() as usize);
+    let totals = Totals::of(&recorded[..planned_seconds]);
+    let ended = if is_whole {
+        "as planned"
+    } else {
+        "stopped by a signal"
+    };
+    Report {
         answers: answers(options, summary, seconds, &latencies),
-        figures: figures(&counted),
+        figures: counted
+            .iter()
+            .map(|(name, value)| Figure::new(name, *value))
+            .collect(),
+        limit: Limit::of(&recorded[..planned_seconds], cores() as f64, 0),
+        planned_seconds: totals.seconds,
+        totals,
         latencies,
+        seconds: recorded,
+        ..report_of(
+            "metrics",
+            "a simulated ECS and CloudWatch in this process",
+            session.started_at,
+            ended,
+            parameters(options),
+        )
     }
 }
 

@@ -7,8 +7,7 @@
 //! clock and books, `watch` counts at the sink, `target` is who takes the rows, `machine` and
 //! `live` look at this process and show it, `output` writes files. `metrics` loads the poller
 //! instead, and `mysql` a database with the agent behind it: `sales_writer` inserts, `markers` sees
-//! rows at the sink and on disk, `follow` (PURE) knows them. Both tell what they found as `findings`
-//! (PURE). What does not live here: the client that is judged
+//! rows at the sink and on disk, `follow` (PURE) knows them. What does not live here: the client that is judged
 //! ([`crate::sink`]) and the simulator ([`crate::sim`]).
 //!
 //! ```text
@@ -30,7 +29,6 @@ pub mod chart;
 pub mod compare;
 mod comparison;
 mod drive;
-pub mod findings;
 mod firehose;
 pub mod follow;
 pub mod knee;

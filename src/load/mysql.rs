@@ -8,28 +8,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::info;
 
 use crate::cdc::{self, Summary, Until};
 use crate::config::{self, Config};
+use crate::encode::Dialect;
 use crate::signals::{Asked, Signals};
 use crate::sim::QuotaPreset;
-use crate::sink::{DirSink, Sink};
+use crate::sink::{DirSink, Sink, TableFolder};
 use crate::{Error, Exit, Failure};
 
-use super::findings::{Findings, figures};
 use super::follow::Count;
-use super::machine::{machine, revision};
+use super::machine::{cores, report_of};
 use super::markers::{Books, FolderWatch, Marked};
 use super::options::{MysqlLoadOptions, MysqlSink, Target, TargetOptions};
 use super::output;
-use super::report::{Answer, FORMAT, Parameter};
+use super::record::{Totals, Wire};
+use super::report::{Answer, Figure, Parameter, Report};
 use super::sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
+use super::session::Session;
 use super::text::{count, ms};
+use super::verdict::Limit;
 
 /// Rows of a run; each takes some dozens of bytes of memory until the end.
 const MOST_ROWS: f64 = 10e6;
@@ -37,8 +39,6 @@ const MOST_ROWS: f64 = 10e6;
 const START_PATIENCE: Duration = Duration::from_mins(1);
 /// How often conditions are looked at that nobody tells of.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a line tells how it goes.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs `hydrant load mysql`.
 ///
@@ -66,18 +66,18 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
     for _ in 0..options.writers {
         writers.push(SalesWriter::connect(&config.source, &table).await?);
     }
-    let started_at = Timestamp::now();
     let books = Books::begin(options.rows_per_transaction.into());
-    let ended = match options.sink {
+    let (session, ended) = match options.sink {
         MysqlSink::Dir => {
             let objects = folder.path().join("objects");
-            let names = [table_name(&options.table)?];
-            let sink = DirSink::open(&objects, &names, config.max_in_flight)?;
+            let (schema, table) = table_name(&options.table)?;
+            let folder = TableFolder::new(&schema, &table, Dialect::default());
+            let sink = DirSink::open(&objects, vec![folder], config.max_in_flight)?;
             let watch = FolderWatch::start(&objects, Arc::clone(&books));
             let sink = Marked::new(sink, Arc::clone(&books));
-            let ended = follow(options, &config, sink, writers, &books).await?;
+            let followed = follow(options, &config, sink, writers, &books).await?;
             watch.finish();
-            ended
+            followed
         }
         MysqlSink::Firehose => {
             let target = simulated_stream();
@@ -88,19 +88,20 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
             let watch = FolderWatch::start(simulator.folder(), Arc::clone(&books));
             let sink = target.connect(Some(&simulator)).await?;
             let sink = Marked::new(sink, Arc::clone(&books));
-            let ended = follow(options, &config, sink, writers, &books).await?;
+            let followed = follow(options, &config, sink, writers, &books).await?;
             let folder = simulator.shutdown().await?;
             watch.finish();
             drop(folder);
-            ended
+            followed
         }
     };
     drop::<TempDir>(folder);
-    let findings = conclude(options, started_at, &ended, &books);
+    session.live.end();
+    let report = conclude(options, &session, &ended, &books);
     if let Some(folder) = &options.out {
-        output::write_findings(folder, &findings)?;
+        output::write(folder, &report, &session.intervals)?;
     }
-    print!("{}", findings.summary());
+    print!("{}", report.summary());
     check(&books.follow().count())
 }
 
@@ -141,34 +142,37 @@ fn simulated_stream() -> TargetOptions {
 type Running = JoinHandle<Result<Summary, Error>>;
 
 /// Starts the agent, lets the writers write, and waits until everything is on disk or nothing more
-/// comes. Gives why it ended.
+/// comes. Gives the books of the seconds, and why it ended.
 async fn follow<S: Sink>(
     options: &MysqlLoadOptions,
     config: &Config,
     sink: Marked<S>,
     writers: Vec<SalesWriter>,
     books: &Arc<Books>,
-) -> Result<String, Error> {
+) -> Result<(Session, String), Error> {
     let mut signals = Signals::new()?;
     let start = |until| tokio::spawn(cdc::run_to(config.clone(), sink.clone(), until));
     let mut agent = start(None);
     until_it_follows(&mut agent, &config.checkpoint).await?;
+    let mut session = Session::begin(options.out.is_some()).await;
     let plan = Plan {
         start: books.elapsed(),
         rate: options.rate,
         transactions: (options.rate * options.length.as_secs_f64()) as u64,
         length: options.length,
     };
+    session.live.begin("load mysql", options.length);
     let mut writing = plan.start(writers, books);
     let mut ended = "as planned".to_owned();
     while !writing.is_empty() {
+        let second_ends = session.instant(session.second_ends());
         tokio::select! {
             asked = signals.next() => if let Asked::Stop(signal) = asked {
                 ended = format!("stopped by {signal}");
                 writing.shutdown().await;
             },
             Some(done) = writing.join_next() => done.map_err(|error| internal(&error))??,
-            () = sleep(LINE_INTERVAL) => tell(books, &plan),
+            () = sleep_until(second_ends.into()) => close_seconds(&mut session, books, &plan),
         }
     }
     if ended != "as planned" {
@@ -182,12 +186,39 @@ async fn follow<S: Sink>(
     while Instant::now() < deadline && !is_everywhere(&books.follow().count()) {
         if agent.is_finished() && ended == "as planned" {
             finished(agent.await)?;
-            return Ok("the agent was stopped by a signal".to_owned());
+            "the agent was stopped by a signal".clone_into(&mut ended);
+            return Ok((session, ended));
         }
         sleep(LOOK).await;
+        close_seconds(&mut session, books, &plan);
     }
     agent.abort();
-    Ok(ended)
+    // The last acknowledgements are in a second of their own.
+    sleep_until(session.instant(session.second_ends()).into()).await;
+    close_seconds(&mut session, books, &plan);
+    Ok((session, ended))
+}
+
+/// Closes the seconds that are over. What came since the last is counted in the first of them.
+fn close_seconds(session: &mut Session, books: &Books, plan: &Plan) {
+    while session.second_ends() <= session.elapsed() {
+        let (recent, backlog_rows, rows_of_each) = {
+            let mut follow = books.follow();
+            let recent = follow.take_recent();
+            (recent, follow.rows_under_way(), follow.rows_of_each())
+        };
+        let recorder = &mut session.recorder;
+        for late in recent.begun {
+            recorder.offered(rows_of_each, late);
+        }
+        for latency in recent.acknowledged {
+            recorder.acknowledged(rows_of_each, latency);
+        }
+        let second = recorder.second();
+        let intended = rows_of_each * plan.transactions_in(second);
+        let closed = session.close_second(intended, Wire::default(), (backlog_rows, 0));
+        session.live.second(&closed, second + 1);
+    }
 }
 
 fn is_everywhere(count: &Count) -> bool {
@@ -225,19 +256,6 @@ fn internal(error: &tokio::task::JoinError) -> Failure {
     Failure::definite(Exit::Data, what, "report this; it is a defect of hydrant")
 }
 
-fn tell(books: &Books, plan: &Plan) {
-    let now = books.elapsed().saturating_sub(plan.start);
-    let so_far = books.follow().count();
-    let seconds = now.as_secs_f64();
-    info!(
-        "{seconds:.0} s: {} transactions/s of {}; {} rows not acknowledged, {} not on disk",
-        count(so_far.committed as f64 / seconds.max(1.0)),
-        count(plan.rate),
-        count(so_far.unacknowledged_rows as f64),
-        count(so_far.missing_rows as f64),
-    );
-}
-
 fn check(rows: &Count) -> Result<(), Error> {
     if is_everywhere(rows) && rows.repeated_rows == 0 {
         return Ok(());
@@ -252,12 +270,7 @@ fn check(rows: &Count) -> Result<(), Error> {
     )))
 }
 
-fn conclude(
-    options: &MysqlLoadOptions,
-    started_at: Timestamp,
-    ended: &str,
-    books: &Books,
-) -> Findings {
+fn conclude(options: &MysqlLoadOptions, session: &Session, ended: &str, books: &Books) -> Report {
     let follow = books.follow();
     let rows = follow.count();
     let latencies = follow.latencies();
@@ -275,6 +288,20 @@ fn conclude(
         ("missing rows", rows.missing_rows as f64),
         ("repeated rows", rows.repeated_rows as f64),
     ];
+    let seconds = session.recorder.seconds.clone();
+    let planned_seconds = seconds
+        .len()
+        .min(options.length.as_secs_f64().ceil() as usize);
+    let totals = Totals::of(&seconds[..planned_seconds]);
+    let limit = if rows.begun < planned as u64 {
+        let left = planned - rows.begun as f64;
+        Limit::Target(format!(
+            "for {} transactions no writer was free in time",
+            count(left)
+        ))
+    } else {
+        Limit::of(&seconds[..planned_seconds], cores() as f64, 0)
+    };
     let p99 = |index: usize| {
         let latency = latencies.get(index).and_then(|latency| latency.at(99.0));
         latency.map_or_else(|| "unknown".to_owned(), ms)
@@ -310,22 +337,29 @@ fn conclude(
         question: question.to_owned(),
         answer,
     });
-    Findings {
-        format: FORMAT,
-        kind: "mysql".to_owned(),
-        target: match options.sink {
-            MysqlSink::Dir => "MySQL, the agent and a directory".to_owned(),
-            MysqlSink::Firehose => "MySQL, the agent and a simulated stream".to_owned(),
-        },
-        started_at: format!("{started_at:.0}"),
-        ended: ended.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: revision(),
-        machine: machine(),
-        parameters: parameters(options),
+    let target = match options.sink {
+        MysqlSink::Dir => "MySQL, the agent and a directory",
+        MysqlSink::Firehose => "MySQL, the agent and a simulated stream",
+    };
+    Report {
         answers: answers.to_vec(),
-        figures: figures(&counted),
+        figures: counted
+            .map(|(name, value)| Figure::new(name, value))
+            .to_vec(),
+        limit,
+        never_made_rows: (planned as u64 - rows.begun) * u64::from(options.rows_per_transaction),
+        unacknowledged_rows: rows.unacknowledged_rows,
+        planned_seconds: totals.seconds,
+        totals,
         latencies,
+        seconds,
+        ..report_of(
+            "mysql",
+            target,
+            session.started_at,
+            ended,
+            parameters(options),
+        )
     }
 }
 

@@ -134,7 +134,7 @@ pub struct MysqlLoadOptions {
     /// How long the last rows may take.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) patience: Duration,
-    /// Writes result.json into this folder.
+    /// Writes result.json, latency.hlog and report.html into this folder.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }
@@ -171,7 +171,7 @@ pub struct MetricsLoadOptions {
     /// How long the poller runs.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) length: Duration,
-    /// Writes result.json into this folder.
+    /// Writes result.json, latency.hlog and report.html into this folder.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }

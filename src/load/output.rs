@@ -10,7 +10,6 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use crate::{Exit, Failure};
 
-use super::findings::Findings;
 use super::page;
 use super::report::Report;
 
@@ -34,27 +33,13 @@ pub(super) fn write(
         .and_then(|log| fs::write(folder.join("latency.hlog"), log))
         .and_then(|()| page::report(report).map_err(std::io::Error::other))
         .and_then(|html| fs::write(folder.join("report.html"), html));
-    written.map_err(|error| unwritten(folder, &error))
-}
-
-/// Writes `result.json` alone.
-///
-/// # Errors
-/// If the folder cannot be written.
-pub(super) fn write_findings(folder: &Path, findings: &Findings) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(findings).map_err(std::io::Error::other);
-    let written = fs::create_dir_all(folder)
-        .and(json)
-        .and_then(|json| fs::write(folder.join("result.json"), json));
-    written.map_err(|error| unwritten(folder, &error))
-}
-
-fn unwritten(folder: &Path, error: &std::io::Error) -> Failure {
-    Failure::definite(
-        Exit::Unavailable,
-        format!("cannot write the report to {}: {error}", folder.display()),
-        "name another folder with --out",
-    )
+    written.map_err(|error| {
+        Failure::definite(
+            Exit::Unavailable,
+            format!("cannot write the report to {}: {error}", folder.display()),
+            "name another folder with --out",
+        )
+    })
 }
 
 /// HdrHistogram's interval log: a histogram for each second, which its own tools read.
@@ -65,7 +50,7 @@ fn latency_log(report: &Report, intervals: &[Histogram<u64>]) -> std::io::Result
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut writer = IntervalLogWriterBuilder::new()
-        .add_comment("hydrant load: latencies of rows in microseconds, a line for each second")
+        .add_comment("hydrant load: latencies in microseconds, a line for each second")
         .with_start_time(started)
         .with_base_time(started)
         .with_max_value_divisor(US_PER_MS)

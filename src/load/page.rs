@@ -33,6 +33,7 @@ pub fn report(report: &Report) -> Result<String, minijinja::Error> {
     let drawings = draw(&plots::of_run(report));
     let title = format!("hydrant load {}: {}", report.kind, report.target);
     let shown_percentiles = SHOWN_PERCENTILES;
+    let has_wire = report.has_wire();
     render(
         "report.html",
         context! {
@@ -40,6 +41,7 @@ pub fn report(report: &Report) -> Result<String, minijinja::Error> {
             drawings => Serde(drawings),
             title,
             shown_percentiles,
+            has_wire,
         },
     )
 }

@@ -5,7 +5,8 @@ use super::record::Second;
 use super::report::Report;
 use super::verdict::Resource;
 
-const MIB: f64 = 1_048_576.0;
+/// A number of a second, if it has one.
+type OfSecond = fn(&Second) -> Option<f64>;
 
 /// A line of a value of each second.
 fn over_time(
@@ -58,37 +59,33 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     if let Some(capacity) = report.capacity_rows {
         rates.push(level("what the quotas allow", seconds, capacity));
     }
-    let mut charts = vec![chart("Rows a second", Unit::Count, rates)];
+    let title = format!("{} a second", report.unit());
+    let mut charts = vec![chart(&title, Unit::Count, rates)];
     charts.extend(quota_use(report));
     charts.push(percentiles("Latency by percentile", &[("", report)]));
-    charts.push(chart(
-        "Latency over time",
-        Unit::Latency,
-        vec![
-            measured("median", &|it| it.p50_ms),
-            measured("99th percentile", &|it| it.p99_ms),
-            measured("longest", &|it| it.longest_ms),
-        ],
-    ));
-    charts.push(chart(
-        "Throttles a second",
-        Unit::Count,
-        vec![
+    let latency = vec![
+        measured("median", &|it| it.p50_ms),
+        measured("99th percentile", &|it| it.p99_ms),
+        measured("longest", &|it| it.longest_ms),
+    ];
+    if report.has_latencies() {
+        charts.push(chart("Latency over time", Unit::Latency, latency));
+    }
+    if report.has_wire() {
+        let throttles = vec![
             measured("records refused", &|it| {
                 Some(it.wire.refused_records as f64)
             }),
             measured("requests failed", &|it| {
                 Some(it.wire.failed_requests as f64)
             }),
-        ],
-    ));
-    charts.push(chart(
-        "Backlog",
-        Unit::Mebibytes,
-        vec![measured("not acknowledged", &|it| {
-            Some(it.gauges.backlog_bytes as f64 / MIB)
-        })],
-    ));
+        ];
+        charts.push(chart("Throttles a second", Unit::Count, throttles));
+    }
+    if let Some((unit, backlog)) = backlog(report) {
+        let line = measured("not acknowledged", &backlog);
+        charts.push(chart("Backlog", unit, vec![line]));
+    }
     let cores = report.machine.cores as f64;
     charts.push(chart(
         "Processor of this process",
@@ -100,12 +97,20 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     ));
     charts.push(chart(
         "Memory of this process",
-        Unit::Mebibytes,
-        vec![measured("resident", &|it| {
-            Some(it.gauges.rss_bytes as f64 / MIB)
-        })],
+        Unit::Bytes,
+        vec![measured("resident", &|it| Some(it.gauges.rss_bytes as f64))],
     ));
     charts
+}
+
+/// What the backlog is counted in, and how much it is: rows where bytes are not known.
+fn backlog(report: &Report) -> Option<(Unit, OfSecond)> {
+    let gauges = || report.seconds.iter().map(|second| &second.gauges);
+    if gauges().any(|gauges| gauges.backlog_bytes > 0) {
+        return Some((Unit::Bytes, |it| Some(it.gauges.backlog_bytes as f64)));
+    }
+    let has_rows = gauges().any(|gauges| gauges.backlog_rows > 0);
+    has_rows.then_some((Unit::Count, |it| Some(it.gauges.backlog_rows as f64)))
 }
 
 /// How much of each quota was used: by the simulator's own books, if it was in the process.
@@ -168,24 +173,33 @@ pub fn of_two(a: &Report, b: &Report) -> Vec<Chart> {
             .map(|(name, report)| over_time(name, Kind::Measured, &report.seconds, value));
         chart(title, up, lines.into())
     };
-    vec![
-        both("Acknowledged rows a second", Unit::Count, &|it| {
+    let mut charts = vec![
+        both(&format!("{} a second", a.unit()), Unit::Count, &|it| {
             Some(it.acknowledged_rows as f64)
         }),
         percentiles("Latency by percentile", &[("A", a), ("B", b)]),
-        both("Median latency", Unit::Latency, &|it| it.p50_ms),
-        both("99th percentile of latency", Unit::Latency, &|it| it.p99_ms),
-        both("Records not accepted a second", Unit::Count, &|it| {
+    ];
+    if [a, b].iter().any(|run| run.has_latencies()) {
+        charts.extend([
+            both("Median latency", Unit::Latency, &|it| it.p50_ms),
+            both("99th percentile of latency", Unit::Latency, &|it| it.p99_ms),
+        ]);
+    }
+    if a.has_wire() || b.has_wire() {
+        charts.push(both("Records not accepted a second", Unit::Count, &|it| {
             Some(it.wire.not_accepted() as f64)
-        }),
-        both("Backlog", Unit::Mebibytes, &|it| {
-            Some(it.gauges.backlog_bytes as f64 / MIB)
-        }),
+        }));
+    }
+    if let Some((unit, value)) = backlog(a).or_else(|| backlog(b)) {
+        charts.push(both("Backlog", unit, &value));
+    }
+    charts.extend([
         both("Processor: cores used", Unit::Count, &|it| {
             Some(it.gauges.cpu_cores)
         }),
-        both("Memory", Unit::Mebibytes, &|it| {
-            Some(it.gauges.rss_bytes as f64 / MIB)
+        both("Memory", Unit::Bytes, &|it| {
+            Some(it.gauges.rss_bytes as f64)
         }),
-    ]
+    ]);
+    charts
 }

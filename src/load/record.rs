@@ -223,6 +223,11 @@ impl Recorder {
         add_latency(&mut self.interval, latency, rows);
     }
 
+    /// Rows were acknowledged whose intended times nobody knows.
+    pub fn accepted(&mut self, rows: u64) {
+        self.open.acknowledged_rows += rows;
+    }
+
     /// Bytes of acknowledged rows.
     pub fn acknowledged_bytes(&mut self, bytes: u64) {
         self.open.acknowledged_bytes += bytes;

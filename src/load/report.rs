@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::knee::{Knee, Trial};
 use super::record::{Latency, Second, Totals};
+use super::text::{count, ms};
 use super::verdict::{Limit, Quotas};
 
 /// The shape of `result.json`; it grows when an old reader would misread a new file.
 pub const FORMAT: u32 = 1;
 
 /// The machine that a run was made on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Cores that the process may use.
     pub cores: usize,
@@ -40,8 +41,26 @@ pub struct Answer {
     pub answer: String,
 }
 
-/// A run.
+/// A number of a run that is neither a setting nor a latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was counted.
+    pub name: String,
+    /// How many.
+    pub value: f64,
+}
+
+impl Figure {
+    /// A number and its name.
+    #[must_use]
+    pub fn new(name: &str, value: f64) -> Self {
+        let name = name.to_owned();
+        Self { name, value }
+    }
+}
+
+/// A run. What a kind of run does not have is zero, nothing or empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`FORMAT`].
     pub format: u32,
@@ -49,7 +68,7 @@ pub struct Report {
     pub kind: String,
     /// What was loaded.
     pub target: String,
-    /// When the first row was meant to be sent; RFC 3339.
+    /// When it began; RFC 3339.
     pub started_at: String,
     /// Why it ended.
     pub ended: String,
@@ -63,6 +82,8 @@ pub struct Report {
     pub parameters: Vec<Parameter>,
     /// What is concluded.
     pub answers: Vec<Answer>,
+    /// What was counted beside [`Report::totals`].
+    pub figures: Vec<Figure>,
     /// Who was the limit.
     pub limit: Limit,
     /// Planned rows that were not made in time to be offered.
@@ -83,15 +104,84 @@ pub struct Report {
     pub trials: Vec<Trial>,
     /// The knee, if it was looked for.
     pub knee: Option<Knee>,
-    /// All seconds.
+    /// All seconds. Rows of `load metrics` are datums, acknowledged by CloudWatch.
     pub seconds: Vec<Second>,
 }
 
 impl Report {
+    /// What was counted under this name.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let found = self.figures.iter().find(|figure| figure.name == name);
+        found.map(|figure| figure.value)
+    }
+
+    /// What [`Report::seconds`] count.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        if self.kind == "metrics" {
+            "Datums"
+        } else {
+            "Rows"
+        }
+    }
+
+    /// Whether there are latencies of single seconds.
+    #[must_use]
+    pub fn has_latencies(&self) -> bool {
+        self.seconds.iter().any(|second| second.p50_ms.is_some())
+    }
+
+    /// Whether requests of the client were counted.
+    #[must_use]
+    pub fn has_wire(&self) -> bool {
+        self.totals.wire.requests > 0
+    }
+
     /// The lines that are printed at the end.
     #[must_use]
     pub fn summary(&self) -> String {
-        let answer = |answer: &Answer| format!("{}\n  {}\n", answer.question, answer.answer);
-        self.answers.iter().map(answer).collect()
+        let answers = self.answers.iter();
+        let answers = answers.map(|it| format!("{}\n  {}\n", it.question, it.answer));
+        let latencies = self.latencies.iter().map(latency_line);
+        answers.chain(latencies).collect()
+    }
+}
+
+fn latency_line(latency: &Latency) -> String {
+    let percentiles = [
+        ("p50", 50.0),
+        ("p99", 99.0),
+        ("p99.9", 99.9),
+        ("most", 100.0),
+    ];
+    let known = percentiles.map(|(name, at)| Some(format!("{name} {}", ms(latency.at(at)?))));
+    let mut known = known.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if known.is_empty() {
+        known += "none";
+    }
+    let (name, of) = (&latency.name, count(latency.count as f64));
+    format!("{name}\n  {known} ({of} measured)\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::record::{add_latency, latency_histogram};
+    use super::*;
+
+    #[test]
+    fn a_latency_reads_as_its_percentiles_and_nothing_as_none() {
+        let mut histogram = latency_histogram();
+        assert_eq!(
+            latency_line(&Latency::of("a", &histogram)),
+            "a\n  none (0 measured)\n"
+        );
+        add_latency(&mut histogram, Duration::from_millis(20), 1_000);
+        assert_eq!(
+            latency_line(&Latency::of("a", &histogram)),
+            "a\n  p50 20 ms, p99 20 ms, p99.9 20 ms, most 20 ms (1,000 measured)\n"
+        );
     }
 }

@@ -142,6 +142,15 @@ impl Plan {
         self.start + Duration::from_secs_f64(transaction as f64 / self.rate)
     }
 
+    /// How many transactions are meant for a second of the plan.
+    pub(super) fn transactions_in(&self, second: u32) -> u64 {
+        let before = |second: u32| {
+            let due = (f64::from(second) * self.rate).ceil() as u64;
+            due.min(self.transactions)
+        };
+        before(second + 1) - before(second)
+    }
+
     /// Sets the writers to work. Each takes the next transaction when it is free and waits until
     /// the time that it is meant for; one that is late keeps its intended time.
     pub(super) fn start(

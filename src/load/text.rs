@@ -1,10 +1,11 @@
 //! PURE. Numbers as people read them.
 
-/// A count: `49,980`; under ten with its tenths.
+/// A count: `49,980`; under ten with its tenths, under one with two digits.
 #[must_use]
 pub fn count(number: f64) -> String {
     if number != 0.0 && number.abs() < 10.0 && number.fract().abs() > 1e-9 {
-        return format!("{number:.1}");
+        let digits = (1.0 - number.abs().log10().floor()).clamp(1.0, 6.0) as usize;
+        return format!("{number:.digits$}");
     }
     let digits = format!("{number:.0}");
     let (sign, digits) = match digits.strip_prefix('-') {
@@ -62,8 +63,27 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(
-            [0.0, 7.25, 999.6, 49_980.2, 1_234_567.0, -1_000.0].map(count),
-            ["0", "7.2", "1,000", "49,980", "1,234,567", "-1,000"]
+            [
+                0.0,
+                0.025,
+                0.5,
+                7.25,
+                999.6,
+                49_980.2,
+                1_234_567.0,
+                -1_000.0
+            ]
+            .map(count),
+            [
+                "0",
+                "0.025",
+                "0.50",
+                "7.2",
+                "1,000",
+                "49,980",
+                "1,234,567",
+                "-1,000"
+            ]
         );
         assert_eq!(
             [0.04, 8.13, 512.4, 1_250.0].map(ms),

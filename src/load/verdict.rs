@@ -100,10 +100,11 @@ impl Quotas {
 }
 
 /// What kept a run from doing all that was planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "who", content = "why")]
 pub enum Limit {
     /// Nothing did.
+    #[default]
     Nothing,
     /// The target.
     Target(String),

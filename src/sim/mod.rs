@@ -53,6 +53,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::Exit;
+
 pub use account::{Accounts, Amount, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
 pub use calls::CallCounts;
 use cloudwatch::CloudWatch;
@@ -153,6 +155,22 @@ pub enum SimError {
 }
 
 impl SimError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Stream { .. } => Exit::Usage,
+            Self::ReadScript { .. }
+            | Self::Script { .. }
+            | Self::ReadFaults { .. }
+            | Self::Faults { .. } => Exit::Config,
+            Self::Listen { .. }
+            | Self::Data { .. }
+            | Self::Process(_)
+            | Self::Undelivered { .. } => Exit::Unavailable,
+        }
+    }
+
     /// What the operator can do about it, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> String {
@@ -323,6 +341,12 @@ impl Simulator {
     #[must_use]
     pub fn accounts(&self) -> Accounts {
         self.services.accounts()
+    }
+
+    /// Data that CloudWatch has stored so far, of all metrics.
+    #[must_use]
+    pub fn stored_data(&self) -> u64 {
+        self.services.stored_data()
     }
 
     /// Stops: ends the requests under way, delivers everything that was acknowledged, and gives

@@ -147,10 +147,11 @@ impl Drop for Turn {
         if !is_answered {
             (self.outcome, self.error) = (Outcome::Unanswered, None);
         }
-        self.services.count(self.action, self.outcome, self.error);
+        // The call is counted last: whoever sees it finds what it left behind counted too.
         if !(is_answered && self.confirms) {
             self.services.count_unconfirmed(&self.stored);
         }
+        self.services.count(self.action, self.outcome, self.error);
     }
 }
 
@@ -300,6 +301,11 @@ impl Services {
             Stored::Records(admitted) => admitted.count_unconfirmed(),
             Stored::Data(count) => lock(&self.counted).unconfirmed_data += count,
         }
+    }
+
+    #[must_use]
+    pub(super) fn stored_data(&self) -> u64 {
+        self.cloudwatch.stored_data()
     }
 
     /// A copy of all accounts.

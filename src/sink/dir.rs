@@ -1,4 +1,5 @@
-//! Gzip objects in a local directory: `schema.table/dt=YYYY-MM-DD/hr=HH/START.csv.gz`.
+//! Gzip objects in a local directory: `schema.table/dt=YYYY-MM-DD/hr=HH/START.csv.gz`, with
+//! `.txt` or `.jsonl` in other dialects.
 //!
 //! An object's name is a function of its table and its first row; it appears whole or not at
 //! all. A batch that is written again after a crash replaces its object if it starts at the same
@@ -14,6 +15,7 @@ use flate2::write::GzEncoder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::batch::{BatchLimits, RowPlace, SealedBatch};
+use crate::encode::Dialect;
 use crate::{Exit, Failure};
 
 use super::{Attempted, Sink};
@@ -28,32 +30,57 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
 /// Level 1: four times as fast as level 6, for objects that are a tenth larger.
 const COMPRESSION: Compression = Compression::fast();
 
+/// Where one table's objects go, and how their names end.
+#[derive(Debug)]
+pub struct TableFolder {
+    name: String,
+    extension: &'static str,
+}
+
+impl TableFolder {
+    /// The folder of a table whose lines are of this dialect.
+    #[must_use]
+    pub fn new(schema: &str, table: &str, dialect: Dialect) -> Self {
+        let schema = utf8_percent_encode(schema, IN_PATHS);
+        let table = utf8_percent_encode(table, IN_PATHS);
+        Self {
+            name: format!("{schema}.{table}"),
+            extension: dialect.extension(),
+        }
+    }
+
+    /// Where the object that starts with this row belongs. The hour is that of the row's commit, so
+    /// that the name does not depend on when it is written.
+    fn object_key(&self, first: &RowPlace) -> String {
+        let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
+        let hour = committed.strftime("dt=%Y-%m-%d/hr=%H");
+        let position = &first.transaction;
+        let file = utf8_percent_encode(&position.file, IN_PATHS);
+        format!(
+            "{}/{hour}/{file}-{:012}-{:09}.{}.gz",
+            self.name, position.offset, first.ordinal, self.extension
+        )
+    }
+}
+
 /// The sink of type `dir`.
 #[derive(Debug)]
 pub struct DirSink {
     root: Arc<Path>,
-    tables: Vec<String>,
+    tables: Vec<TableFolder>,
     batch_bytes: usize,
 }
 
 impl DirSink {
-    /// Creates the directory and removes what a crash left unfinished of these tables
-    /// (`schema`, `table`). Batches take a quarter of `max_in_flight` bytes.
+    /// Creates the directory and removes what a crash left unfinished of these tables. Batches take a quarter of `max_in_flight` bytes.
     ///
     /// # Errors
     /// If the directory cannot be created or written.
     pub fn open(
         root: &Path,
-        tables: &[(String, String)],
+        tables: Vec<TableFolder>,
         max_in_flight: usize,
     ) -> Result<Self, Failure> {
-        let tables: Vec<String> = tables
-            .iter()
-            .map(|(schema, table)| {
-                let schema = utf8_percent_encode(schema, IN_PATHS);
-                format!("{schema}.{}", utf8_percent_encode(table, IN_PATHS))
-            })
-            .collect();
         let unusable = |error: &io::Error| {
             let denied = error.kind() == io::ErrorKind::PermissionDenied;
             Failure::definite(
@@ -79,12 +106,15 @@ fn unfinished(root: &Path) -> PathBuf {
     root.join(".unfinished")
 }
 
-fn prepare(root: &Path, tables: &[String]) -> io::Result<()> {
+fn prepare(root: &Path, tables: &[TableFolder]) -> io::Result<()> {
     fs::create_dir_all(unfinished(root))?;
     for entry in fs::read_dir(unfinished(root))? {
         let entry = entry?;
         let name = entry.file_name();
-        let ours = |table: &String| name.to_string_lossy().starts_with(&format!("{table}+"));
+        let ours = |table: &TableFolder| {
+            name.to_string_lossy()
+                .starts_with(&format!("{}+", table.name))
+        };
         if tables.iter().any(ours) {
             fs::remove_file(entry.path())?;
         }
@@ -109,13 +139,11 @@ impl Sink for DirSink {
     }
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
-        let table = self
-            .tables
-            .get(batch.table)
-            .map_or("unknown", String::as_str);
-        let key = object_key(table, &batch.first);
-        let written =
-            tokio::task::block_in_place(|| write_object(&self.root, table, &key, batch.bytes()));
+        let table = &self.tables[batch.table];
+        let key = table.object_key(&batch.first);
+        let written = tokio::task::block_in_place(|| {
+            write_object(&self.root, &table.name, &key, batch.bytes())
+        });
         let written = written.map(|()| Vec::new()).map_err(|error| {
             Failure::transient(
                 Exit::Temporary,
@@ -125,19 +153,6 @@ impl Sink for DirSink {
         });
         written.into()
     }
-}
-
-/// Where the object that starts with this row belongs. The hour is that of the row's commit, so
-/// that the name does not depend on when it is written.
-fn object_key(table: &str, first: &RowPlace) -> String {
-    let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
-    let hour = committed.strftime("dt=%Y-%m-%d/hr=%H");
-    let position = &first.transaction;
-    let file = utf8_percent_encode(&position.file, IN_PATHS);
-    format!(
-        "{table}/{hour}/{file}-{:012}-{:09}.csv.gz",
-        position.offset, first.ordinal
-    )
 }
 
 /// Writes beside, syncs, renames, and syncs the directories that name the object.
@@ -170,6 +185,10 @@ mod tests {
     use super::*;
     use crate::binlog::FilePosition;
 
+    fn folder(schema: &str, table: &str) -> TableFolder {
+        TableFolder::new(schema, table, Dialect::Csv)
+    }
+
     #[test]
     fn a_key_is_a_function_of_the_first_row() {
         let first = RowPlace {
@@ -178,7 +197,7 @@ mod tests {
             commit_time_us: 1_457_049_600_000_000,
         };
         assert_eq!(
-            object_key("shop.Sales", &first),
+            folder("shop", "Sales").object_key(&first),
             "shop.Sales/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007.csv.gz"
         );
     }
@@ -186,25 +205,22 @@ mod tests {
     #[test]
     fn names_cannot_leave_the_directory() {
         let root = tempfile::tempdir().unwrap();
-        let tables = [("a/..".to_owned(), "../../b".to_owned())];
-        let sink = DirSink::open(root.path(), &tables, 1 << 20).unwrap();
-        assert_eq!(
-            sink.tables,
-            ["a%2F...%2E%2F".replace("%2E", "..") + "..%2Fb"]
-        );
-        assert!(!sink.tables[0].contains('/'));
+        let tables = vec![folder("a/..", "../../b")];
+        let sink = DirSink::open(root.path(), tables, 1 << 20).unwrap();
+        let name = &sink.tables[0].name;
+        assert_eq!(*name, "a%2F...%2E%2F".replace("%2E", "..") + "..%2Fb");
+        assert!(!name.contains('/'));
     }
 
     #[test]
     fn what_a_crash_left_is_removed_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
-        let tables = [("shop".to_owned(), "Sales".to_owned())];
-        let folder = unfinished(root.path());
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("shop.Sales+abc"), b"half").unwrap();
-        fs::write(folder.join("shop.Other+abc"), b"another agent's").unwrap();
-        DirSink::open(root.path(), &tables, 1 << 20).unwrap();
-        assert!(!folder.join("shop.Sales+abc").exists());
-        assert!(folder.join("shop.Other+abc").exists());
+        let unfinished = unfinished(root.path());
+        fs::create_dir_all(&unfinished).unwrap();
+        fs::write(unfinished.join("shop.Sales+abc"), b"half").unwrap();
+        fs::write(unfinished.join("shop.Other+abc"), b"another agent's").unwrap();
+        DirSink::open(root.path(), vec![folder("shop", "Sales")], 1 << 20).unwrap();
+        assert!(!unfinished.join("shop.Sales+abc").exists());
+        assert!(unfinished.join("shop.Other+abc").exists());
     }
 }

@@ -52,6 +52,8 @@ const REACH_ENDPOINT: &str = "check that the endpoint is up and can be reached f
 #[derive(Debug)]
 pub struct FirehoseSink {
     client: Client,
+    /// Opens a connection for each request.
+    unpooled: Client,
     streams: Vec<Stream>,
     quota: Option<FirehoseQuota>,
     limits: BatchLimits,
@@ -83,7 +85,7 @@ impl FirehoseSink {
     pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
         let mut loader = loader
             .retry_config(RetryConfig::disabled())
-            .http_client(http_client())
+            .http_client(http_client(IDLE_TIMEOUT))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
@@ -106,8 +108,12 @@ impl FirehoseSink {
         };
         let quota = quota(config.quota, region.as_ref());
         let quota = quota.map(|quota| quota.shared(config.quota_share));
+        let unpooled = aws_sdk_firehose::config::Builder::from(&aws)
+            .http_client(http_client(Duration::ZERO))
+            .build();
         let sink = Self {
             client: Client::new(&aws),
+            unpooled: Client::from_conf(unpooled),
             streams: streams(config, region.as_ref()),
             limits: limits(quota.as_ref()),
             quota,
@@ -200,14 +206,15 @@ fn limits(quota: Option<&FirehoseQuota>) -> BatchLimits {
     }
 }
 
-/// The SDK's own client, proxies from the environment included, but for [`IDLE_TIMEOUT`].
-fn http_client() -> SharedHttpClient {
+/// The SDK's own client, proxies from the environment included, but for how long a connection may
+/// be idle; with zero none is used twice.
+fn http_client(idle_timeout: Duration) -> SharedHttpClient {
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
     HttpClientBuilder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = ConnectorBuilder::default()
             .tls_provider(provider.clone())
             .proxy_config(ProxyConfig::from_env())
-            .pool_idle_timeout(IDLE_TIMEOUT);
+            .pool_idle_timeout(idle_timeout);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
@@ -238,8 +245,8 @@ impl Sink for FirehoseSink {
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
         let Stream { name, label } = &self.streams[batch.table];
-        let request = || {
-            let request = self.client.put_record_batch().delivery_stream_name(name);
+        let request = |client: &Client| {
+            let request = client.put_record_batch().delivery_stream_name(name);
             let data = |index: &usize| {
                 let data = Blob::new(batch.record(*index));
                 Record::builder().data(data).build()
@@ -247,16 +254,17 @@ impl Sink for FirehoseSink {
             let records: Result<Vec<Record>, _> = records.iter().map(data).collect();
             records.map(|records| request.set_records(Some(records)))
         };
-        let mut answer = match request() {
+        let mut answer = match request(&self.client) {
             Ok(request) => request.send().await,
             Err(error) => return Err(internal(label, &error)).into(),
         };
         // The far end may have dropped a connection while it was idle, which is seen only when it
-        // is used. That is no outage, so it is tried once on another connection.
+        // is used. That is no outage, so it is tried once more; not on a pooled connection, because
+        // the others may have been dropped as well.
         if answer.as_ref().is_err_and(is_broken_off)
-            && let Ok(request) = request()
+            && let Ok(request) = request(&self.unpooled)
         {
-            debug!("{label}: the connection was broken; trying another");
+            debug!("{label}: the connection was broken; trying a new one");
             answer = request.send().await;
         }
         match answer {

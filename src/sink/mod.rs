@@ -16,7 +16,7 @@ use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::FirehoseQuota;
 
 pub use delivery::{Delivered, Delivery, DeliveryStats};
-pub use dir::DirSink;
+pub use dir::{DirSink, TableFolder};
 pub use firehose::FirehoseSink;
 pub use stdout::StdoutSink;
 

@@ -475,7 +475,7 @@ fn two_runs_are_compared_and_what_differs_is_said() -> Result<()> {
     page_is_whole(
         &page,
         &[
-            "Acknowledged rows a second",
+            "Rows a second",
             "Latency by percentile",
             "Median latency",
             "99th percentile of latency",

@@ -1,20 +1,16 @@
 //! `hydrant load metrics` as a user runs it: its books add up, and its latencies are told.
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::load::findings::Findings;
+use hydrant::load::record::Totals;
 
-use crate::load::load;
+use crate::load::{load, page_is_whole, report_of};
 
 #[test]
 fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let output = load("metrics --clusters 3 --services 4 --for 6s --out")
-        .arg(folder.path())
-        .output()?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{log}");
-    let text = std::fs::read_to_string(folder.path().join("result.json"))?;
-    let findings: Findings = serde_json::from_str(&text)?;
+    let arguments = "metrics --clusters 3 --services 4 --for 6s";
+    let (findings, output) = report_of(arguments, folder.path())?;
+    let text = format!("{findings:?}");
     assert_eq!(findings.kind, "metrics");
     let figure = |name: &str| findings.figure(name).with_context(|| format!("no {name}"));
     let sampled = figure("sampled ticks")?;
@@ -33,6 +29,30 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
             "{latency:?}"
         );
     }
+    // By the second, too.
+    let all = Totals::of(&findings.seconds);
+    assert_eq!(all.intended_rows, 6 * (3 * 4 + 12 * 3));
+    let arrived = f64::from(u32::try_from(all.acknowledged_rows)?);
+    assert_eq!(findings.figure("published datums"), Some(arrived));
+    let charts = [
+        "Datums a second",
+        "Latency by percentile",
+        "Processor of this process",
+        "Memory of this process",
+    ];
+    let page = std::fs::read_to_string(folder.path().join("report.html"))?;
+    page_is_whole(&page, &charts)?;
+    let result = folder.path().join("result.json");
+    let compared = load("compare").args([&result, &result]).output()?;
+    let table = String::from_utf8(compared.stdout)?;
+    ensure!(
+        compared.status.success() && table.contains("\nmemory "),
+        "{table}"
+    );
+    ensure!(
+        !table.contains("latency") && !table.contains("billed"),
+        "{table}"
+    );
     let printed = String::from_utf8(output.stdout)?;
     ensure!(
         printed.contains("How many ticks were sampled?"),

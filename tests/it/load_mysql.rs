@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::load::findings::Findings;
+use hydrant::load::report::Report;
+
+use hydrant::load::record::Totals;
 
 use crate::agent::eventually;
 use crate::database::Schema;
-use crate::load::load;
+use crate::load::{load, page_is_whole, read_report};
 
 fn load_mysql(schema: &Schema, arguments: &str) -> Command {
     let mut command = load("mysql");
@@ -20,22 +22,17 @@ fn load_mysql(schema: &Schema, arguments: &str) -> Command {
     command
 }
 
-fn findings_of(schema: &Schema, arguments: &str, folder: &Path) -> Result<(Findings, Output)> {
+fn findings_of(schema: &Schema, arguments: &str, folder: &Path) -> Result<(Report, Output)> {
     let output = load_mysql(schema, arguments)
         .arg("--out")
         .arg(folder)
         .output()?;
     let log = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{log}");
-    Ok((read(folder)?, output))
+    Ok((read_report(folder)?, output))
 }
 
-fn read(folder: &Path) -> Result<Findings> {
-    let text = std::fs::read_to_string(folder.join("result.json"))?;
-    Ok(serde_json::from_str(&text)?)
-}
-
-fn figure(findings: &Findings, name: &str) -> Result<u64> {
+fn figure(findings: &Report, name: &str) -> Result<u64> {
     let figure = findings.figure(name);
     #[expect(
         clippy::cast_possible_truncation,
@@ -78,6 +75,25 @@ fn committed_rows_are_followed_to_the_sink_and_to_the_disk() -> Result<()> {
         ensure!(printed.contains(&format!("Yes, all {rows}.")), "{printed}");
         let name = "from commit to the sink's acknowledgement\n  p50 ";
         ensure!(printed.contains(name), "{printed}");
+        // The seconds have every row, too: planned, begun and acknowledged.
+        let all = Totals::of(&findings.seconds);
+        assert_eq!(all.intended_rows, 120, "{sink}");
+        assert_eq!((all.offered_rows, all.acknowledged_rows), (rows, rows));
+        ensure!(findings.has_latencies() && findings.planned_seconds == 2);
+        assert_eq!(findings.seconds.last().unwrap().gauges.backlog_rows, 0);
+        let page = std::fs::read_to_string(folder.path().join("report.html"))?;
+        let charts = [
+            "Rows a second",
+            "Latency by percentile",
+            "Latency over time",
+            "Backlog",
+            "Processor of this process",
+            "Memory of this process",
+        ];
+        page_is_whole(&page, &charts)?;
+        let log = std::fs::read_to_string(folder.path().join("latency.hlog"))?;
+        let lines = log.lines().filter(|line| line.contains(",HIST"));
+        assert_eq!(lines.count(), findings.seconds.len(), "{log}");
     }
     Ok(())
 }
@@ -116,7 +132,7 @@ fn rows_that_do_not_arrive_in_time_are_told_and_end_it_badly() -> Result<()> {
         .output()?;
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{log}");
-    let findings = read(folder.path())?;
+    let findings = read_report(folder.path())?;
     let rows = figure(&findings, "committed rows")?;
     ensure!(rows > 0, "{findings:?}");
     assert_eq!(figure(&findings, "missing rows")?, rows);
@@ -144,7 +160,7 @@ fn a_signal_ends_a_run_early_and_what_was_committed_is_still_followed() -> Resul
         .args(["-s", "INT", &child.id().to_string()])
         .status()?;
     ensure!(status.success() && child.wait()?.success());
-    let findings = read(folder.path())?;
+    let findings = read_report(folder.path())?;
     assert_eq!(findings.ended, "stopped by SIGINT");
     assert_eq!(figure(&findings, "missing rows")?, 0);
     // An insert that the signal cut short may be committed, unknown to its writer.

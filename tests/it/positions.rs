@@ -28,7 +28,7 @@ fn drained_from(server: &Server, start: &str) -> Result<String> {
     Workplace::new(&config(server, start))?.drain()
 }
 
-fn end_of_binlog(server: &Server) -> Result<String> {
+pub(crate) fn end_of_binlog(server: &Server) -> Result<String> {
     let statement = match server.kind() {
         Kind::Mysql => "SHOW BINARY LOG STATUS",
         Kind::Mariadb => "SHOW MASTER STATUS",

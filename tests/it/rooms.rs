@@ -28,7 +28,6 @@ const PURE: &[&str] = &[
     "src/load/answers.rs",
     "src/load/chart.rs",
     "src/load/compare.rs",
-    "src/load/findings.rs",
     "src/load/follow.rs",
     "src/load/knee.rs",
     "src/load/page.rs",

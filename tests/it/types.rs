@@ -3,11 +3,14 @@
 
 mod columns;
 mod exact;
+mod images;
 mod json;
 mod oracle;
+mod readers;
 mod text;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::SeedableRng as _;
@@ -16,11 +19,12 @@ use rand::rngs::StdRng;
 use self::columns::Column;
 use self::oracle::Session;
 use crate::agent::{Workplace, gunzip_all};
+use crate::replay::{binlogs, replayed};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
 
 const RANDOM_ROWS: usize = 5_000;
-const ROWS_A_STATEMENT: usize = 100;
+const STATEMENT_BYTES: usize = 4 << 20;
 
 /// A server that takes odd dates, and rows of more than 16 MiB.
 fn server(kind: Kind) -> Result<Server> {
@@ -32,9 +36,14 @@ fn table(name: &str, columns: &[String]) -> String {
     format!("name = \"{name}\"\ncolumns = {columns:?}")
 }
 
-/// Delivers all of one table to standard output.
+/// Delivers all of one table to standard output, which a replay of the server's files does alike.
 fn lines(server: &Server, table: &str) -> Result<String> {
-    Workplace::new(&config(server, table, "type = \"stdout\""))?.drain()
+    let workplace = Workplace::new(&config(server, table, "type = \"stdout\""))?;
+    let lines = workplace.drain()?;
+    let config = workplace.path("hydrant.toml").display().to_string();
+    let replayed = replayed(&binlogs(server)?, &["--config", &config, "--out", "-"])?;
+    ensure!(replayed == lines, "a replay writes other lines");
+    Ok(lines)
 }
 
 /// A seed for the random rows, printed so that a failure can be had again with `HYDRANT_TEST_SEED`.
@@ -65,35 +74,55 @@ fn interleaved(kind: Kind) -> (Vec<Column>, Vec<String>) {
     (all, written)
 }
 
-/// Rows that have each column's bounds, one after the other, then random ones.
+/// Rows that have each column's bounds, one after the other, then random ones. What a statement takes at
+/// once depends on the length of its rows, which can be some of 100 KB.
 fn insert_rows(
     session: &mut Session,
     table: &str,
     columns: &[Column],
+    random_rows: usize,
     rng: &mut StdRng,
 ) -> Result<()> {
     let bounds: Vec<Vec<String>> = columns.iter().map(Column::bounds).collect();
+    let short_bounds: Vec<Vec<&str>> = bounds.iter().map(|bounds| short(bounds)).collect();
     let bound_rows = bounds.iter().map(Vec::len).max().unwrap_or(0);
-    let mut rows = Vec::new();
-    for number in 0..bound_rows + RANDOM_ROWS {
-        let mut row = number.to_string();
-        for (column, bounds) in columns.iter().zip(&bounds) {
-            row.push(',');
-            if number < bound_rows {
-                row.push_str(&bounds[number % bounds.len()]);
-            } else {
-                row.push_str(&column.random(bounds, rng));
+    let start = format!("INSERT INTO {table} VALUES ");
+    let mut statement = start.clone();
+    for number in 0..bound_rows + random_rows {
+        let separator = if statement.len() > start.len() {
+            ","
+        } else {
+            ""
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(statement, "{separator}({number}");
+        for (column, (bounds, short_bounds)) in columns.iter().zip(bounds.iter().zip(&short_bounds))
+        {
+            statement.push(',');
+            match bounds.get(number) {
+                Some(bound) => statement.push_str(bound),
+                None => statement.push_str(&column.random(short_bounds, rng)),
             }
         }
-        rows.push(row);
+        statement.push(')');
+        if statement.len() >= STATEMENT_BYTES {
+            session.run(&statement)?;
+            statement.truncate(start.len());
+        }
     }
-    for rows in rows.chunks(ROWS_A_STATEMENT) {
-        session.run(&format!(
-            "INSERT INTO {table} VALUES ({})",
-            rows.join("),(")
-        ))?;
+    if statement.len() > start.len() {
+        session.run(&statement)?;
     }
     Ok(())
+}
+
+/// Those that many rows may have.
+fn short(bounds: &[String]) -> Vec<&str> {
+    const MOST_CHARACTERS: usize = 2_000;
+    let bounds = bounds.iter().map(String::as_str);
+    bounds
+        .filter(|bound| bound.len() <= MOST_CHARACTERS)
+        .collect()
 }
 
 fn every_type_is_written_as_select_prints_it(kind: Kind) -> Result<()> {
@@ -107,7 +136,7 @@ fn every_type_is_written_as_select_prints_it(kind: Kind) -> Result<()> {
         definitions.join(", ")
     ))?;
     let mut rng = StdRng::seed_from_u64(seed()?);
-    insert_rows(&mut session, "shop.Types", &all, &mut rng)?;
+    insert_rows(&mut session, "shop.Types", &all, RANDOM_ROWS, &mut rng)?;
     let lines = lines(&server, &table("shop.Types", &written))?;
     let row_count = session.compare("shop", "Types", Some(&written), lines.as_bytes())?;
     ensure!(row_count >= RANDOM_ROWS);

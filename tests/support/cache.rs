@@ -1,4 +1,4 @@
-//! What the servers are made of: the folder that `servers/fetch` fills, and in it one initialised data
+//! What `servers/fetch` fetches: what the servers are made of, and a browser. Of servers there is in its folder one initialised data
 //! directory for each kind of server, which instances are copied from.
 //!
 //! What does not live here: running servers (`servers.rs`) and the download itself (`servers/fetch`).
@@ -59,6 +59,32 @@ impl Kind {
     }
 }
 
+/// Fetches what `servers/fetch` calls so, unless it is there, and gives its folder. Progress goes to
+/// standard error.
+///
+/// # Errors
+/// When it cannot be fetched. `servers/fetch` has then said why, and what can be done.
+pub(crate) fn fetched(name: &str) -> Result<PathBuf> {
+    // One at a time, so that a first run of many tests shows one download and one wait.
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _guard = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let servers = servers_dir()?;
+    // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
+    let script = Path::new(PROJECT).join("servers").join("fetch");
+    let status = Command::new(&script)
+        .arg(name)
+        .env("HYDRANT_SERVERS_DIR", &servers)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    ensure!(
+        status.success(),
+        "servers/fetch {name} failed ({status}); what it said on standard error names the remedy",
+    );
+    Ok(servers.join(name))
+}
+
 /// One kind of server, fetched and ready to be run.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
@@ -89,36 +115,13 @@ const MARIADB_INITIALIZE: &[&str] = &[
 ];
 
 impl Cache {
-    /// Finds the programs of `kind`, fetching them first if they are not there yet; its progress goes to
-    /// standard error.
+    /// Finds the programs of `kind`.
     ///
     /// # Errors
-    /// When they cannot be fetched. `servers/fetch` has then said why, and what can be done.
+    /// As for [`fetched`].
     pub(super) fn of(kind: Kind) -> Result<Self> {
-        // One at a time, so that a first run of many tests shows one download and one wait.
-        static FETCHING: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
-        let _guard = FETCHING[kind as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-
-        let servers = servers_dir()?;
-        // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
-        let script = Path::new(PROJECT).join("servers").join("fetch");
-        let status = Command::new(&script)
-            .arg(kind.name())
-            .env("HYDRANT_SERVERS_DIR", &servers)
-            .stdin(Stdio::null())
-            .status()
-            .with_context(|| format!("cannot run {}", script.display()))?;
-        ensure!(
-            status.success(),
-            "servers/fetch {} failed ({status}); what it said on standard error names the remedy",
-            kind.name()
-        );
-        Ok(Self {
-            kind,
-            dir: servers.join(kind.name()),
-        })
+        let dir = fetched(kind.name())?;
+        Ok(Self { kind, dir })
     }
 
     /// The path of one of the fetched programs.

@@ -1,5 +1,5 @@
-//! The Python environment of the tests, with what others have written to be or to talk to AWS: boto3 and
-//! ministack, pinned in `tests/python/requirements.txt`.
+//! The Python environments of the tests, with what others have written: boto3 and ministack, which talk to AWS
+//! or are it, pinned in `tests/python/requirements.txt`; DuckDB, which is the demo's, too.
 //!
 //! What does not live here: making the environment (`servers/venv`) and running things in it.
 
@@ -16,12 +16,24 @@ use super::cache::{PROJECT, servers_dir};
 /// # Errors
 /// When it cannot be made. `servers/venv` has then said why, and what can be done.
 pub(crate) fn python() -> Result<PathBuf> {
+    environment("tests/python/requirements.txt", "python")
+}
+
+/// The same with DuckDB.
+///
+/// # Errors
+/// As for [`python`].
+pub(crate) fn python_with_duckdb() -> Result<PathBuf> {
+    environment("demo/requirements.txt", "python-duckdb")
+}
+
+fn environment(requirements: &str, folder: &str) -> Result<PathBuf> {
     let project = Path::new(PROJECT);
     let script = project.join("servers").join("venv");
     // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
     let output = Command::new(&script)
-        .arg(project.join("tests/python/requirements.txt"))
-        .arg(servers_dir()?.join("python"))
+        .arg(project.join(requirements))
+        .arg(servers_dir()?.join(folder))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

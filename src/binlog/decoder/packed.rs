@@ -9,7 +9,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As for [`Decoder::event`], and if it cannot be part of a transaction.
-    pub fn packed_event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
+    pub(super) fn packed_event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
         let event_type = EventType::from_code(event.header.type_code);
         let belongs = matches!(
             event_type,
@@ -41,10 +41,10 @@ impl Decoder {
     ///
     /// # Errors
     /// If it was not committed by one of them.
-    pub fn payload_end(&mut self) -> Result<(), DecodeError> {
+    pub(super) fn payload_end<'e>(&mut self) -> Result<Step<'e>, DecodeError> {
         self.in_payload = false;
         match self.transaction {
-            None => Ok(()),
+            None => Ok(Step::Nothing),
             Some(_) => {
                 Err(self.failed(Problem::Malformed("the end of the compressed transaction")))
             }
@@ -59,7 +59,7 @@ impl Decoder {
 
     /// Whether an event is one of MariaDB's compressed ones, and not of a table that is not followed.
     #[must_use]
-    pub fn is_to_be_inflated(&self, event: &Event<'_>) -> bool {
+    pub(in super::super) fn is_to_be_inflated(&self, event: &Event<'_>) -> bool {
         match EventType::from_code(event.header.type_code) {
             EventType::MariaQueryCompressed => true,
             EventType::MariaWriteRowsCompressedV1
@@ -80,6 +80,6 @@ impl Decoder {
             ));
         }
         self.in_payload = true;
-        Ok(Step::Payload)
+        Ok(Step::Nothing)
     }
 }

@@ -152,6 +152,11 @@ impl CloudWatch {
         Ok(Answer { body, stored_data })
     }
 
+    #[must_use]
+    pub(super) fn stored_data(&self) -> u64 {
+        lock(&self.judge).store.data()
+    }
+
     /// The account of every metric.
     #[must_use]
     pub(super) fn accounts(&self) -> Vec<MetricAccount> {

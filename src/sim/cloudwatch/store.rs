@@ -203,6 +203,12 @@ impl Store {
         self.metrics.keys()
     }
 
+    /// Every datum that was accepted.
+    #[must_use]
+    pub(super) fn data(&self) -> u64 {
+        self.metrics.values().map(|series| series.data).sum()
+    }
+
     /// The account of every metric, in the order of [`Store::metrics`].
     pub(super) fn accounts(&self) -> Vec<MetricAccount> {
         self.metrics

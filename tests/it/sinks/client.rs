@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::BufReader;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -56,7 +56,9 @@ fn a_connection_that_was_dropped_while_it_was_idle_is_no_outage() -> Result<()> 
     let test = "a_connection_that_was_dropped_while_it_was_idle_is_no_outage";
     with_credentials(test, || async {
         let folder = tempfile::tempdir()?;
-        let first = simulator(&folder, |_| {}).await?;
+        // Nothing else here uses this address, so that its port stays free in between.
+        let alone = (Ipv4Addr::new(127, 0, 0, 2), 0).into();
+        let first = simulator(&folder, |options| options.listen = alone).await?;
         let (address, endpoint) = (first.addr(), first.endpoint_url());
         let sink = connect(&endpoint).await?;
         let mut maker = Maker::new(sink.limits());

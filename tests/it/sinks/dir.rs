@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use hydrant::encode::Dialect;
 use hydrant::error::Fault;
-use hydrant::sink::{Delivery, DirSink, Sink as _};
+use hydrant::sink::{Delivery, DirSink, Sink as _, TableFolder};
 use hydrant::{Exit, Failure};
 
 use super::patiently;
@@ -16,11 +17,8 @@ use crate::agent::{files_below, gunzip_all};
 const MAX_IN_FLIGHT: usize = 4 << 20;
 
 fn open(root: &Path) -> Result<DirSink, Failure> {
-    let tables = [
-        ("shop".to_owned(), "Sales".to_owned()),
-        ("shop".to_owned(), "Sales2".to_owned()),
-    ];
-    DirSink::open(root, &tables, MAX_IN_FLIGHT)
+    let tables = ["Sales", "Sales2"].map(|table| TableFolder::new("shop", table, Dialect::Csv));
+    DirSink::open(root, tables.into(), MAX_IN_FLIGHT)
 }
 
 /// All objects of a table, in the order of their names, which is that of their rows.

@@ -213,11 +213,11 @@ impl Column {
         bounds
     }
 
-    pub(super) fn random(&self, bounds: &[String], rng: &mut StdRng) -> String {
+    pub(super) fn random(&self, bounds: &[&str], rng: &mut StdRng) -> String {
         if rng.random_bool(NULL_SHARE) {
             "NULL".to_owned()
         } else if rng.random_bool(BOUND_SHARE) {
-            pick(bounds, rng).clone()
+            (*pick(bounds, rng)).to_owned()
         } else {
             self.values.random(rng)
         }

@@ -112,6 +112,38 @@ fn labelled() -> Vec<Column> {
     ]
 }
 
+/// Zero groups at the start, in the middle, at the end, alone and as long as others; IPv4 in IPv6,
+/// and what is nearly that.
+const ADDRESSES: &[&str] = &[
+    "'::'",
+    "'::1'",
+    "'1::'",
+    "'0:2:3:4:5:6:7:8'",
+    "'1:0:3:4:5:6:7:8'",
+    "'1:2:3:4:5:0:7:8'",
+    "'1:2:3:4:5:6:0:8'",
+    "'1:2:3:4:5:6:7:0'",
+    "'0:2:3:4:5:6:7:0'",
+    "'0:2:0:4:0:6:0:8'",
+    "'1:0:0:4:0:0:7:8'",
+    "'1:0:3:4:0:0:0:8'",
+    "'0:0:3:4:5:6:0:0'",
+    "'0:0:3:4:5:0:0:0'",
+    "'::7:8'",
+    "'::1:0'",
+    "'::1.2.3.4'",
+    "'::0.0.1.0'",
+    "'::255.255.0.0'",
+    "'::ffff:1.2.3.4'",
+    "'::ffff:0.0.0.0'",
+    "'::ffff:0.0.1.0'",
+    "'::fffe:1.2.3.4'",
+    "'::1:ffff:1.2.3.4'",
+    "'1::ffff:1.2.3.4'",
+    "'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'",
+    "'eafc:1d23:3378:529:bcbc::6bd3:4d2'",
+];
+
 /// What only one family has.
 fn of_one_family(kind: Kind) -> Vec<Column> {
     let mut columns = Vec::new();
@@ -140,6 +172,7 @@ fn of_one_family(kind: Kind) -> Vec<Column> {
                 "inet6",
                 Values::Wide("CAST(x'{}' AS inet6)"),
             ));
+            columns.push(Column::new("inet6_odd", "inet6", one_of(ADDRESSES)));
             columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
             columns.push(Column::new(
                 "inet4",

@@ -67,19 +67,24 @@ impl Session {
     /// The table's columns, with how each of them is compared.
     fn columns(&mut self, schema: &str, table: &str) -> Result<Vec<(String, Rule)>> {
         let rows = self.rows(&format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, NUMERIC_SCALE FROM information_schema.COLUMNS \
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
         ))?;
         let column = |row: Row| {
-            let (name, data_type, column_type, scale): (String, String, String, Option<u64>) =
+            let (name, data_type, column_type, precision, scale): ServerColumn =
                 mysql_async::from_row(row);
             let rule = match (data_type.as_str(), scale) {
+                _ if column_type.contains("zerofill") => Rule::Number,
                 ("float", None) => Rule::Float,
                 ("double", None) => Rule::Double,
+                ("float" | "double", Some(_)) => Rule::Fixed,
+                ("decimal", _) if precision.is_some_and(|most| most <= DOUBLES_DIGITS) => {
+                    Rule::Fixed
+                }
                 ("date" | "datetime" | "timestamp", _) => Rule::ZeroIsNull,
+                ("year", _) => Rule::Year,
                 ("vector", _) => Rule::Vector,
                 (kind, _) if BYTES.contains(&kind) => Rule::Hex,
-                _ if column_type.contains("zerofill") => Rule::Number,
                 _ => Rule::Text,
             };
             (name, rule)
@@ -95,6 +100,18 @@ impl Session {
         table: &str,
         chosen: Option<&[String]>,
         lines: &[u8],
+    ) -> Result<usize> {
+        self.compare_records(schema, table, chosen, &split(lines)?, Numbers::Text)
+    }
+
+    /// The same with lines that were read already.
+    pub(super) fn compare_records(
+        &mut self,
+        schema: &str,
+        table: &str,
+        chosen: Option<&[String]>,
+        records: &[Vec<Field>],
+        numbers: Numbers,
     ) -> Result<usize> {
         let mut columns = self.columns(schema, table)?;
         if let Some(chosen) = chosen {
@@ -115,7 +132,6 @@ impl Session {
             expressions.join(", "),
             columns[0].0
         ))?;
-        let records = split(lines)?;
         ensure!(
             records.len() == rows.len(),
             "{} lines, {} rows",
@@ -130,7 +146,7 @@ impl Session {
                 record.len()
             );
             for (index, ((name, rule), field)) in columns.iter().zip(record).enumerate() {
-                if !rule.agrees(field, &row[index]) {
+                if !rule.agrees(field, &row[index], numbers) {
                     differences.push(format!(
                         "line {number}, {name}: {} for {}",
                         shown(field),
@@ -159,6 +175,21 @@ fn shown(field: &Field) -> String {
     }
 }
 
+/// Name, DATA_TYPE, COLUMN_TYPE, NUMERIC_PRECISION, NUMERIC_SCALE.
+type ServerColumn = (String, String, String, Option<u64>, Option<u64>);
+
+/// Digits that a double keeps.
+const DOUBLES_DIGITS: u64 = 15;
+
+/// What a reader makes of numbers with a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// It leaves them text.
+    Text,
+    /// Doubles, as many readers of JSON do.
+    Doubles,
+}
+
 /// How a column's text is held against SELECT's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
@@ -166,7 +197,11 @@ enum Rule {
     Text,
     /// Byte for byte, and a zero date is NULL.
     ZeroIsNull,
-    /// The same without zeros before it: the lines have no padding for the eye.
+    /// The same digits, or the same f64 if that is what the reader has made of them.
+    Fixed,
+    /// Four digits; JSON has one zero for all of `0000`.
+    Year,
+    /// Byte for byte without zeros before it: the lines have no padding for the eye.
     Number,
     /// Two upper-case hexadecimal digits for each byte.
     Hex,
@@ -187,7 +222,7 @@ impl Rule {
         }
     }
 
-    fn agrees(self, field: &Field, selected: &Value) -> bool {
+    fn agrees(self, field: &Field, selected: &Value, numbers: Numbers) -> bool {
         let is_null = !field.quoted && field.text.is_empty();
         let Value::Bytes(selected) = selected else {
             return *selected == Value::NULL && is_null;
@@ -198,8 +233,12 @@ impl Rule {
             return self == Self::ZeroIsNull && is_zero;
         }
         let field = &field.text;
+        if matches!(self, Self::Fixed | Self::Number) && numbers == Numbers::Doubles {
+            return parsed::<f64>(field).is_some_and(|value| Some(value) == parsed(selected));
+        }
         match self {
-            Self::Text | Self::ZeroIsNull => field == selected,
+            Self::Text | Self::Fixed | Self::ZeroIsNull => field == selected,
+            Self::Year => field == selected || (field == b"0" && selected == b"0000"),
             Self::Number => {
                 let zeros = selected.iter().take_while(|byte| **byte == b'0').count();
                 let rest = &selected[zeros..];
@@ -281,7 +320,7 @@ pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<Field>>> {
     Ok(records)
 }
 
-const NULL: Field = Field {
+pub(super) const NULL: Field = Field {
     quoted: false,
     text: Vec::new(),
 };

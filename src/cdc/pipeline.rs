@@ -1,0 +1,173 @@
+//! From one event to open batches, and from those to the sink: what the agent and a replay share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
+use crate::error::Error;
+use crate::sink::{Delivery, Sink, TableFolder};
+
+use super::flow::{Flow, FlowOutlet};
+use super::preflight::CheckedTable;
+use super::server::{Identity, Mark};
+use super::tables::TableWriter;
+
+/// The decoder, the tables' open batches, and the batches under way.
+///
+/// Contract: [`Pipeline::take_in`] for each event in the order of the binlog, as long as
+/// [`Pipeline::has_room`]; [`Flow::arrived`] for what the sink has acknowledged.
+pub(crate) struct Pipeline<S> {
+    pub(crate) decoder: Decoder,
+    inflater: Inflater,
+    pub(crate) flow: Flow<S>,
+    tables: Vec<TableWriter>,
+    /// Bytes of encoded rows that may be in memory.
+    max_in_flight: usize,
+    pub(crate) rows_written: u64,
+    /// When the transaction of the newest row was committed.
+    pub(crate) newest_commit_us: i64,
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// An empty pipeline that starts at `start`.
+    pub(crate) fn new(
+        start: &Mark,
+        tables: Vec<CheckedTable>,
+        sink: S,
+        max_in_flight: usize,
+    ) -> Self {
+        let mut decoder = Decoder::new(
+            start.position.clone(),
+            start.gtids.clone(),
+            &table_names(&tables),
+        );
+        for (index, table) in tables.iter().enumerate() {
+            decoder.follow(index, table.operations);
+        }
+        let limits = sink.limits();
+        let delivery = Delivery::new(sink, tables.len());
+        let tables = tables
+            .into_iter()
+            .enumerate()
+            .map(|(index, table)| TableWriter::new(index, table, limits))
+            .collect();
+        Self {
+            decoder,
+            inflater: Inflater::default(),
+            flow: Flow::new(start.server.clone(), delivery),
+            tables,
+            max_in_flight,
+            rows_written: 0,
+            newest_commit_us: 0,
+        }
+    }
+
+    /// Takes in what the binlog says next.
+    ///
+    /// # Errors
+    /// If it cannot be decoded or its rows cannot be written.
+    pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
+        let input = self.inflater.plain(input, &self.decoder)?;
+        match self.decoder.take(&input)? {
+            Step::Nothing => {}
+            Step::Rows { table, rows } => {
+                if let Some(transaction) = self.decoder.transaction() {
+                    self.newest_commit_us = transaction.commit_time_us;
+                }
+                let mut outlet = FlowOutlet {
+                    flow: &mut self.flow,
+                    decoder: &self.decoder,
+                };
+                let writer = &mut self.tables[table];
+                self.rows_written += writer.write(&rows, &self.decoder, now, &mut outlet)?;
+            }
+            Step::Commit => {
+                self.flow.moved();
+                self.tables.iter_mut().for_each(TableWriter::commit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes rows of the open transaction back, as far as they are in open batches, if after this
+    /// problem they may not be real. Nothing may be taken in after that.
+    pub(crate) fn forget_doubtful_rows(&mut self, problem: &Problem) {
+        // A compressed transaction's checksum may not have been verified.
+        if problem.is_doubt_of_open_rows() || self.decoder.is_in_payload() {
+            let forget = TableWriter::forget_open_transaction;
+            self.rows_written -= self.tables.iter_mut().map(forget).sum::<u64>();
+        }
+    }
+
+    /// Goes back to the mark from which the binlog is sent again.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        self.flow.server = mark.server;
+        self.decoder.rewind(mark.position);
+        self.flow.moved();
+        self.tables.iter_mut().for_each(TableWriter::rewind);
+    }
+
+    /// Whether more may be read. If not, everything that was read is on its way.
+    pub(crate) fn has_room(&mut self) -> bool {
+        let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
+        if self.flow.sealed_bytes + open_bytes < self.max_in_flight {
+            return true;
+        }
+        self.seal_all();
+        false
+    }
+
+    /// Sends everything that is open on its way.
+    pub(crate) fn seal_all(&mut self) {
+        self.seal_if(|_| true);
+    }
+
+    /// Sends on its way what was opened `age` ago or earlier.
+    pub(crate) fn seal_older(&mut self, age: Duration, now: Instant) {
+        self.seal_if(|opened_at| opened_at + age <= now);
+    }
+
+    fn seal_if(&mut self, due: impl Fn(Instant) -> bool) {
+        for table in &mut self.tables {
+            if table.opened_at().is_some_and(&due)
+                && let Some(batch) = table.seal()
+            {
+                self.flow.push(batch);
+            }
+        }
+    }
+
+    /// When the oldest open batch was opened.
+    pub(crate) fn oldest_open(&self) -> Option<Instant> {
+        self.tables.iter().filter_map(TableWriter::opened_at).min()
+    }
+
+    /// The newest commit that was read.
+    pub(crate) fn newest_commit(&mut self) -> Arc<Mark> {
+        self.flow.newest_commit(&self.decoder)
+    }
+
+    /// The commit up to which everything is acknowledged.
+    pub(crate) fn safe_commit(&mut self) -> Arc<Mark> {
+        self.flow.safe_commit(&self.decoder)
+    }
+
+    /// The server whose binlog is read.
+    pub(crate) fn server(&self) -> &Identity {
+        &self.flow.server
+    }
+}
+
+/// The folders of a directory that the tables are written to.
+pub(crate) fn folders(tables: &[CheckedTable]) -> Vec<TableFolder> {
+    let folder = |table: &CheckedTable| TableFolder::new(&table.schema, &table.name, table.dialect);
+    tables.iter().map(folder).collect()
+}
+
+/// Schema and name of each table.
+pub(crate) fn table_names(tables: &[CheckedTable]) -> Vec<(String, String)> {
+    tables
+        .iter()
+        .map(|table| (table.schema.clone(), table.name.clone()))
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! Which columns can be written, and by which writer.
+
+use crate::binlog::{Charset, Column, ColumnType};
+
+use super::cell::{CellProblem, Writer};
+use super::plan::{Chosen, Disguise};
+use super::text::Encoding;
+
+/// The writer of a column, or why it cannot be written.
+pub(super) fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String> {
+    let (unsigned, scale) = (column.unsigned, chosen.scale);
+    Ok(match column.kind {
+        ColumnType::Int(width) => Writer::Int { width, unsigned },
+        ColumnType::Float => Writer::Float { scale },
+        ColumnType::Double => Writer::Double { scale },
+        ColumnType::Decimal { precision, scale } => Writer::Decimal { precision, scale },
+        ColumnType::Year => Writer::Year,
+        ColumnType::Date => Writer::Date,
+        ColumnType::Time(digits) => Writer::Time { digits },
+        ColumnType::DateTime(digits) => Writer::DateTime { digits },
+        ColumnType::Timestamp(digits) => Writer::Timestamp { digits },
+        ColumnType::String { padded_len, .. } => match (&column.charset, chosen.disguise) {
+            (Some(Charset::Binary), Some(Disguise::Inet4)) => Writer::Inet4,
+            (Some(Charset::Binary), Some(Disguise::Inet6)) => Writer::Inet6,
+            (Some(Charset::Binary), Some(Disguise::Uuid)) => Writer::Uuid,
+            (charset, _) => text_or_bytes(charset.as_ref(), padded_len)?,
+        },
+        ColumnType::Blob(_) => text_or_bytes(column.charset.as_ref(), 0)?,
+        ColumnType::Enum(width) => {
+            let labels = labels(column)?;
+            Writer::Enum { width, labels }
+        }
+        ColumnType::Set(width) => {
+            let labels = labels(column)?;
+            Writer::Set { width, labels }
+        }
+        ColumnType::Json(_) => Writer::Json,
+        ColumnType::Vector(_) => Writer::Vector,
+        ColumnType::Bit(_) | ColumnType::Geometry(_) => Writer::Hex { padded_len: 0 },
+        ColumnType::Compressed(_) | ColumnType::OldTemporal(_) | ColumnType::Unknown(_) => {
+            return Err(column.kind.to_string());
+        }
+    })
+}
+
+/// What a table map calls a string; `padded_len` is that of a BINARY(N), otherwise zero.
+fn text_or_bytes(charset: Option<&Charset>, padded_len: u16) -> Result<Writer, String> {
+    match charset {
+        Some(Charset::Binary) => Ok(Writer::Hex {
+            padded_len: padded_len.into(),
+        }),
+        Some(charset) => encoding(charset).map(Writer::Text),
+        None => Err("text without a known character set".to_owned()),
+    }
+}
+
+fn encoding(charset: &Charset) -> Result<Encoding, String> {
+    Encoding::of(charset).ok_or_else(|| format!("text in {charset}"))
+}
+
+/// The labels of an ENUM or SET, in UTF-8.
+fn labels(column: &Column) -> Result<Vec<String>, String> {
+    if column.labels.is_empty() {
+        return Err(format!("{} without its labels", column.kind));
+    }
+    let encoding = match &column.charset {
+        // Labels of a binary collation are bytes that the server's names are in.
+        Some(Charset::Binary) | None => Encoding::Utf8,
+        Some(charset) => encoding(charset)?,
+    };
+    let label = |label: &Vec<u8>| Ok(encoding.decode(label)?.into_owned());
+    let labels: Result<Vec<String>, CellProblem> = column.labels.iter().map(label).collect();
+    labels.map_err(|_| format!("{} with labels that are no text", column.kind))
+}
+
+/// Says why a chosen column cannot be written, from what `information_schema.COLUMNS` tells of
+/// it (`DATA_TYPE` and `CHARACTER_SET_NAME`), or `None` if it can.
+#[must_use]
+pub fn unsupported(data_type: &str, charset: Option<&str>) -> Option<String> {
+    match data_type.to_ascii_lowercase().as_str() {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "float" | "double" | "year"
+        | "decimal" | "date" | "time" | "datetime" | "timestamp" | "bit" | "json" | "vector"
+        | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
+        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" | "inet4" | "inet6" | "uuid" => {
+            None
+        }
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
+            let charset = charset.unwrap_or("unknown");
+            Encoding::named(charset)
+                .is_none()
+                .then(|| format!("{data_type} in character set {charset}"))
+        }
+        other => Some(other.to_uppercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn information_schema_types_are_judged_like_table_maps() {
+        assert_eq!(unsupported("double", None), None);
+        assert_eq!(unsupported("varchar", Some("latin1")), None);
+        let compressed = unsupported("blob compressed", None);
+        assert_eq!(compressed, Some("BLOB COMPRESSED".into()));
+        assert!(unsupported("varchar", Some("gbk")).unwrap().contains("gbk"));
+    }
+}

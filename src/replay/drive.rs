@@ -1,0 +1,196 @@
+//! The files one after the other: surveyed, then written.
+
+use std::fmt;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use tracing::warn;
+
+use crate::binlog::{FilePosition, GtidSet};
+use crate::cdc::{CheckedTable, Identity, Mark, Pipeline, table_names};
+use crate::error::Error;
+use crate::sink::Sink;
+use crate::{Exit, Failure};
+
+use super::dump::{Dump, Part, Survey, survey};
+use super::file::number;
+use super::progress::Progress;
+
+/// What a replay did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows that the sink has.
+    pub rows: u64,
+    /// Bytes of their lines.
+    pub bytes: u64,
+    /// Files that were read, the last perhaps in part.
+    pub files: usize,
+    /// Behind the last whole transaction.
+    pub position: Option<FilePosition>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.files == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} rows ({}) of {} file{plural} written",
+            self.rows,
+            bytesize::ByteSize(self.bytes),
+            self.files
+        )?;
+        match &self.position {
+            Some(position) => write!(f, ": all up to {position}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the rows of all whole transactions of the files. What came before a trouble is written,
+/// too, and told with it.
+pub(super) async fn replay<S: Sink>(
+    parts: &[Part],
+    tables: Vec<CheckedTable>,
+    sink: S,
+    max_in_flight: usize,
+    progress: &mut Progress,
+) -> (Summary, Result<(), Error>) {
+    let names = table_names(&tables);
+    let start = Mark {
+        server: Identity("files".to_owned()),
+        position: None,
+        gtids: None,
+    };
+    let mut replay = Replay {
+        pipeline: Pipeline::new(&start, tables, sink, max_in_flight),
+        progress,
+        summary: Summary::default(),
+    };
+    let written = replay.write_all(parts, &names).await;
+    let drained = match &written {
+        Err(Error::Sink(_)) => Ok(()),
+        Ok(()) | Err(_) => replay.drain().await,
+    };
+    let Replay {
+        pipeline,
+        mut summary,
+        ..
+    } = replay;
+    summary.rows = pipeline.flow.rows_delivered;
+    summary.bytes = pipeline.flow.bytes_delivered;
+    let outcome = written.and(drained);
+    if outcome.is_ok() {
+        for (index, (schema, table)) in names.iter().enumerate() {
+            if pipeline.decoder.table(index).is_none() {
+                warn!(
+                    "the files have nothing of a table {schema}.{table}; names are as the server \
+                     spells them, also in upper and lower case"
+                );
+            }
+        }
+    }
+    (summary, outcome)
+}
+
+struct Replay<'r, S> {
+    pipeline: Pipeline<S>,
+    progress: &'r mut Progress,
+    summary: Summary,
+}
+
+impl<S: Sink> Replay<'_, S> {
+    async fn write_all(&mut self, parts: &[Part], names: &[(String, String)]) -> Result<(), Error> {
+        let mut previous: Option<(&Part, Survey)> = None;
+        for part in parts {
+            let before = self.pipeline.decoder.gtids();
+            if let Some((previous, surveyed)) = &previous {
+                check_order(previous, surveyed, part, before)?;
+            }
+            let surveyed = survey(part, names, before, self.progress);
+            self.summary.files += 1;
+            self.write(part, surveyed.end).await?;
+            self.summary.position = Some(FilePosition::new(part.name.clone(), surveyed.end));
+            if let Some(trouble) = surveyed.trouble {
+                return Err(trouble);
+            }
+            previous = Some((part, surveyed));
+        }
+        Ok(())
+    }
+
+    /// Writes a file's rows up to `end`.
+    async fn write(&mut self, part: &Part, end: u64) -> Result<(), Error> {
+        if end <= FilePosition::FIRST_OFFSET {
+            return Ok(());
+        }
+        let mut dump = Dump::open(part, self.progress.bytes_read())?;
+        let mut now = Instant::now();
+        while (!dump.is_there() || dump.position().offset < end)
+            && let Some(input) = dump.next()?
+        {
+            let taken = self.pipeline.take_in(input, now);
+            taken.map_err(|error| match error {
+                Error::Decode(error) => super::explained(&part.path, &error),
+                error => error,
+            })?;
+            self.progress.rows(self.pipeline.rows_written);
+            if self.progress.tick(dump.position()) {
+                now = Instant::now();
+                while let Some(delivered) = self.pipeline.flow.delivery.next().now_or_never() {
+                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                }
+            }
+            while !self.pipeline.has_room() {
+                self.arrival().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn arrival(&mut self) -> Result<(), Error> {
+        let delivered = self.pipeline.flow.delivery.next().await;
+        self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<(), Error> {
+        self.pipeline.seal_all();
+        while self.pipeline.flow.batches_under_way > 0 {
+            self.arrival().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `part` is what its server wrote after `previous`, as far as names and GTIDs tell.
+fn check_order(
+    previous: &Part,
+    surveyed: &Survey,
+    part: &Part,
+    before: Option<&GtidSet>,
+) -> Result<(), Error> {
+    let expected = match &surveyed.next {
+        Some(name) => number(name),
+        None => number(&previous.name).map(|number| number + 1),
+    };
+    if let (Some(expected), Some(found)) = (expected, number(&part.name))
+        && expected != found
+    {
+        let what = format!(
+            "{} does not go on where {} ends: between them belongs number {expected}",
+            part.path.display(),
+            previous.path.display()
+        );
+        let remedy = "give all files in the order of their numbers (`sort -V` has it), or replay \
+                      them in several runs";
+        return Err(Failure::definite(Exit::Data, what, remedy).into());
+    }
+    if !surveyed.is_closed && before.is_none_or(GtidSet::is_empty) {
+        warn!(
+            "{} ends without a ROTATE or STOP event, as after a crash of its server; without GTIDs \
+             nobody can tell whether it is whole",
+            previous.path.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! A file's events as its server would send them, and how much of a file that is.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::binlog::{
+    DecodeError, Decoder, Event, EventType, FilePosition, GtidSet, Inflater, Input, Payload,
+    Problem, Unpacked,
+};
+use crate::error::Error;
+use crate::{Exit, Failure};
+
+use super::file::BinlogFile;
+use super::progress::Progress;
+
+/// A file to replay, and which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) path: PathBuf,
+    /// The binlog's name.
+    pub(super) name: String,
+    /// Where the first event that counts starts, if it is not the file's first.
+    pub(super) start: Option<u64>,
+    /// Where it is enough, if not at the end.
+    pub(super) until: Option<u64>,
+}
+
+/// What is sent next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Rotate,
+    Description,
+    First,
+    Others,
+    /// The events of the compressed transaction at hand.
+    Packed,
+}
+
+/// A file's events behind a ROTATE that names it, like a dump thread's.
+pub(super) struct Dump<'p> {
+    part: &'p Part,
+    file: BinlogFile,
+    rotate: Vec<u8>,
+    next: Next,
+    /// The compressed transaction at hand, and how much of its event's body is unpacked.
+    payload: Option<(Payload, usize)>,
+}
+
+impl<'p> Dump<'p> {
+    pub(super) fn open(part: &'p Part, bytes_read: &Rc<Cell<u64>>) -> Result<Self, Error> {
+        let start = part.start.unwrap_or(FilePosition::FIRST_OFFSET);
+        Ok(Self {
+            part,
+            file: BinlogFile::open(&part.path, Rc::clone(bytes_read))?,
+            rotate: [&start.to_le_bytes()[..], part.name.as_bytes()].concat(),
+            next: Next::Rotate,
+            payload: None,
+        })
+    }
+
+    /// Where the next event starts.
+    pub(super) fn position(&self) -> &FilePosition {
+        self.file.position()
+    }
+
+    /// Whether what there is to read before [`Dump::position`] was read.
+    pub(super) fn is_there(&self) -> bool {
+        self.next != Next::Packed
+    }
+
+    /// What comes next, or `None` at the end of the file.
+    pub(super) fn next(&mut self) -> Result<Option<Input<'_>>, Error> {
+        match self.next {
+            Next::Rotate => {
+                self.next = Next::Description;
+                return Ok(Some(Input::Event(Event::artificial_rotate(&self.rotate))));
+            }
+            Next::Description => {
+                self.next = Next::First;
+                let mut event = self.file.next()?;
+                if let (Some(event), Some(_)) = (&mut event, self.part.start) {
+                    // It is not where the reader starts.
+                    event.header.log_pos = 0;
+                }
+                return Ok(event.map(Input::Event));
+            }
+            Next::Packed => return self.next_packed().map(Some),
+            Next::First => {
+                if let Some(start) = self.part.start {
+                    self.pass_over_to(start)?;
+                }
+                self.next = Next::Others;
+            }
+            Next::Others => {}
+        }
+        self.payload = None;
+        let event = self.file.next()?;
+        if event.is_some_and(|event| event.header.type_code == EventType::TransactionPayload.code())
+        {
+            self.next = Next::Packed;
+        }
+        Ok(event.map(Input::Event))
+    }
+
+    fn next_packed(&mut self) -> Result<Input<'_>, Error> {
+        let body = self.file.body();
+        let at = FilePosition::new(self.part.name.clone(), self.file.start());
+        let failed = |problem| {
+            let error = DecodeError {
+                position: at.clone(),
+                table: None,
+                problem,
+            };
+            super::explained(&self.part.path, &error)
+        };
+        if self.payload.is_none() {
+            let opened = Payload::open(body, body.len() as u64);
+            self.payload = Some(opened.map_err(&failed)?);
+        }
+        let Some((payload, taken)) = &mut self.payload else {
+            return Err(failed(Problem::Truncated));
+        };
+        let mut packed = &body[*taken..];
+        match payload.next(&mut packed) {
+            Ok(Unpacked::Event(event)) => {
+                *taken = body.len() - packed.len();
+                Ok(Input::Packed(event))
+            }
+            Ok(Unpacked::Starved) => Err(failed(Problem::Truncated)),
+            Ok(Unpacked::End) => {
+                self.next = Next::Others;
+                Ok(Input::PayloadEnd)
+            }
+            Err(problem) => Err(failed(problem)),
+        }
+    }
+
+    fn pass_over_to(&mut self, start: u64) -> Result<(), Error> {
+        while self.position().offset < start && self.file.next()?.is_some() {}
+        let position = self.position();
+        if position.offset == start {
+            return Ok(());
+        }
+        let what = format!("no event starts at --start {}:{start}", self.part.name);
+        let remedy = format!(
+            "start at a transaction's first event, as `mysqlbinlog` or SHOW BINLOG EVENTS lists \
+             them; the nearest event after it is at {position}"
+        );
+        Err(Failure::definite(Exit::Usage, what, remedy).into())
+    }
+}
+
+/// How much of a file is whole transactions.
+pub(super) struct Survey {
+    /// Behind the last event of the last of them.
+    pub(super) end: u64,
+    /// Why there is no more, if it is not the file's end.
+    pub(super) trouble: Option<Error>,
+    /// The file that goes on behind this one, if it says so.
+    pub(super) next: Option<String>,
+    /// The server has written to this file for the last time.
+    pub(super) is_closed: bool,
+}
+
+/// Reads a file without writing rows. A transaction's rows are there before its commit, so that only
+/// a look ahead can tell whether they count. `before` are the transactions of the files before.
+pub(super) fn survey(
+    part: &Part,
+    tables: &[(String, String)],
+    before: Option<&GtidSet>,
+    progress: &mut Progress,
+) -> Survey {
+    let mut survey = Survey {
+        end: part.start.unwrap_or(FilePosition::FIRST_OFFSET),
+        trouble: None,
+        next: None,
+        is_closed: false,
+    };
+    survey.trouble = survey.read(part, tables, before, progress).err();
+    survey
+}
+
+impl Survey {
+    fn read(
+        &mut self,
+        part: &Part,
+        tables: &[(String, String)],
+        before: Option<&GtidSet>,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        let mut dump = Dump::open(part, progress.bytes_read())?;
+        let mut decoder = Decoder::new(None, None, tables);
+        let mut inflater = Inflater::default();
+        while let Some(input) = dump.next()? {
+            let header = match &input {
+                Input::Event(event) => Some(event.header),
+                Input::Packed(_) | Input::PayloadEnd => None,
+            };
+            let plain = inflater.plain(input, &decoder);
+            if let Err(error) = plain.and_then(|input| decoder.take(&input).map(|_| ())) {
+                return Err(super::explained(&part.path, &error));
+            }
+            match header.map(|header| (EventType::from_code(header.type_code), header)) {
+                Some((EventType::Rotate, header)) if !header.is_artificial() => {
+                    self.is_closed = true;
+                    self.next = Some(decoder.position().file.clone());
+                }
+                Some((EventType::Stop, _)) => self.is_closed = true,
+                Some((EventType::PreviousGtids | EventType::MariaGtidList, _)) => {
+                    check_nothing_is_missing(part, before, decoder.gtids())?;
+                }
+                _ => {}
+            }
+            if decoder.transaction().is_none() {
+                self.end = dump.position().offset;
+                if part.until.is_some_and(|until| self.end >= until) {
+                    return Ok(());
+                }
+            }
+            progress.tick(dump.position());
+        }
+        match decoder.transaction() {
+            None => Ok(()),
+            Some(transaction) => {
+                let position = FilePosition::new(part.name.clone(), transaction.start);
+                let error = DecodeError {
+                    position,
+                    table: None,
+                    problem: Problem::Unfinished,
+                };
+                Err(super::explained(&part.path, &error))
+            }
+        }
+    }
+}
+
+/// Each file begins with the transactions of all files before it. Any that was not read means that
+/// a file is missing, or the end of one.
+fn check_nothing_is_missing(
+    part: &Part,
+    before: Option<&GtidSet>,
+    begins_after: Option<&GtidSet>,
+) -> Result<(), Error> {
+    let (Some(before), Some(begins_after)) = (before, begins_after) else {
+        return Ok(());
+    };
+    if before.contains(begins_after) {
+        return Ok(());
+    }
+    let what = format!(
+        "{}: the file begins after transactions that are in none of the files before it, whose \
+         last are {before}",
+        part.path.display()
+    );
+    let remedy = "give all files of one server, whole and in order; or replay from this file on \
+                  by itself, and load what lies between from the table";
+    Err(Failure::definite(Exit::Data, what, remedy).into())
+}

@@ -1,0 +1,213 @@
+//! `hydrant replay`: the agent's decoding, from binlog files instead of a server.
+//!
+//! What lives here: the command (`Options`), files and their order (`file`, `dump`), what is known of
+//! the tables (`tables`), and the loop over all files (`drive`). What does not: decoding and writing,
+//! which are the agent's own.
+//!
+//! Each file is read twice. A transaction's rows come before its commit, and a file may end, or be
+//! damaged, between them; so a first look finds the last commit, and the second writes the rows up to
+//! there.
+
+mod drive;
+mod dump;
+mod file;
+mod progress;
+mod tables;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tracing::info;
+
+use crate::binlog::{DecodeError, FilePosition, Problem};
+use crate::cdc::{CheckedTable, folders};
+use crate::config::{self, Replay};
+use crate::error::Error;
+use crate::sink::{DirSink, Sink, StdoutSink};
+use crate::{Exit, Failure};
+
+use dump::Part;
+use progress::Progress;
+
+pub use drive::Summary;
+
+/// Options of `hydrant replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hydrant replay --binlog binlog.000007 binlog.000008 --config hydrant.toml --out ./replayed\n  \
+    hydrant replay --binlog backup/binlog.*.gz --table shop.Sales --out - \\\n    \
+    --columns 'ItemID, Category, Price DOUBLE(10,2)'\n\n\
+    Files are read as one stream, in the order given; they must be of one server and follow each\n\
+    other. They may be compressed with gzip or zstd. Each is read twice.\n\n\
+    Only rows of transactions whose commit is in the files are written. A damaged or cut-off file\n\
+    ends the replay with its name and position; what came before is written whole. A replay into\n\
+    a directory can be repeated: the same files give the same objects.\n\n\
+    With --config the database of [source] is asked for what a binlog does not tell: D of\n\
+    DOUBLE(M,D), and which BINARY is an INET4, INET6 or UUID of MariaDB. With --offline, or\n\
+    without [source], it is not; name such a column with its type then.\n\n\
+    Exit codes: 0 done, 64 usage, 65 a file that cannot be read on, 69 unavailable,\n\
+    77 permission, 78 configuration.")]
+pub struct Options {
+    /// The binlog files, in order.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    binlog: Vec<PathBuf>,
+    /// A configuration: its tables are written. The sink and the checkpoint have no part in it.
+    #[arg(long, value_name = "FILE", required_unless_present = "table")]
+    config: Option<PathBuf>,
+    /// Do not ask the configuration's database.
+    #[arg(long, requires = "config")]
+    offline: bool,
+    /// Write this table, without a configuration.
+    #[arg(long, value_name = "SCHEMA.TABLE", conflicts_with = "config")]
+    table: Option<String>,
+    /// The table's columns in the order in which they are written; all if not given.
+    #[arg(long, value_name = "COLUMNS", requires = "table")]
+    columns: Option<String>,
+    /// A directory for gzip objects, or - for standard output.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Start there: a position in one of the files, such as binlog.000042:1234, at which a
+    /// transaction begins. Files before it are not read.
+    #[arg(long, value_name = "FILE:OFFSET")]
+    start: Option<FilePosition>,
+    /// Stop there, or after the transaction that is under way there. Files after it are not read.
+    #[arg(long, value_name = "FILE:OFFSET")]
+    until: Option<FilePosition>,
+}
+
+/// Writes the rows of binlog files.
+///
+/// # Errors
+/// What ended it early; what came before is written.
+pub async fn run(options: Options) -> Result<Summary, Error> {
+    let mut job = Job::of(&options)?;
+    let tables = tables::checked(&job.config).await?;
+    let (summary, outcome) = if options.out.as_os_str() == "-" {
+        job.write(tables, StdoutSink).await
+    } else {
+        let sink = DirSink::open(&options.out, folders(&tables), job.config.max_in_flight)?;
+        job.write(tables, sink).await
+    };
+    info!("{summary}");
+    outcome.map(|()| summary)
+}
+
+/// Writes them to a sink of the caller's choice, whatever `--out` names, and tells what was written
+/// beside how it ended.
+///
+/// # Errors
+/// What kept it from beginning.
+pub async fn run_to<S: Sink>(
+    options: &Options,
+    sink: S,
+) -> Result<(Summary, Result<(), Error>), Error> {
+    let mut job = Job::of(options)?;
+    let tables = tables::checked(&job.config).await?;
+    Ok(job.write(tables, sink).await)
+}
+
+struct Job {
+    config: Replay,
+    parts: Vec<Part>,
+    progress: Progress,
+}
+
+impl Job {
+    fn of(options: &Options) -> Result<Self, Error> {
+        let config = match (&options.config, &options.table) {
+            (Some(path), _) => config::load_replay(path, options.offline)?,
+            (None, table) => {
+                let columns = options.columns.as_deref().map(tables::split);
+                config::table_named(table.clone().unwrap_or_default(), columns)?
+            }
+        };
+        let (start, until) = (options.start.as_ref(), options.until.as_ref());
+        let parts = parts(&options.binlog, start, until)?;
+        let progress = Progress::new(bytes_to_read(&parts)?);
+        Ok(Self {
+            config,
+            parts,
+            progress,
+        })
+    }
+
+    async fn write<S: Sink>(
+        &mut self,
+        tables: Vec<CheckedTable>,
+        sink: S,
+    ) -> (Summary, Result<(), Error>) {
+        let max_in_flight = self.config.max_in_flight;
+        drive::replay(&self.parts, tables, sink, max_in_flight, &mut self.progress).await
+    }
+}
+
+/// The files between the two positions, those included.
+fn parts(
+    files: &[PathBuf],
+    start: Option<&FilePosition>,
+    until: Option<&FilePosition>,
+) -> Result<Vec<Part>, Failure> {
+    let mut parts: Vec<Part> = files
+        .iter()
+        .map(|path| Part {
+            path: path.clone(),
+            name: file::binlog_name(path),
+            start: None,
+            until: None,
+        })
+        .collect();
+    let find = |parts: &[Part], option: &str, position: &FilePosition| {
+        let found = parts.iter().position(|part| part.name == position.file);
+        found.ok_or_else(|| {
+            Failure::definite(
+                Exit::Usage,
+                format!("{option} {position} is in none of the files"),
+                "name one of the files given to --binlog, without its folder",
+            )
+        })
+    };
+    if let Some(position) = until {
+        let last = find(&parts, "--until", position)?;
+        parts.truncate(last + 1);
+        parts[last].until = Some(position.offset);
+    }
+    if let Some(position) = start {
+        let first = find(&parts, "--start", position)?;
+        parts.drain(..first);
+        parts[0].start =
+            Some(position.offset).filter(|offset| *offset > FilePosition::FIRST_OFFSET);
+    }
+    Ok(parts)
+}
+
+/// Each file twice.
+fn bytes_to_read(parts: &[Part]) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for part in parts {
+        let metadata = std::fs::metadata(&part.path)
+            .map_err(|error| file::cannot_read(&part.path, None, &error))?;
+        if !metadata.is_file() {
+            let what = format!("{} is no regular file", part.path.display());
+            let remedy = "save it as one first: it is read twice";
+            return Err(Failure::definite(Exit::Usage, what, remedy).into());
+        }
+        bytes += 2 * metadata.len();
+    }
+    Ok(bytes)
+}
+
+/// A problem with a file: where it is, and what somebody who replays files can do.
+fn explained(path: &Path, error: &DecodeError) -> Error {
+    let remedy = match &error.problem {
+        Problem::Truncated | Problem::Unfinished => {
+            "what came before is written; copy the file again, whole (after FLUSH BINARY LOGS if \
+             its server still writes to it), and repeat the replay"
+                .to_owned()
+        }
+        problem => problem.remedy(
+            "go on with --start at a transaction behind it, and load what lies between from the \
+             table itself",
+        ),
+    };
+    Failure::definite(Exit::Data, format!("{}: {error}", path.display()), remedy).into()
+}

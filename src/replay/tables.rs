@@ -1,0 +1,101 @@
+//! What is known of the tables: from the database if there is one, or from the command line.
+
+use crate::cdc::{CheckedTable, Server, check_tables};
+use crate::config::{Replay, Table};
+use crate::encode::{Chosen, Disguise};
+use crate::error::Error;
+
+/// Asks the configuration's database for what the binlog does not tell; does without if there is
+/// none.
+pub(super) async fn checked(config: &Replay) -> Result<Vec<CheckedTable>, Error> {
+    match &config.source {
+        Some(source) => {
+            let mut server = Server::connect(source).await?;
+            Ok(check_tables(&mut server, &config.tables).await?)
+        }
+        None => Ok(config.tables.iter().map(unchecked).collect()),
+    }
+}
+
+fn unchecked(table: &Table) -> CheckedTable {
+    let columns = table.columns.as_ref();
+    let columns = columns.map(|columns| columns.iter().map(|text| chosen(text)).collect());
+    CheckedTable::new(table, table.schema.clone(), table.name.clone(), columns)
+}
+
+/// Splits a list of columns at its commas, but not at those within parentheses.
+pub(super) fn split(text: &str) -> Vec<String> {
+    let mut columns = Vec::new();
+    let mut depth = 0_u32;
+    let mut column = String::new();
+    for character in text.chars() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                columns.push(std::mem::take(&mut column));
+                continue;
+            }
+            _ => {}
+        }
+        column.push(character);
+    }
+    columns.push(column);
+    let trimmed = columns.iter().map(|column| column.trim().to_owned());
+    trimmed.filter(|column| !column.is_empty()).collect()
+}
+
+/// A column, perhaps with its type behind it where the binlog does not tell: `Price DOUBLE(10,2)`,
+/// `address INET6`.
+fn chosen(text: &str) -> Chosen {
+    let plain = || Chosen {
+        name: text.to_owned(),
+        scale: None,
+        disguise: None,
+    };
+    let Some((name, data_type)) = text.trim().rsplit_once(char::is_whitespace) else {
+        return plain();
+    };
+    let (scale, disguise) = (scale(data_type), Disguise::of(data_type));
+    if scale.is_none() && disguise.is_none() {
+        return plain();
+    }
+    Chosen {
+        name: name.trim().to_owned(),
+        scale,
+        disguise,
+    }
+}
+
+/// D of `DOUBLE(M,D)` or `FLOAT(M,D)`.
+fn scale(data_type: &str) -> Option<u8> {
+    let (kind, digits) = data_type.strip_suffix(')')?.split_once('(')?;
+    let is_floating = ["double", "float"].contains(&kind.to_ascii_lowercase().as_str());
+    let (_, scale) = digits.split_once(',').filter(|_| is_floating)?;
+    scale.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_may_have_types_that_the_binlog_does_not_tell() {
+        let columns = split(" ItemID, Price double(10,2),my column,ip INET6, f FLOAT(7,3)");
+        let chosen: Vec<(String, Option<u8>, Option<Disguise>)> = columns
+            .iter()
+            .map(|text| chosen(text))
+            .map(|chosen| (chosen.name, chosen.scale, chosen.disguise))
+            .collect();
+        assert_eq!(
+            chosen,
+            [
+                ("ItemID".to_owned(), None, None),
+                ("Price".to_owned(), Some(2), None),
+                ("my column".to_owned(), None, None),
+                ("ip".to_owned(), None, Some(Disguise::Inet6)),
+                ("f".to_owned(), Some(3), None),
+            ]
+        );
+    }
+}
