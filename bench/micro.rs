@@ -250,6 +250,7 @@ mod gtid_set {
             set.add(black_box(match flavor {
                 Flavor::MySql => Gtid::MySql {
                     source: Uuid::from_u64_pair(0x3e11_fa47_71ca_11e1, 5),
+                    tag: hydrant::binlog::gtid::Tag::NONE,
                     number,
                 },
                 Flavor::MariaDb => Gtid::MariaDb {

@@ -179,6 +179,15 @@ impl Batch {
                 < typical_row.saturating_mul(record_bytes)
     }
 
+    /// Forgets all lines but the first `row_count`, which have `len` bytes; no line may be appended
+    /// any more.
+    pub fn truncate(&mut self, len: usize, row_count: usize) {
+        self.bytes.truncate(len);
+        self.row_count = row_count;
+        self.record_ends.retain(|end| *end <= len);
+        self.record_start = self.record_ends.last().copied().unwrap_or(0);
+    }
+
     /// Closes the last record; no line may be appended any more.
     #[must_use]
     pub fn seal(mut self) -> SealedBatch {
@@ -254,6 +263,41 @@ mod tests {
     use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
+
+    #[test]
+    fn lines_can_be_forgotten_up_to_any_row() {
+        let limits = BatchLimits {
+            row_bytes: 100,
+            record_bytes: 30,
+            records: 100,
+            bytes: 10_000,
+            step_bytes: 1,
+        };
+        for kept in 0..=20 {
+            let mut batch = batch();
+            let mut kept_len = 0;
+            for row in 0..20 {
+                if row == kept {
+                    kept_len = batch.len();
+                }
+                let start = batch.len();
+                batch.buffer().extend_from_slice(b"0123456789\n");
+                assert_eq!(batch.row_written(start, &limits), Ok(None));
+            }
+            if kept == 20 {
+                kept_len = batch.len();
+            }
+            batch.truncate(kept_len, kept);
+            let sealed = batch.seal();
+            assert_eq!(sealed.row_count, kept);
+            assert_eq!(sealed.bytes().len(), kept * 11);
+            let records: Vec<&[u8]> = (0..sealed.record_count())
+                .map(|index| sealed.record(index))
+                .collect();
+            assert_eq!(records.concat(), sealed.bytes());
+            assert!(records.iter().all(|record| !record.is_empty()));
+        }
+    }
 
     fn batch() -> Batch {
         let transaction = FilePosition::new("b.000001", 4);

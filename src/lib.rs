@@ -2,7 +2,7 @@
 //! one-second metrics of ECS clusters.
 //!
 //! The modules are the rooms of ARCHITECTURE.md, in the order in which data meets them:
-//! configuration is read, bytes become events, events become lines in a batch, batches go to a
+//! configuration is read, a connection brings bytes, bytes become events, events become lines in a batch, batches go to a
 //! sink, acknowledgements come back through the ledger to the checkpoint. `sim` stands apart:
 //! it judges the rest, so it shares no code with it.
 //!
@@ -14,6 +14,8 @@ pub mod error;
 mod signals;
 
 pub mod config;
+
+mod wire;
 
 pub mod binlog;
 pub mod encode;

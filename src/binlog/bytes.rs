@@ -50,7 +50,47 @@ impl<'a> Cursor<'a> {
         usize::try_from(self.lenenc()?).map_err(|_| Problem::Truncated)
     }
 
+    /// An integer of `mysql::serialization`: the first byte's lowest bits that are set count the
+    /// bytes that follow, and the rest of the bits, from there up, are the number.
+    pub(super) fn varlen(&mut self) -> Result<u64, Problem> {
+        let first = self.u8()?;
+        let more = first.trailing_ones();
+        let rest = self.uint(more as usize)?;
+        // The last of nine bytes has no bits of the first before it.
+        let low = u64::from(first).checked_shr(more + 1).unwrap_or(0);
+        Ok(match more {
+            0..8 => low | rest << (7 - more),
+            _ => rest,
+        })
+    }
+
     pub(super) fn is_empty(self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_variable_length_are_read_at_their_bounds() {
+        for (bytes, expected) in [
+            (&b"\x00"[..], 0),
+            (b"\xfe", 127),
+            (b"\x01\x02", 128),
+            (b"\xfd\xff", (1 << 14) - 1),
+            (b"\x03\x00\x02", 1 << 14),
+            (b"\xbf\xff\xff\xff\xff\xff\xff", (1 << 49) - 1),
+            (b"\x7f\xff\xff\xff\xff\xff\xff\xff", (1 << 56) - 1),
+            (b"\xff\x00\x00\x00\x00\x00\x00\x00\x01", 1 << 56),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff", u64::MAX),
+        ] {
+            assert_eq!(Cursor(bytes).varlen(), Ok(expected), "{bytes:x?}");
+            assert_eq!(
+                Cursor(&bytes[..bytes.len() - 1]).varlen(),
+                Err(Problem::Truncated)
+            );
+        }
     }
 }

@@ -1,16 +1,31 @@
 //! The state machine between events and transactions.
 
+mod packed;
+
 use std::collections::HashMap;
 use std::fmt;
 
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
+use super::gtid_event::{self, GtidEvent};
 use super::query::{self, Query};
 use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
+
+/// What a source of events has to say.
+#[derive(Debug)]
+pub enum Input<'e> {
+    /// The next event of the binlog. If it is a TRANSACTION_PAYLOAD, the events in it follow (see
+    /// [`super::Payload`]).
+    Event(Event<'e>),
+    /// The next event of the compressed transaction.
+    Packed(Event<'e>),
+    /// The compressed transaction has no more events.
+    PayloadEnd,
+}
 
 /// What one event means to the reader.
 #[derive(Debug)]
@@ -73,9 +88,9 @@ struct Followed {
 
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
-/// Contract: call [`Decoder::event`] for each event; between calls, [`Decoder::committed`] is the
-/// position from which nothing before it is needed again. After an error the decoder must be
-/// dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
+/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`]. Between calls,
+/// [`Decoder::committed`] is the position from which nothing before it is needed again. After an
+/// error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
 /// [`Decoder::committed`], and expect the open transaction's rows once more.
 #[derive(Debug)]
 pub struct Decoder {
@@ -84,6 +99,10 @@ pub struct Decoder {
     /// Table ids of the open transaction; `None` for tables that are not followed.
     tables: HashMap<u64, Option<usize>>,
     next: FilePosition,
+    /// Where the newest event starts.
+    start: u64,
+    /// The newest event is a compressed transaction that is being unpacked.
+    in_payload: bool,
     /// `None` until the first commit after a start by GTID: until then no file position stands
     /// for what was asked of the server.
     committed: Option<FilePosition>,
@@ -125,6 +144,8 @@ impl Decoder {
             index_by_names,
             tables: HashMap::new(),
             next: start.clone().unwrap_or_else(unknown_position),
+            start: 0,
+            in_payload: false,
             committed: start,
             gtids,
             transaction: None,
@@ -187,27 +208,59 @@ impl Decoder {
     /// asked by GTID, from wherever that server has it.
     pub fn rewind(&mut self, start: Option<FilePosition>) {
         self.transaction = None;
+        self.in_payload = false;
         self.tables.clear();
         self.next = start.clone().unwrap_or_else(unknown_position);
         self.committed = start;
     }
 
-    /// Takes in the next event.
+    /// Takes in what a source of events says.
+    ///
+    /// # Errors
+    /// As for [`Decoder::event`].
+    pub fn take<'e>(&mut self, input: &Input<'e>) -> Result<Step<'e>, DecodeError> {
+        match input {
+            Input::Event(event) => self.event(event),
+            Input::Packed(event) => self.packed_event(event),
+            Input::PayloadEnd => self.payload_end(),
+        }
+    }
+
+    /// Takes in the next event of the binlog itself.
     ///
     /// # Errors
     /// If the event is damaged, unknown, or means that rows would be lost or invented.
     pub fn event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
         let event_type = EventType::from_code(event.header.type_code);
-        let start = self.next.offset;
-        self.advance(event_type, &event.header);
-        match self.step(event_type, event, start) {
-            Ok(step) => Ok(step),
-            Err(problem) => Err(DecodeError {
-                position: FilePosition::new(self.next.file.clone(), start),
-                table: self.table_named_in(event_type, event.body),
-                problem,
-            }),
+        self.start = self.next.offset;
+        if self.in_payload {
+            return Err(self.failed(Problem::Malformed("the compressed transaction before it")));
         }
+        self.advance(event_type, &event.header);
+        self.step(event_type, event).map_err(|problem| DecodeError {
+            table: self.table_named_in(event_type, event.body),
+            ..self.failed(problem)
+        })
+    }
+
+    /// A problem with the newest event.
+    fn failed(&self, problem: Problem) -> DecodeError {
+        DecodeError {
+            position: FilePosition::new(self.next.file.clone(), self.start),
+            table: None,
+            problem,
+        }
+    }
+
+    /// A problem that was found before the decoder was given the event: with the next one, or within
+    /// the compressed transaction at hand.
+    #[must_use]
+    pub fn ahead(&self, problem: Problem) -> DecodeError {
+        let mut error = self.failed(problem);
+        if !self.in_payload {
+            error.position.clone_from(&self.next);
+        }
+        error
     }
 
     fn table_named_in(&self, event_type: EventType, body: &[u8]) -> Option<String> {
@@ -243,12 +296,7 @@ impl Decoder {
         };
     }
 
-    fn step<'e>(
-        &mut self,
-        event_type: EventType,
-        event: &Event<'e>,
-        start: u64,
-    ) -> Result<Step<'e>, Problem> {
+    fn step<'e>(&mut self, event_type: EventType, event: &Event<'e>) -> Result<Step<'e>, Problem> {
         let body = event.body;
         match event_type {
             EventType::FormatDescription => {
@@ -266,9 +314,12 @@ impl Decoder {
                 self.gtids.get_or_insert(GtidSet::MariaDb(state));
                 Ok(self.between_transactions())
             }
-            EventType::Gtid | EventType::AnonymousGtid => self.gtid(event, event_type, start),
-            EventType::MariaGtid => self.mariadb_gtid(event, start),
-            EventType::Query => self.query(event, start),
+            EventType::Gtid => Ok(self.gtid(event, gtid_event::mysql(body)?)),
+            EventType::GtidTagged => Ok(self.gtid(event, gtid_event::mysql_tagged(body)?)),
+            EventType::AnonymousGtid => Ok(self.gtid(event, gtid_event::anonymous(body)?)),
+            EventType::MariaGtid => Ok(self.gtid(event, gtid_event::mariadb(&event.header, body)?)),
+            EventType::TransactionPayload => self.payload(),
+            EventType::Query => self.query(event),
             EventType::Xid => Ok(self.commit()),
             EventType::XaPrepare => self.xa_prepare(body),
             EventType::TableMap => self.table_map(body),
@@ -279,17 +330,20 @@ impl Decoder {
             | EventType::UpdateRows
             | EventType::DeleteRows
             | EventType::PartialUpdateRows => self.rows(event_type, body),
-            EventType::MariaWriteRowsCompressedV1 | EventType::MariaWriteRowsCompressed => {
-                match self.followed_table(body)? {
-                    Some(_) => Err(Problem::Unsupported(event_type)),
-                    None => Ok(Step::Nothing),
-                }
-            }
+            // Those of followed tables come inflated. MariaDB defines the later versions and writes
+            // none of them.
+            EventType::MariaWriteRowsCompressedV1
+            | EventType::MariaUpdateRowsCompressedV1
+            | EventType::MariaDeleteRowsCompressedV1
+            | EventType::MariaWriteRowsCompressed
+            | EventType::MariaUpdateRowsCompressed
+            | EventType::MariaDeleteRowsCompressed => match self.followed_table(body)? {
+                Some(_) => Err(Problem::Unsupported(event_type)),
+                None => Ok(Step::Nothing),
+            },
             EventType::Incident => Err(Problem::Incident),
             // Rows or statements in forms that hydrant cannot read.
-            EventType::TransactionPayload
-            | EventType::GtidTagged
-            | EventType::PreGaWriteRows
+            EventType::PreGaWriteRows
             | EventType::PreGaUpdateRows
             | EventType::PreGaDeleteRows
             | EventType::Load
@@ -301,11 +355,6 @@ impl Decoder {
             | EventType::ExecuteLoadQuery
             | EventType::MariaStartEncryption
             | EventType::MariaQueryCompressed => Err(Problem::Unsupported(event_type)),
-            // Only inserted rows are followed.
-            EventType::MariaUpdateRowsCompressedV1
-            | EventType::MariaDeleteRowsCompressedV1
-            | EventType::MariaUpdateRowsCompressed
-            | EventType::MariaDeleteRowsCompressed => Ok(Step::Nothing),
             // Nothing that carries rows. Variables belong to statements, which QUERY judges.
             EventType::Heartbeat
             | EventType::HeartbeatV2
@@ -359,10 +408,10 @@ impl Decoder {
         self.new_file()
     }
 
-    fn begin(&mut self, gtid: Option<Gtid>, start: u64, commit_time_us: i64, begun: bool) {
+    fn begin(&mut self, gtid: Option<Gtid>, commit_time_us: i64, begun: bool) {
         self.transaction = Some(Transaction {
             gtid,
-            start,
+            start: self.start,
             commit_time_us,
             begun,
             handed_out: false,
@@ -384,53 +433,14 @@ impl Decoder {
         Step::Commit
     }
 
-    /// MySQL `Gtid_event`: flags, UUID, number, clock type, two logical times, commit time.
-    fn gtid<'e>(
-        &mut self,
-        event: &Event<'_>,
-        event_type: EventType,
-        start: u64,
-    ) -> Result<Step<'e>, Problem> {
-        const ORIGINAL_TIME_FOLLOWS: u64 = 1 << 55;
-        let mut cursor = Cursor(event.body);
-        cursor.take(1)?;
-        let uuid = uuid::Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
-        let number = cursor.uint(8)?;
-        let gtid = Gtid::MySql {
-            source: uuid,
-            number,
-        };
-        // MySQL 5.6 ends here, 5.7 after the logical times.
-        let commit_time_us = cursor
-            .take(1 + 8 + 8)
-            .and_then(|_| cursor.uint(7))
-            .ok()
-            .and_then(|time| i64::try_from(time & !ORIGINAL_TIME_FOLLOWS).ok());
+    fn gtid<'e>(&mut self, event: &Event<'_>, begins: GtidEvent) -> Step<'e> {
+        let commit_time_us = begins.commit_time_us;
         let commit_time_us = commit_time_us.unwrap_or_else(|| header_time_us(&event.header));
-        let gtid = (event_type == EventType::Gtid).then_some(gtid);
-        self.begin(gtid, start, commit_time_us, false);
-        Ok(Step::Nothing)
+        self.begin(begins.gtid, commit_time_us, begins.begins);
+        Step::Nothing
     }
 
-    /// MariaDB `Gtid_log_event`: sequence, domain, flags; it stands for BEGIN unless the group
-    /// is a single statement.
-    fn mariadb_gtid<'e>(&mut self, event: &Event<'_>, start: u64) -> Result<Step<'e>, Problem> {
-        const STANDALONE: u8 = 1;
-        let mut cursor = Cursor(event.body);
-        let sequence = cursor.uint(8)?;
-        let domain = cursor.u32()?;
-        let flags = cursor.u8()?;
-        let gtid = Gtid::MariaDb {
-            domain,
-            server: event.header.server_id,
-            sequence,
-        };
-        let begun = flags & STANDALONE == 0;
-        self.begin(Some(gtid), start, header_time_us(&event.header), begun);
-        Ok(Step::Nothing)
-    }
-
-    fn query<'e>(&mut self, event: &Event<'_>, start: u64) -> Result<Step<'e>, Problem> {
+    fn query<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
         let begun = self
             .transaction
             .as_ref()
@@ -443,7 +453,7 @@ impl Decoder {
             Query::Begin | Query::XaStart => {
                 match &mut self.transaction {
                     Some(transaction) => transaction.begun = true,
-                    None => self.begin(None, start, header_time_us(&event.header), true),
+                    None => self.begin(None, header_time_us(&event.header), true),
                 }
                 Ok(Step::Nothing)
             }

@@ -147,8 +147,29 @@ fn what_is_in_no_file_moves_nothing() {
             body: &[],
         })
         .unwrap();
-    feed(&mut decoder, EventType::Heartbeat, b"b.000001").unwrap();
+    // Heartbeats of both kinds, in a transaction too; the later kind tells a position in its body.
+    for heartbeat in [EventType::Heartbeat, EventType::HeartbeatV2] {
+        let behind = EventHeader {
+            log_pos: 3,
+            ..header(heartbeat, &[])
+        };
+        let body = b"b.000001";
+        decoder
+            .event(&Event {
+                header: behind,
+                body,
+            })
+            .unwrap();
+        feed(&mut decoder, heartbeat, body).unwrap();
+    }
     assert_eq!(decoder.position().offset, 4);
+    assert_eq!(decoder.committed().unwrap().offset, 4);
+    begin(&mut decoder, 1);
+    let within = decoder.position().clone();
+    feed(&mut decoder, EventType::HeartbeatV2, b"\x01\x08b.000001").unwrap();
+    assert_eq!(decoder.position(), &within);
+    assert_eq!(decoder.committed().unwrap().offset, 4);
+    feed(&mut decoder, EventType::Xid, &[0; 8]).unwrap();
     let mut rotate = 4_u64.to_le_bytes().to_vec();
     rotate.extend_from_slice(b"b.000002");
     feed(&mut decoder, EventType::Rotate, &rotate).unwrap();
@@ -200,7 +221,7 @@ fn unknown_events_stop_unless_they_may_be_ignored() {
     for lost in [
         EventType::Incident,
         EventType::TransactionPayload,
-        EventType::GtidTagged,
+        EventType::MariaStartEncryption,
     ] {
         assert!(feed(&mut decoder(), lost, &[0; 4]).is_err(), "{lost}");
     }
@@ -280,4 +301,83 @@ fn a_file_is_split_into_its_events_and_every_flipped_byte_is_seen() {
         );
     }
     assert!(Checksum::Crc32.verify(&[0; 3]).is_err());
+}
+
+/// A transaction in one event: what commits it ends where that event does.
+#[test]
+fn a_compressed_transaction_is_rows_then_a_commit_at_its_end() {
+    let mut decoder = decoder();
+    feed(&mut decoder, EventType::Gtid, &gtid(5)).unwrap();
+    let start = decoder.position().offset;
+    let outer = vec![0; 100];
+    let step = feed(&mut decoder, EventType::TransactionPayload, &outer).unwrap();
+    assert!(matches!(step, Step::Nothing));
+    let end = decoder.position().clone();
+    assert_eq!(end.offset, start + 119);
+    let packed = [
+        (EventType::Query, query("BEGIN")),
+        (EventType::TableMap, table_map(9)),
+        (EventType::WriteRows, write_rows(9, &[1, 2])),
+        (EventType::Xid, vec![0; 8]),
+    ];
+    let mut rows = 0;
+    for (event_type, body) in &packed {
+        assert_eq!(decoder.committed().unwrap().offset, 4);
+        let header = header(*event_type, body);
+        let event = Event { header, body };
+        match decoder.packed_event(&event).unwrap() {
+            Step::Rows { rows: some, .. } => rows += some.images.len() / 5,
+            Step::Commit => assert_eq!(*event_type, EventType::Xid),
+            Step::Nothing => {}
+        }
+    }
+    assert_eq!(rows, 2);
+    assert_eq!(decoder.committed(), Some(&end));
+    decoder.payload_end().unwrap();
+    assert!(decoder.gtids().unwrap().to_string().ends_with(":5"));
+}
+
+#[test]
+fn a_compressed_transaction_holds_one_whole_transaction() {
+    let give = |decoder: &mut Decoder, event_type, body: &[u8]| {
+        let header = header(event_type, body);
+        decoder.packed_event(&Event { header, body }).map(|_| ())
+    };
+    let opened = || {
+        let mut decoder = decoder();
+        feed(&mut decoder, EventType::Gtid, &gtid(5)).unwrap();
+        feed(&mut decoder, EventType::TransactionPayload, &[0; 9]).unwrap();
+        give(&mut decoder, EventType::Query, &query("BEGIN")).unwrap();
+        decoder
+    };
+    // No commit, something after it, the next event too early, what never is in one.
+    assert!(opened().payload_end().is_err());
+    let mut committed = opened();
+    give(&mut committed, EventType::Xid, &[0; 8]).unwrap();
+    assert!(give(&mut committed, EventType::Query, &query("BEGIN")).is_err());
+    assert!(feed(&mut opened(), EventType::Gtid, &gtid(6)).is_err());
+    for stranger in [
+        EventType::TransactionPayload,
+        EventType::Gtid,
+        EventType::Rotate,
+        EventType::FormatDescription,
+        EventType::Heartbeat,
+        EventType::Incident,
+        EventType::Unknown,
+    ] {
+        assert!(
+            give(&mut opened(), stranger, &gtid(6)).is_err(),
+            "{stranger}"
+        );
+    }
+    // Nor is one without its GTID, or within another transaction.
+    assert!(feed(&mut decoder(), EventType::TransactionPayload, &[0; 9]).is_err());
+    let mut begun = decoder();
+    begin(&mut begun, 1);
+    assert!(feed(&mut begun, EventType::TransactionPayload, &[0; 9]).is_err());
+    // A connection lost in the middle starts over.
+    let mut lost = opened();
+    lost.rewind(Some(FilePosition::new("b.000001", 4)));
+    feed(&mut lost, EventType::Gtid, &gtid(5)).unwrap();
+    assert!(feed(&mut lost, EventType::TransactionPayload, &[0; 9]).is_ok());
 }

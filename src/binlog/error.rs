@@ -66,6 +66,9 @@ pub enum Problem {
     /// A known event type that carries data hydrant cannot decode.
     #[error("{0} events are not supported")]
     Unsupported(EventType),
+    /// Events were compressed in a way that hydrant does not know.
+    #[error("compressed by algorithm {0}, which is not known")]
+    UnknownCompression(u64),
     /// The server lost events.
     #[error("the server reports an incident: events before this position were lost")]
     Incident,
@@ -117,19 +120,14 @@ impl Problem {
             Self::RelayLog => "take the binlogs of the server that the replica follows, or the \
                                replica's own (log_replica_updates=ON)"
                 .to_owned(),
-            Self::UnknownEvent(_) | Self::Unsupported(EventType::Unknown) => {
-                "report the event type and the server's version; a newer hydrant may know it"
+            Self::UnknownEvent(_)
+            | Self::UnknownCompression(_)
+            | Self::Unsupported(EventType::Unknown) => {
+                "report this message and the server's version; a newer hydrant may know it"
                     .to_owned()
             }
-            Self::Unsupported(EventType::TransactionPayload) => format!(
-                "set binlog_transaction_compression=OFF on the server (SET PERSIST, and in \
-                 sessions that switch it on), {start_again}"
-            ),
             Self::Unsupported(EventType::XaPrepare) => {
                 format!("do not change followed tables in XA transactions, {start_again}")
-            }
-            Self::Unsupported(EventType::GtidTagged) => {
-                format!("do not tag GTIDs (gtid_next = AUTOMATIC without a tag), {start_again}")
             }
             Self::Unsupported(_) => {
                 format!("find the setting or session that writes such events, {start_again}")

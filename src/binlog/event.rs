@@ -134,6 +134,15 @@ pub enum Checksum {
 impl Checksum {
     const CRC32_LEN: usize = 4;
 
+    /// Bytes at the end of each event.
+    #[must_use]
+    pub fn sum_len(self) -> usize {
+        match self {
+            Self::Off => 0,
+            Self::Crc32 => Self::CRC32_LEN,
+        }
+    }
+
     /// The setting at the end of a FORMAT_DESCRIPTION event's body (checksum included).
     pub(super) fn of_file(format_description: &[u8]) -> Result<Self, Problem> {
         let before_sum = format_description
@@ -183,6 +192,55 @@ fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
     hasher.update(&closed);
     hasher.update(&event[EventHeader::LEN..]);
     Ok(hasher.finalize())
+}
+
+/// The events of a connection: its server says in each format description whether those that follow
+/// end in a checksum.
+#[derive(Debug, Default)]
+pub struct EventStream {
+    checksum: Option<Checksum>,
+}
+
+impl EventStream {
+    /// The event in these bytes, its checksum verified.
+    ///
+    /// # Errors
+    /// If they are no whole event or its checksum does not match.
+    pub fn event<'a>(&mut self, whole: &'a [u8]) -> Result<Event<'a>, Problem> {
+        let header = EventHeader::parse(whole)?;
+        if header.event_size as usize != whole.len() {
+            return Err(Problem::Malformed("the event's size"));
+        }
+        let body = &whole[EventHeader::LEN..];
+        let checksum = match (EventType::from_code(header.type_code), self.checksum) {
+            (EventType::FormatDescription, _) => {
+                let checksum = Checksum::of_file(body)?;
+                self.checksum = Some(checksum);
+                if checksum == Checksum::Off {
+                    // A server that does not compute checksums does not mend this one either.
+                    let body = &body[..body.len() - Checksum::CRC32_LEN];
+                    return Ok(Event { header, body });
+                }
+                checksum
+            }
+            (EventType::Rotate, None | Some(Checksum::Off)) => {
+                return Ok(Event::before_format_description(header, body));
+            }
+            (_, Some(checksum)) => checksum,
+            (_, None) => return Err(Problem::Malformed("the first event")),
+        };
+        let covered = checksum.verify(whole)?;
+        Ok(Event {
+            header,
+            body: covered.get(EventHeader::LEN..).ok_or(Problem::Truncated)?,
+        })
+    }
+
+    /// What ends each event now.
+    #[must_use]
+    pub fn checksum(&self) -> Checksum {
+        self.checksum.unwrap_or(Checksum::Off)
+    }
 }
 
 /// Whether a replica wrote the file that this format description begins.

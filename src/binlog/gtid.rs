@@ -15,11 +15,13 @@ use super::{Flavor, Problem};
 /// The identifier of one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gtid {
-    /// `uuid:number` of MySQL.
+    /// `uuid:number` or `uuid:tag:number` of MySQL.
     MySql {
         /// The server that committed first.
         source: Uuid,
-        /// Counts from 1 per source.
+        /// The tag that a session gave it.
+        tag: Tag,
+        /// Counts from 1 per source and tag.
         number: u64,
     },
     /// `domain-server-sequence` of MariaDB.
@@ -36,7 +38,18 @@ pub enum Gtid {
 impl fmt::Display for Gtid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MySql { source, number } => write!(f, "{source}:{number}"),
+            Self::MySql {
+                source,
+                tag,
+                number,
+            } => write!(
+                f,
+                "{}:{number}",
+                Source {
+                    uuid: *source,
+                    tag: *tag
+                }
+            ),
             Self::MariaDb {
                 domain,
                 server,
@@ -89,16 +102,14 @@ impl GtidSet {
     /// Adds one transaction. A GTID of the other family is ignored: no server mixes them.
     pub fn add(&mut self, gtid: Gtid) {
         match (self, gtid) {
-            (Self::MySql(set), Gtid::MySql { source, number }) => {
-                set.add(
-                    &Source {
-                        uuid: source,
-                        tag: String::new(),
-                    },
+            (
+                Self::MySql(set),
+                Gtid::MySql {
+                    source,
+                    tag,
                     number,
-                    number,
-                );
-            }
+                },
+            ) => set.add(Source { uuid: source, tag }, number, number),
             (
                 Self::MariaDb(state),
                 Gtid::MariaDb {
@@ -142,13 +153,69 @@ impl fmt::Display for GtidSet {
     }
 }
 
+/// A tag of MySQL 8.3 and later: up to 32 letters, digits and underscores, kept in lower case; or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag {
+    /// Zeros after the text, which make the order that of the texts.
+    bytes: [u8; Tag::LONGEST],
+    len: u8,
+}
+
+impl Tag {
+    /// Most bytes of a tag.
+    const LONGEST: usize = 32;
+
+    /// No tag.
+    pub const NONE: Self = Self {
+        bytes: [0; Self::LONGEST],
+        len: 0,
+    };
+
+    /// A tag with this text; `None` if there cannot be such a tag.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let starts = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+        let fits = text.first().is_some_and(starts)
+            && text
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || starts(byte));
+        if !fits {
+            return None;
+        }
+        let mut tag = Self::NONE;
+        let bytes = tag.bytes.get_mut(..text.len())?;
+        bytes.copy_from_slice(text);
+        bytes.make_ascii_lowercase();
+        tag.len = u8::try_from(text.len()).ok()?;
+        Some(tag)
+    }
+
+    /// Its text; empty if it is none.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = &self.bytes[..usize::from(self.len)];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
 /// A server of MySQL's family, with the tag that a session may give its transactions.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// The server's UUID.
     pub uuid: Uuid,
-    /// Empty for untagged transactions.
-    pub tag: String,
+    /// The tag, if there is one.
+    pub tag: Tag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.uuid)?;
+        match self.tag {
+            Tag::NONE => Ok(()),
+            tag => write!(f, ":{}", tag.as_str()),
+        }
+    }
 }
 
 /// Intervals of transaction numbers per source; they are sorted, disjoint and never adjacent.
@@ -166,11 +233,8 @@ impl MySqlGtidSet {
             .map(|(source, intervals)| (source, intervals.as_slice()))
     }
 
-    fn add(&mut self, source: &Source, first: u64, last: u64) {
-        let intervals = match self.0.get_mut(source) {
-            Some(intervals) => intervals,
-            None => self.0.entry(source.clone()).or_default(),
-        };
+    fn add(&mut self, source: Source, first: u64, last: u64) {
+        let intervals = self.0.entry(source).or_default();
         // Nearly every transaction is the one after the newest.
         if let Some(newest) = intervals.last_mut()
             && newest.1.checked_add(1) == Some(first)
@@ -209,12 +273,12 @@ impl MySqlGtidSet {
             let uuid = Uuid::try_parse(fields.next()?).ok()?;
             let mut source = Source {
                 uuid,
-                tag: String::new(),
+                tag: Tag::NONE,
             };
             let mut intervals = 0;
             for field in fields {
                 if field.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-                    source.tag = field.to_ascii_lowercase();
+                    source.tag = Tag::new(field)?;
                     continue;
                 }
                 let (first, last) = match field.split_once('-') {
@@ -227,7 +291,7 @@ impl MySqlGtidSet {
                 if first == 0 || last < first {
                     return None;
                 }
-                set.add(&source, first, last);
+                set.add(source, first, last);
                 intervals += 1;
             }
             if intervals == 0 {
@@ -253,27 +317,24 @@ impl MySqlGtidSet {
         let mut set = Self::default();
         for _ in 0..source_count {
             let uuid = Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
-            let mut source = Source {
-                uuid,
-                tag: String::new(),
-            };
+            let mut tag = Tag::NONE;
             if tagged {
-                // A variable-length integer; a tag has at most 32 bytes, so one byte holds it.
-                let len = cursor.u8()?;
-                if len & 1 != 0 {
-                    return Err(malformed);
+                let len = usize::try_from(cursor.varlen()?).map_err(|_| Problem::Truncated)?;
+                let text = std::str::from_utf8(cursor.take(len)?);
+                let text = text.map_err(|_| malformed.clone())?;
+                // Untagged transactions are in the same list.
+                if !text.is_empty() {
+                    tag = Tag::new(text).ok_or_else(|| malformed.clone())?;
                 }
-                let tag = std::str::from_utf8(cursor.take(usize::from(len >> 1))?);
-                tag.map_err(|_| malformed.clone())?
-                    .clone_into(&mut source.tag);
             }
+            let source = Source { uuid, tag };
             for _ in 0..cursor.uint(8)? {
                 let first = cursor.uint(8)?;
                 let end = cursor.uint(8)?;
                 if first == 0 || end <= first {
                     return Err(malformed);
                 }
-                set.add(&source, first, end - 1);
+                set.add(source, first, end - 1);
             }
         }
         Ok(set)
@@ -281,15 +342,17 @@ impl MySqlGtidSet {
 }
 
 impl fmt::Display for MySqlGtidSet {
+    /// As the server prints it: a UUID's tags follow its untagged transactions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (source, intervals)) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
+        let mut uuid = None;
+        for (source, intervals) in &self.0 {
+            if uuid == Some(source.uuid) {
+                write!(f, ":{}", source.tag.as_str())?;
+            } else {
+                let comma = if uuid.is_some() { "," } else { "" };
+                write!(f, "{comma}{source}")?;
             }
-            write!(f, "{}", source.uuid)?;
-            if !source.tag.is_empty() {
-                write!(f, ":{}", source.tag)?;
-            }
+            uuid = Some(source.uuid);
             for (first, last) in intervals {
                 if first == last {
                     write!(f, ":{first}")?;
@@ -380,10 +443,7 @@ mod tests {
     #[test]
     fn text_is_normalised() {
         let text = format!("{}:5-7:1-2:3,\n {UUID}:tag_1:4", UUID.to_uppercase());
-        assert_eq!(
-            mysql(&text).to_string(),
-            format!("{UUID}:1-3:5-7,{UUID}:tag_1:4")
-        );
+        assert_eq!(mysql(&text).to_string(), format!("{UUID}:1-3:5-7:tag_1:4"));
         assert_eq!(mysql("").to_string(), "");
         let state = GtidSet::parse(Flavor::MariaDb, "1-2-9, 0-1-100").unwrap();
         assert_eq!(state.to_string(), "0-1-100,1-2-9");
@@ -397,12 +457,33 @@ mod tests {
             "3e11:1",
             &format!("{UUID}:0"),
             &format!("{UUID}:5-4"),
+            &format!("{UUID}:a-b:1"),
+            &format!("{UUID}:{}:1", "a".repeat(33)),
             "0-1-100",
         ] {
             assert!(GtidSet::parse(Flavor::MySql, text).is_err(), "{text}");
         }
         for text in ["0-1", "0-1-2-3", "0-1-2,0-1-3", "a-1-2"] {
             assert!(GtidSet::parse(Flavor::MariaDb, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_are_kept_apart_and_told_without_case() {
+        let mut set = mysql(&format!("{UUID}:1-4:Backfill:1-2"));
+        let tag = Tag::new("BACKFILL").unwrap();
+        let source = Uuid::try_parse(UUID).unwrap();
+        set.add(Gtid::MySql {
+            source,
+            tag,
+            number: 3,
+        });
+        assert_eq!(set.to_string(), format!("{UUID}:1-4:backfill:1-3"));
+        assert!(!set.contains(&mysql(&format!("{UUID}:backfill:4"))));
+        let longest = "a".repeat(32);
+        assert_eq!(Tag::new(&longest).unwrap().as_str(), longest);
+        for text in ["", "1a", "a b", &"a".repeat(33)] {
+            assert_eq!(Tag::new(text), None, "{text}");
         }
     }
 
@@ -448,11 +529,11 @@ mod tests {
         fn a_set_holds_what_was_added(
             ranges in prop::collection::vec((1_u64..60, 0_u64..8), 0..24)
         ) {
-            let source = Source { uuid: Uuid::nil(), tag: String::new() };
+            let source = Source { uuid: Uuid::nil(), tag: Tag::NONE };
             let mut set = MySqlGtidSet::default();
             let mut model = BTreeSet::new();
             for (first, extra) in ranges {
-                set.add(&source, first, first + extra);
+                set.add(source, first, first + extra);
                 model.extend(first..=first + extra);
             }
             let intervals = set.0.get(&source).cloned().unwrap_or_default();

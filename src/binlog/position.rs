@@ -36,6 +36,12 @@ impl FilePosition {
         }
     }
 
+    /// Whether `COM_BINLOG_DUMP`, which has 32 bits for the offset, can ask for it.
+    #[must_use]
+    pub fn can_be_asked_for(&self) -> bool {
+        u32::try_from(self.offset).is_ok()
+    }
+
     fn sequence(&self) -> u64 {
         let digits = self.file.rsplit('.').next().unwrap_or_default();
         digits.parse().unwrap_or(0)

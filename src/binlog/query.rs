@@ -23,6 +23,11 @@ pub(super) enum Query {
 
 /// Reads the body of a QUERY event.
 pub(super) fn parse(body: &[u8]) -> Result<Query, Problem> {
+    statement(body).map(classify)
+}
+
+/// The statement of a QUERY event, which is what is compressed in a compressed one.
+pub(super) fn statement(body: &[u8]) -> Result<&[u8], Problem> {
     let mut cursor = Cursor(body);
     cursor.take(8)?; // thread id, execution time
     let schema_len = usize::from(cursor.u8()?);
@@ -30,7 +35,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Query, Problem> {
     let status_len = usize::from(cursor.u16()?);
     cursor.take(status_len)?;
     cursor.take(schema_len + 1)?;
-    Ok(classify(cursor.0))
+    Ok(cursor.0)
 }
 
 fn classify(statement: &[u8]) -> Query {

@@ -80,6 +80,18 @@ pub(super) fn table_id(body: &[u8]) -> Result<u64, Problem> {
     Cursor(body).uint(6)
 }
 
+/// The images of a row event of version 1, which are what is compressed in a compressed one. Each
+/// row has `image_count` of them.
+pub(super) fn images_v1(body: &[u8], image_count: usize) -> Result<&[u8], Problem> {
+    let mut cursor = Cursor(body);
+    cursor.take(6 + 2)?; // table id, flags
+    let column_count = cursor.lenenc_len()?;
+    for _ in 0..image_count {
+        cursor.take(column_count.div_ceil(8))?;
+    }
+    Ok(cursor.0)
+}
+
 /// Reads the head of a row event of a table with `column_count` columns.
 pub(super) fn parse(
     event_type: EventType,

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::{DecodeError, FilePosition};
+use crate::binlog::FilePosition;
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
@@ -19,7 +19,7 @@ use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::end::End;
 use super::pipeline::Pipeline;
 use super::preflight::{Preflight, start_mark};
-use super::reader::{News, Reader, verified};
+use super::reader::{News, Reader};
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
@@ -144,7 +144,10 @@ impl<S: Sink> Agent<S> {
         let followed = self.follow().await;
         let deliver = match &followed {
             // What came before the trouble is whole, so that a start behind it loses nothing.
-            Err(Error::Decode(error)) => !error.problem.is_doubt_of_open_rows(),
+            Err(Error::Decode(error)) => {
+                self.pipeline.forget_doubtful_rows(&error.problem);
+                true
+            }
             Ok(()) | Err(Error::Failure(_)) => true,
             Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
         };
@@ -210,14 +213,11 @@ impl<S: Sink> Agent<S> {
 
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
-            News::Event(raw) => {
-                let event = verified(&raw).map_err(|problem| DecodeError {
-                    position: self.pipeline.decoder.position().clone(),
-                    table: None,
-                    problem,
-                })?;
-                self.pipeline.take_in(&event, now)?;
-            }
+            News::Event => match self.reader.at_hand() {
+                Ok(Some(input)) => self.pipeline.take_in(input, now)?,
+                Ok(None) => {}
+                Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
+            },
             News::Lost => {
                 let mark = self.pipeline.newest_commit();
                 self.reader

@@ -9,6 +9,7 @@ mod agent;
 mod checkpoint;
 mod end;
 mod flow;
+mod packed;
 mod pipeline;
 mod preflight;
 mod reader;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::binlog::{Decoder, Event, Step};
+use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
 use crate::error::Error;
 use crate::sink::{Delivery, Sink, TableFolder};
 
@@ -19,6 +19,7 @@ use super::tables::TableWriter;
 /// [`Pipeline::has_room`]; [`Flow::arrived`] for what the sink has acknowledged.
 pub(crate) struct Pipeline<S> {
     pub(crate) decoder: Decoder,
+    inflater: Inflater,
     pub(crate) flow: Flow<S>,
     tables: Vec<TableWriter>,
     /// Bytes of encoded rows that may be in memory.
@@ -57,6 +58,7 @@ impl<S: Sink> Pipeline<S> {
             .collect();
         Self {
             decoder,
+            inflater: Inflater::default(),
             flow: Flow::new(start.server.clone(), delivery),
             tables,
             max_in_flight,
@@ -65,12 +67,13 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// Takes in the next event of the binlog.
+    /// Takes in what the binlog says next.
     ///
     /// # Errors
     /// If it cannot be decoded or its rows cannot be written.
-    pub(crate) fn take_in(&mut self, event: &Event<'_>, now: Instant) -> Result<(), Error> {
-        match self.decoder.event(event)? {
+    pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
+        let input = self.inflater.plain(input, &self.decoder)?;
+        match self.decoder.take(&input)? {
             Step::Nothing => {}
             Step::Rows { table, rows } => {
                 if let Some(transaction) = self.decoder.transaction() {
@@ -89,6 +92,16 @@ impl<S: Sink> Pipeline<S> {
             }
         }
         Ok(())
+    }
+
+    /// Takes rows of the open transaction back, as far as they are in open batches, if after this
+    /// problem they may not be real. Nothing may be taken in after that.
+    pub(crate) fn forget_doubtful_rows(&mut self, problem: &Problem) {
+        // A compressed transaction's checksum may not have been verified.
+        if problem.is_doubt_of_open_rows() || self.decoder.is_in_payload() {
+            let forget = TableWriter::forget_open_transaction;
+            self.rows_written -= self.tables.iter_mut().map(forget).sum::<u64>();
+        }
     }
 
     /// Goes back to the mark from which the binlog is sent again.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mysql_async::prelude::Queryable;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
 use crate::config::{self, Config, SchemaChange, Start, Tls};
@@ -171,15 +171,6 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
                     format!("{set}{hint}"),
                 ));
             }
-        }
-    }
-    for name in ["binlog_transaction_compression", "log_bin_compress"] {
-        if on(name) {
-            return Err(Failure::definite(
-                Exit::Config,
-                format!("the server has {name} = ON, which cannot be read as yet"),
-                server.set_for_good(&format!("{name} = OFF")),
-            ));
         }
     }
     Ok(())
@@ -407,6 +398,9 @@ pub(super) async fn start_mark(
     if let Some(checkpoint) = checkpoint {
         return resume(server, checkpoint).await;
     }
+    if *start != Start::Earliest {
+        check_nothing_is_prepared(server).await?;
+    }
     let mark = match start {
         Start::Latest => server.end_of_binlog().await?,
         Start::Earliest => {
@@ -451,6 +445,28 @@ pub(super) async fn start_mark(
     Ok(mark)
 }
 
+/// The rows of a prepared XA transaction are in the binlog where it was prepared, and nobody who
+/// starts behind that sees them, even if it is committed later.
+async fn check_nothing_is_prepared(server: &mut Server) -> Result<(), Failure> {
+    let prepared: Result<Vec<mysql_async::Row>, _> = server.conn.query("XA RECOVER").await;
+    match prepared {
+        Ok(rows) if rows.is_empty() => Ok(()),
+        Ok(rows) => Err(Failure::definite(
+            Exit::Temporary,
+            format!(
+                "{} XA transactions are prepared, whose rows would be before the start",
+                rows.len()
+            ),
+            "start again when XA RECOVER shows none, or end them with XA COMMIT or XA ROLLBACK",
+        )),
+        // MySQL has a privilege for the question, which hydrant does not need for anything else.
+        Err(error) => {
+            debug!("not allowed to look for prepared XA transactions: {error}");
+            Ok(())
+        }
+    }
+}
+
 /// From a checkpoint: by position on the server that it is of, by GTID on another one that has
 /// executed all of its transactions (the new writer after a failover).
 pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Result<Mark, Failure> {
@@ -477,8 +493,12 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
              delete the checkpoint and choose source.start",
         ));
     }
-    let mark = match (&checkpoint.position, same_server) {
-        (Some(position), true) => Mark {
+    // Past 4 GiB a server can only be asked by GTID.
+    let by_position = |position: &FilePosition| {
+        same_server && (position.can_be_asked_for() || known.is_none() || !has_gtids(server))
+    };
+    let mark = match &checkpoint.position {
+        Some(position) if by_position(position) => Mark {
             server: server.identity.clone(),
             position: Some(position.clone()),
             gtids,
@@ -496,12 +516,14 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     Ok(mark)
 }
 
+/// MariaDB always has them.
+fn has_gtids(server: &Server) -> bool {
+    let mode = server.variable("gtid_mode");
+    server.flavor == Flavor::MariaDb || mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
+}
+
 fn check_gtids_are_kept(server: &Server, gtids: &GtidSet) -> Result<(), Failure> {
-    if server.flavor == Flavor::MySql
-        && !server
-            .variable("gtid_mode")
-            .is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
-    {
+    if !has_gtids(server) {
         return Err(Failure::definite(
             Exit::Config,
             "the server has GTIDs switched off, so it cannot start after a GTID set",

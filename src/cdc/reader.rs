@@ -5,31 +5,28 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::{FutureExt as _, StreamExt as _};
-use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, GnoInterval, Sid};
-use mysql_common::packets::Tag;
+use mysql_common::packets::binlog_request::BinlogRequest;
+use mysql_common::packets::{ComRegisterSlave, GnoInterval, Sid, Tag};
 use tracing::{info, warn};
 
-use crate::binlog::{Event, EventHeader, EventType, Flavor, GtidSet, Problem};
+use crate::binlog::{EventStream, EventType, Flavor, GtidSet, Input, Problem};
 use crate::config::Source;
 use crate::error::Fault;
+use crate::wire::{Packet, Wire, refusal};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
+use super::packed::{Next, Packed};
 use super::preflight::resume;
-use super::server::{ACCESS_DENIED, GRANTS, Mark, Server, explain, is_server_error};
-
-/// An event as mysql_async frames it.
-pub(super) type RawEvent = mysql_async::binlog::events::Event;
+use super::server::{ACCESS_DENIED, GRANTS, Mark, REACH_SERVER, Server, explain, is_server_error};
 
 /// How many heartbeats may be missed before the connection is given up.
 const MISSED_HEARTBEATS: u32 = 3;
 
 /// What the reader has to say.
 pub(super) enum News {
-    /// The next event.
-    Event(RawEvent),
+    /// Something of the binlog is there; take it with [`Reader::at_hand`].
+    Event,
     /// The connection is lost; call [`Reader::reconnect`].
     Lost,
     /// The stream goes on from this mark.
@@ -37,12 +34,34 @@ pub(super) enum News {
 }
 
 /// A connection under way: the stream, and from where it goes on.
-type Connection = Pin<Box<dyn Future<Output = Result<(BinlogStream, Mark), Failure>> + Send>>;
+type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark), Failure>> + Send>>;
 
 enum State {
-    Streaming(Box<BinlogStream>),
+    Streaming(Box<Stream>),
     Connecting(Connection),
     Lost,
+}
+
+/// A connection that sends events.
+struct Stream {
+    wire: Wire,
+    events: EventStream,
+    /// How the packet at hand came.
+    packet: Packet,
+    packed: Option<Packed>,
+    turn: Turn,
+    /// What is wrong with the compressed transaction at hand.
+    problem: Option<Problem>,
+}
+
+/// What comes next.
+enum Turn {
+    /// The events of the compressed transaction that was handed out.
+    Open,
+    /// What follows that.
+    Close,
+    /// More of the same.
+    Others,
 }
 
 /// A stream of events that survives its connection.
@@ -54,7 +73,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Turns a checked connection into a stream that starts at `mark`.
+    /// Asks a checked server for the events from `mark` on.
     pub(super) async fn start(
         source: &Source,
         server: Server,
@@ -64,11 +83,11 @@ impl Reader {
         let server_id = source
             .server_id
             .unwrap_or_else(|| rand::random_range(1 << 31..u32::MAX));
-        let stream = open_stream(source, server, server_id, mark).await?;
+        let wire = open_stream(source, server, server_id, mark).await?;
         Ok(Self {
             source: source.clone(),
             server_id,
-            state: State::Streaming(Box::new(stream)),
+            state: Stream::of(wire),
             heard_at: Instant::now(),
         })
     }
@@ -78,59 +97,79 @@ impl Reader {
     /// # Errors
     /// A failure that trying again will not mend.
     pub(super) async fn next(&mut self) -> Result<News, Failure> {
-        match &mut self.state {
-            State::Streaming(stream) => {
-                let patience = self.source.heartbeat_interval * MISSED_HEARTBEATS;
-                let silent_at = self.heard_at + patience;
-                let next = tokio::time::timeout_at(silent_at.into(), stream.next()).await;
-                self.heard(next.unwrap_or_else(|_| {
-                    Some(Err(mysql_async::Error::Other(
-                        format!("nothing heard for {patience:?}").into(),
-                    )))
-                }))
+        loop {
+            let filled = match &mut self.state {
+                State::Streaming(stream) => {
+                    if let Some(arrived) = stream.arrived(&self.source) {
+                        return self.heard(arrived);
+                    }
+                    let patience = self.source.heartbeat_interval * MISSED_HEARTBEATS;
+                    let silent_at = self.heard_at + patience;
+                    match tokio::time::timeout_at(silent_at.into(), stream.wire.fill()).await {
+                        Ok(filled) => filled.map_err(|error| explain(&place(&self.source), &error)),
+                        Err(_) => Err(broken(
+                            &self.source,
+                            &format!("nothing heard for {patience:?}"),
+                        )),
+                    }
+                }
+                State::Connecting(connecting) => {
+                    let (wire, mark) = connecting.await?;
+                    self.state = Stream::of(wire);
+                    self.heard_at = Instant::now();
+                    info!("connected again");
+                    return Ok(News::Resumed(mark));
+                }
+                State::Lost => std::future::pending().await,
+            };
+            match filled {
+                Ok(()) => self.heard_at = Instant::now(),
+                Err(failure) => return self.lost(failure),
             }
-            State::Connecting(connecting) => {
-                let (stream, mark) = connecting.await?;
-                self.state = State::Streaming(Box::new(stream));
-                self.heard_at = Instant::now();
-                info!("connected again");
-                Ok(News::Resumed(mark))
-            }
-            State::Lost => std::future::pending().await,
         }
     }
 
     /// The next news, if it is there already.
     pub(super) fn ready(&mut self) -> Option<Result<News, Failure>> {
+        let State::Streaming(stream) = &mut self.state else {
+            return None;
+        };
+        let mut arrived = stream.arrived(&self.source);
+        if arrived.is_none() {
+            let filled = stream.wire.fill_now()?;
+            self.heard_at = Instant::now();
+            arrived = match filled {
+                Ok(()) => stream.arrived(&self.source),
+                Err(error) => Some(Err(explain(&place(&self.source), &error))),
+            };
+        }
+        let arrived = arrived?;
+        Some(self.heard(arrived))
+    }
+
+    /// What there is after [`News::Event`]; `None` if it is not enough of an event.
+    ///
+    /// # Errors
+    /// If its bytes are damaged.
+    pub(super) fn at_hand(&mut self) -> Result<Option<Input<'_>>, Problem> {
         match &mut self.state {
-            State::Streaming(stream) => {
-                let next = stream.next().now_or_never()?;
-                Some(self.heard(next))
-            }
-            State::Connecting(_) | State::Lost => None,
+            State::Streaming(stream) => stream.at_hand(),
+            State::Connecting(_) | State::Lost => Ok(None),
         }
     }
 
-    fn heard(
-        &mut self,
-        next: Option<Result<RawEvent, mysql_async::Error>>,
-    ) -> Result<News, Failure> {
-        let place = format!("{}:{}", self.source.host, self.source.port);
-        let lost = match next {
-            Some(Ok(event)) => {
-                self.heard_at = Instant::now();
-                return Ok(News::Event(event));
-            }
-            Some(Err(mysql_async::Error::Other(silence))) => {
-                Failure::transient(Exit::Unavailable, format!("{place}: {silence}"), "")
-            }
-            Some(Err(error)) => explain(&place, &error),
-            None => Failure::transient(Exit::Unavailable, format!("{place}: the stream ended"), ""),
-        };
-        if lost.fault == Fault::Definite {
-            return Err(lost);
+    fn heard(&mut self, arrived: Result<(), Failure>) -> Result<News, Failure> {
+        match arrived {
+            Ok(()) => Ok(News::Event),
+            Err(failure) => self.lost(failure),
         }
-        warn!("lost the connection: {lost}; connecting again");
+    }
+
+    fn lost(&mut self, failure: Failure) -> Result<News, Failure> {
+        if failure.fault == Fault::Definite {
+            return Err(failure);
+        }
+        warn!("lost the connection: {failure}; connecting again");
         self.state = State::Lost;
         Ok(News::Lost)
     }
@@ -151,8 +190,8 @@ impl Reader {
                 let attempt = async {
                     let mut server = Server::connect(&source).await?;
                     let mark = resume(&mut server, &checkpoint).await?;
-                    let stream = open_stream(&source, server, server_id, &mark).await?;
-                    Ok::<_, Failure>((stream, mark))
+                    let wire = open_stream(&source, server, server_id, &mark).await?;
+                    Ok::<_, Failure>((wire, mark))
                 };
                 match attempt.await {
                     Ok(connected) => return Ok(connected),
@@ -168,37 +207,127 @@ impl Reader {
     }
 }
 
-/// Tells the server what this reader understands, and asks for events from `mark`.
+impl Stream {
+    fn of(wire: Wire) -> State {
+        State::Streaming(Box::new(Self {
+            wire,
+            events: EventStream::default(),
+            packet: Packet::Whole,
+            packed: None,
+            turn: Turn::Others,
+            problem: None,
+        }))
+    }
+
+    /// Whether something has arrived that [`Stream::at_hand`] can look at, or that says why not.
+    fn arrived(&mut self, source: &Source) -> Option<Result<(), Failure>> {
+        let frames = self.wire.frames();
+        match std::mem::replace(&mut self.turn, Turn::Others) {
+            Turn::Open => {
+                let whole = self.packet == Packet::Whole;
+                let opened = Packed::open(frames.bytes(), self.events.checksum(), whole);
+                self.packed = opened.map_err(|problem| self.problem = Some(problem)).ok();
+                return Some(Ok(()));
+            }
+            Turn::Close => self.packed = None,
+            Turn::Others => {}
+        }
+        if let Some(packed) = &mut self.packed {
+            return match packed.has_more(frames) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(problem) => {
+                    self.problem = Some(problem);
+                    Some(Ok(()))
+                }
+            };
+        }
+        self.packet = match frames.next() {
+            Ok(packet) => packet?,
+            Err(problem) => return Some(Err(broken(source, &problem.to_string()))),
+        };
+        Some(match frames.bytes() {
+            [0, ..] => Ok(()),
+            [0xfe, ..] => Err(broken(source, "the stream ended")),
+            refused => Err(explain(&place(source), &refusal(refused))),
+        })
+    }
+
+    fn at_hand(&mut self) -> Result<Option<Input<'_>>, Problem> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
+        let bytes = self.wire.frames().bytes();
+        if let Some(packed) = &mut self.packed {
+            return Ok(match packed.next(bytes)? {
+                Next::Event(event) => Some(Input::Packed(event)),
+                Next::Starved => None,
+                Next::End => {
+                    self.turn = Turn::Close;
+                    Some(Input::PayloadEnd)
+                }
+            });
+        }
+        let event = match self.packet {
+            Packet::Whole => self.events.event(&bytes[1..])?,
+            Packet::Pieces => Packed::outer(bytes)?,
+        };
+        if event.header.type_code == EventType::TransactionPayload.code() {
+            self.turn = Turn::Open;
+        }
+        Ok(Some(Input::Event(event)))
+    }
+}
+
+fn place(source: &Source) -> String {
+    format!("{}:{}", source.host, source.port)
+}
+
+/// A connection that has to be made anew.
+fn broken(source: &Source, what: &str) -> Failure {
+    let what = format!("{}: {what}", place(source));
+    Failure::transient(Exit::Unavailable, what, REACH_SERVER)
+}
+
+/// Opens a connection of its own, tells the server what this reader understands, and asks for
+/// events from `mark`.
 async fn open_stream(
     source: &Source,
     server: Server,
     server_id: u32,
     mark: &Mark,
-) -> Result<BinlogStream, Failure> {
+) -> Result<Wire, Failure> {
     check_offset(mark)?;
     let flavor = server.flavor;
-    let place = format!("{}:{}", source.host, source.port);
-    let mut conn = server.conn;
+    // Its questions are answered.
+    drop(server);
+    let connecting = tokio::time::timeout(source.connect_timeout, Wire::connect(source));
+    let Ok(connected) = connecting.await else {
+        let what = format!("no answer within {:?}", source.connect_timeout);
+        return Err(broken(source, &what));
+    };
+    let explain = |error: mysql_async::Error| explain(&place(source), &error);
+    let mut wire = connected.map_err(explain)?;
     for statement in session_settings(source, flavor, mark) {
-        conn.query_drop(statement)
-            .await
-            .map_err(|error| explain(&place, &error))?;
+        wire.statement(&statement).await.map_err(explain)?;
     }
-    let requested = request(conn, flavor, server_id, mark).await;
+    let requested = request(&mut wire, flavor, server_id, mark).await;
     requested.map_err(|error| {
         // The login is long past, so it is the request itself that is denied.
         if is_server_error(&error, ACCESS_DENIED) {
+            let place = place(source);
             let what = format!("{place}: the user may not read the binlog (REPLICATION SLAVE)");
             return Failure::definite(Exit::Permission, what, GRANTS);
         }
-        explain(&place, &error)
-    })
+        explain(error)
+    })?;
+    Ok(wire)
 }
 
 /// COM_BINLOG_DUMP has 32 bits for the offset; cut off, it would name another place.
 fn check_offset(mark: &Mark) -> Result<(), Failure> {
     match &mark.position {
-        Some(position) if u32::try_from(position.offset).is_err() => Err(Failure::definite(
+        Some(position) if !position.can_be_asked_for() => Err(Failure::definite(
             Exit::Data,
             format!("{position} is past 4 GiB, where the server cannot be asked to start"),
             "start at the next binlog file after loading the rest of this one from the table, \
@@ -238,19 +367,17 @@ fn session_settings(source: &Source, flavor: Flavor, mark: &Mark) -> Vec<String>
 }
 
 async fn request(
-    conn: Conn,
+    wire: &mut Wire,
     flavor: Flavor,
     server_id: u32,
     mark: &Mark,
-) -> Result<BinlogStream, mysql_async::Error> {
-    let request = BinlogStreamRequest::new(server_id);
-    match (&mark.position, &mark.gtids) {
-        (Some(position), _) => {
-            let request = request
-                .with_filename(position.file.as_bytes())
-                .with_pos(position.offset);
-            conn.get_binlog_stream(request).await
-        }
+) -> Result<(), mysql_async::Error> {
+    wire.tell(&ComRegisterSlave::new(server_id)).await?;
+    let request = BinlogRequest::new(server_id);
+    let request = match (&mark.position, &mark.gtids) {
+        (Some(position), _) => request
+            .with_filename(position.file.as_bytes())
+            .with_pos(position.offset),
         (None, Some(GtidSet::MySql(set))) if flavor == Flavor::MySql => {
             let sids = set.iter().map(|(source, intervals)| {
                 // The wire's intervals end before their last number.
@@ -258,45 +385,17 @@ async fn request(
                     .iter()
                     .map(|(first, last)| GnoInterval::new(*first, last + 1));
                 let sid = Sid::new(*source.uuid.as_bytes()).with_intervals(intervals.collect());
-                match Tag::new(source.tag.clone()) {
+                match Tag::new(source.tag.as_str().to_owned()) {
                     Ok(tag) => sid.with_tag(tag),
                     // The empty tag is none.
                     Err(_) => sid,
                 }
             });
-            conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids))
-                .await
+            request.with_use_gtid(true).with_sids(sids)
         }
-        _ => conn.get_binlog_stream(request).await,
-    }
-}
-
-/// Checks an event's checksum and gives it the decoder's form.
-pub(super) fn verified(raw: &RawEvent) -> Result<Event<'_>, Problem> {
-    let header = raw.header();
-    let header = EventHeader {
-        timestamp: header.timestamp(),
-        type_code: header.event_type_raw(),
-        server_id: header.server_id(),
-        event_size: header.event_size(),
-        log_pos: header.log_pos(),
-        flags: header.flags_raw(),
+        _ => request,
     };
-    // Until a format description comes along, mysql_async knows of no checksums.
-    if header.type_code == EventType::Rotate.code() && raw.checksum().is_none() {
-        return Ok(Event::before_format_description(header, raw.data()));
-    }
-    let algorithm = raw.footer().get_checksum_alg();
-    let algorithm = algorithm.map_err(|_| Problem::Malformed("the checksum algorithm"))?;
-    if let (Some(algorithm), Some(sum)) = (algorithm, raw.checksum())
-        && u32::from_le_bytes(sum) != raw.calc_checksum(algorithm)
-    {
-        return Err(Problem::Checksum);
-    }
-    Ok(Event {
-        header,
-        body: raw.data(),
-    })
+    wire.request(&request.as_cmd()).await
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ fn options(source: &Source) -> Opts {
 const PARSE_ERROR: u16 = 1064;
 pub(super) const ACCESS_DENIED: u16 = 1045;
 
-const REACH_SERVER: &str = "check source.url, that the server is up, and that nothing between \
+pub(super) const REACH_SERVER: &str = "check source.url, that the server is up, and that nothing between \
                             here and there drops the connection";
 
 /// The privileges that hydrant needs, as a statement to copy.

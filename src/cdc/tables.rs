@@ -36,6 +36,8 @@ pub(super) struct TableWriter {
     plan: Option<(u64, Plan)>,
     shapes: Shapes,
     batch: Option<Batch>,
+    /// Bytes and lines of the open batch that are of committed transactions.
+    committed: (usize, usize),
     /// Of lines that show the image before and the one after.
     suffixes: [RowSuffix; 2],
     /// The written columns that are in neither, with commas between their names.
@@ -85,6 +87,7 @@ impl TableWriter {
             limits,
             plan: None,
             batch: None,
+            committed: (0, 0),
             transaction: None,
             operation: RowOperation::Insert,
             ordinal: 0,
@@ -114,6 +117,7 @@ impl TableWriter {
 
     /// Closes the open batch.
     pub(super) fn seal(&mut self) -> Option<SealedBatch> {
+        self.committed = (0, 0);
         self.batch
             .take()
             .filter(|batch| !batch.is_empty())
@@ -123,6 +127,9 @@ impl TableWriter {
     /// The transaction is over; the next one counts its rows from zero.
     pub(super) fn commit(&mut self) {
         self.ordinal = 0;
+        if let Some(batch) = &self.batch {
+            self.committed = (batch.len(), batch.row_count);
+        }
         if let Some(transaction) = self.transaction.take() {
             self.cut.take_if(|(cut, _)| *cut == transaction);
         }
@@ -136,6 +143,17 @@ impl TableWriter {
             self.cut = Some((transaction, before.max(self.ordinal)));
         }
         self.ordinal = 0;
+    }
+
+    /// Takes the open transaction's rows out of the open batch, because they may not be real, and
+    /// counts them. Nothing may be written after that.
+    pub(super) fn forget_open_transaction(&mut self) -> u64 {
+        let (len, row_count) = self.committed;
+        self.batch.as_mut().map_or(0, |batch| {
+            let forgotten = batch.row_count - row_count;
+            batch.truncate(len, row_count);
+            forgotten as u64
+        })
     }
 
     fn written_before(&self, transaction: &TransactionKey) -> u64 {
@@ -369,6 +387,7 @@ impl TableWriter {
             }
             Ok(Some(line)) => {
                 outlet.full(batch.seal());
+                self.committed = (0, 0);
                 let mut batch = self.new_batch(event, outlet);
                 batch.buffer().extend_from_slice(&line);
                 let alone = batch.row_written(0, &self.limits);

@@ -125,10 +125,10 @@ impl<S: Sink> Replay<'_, S> {
         }
         let mut dump = Dump::open(part, self.progress.bytes_read())?;
         let mut now = Instant::now();
-        while dump.position().offset < end
-            && let Some(event) = dump.next()?
+        while (!dump.is_there() || dump.position().offset < end)
+            && let Some(input) = dump.next()?
         {
-            let taken = self.pipeline.take_in(&event, now);
+            let taken = self.pipeline.take_in(input, now);
             taken.map_err(|error| match error {
                 Error::Decode(error) => super::explained(&part.path, &error),
                 error => error,

@@ -4,7 +4,10 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::binlog::{DecodeError, Decoder, Event, EventType, FilePosition, GtidSet, Problem};
+use crate::binlog::{
+    DecodeError, Decoder, Event, EventType, FilePosition, GtidSet, Inflater, Input, Payload,
+    Problem, Unpacked,
+};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -30,6 +33,8 @@ enum Next {
     Description,
     First,
     Others,
+    /// The events of the compressed transaction at hand.
+    Packed,
 }
 
 /// A file's events behind a ROTATE that names it, like a dump thread's.
@@ -38,6 +43,8 @@ pub(super) struct Dump<'p> {
     file: BinlogFile,
     rotate: Vec<u8>,
     next: Next,
+    /// The compressed transaction at hand, and how much of its event's body is unpacked.
+    payload: Option<(Payload, usize)>,
 }
 
 impl<'p> Dump<'p> {
@@ -48,6 +55,7 @@ impl<'p> Dump<'p> {
             file: BinlogFile::open(&part.path, Rc::clone(bytes_read))?,
             rotate: [&start.to_le_bytes()[..], part.name.as_bytes()].concat(),
             next: Next::Rotate,
+            payload: None,
         })
     }
 
@@ -56,12 +64,17 @@ impl<'p> Dump<'p> {
         self.file.position()
     }
 
-    /// The next event, or `None` at the end of the file.
-    pub(super) fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
+    /// Whether what there is to read before [`Dump::position`] was read.
+    pub(super) fn is_there(&self) -> bool {
+        self.next != Next::Packed
+    }
+
+    /// What comes next, or `None` at the end of the file.
+    pub(super) fn next(&mut self) -> Result<Option<Input<'_>>, Error> {
         match self.next {
             Next::Rotate => {
                 self.next = Next::Description;
-                Ok(Some(Event::artificial_rotate(&self.rotate)))
+                return Ok(Some(Input::Event(Event::artificial_rotate(&self.rotate))));
             }
             Next::Description => {
                 self.next = Next::First;
@@ -70,16 +83,56 @@ impl<'p> Dump<'p> {
                     // It is not where the reader starts.
                     event.header.log_pos = 0;
                 }
-                Ok(event)
+                return Ok(event.map(Input::Event));
             }
+            Next::Packed => return self.next_packed().map(Some),
             Next::First => {
-                self.next = Next::Others;
                 if let Some(start) = self.part.start {
                     self.pass_over_to(start)?;
                 }
-                self.file.next()
+                self.next = Next::Others;
             }
-            Next::Others => self.file.next(),
+            Next::Others => {}
+        }
+        self.payload = None;
+        let event = self.file.next()?;
+        if event.is_some_and(|event| event.header.type_code == EventType::TransactionPayload.code())
+        {
+            self.next = Next::Packed;
+        }
+        Ok(event.map(Input::Event))
+    }
+
+    fn next_packed(&mut self) -> Result<Input<'_>, Error> {
+        let body = self.file.body();
+        let at = FilePosition::new(self.part.name.clone(), self.file.start());
+        let failed = |problem| {
+            let error = DecodeError {
+                position: at.clone(),
+                table: None,
+                problem,
+            };
+            super::explained(&self.part.path, &error)
+        };
+        if self.payload.is_none() {
+            let opened = Payload::open(body, body.len() as u64);
+            self.payload = Some(opened.map_err(&failed)?);
+        }
+        let Some((payload, taken)) = &mut self.payload else {
+            return Err(failed(Problem::Truncated));
+        };
+        let mut packed = &body[*taken..];
+        match payload.next(&mut packed) {
+            Ok(Unpacked::Event(event)) => {
+                *taken = body.len() - packed.len();
+                Ok(Input::Packed(event))
+            }
+            Ok(Unpacked::Starved) => Err(failed(Problem::Truncated)),
+            Ok(Unpacked::End) => {
+                self.next = Next::Others;
+                Ok(Input::PayloadEnd)
+            }
+            Err(problem) => Err(failed(problem)),
         }
     }
 
@@ -138,18 +191,23 @@ impl Survey {
     ) -> Result<(), Error> {
         let mut dump = Dump::open(part, progress.bytes_read())?;
         let mut decoder = Decoder::new(None, None, tables);
-        while let Some(event) = dump.next()? {
-            let event_type = EventType::from_code(event.header.type_code);
-            if let Err(error) = decoder.event(&event) {
+        let mut inflater = Inflater::default();
+        while let Some(input) = dump.next()? {
+            let header = match &input {
+                Input::Event(event) => Some(event.header),
+                Input::Packed(_) | Input::PayloadEnd => None,
+            };
+            let plain = inflater.plain(input, &decoder);
+            if let Err(error) = plain.and_then(|input| decoder.take(&input).map(|_| ())) {
                 return Err(super::explained(&part.path, &error));
             }
-            match event_type {
-                EventType::Rotate if !event.header.is_artificial() => {
+            match header.map(|header| (EventType::from_code(header.type_code), header)) {
+                Some((EventType::Rotate, header)) if !header.is_artificial() => {
                     self.is_closed = true;
                     self.next = Some(decoder.position().file.clone());
                 }
-                EventType::Stop => self.is_closed = true,
-                EventType::PreviousGtids | EventType::MariaGtidList => {
+                Some((EventType::Stop, _)) => self.is_closed = true,
+                Some((EventType::PreviousGtids | EventType::MariaGtidList, _)) => {
                     check_nothing_is_missing(part, before, decoder.gtids())?;
                 }
                 _ => {}

@@ -45,6 +45,8 @@ pub(super) struct BinlogFile {
     frames: FileFrames,
     /// The event at hand.
     event: Vec<u8>,
+    /// Bytes of its body.
+    body_len: usize,
 }
 
 impl BinlogFile {
@@ -73,6 +75,7 @@ impl BinlogFile {
             input,
             frames: frames.map_err(|error| super::explained(path, &error))?,
             event: Vec::new(),
+            body_len: 0,
         })
     }
 
@@ -97,9 +100,22 @@ impl BinlogFile {
             return Err(self.error(Problem::Truncated));
         }
         match self.frames.event(&self.event) {
-            Ok(event) => Ok(Some(event)),
+            Ok(event) => {
+                self.body_len = event.body.len();
+                Ok(Some(event))
+            }
             Err(problem) => Err(super::explained(&self.path, &self.frames.error(problem))),
         }
+    }
+
+    /// The body of the event that [`BinlogFile::next`] has given.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.event[EventHeader::LEN..EventHeader::LEN + self.body_len]
+    }
+
+    /// Where that event starts.
+    pub(super) fn start(&self) -> u64 {
+        self.position().offset - self.event.len() as u64
     }
 
     fn error(&self, problem: Problem) -> Error {

@@ -147,11 +147,6 @@ fn settings_that_lose_rows_are_refused() -> Result<()> {
             "binlog_row_metadata = MINIMAL",
         ),
         (
-            "binlog_transaction_compression = ON",
-            "binlog_transaction_compression = OFF",
-            "binlog_transaction_compression = ON",
-        ),
-        (
             "binlog_expire_logs_seconds = 60",
             "binlog_expire_logs_seconds = 864000",
             "keeps its binlogs for 60 s only",
@@ -190,11 +185,6 @@ fn mariadb_settings_that_lose_rows_are_refused() -> Result<()> {
             "binlog_row_metadata = 'NO_LOG'",
             "binlog_row_metadata = 'FULL'",
             "binlog_row_metadata",
-        ),
-        (
-            "log_bin_compress = ON",
-            "log_bin_compress = OFF",
-            "log_bin_compress = ON",
         ),
         ("expire_logs_days = 0.01", "expire_logs_days = 0", "s only"),
     ] {

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod database;
 mod errors;
+mod events;
 mod firehose;
 mod load;
 mod load_metrics;

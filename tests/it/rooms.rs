@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "src/encode",
     "src/batch.rs",
     "src/ledger.rs",
+    "src/wire/frames.rs",
     "src/pace/aimd.rs",
     "src/pace/window.rs",
     "src/ecs/account.rs",

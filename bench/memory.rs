@@ -1,0 +1,160 @@
+//! How much memory `hydrant cdc` takes while it drains one huge transaction, plain and compressed, and one
+//! huge row.
+//!
+//! What lives here: the transactions, and the memory of the agent, which runs as a process of its own, as
+//! users run it, with its defaults and a directory as its sink. What does not: how fast it is (`compare`).
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use support::servers::Server;
+
+/// Drains transactions and rows that are larger than the memory it may take.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// MiB of rows in the transactions.
+    #[arg(long, default_value_t = 2048)]
+    transaction_mib: u64,
+    /// MiB of the one row.
+    #[arg(long, default_value_t = 64)]
+    row_mib: u64,
+    /// Cargo says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What the agent may take, whatever it reads.
+const LIMIT_MIB: u64 = 96;
+/// Besides, for each byte of the largest row.
+const ROW_FACTOR: u64 = 4;
+const ROW_LEN: u64 = 1_000;
+const LOOK: Duration = Duration::from_millis(5);
+
+fn main() -> Result<()> {
+    // A test runner that was told to take in benches finds no test here.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let arguments = Arguments::parse();
+    let rows = arguments.transaction_mib * (1 << 20) / ROW_LEN;
+    // A tenth of a row is random, so that it compresses to about an eighth.
+    let transaction = format!(
+        "INSERT INTO shop.T WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+         SELECT i, CONCAT(HEX(RANDOM_BYTES(50)), REPEAT('wood ', 180)) FROM n"
+    );
+    let row_len = arguments.row_mib << 20;
+    let row = format!("INSERT INTO shop.T VALUES (1, REPEAT('stone ', {row_len} DIV 6))");
+    let row_limit_mib = LIMIT_MIB + ROW_FACTOR * arguments.row_mib;
+    println!("| one transaction of | binlog, MiB | seconds | peak RSS, MiB | at most |");
+    println!("| --- | --- | --- | --- | --- |");
+    let size = arguments.transaction_mib;
+    let mut within = true;
+    for (what, compression, statement, rows, limit_mib) in [
+        (format!("{size} MiB"), "OFF", &transaction, rows, LIMIT_MIB),
+        (
+            format!("{size} MiB, compressed"),
+            "ON",
+            &transaction,
+            rows,
+            LIMIT_MIB,
+        ),
+        (
+            format!("one row of {} MiB", arguments.row_mib),
+            "OFF",
+            &row,
+            1,
+            row_limit_mib,
+        ),
+        (
+            format!("one row of {} MiB, compressed", arguments.row_mib),
+            "ON",
+            &row,
+            1,
+            row_limit_mib,
+        ),
+    ] {
+        let server = server_with(compression, statement)?;
+        let binlog_mib = binlog_len(&server)? >> 20;
+        let (seconds, peak_mib) = drain(&server, rows)?;
+        println!("| {what} | {binlog_mib} | {seconds:.1} | {peak_mib} | {limit_mib} |");
+        within &= peak_mib <= limit_mib;
+    }
+    ensure!(within, "more memory than is allowed");
+    Ok(())
+}
+
+/// A server whose binlog is that of one statement.
+fn server_with(compression: &str, statement: &str) -> Result<Server> {
+    let server = Server::mysql(&[
+        &format!("--binlog-transaction-compression={compression}"),
+        "--max-allowed-packet=1G",
+        "--innodb-buffer-pool-size=256M",
+        "--innodb-redo-log-capacity=512M",
+    ])?;
+    server.sql(&format!(
+        "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note longtext); \
+         SET cte_max_recursion_depth = 4294967295; {statement}"
+    ))?;
+    Ok(server)
+}
+
+fn binlog_len(server: &Server) -> Result<u64> {
+    let files = server.sql("SHOW BINARY LOGS")?;
+    let lens = files.lines().filter_map(|line| line.split('\t').nth(1));
+    Ok(lens.map(str::parse::<u64>).sum::<Result<_, _>>()?)
+}
+
+/// Seconds, and the most MiB that the agent had in memory.
+fn drain(server: &Server, rows: u64) -> Result<(f64, u64)> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "checkpoint.path = \"file:{}\"\n[source]\nurl = \"{}\"\nstart = \"earliest\"\n[[table]]\n\
+         name = \"shop.T\"\n[sink]\npath = \"{}\"\n",
+        path("checkpoint.json"),
+        server.url(),
+        path("data")
+    );
+    fs::write(path("hydrant.toml"), config)?;
+    let started = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_hydrant"))
+        .args(["cdc", "--until", "now", "--config", &path("hydrant.toml")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(path("log"))?)
+        .spawn()?;
+    let peak_kib =
+        watch(child).with_context(|| fs::read_to_string(path("log")).unwrap_or_default())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let log = fs::read_to_string(path("log"))?;
+    ensure!(
+        log.contains(&format!("{rows} rows (")),
+        "not all rows: {log}"
+    );
+    Ok((seconds, peak_kib.div_ceil(1024)))
+}
+
+/// The most KiB that a process had in memory before it ended well.
+fn watch(mut child: Child) -> Result<u64> {
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "{status}");
+            return Ok(peak_kib);
+        }
+        // Between its end and the wait above it has no memory.
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(kib) = peak.and_then(|peak| peak.trim().strip_suffix(" kB")) {
+            peak_kib = kib.parse::<u64>()?.max(peak_kib);
+        }
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,145 @@
+//! MariaDB's compressed events (`log_bin_compress`), made into the events that they stand for.
+
+use std::io::Read as _;
+
+use flate2::bufread::ZlibDecoder;
+
+use super::bytes::Cursor;
+use super::{DecodeError, Decoder, Event, EventHeader, EventType, Input, Problem, query, rows};
+
+/// Unpacks one event at a time into a buffer of its own.
+#[derive(Debug, Default)]
+pub struct Inflater {
+    body: Vec<u8>,
+}
+
+impl Inflater {
+    /// The input as `decoder` takes it: with the event that a QUERY_COMPRESSED, or a WRITE_, UPDATE_
+    /// or DELETE_ROWS_COMPRESSED_V1 event of a followed table, stands for. Memory is what its bytes
+    /// unpack to.
+    ///
+    /// # Errors
+    /// If its data are not as long as it says.
+    pub fn plain<'a>(
+        &'a mut self,
+        input: Input<'a>,
+        decoder: &Decoder,
+    ) -> Result<Input<'a>, DecodeError> {
+        match input {
+            Input::Event(event) if decoder.is_to_be_inflated(&event) => self
+                .inflate(&event)
+                .map(Input::Event)
+                .map_err(|problem| decoder.ahead(problem)),
+            other => Ok(other),
+        }
+    }
+
+    fn inflate(&mut self, event: &Event<'_>) -> Result<Event<'_>, Problem> {
+        let compressed_type = EventType::from_code(event.header.type_code);
+        let (plain_type, packed) = match compressed_type {
+            EventType::MariaQueryCompressed => (EventType::Query, query::statement(event.body)?),
+            EventType::MariaWriteRowsCompressedV1 => {
+                (EventType::WriteRowsV1, rows::images_v1(event.body, 1)?)
+            }
+            EventType::MariaUpdateRowsCompressedV1 => {
+                (EventType::UpdateRowsV1, rows::images_v1(event.body, 2)?)
+            }
+            EventType::MariaDeleteRowsCompressedV1 => {
+                (EventType::DeleteRowsV1, rows::images_v1(event.body, 1)?)
+            }
+            other => return Err(Problem::Unsupported(other)),
+        };
+        let head_len = event.body.len() - packed.len();
+        self.body.clear();
+        self.body.extend_from_slice(&event.body[..head_len]);
+        unpack(packed, &mut self.body)?;
+        let header = EventHeader {
+            type_code: plain_type.code(),
+            ..event.header
+        };
+        Ok(Event {
+            header,
+            body: &self.body,
+        })
+    }
+}
+
+/// A byte of which bit 7 is set, bits 4 to 6 name the algorithm (0 is zlib) and bits 0 to 2 count the
+/// bytes of the length that follows, highest first; then the data (MariaDB `binlog_buf_compress`).
+fn unpack(packed: &[u8], out: &mut Vec<u8>) -> Result<(), Problem> {
+    const DATA: Problem = Problem::Malformed("the data of the compressed event");
+    let mut cursor = Cursor(packed);
+    let head = cursor.u8()?;
+    let algorithm = head >> 4 & 7;
+    if head & 0x80 == 0 || algorithm != 0 {
+        return Err(Problem::UnknownCompression(algorithm.into()));
+    }
+    let len_bytes = cursor.take(usize::from(head & 7))?;
+    if !(1..=4).contains(&len_bytes.len()) {
+        return Err(DATA);
+    }
+    let fold = |len, byte: &u8| len << 8 | u64::from(*byte);
+    let len = len_bytes.iter().fold(0_u64, fold);
+    let before = out.len();
+    let mut zlib = ZlibDecoder::new(cursor.0);
+    // One byte more than there may be, so that a longer stream is seen. `out` grows with the data.
+    let mut limited = (&mut zlib).take(len + 1);
+    limited.read_to_end(out).map_err(|_| DATA)?;
+    let whole = (out.len() - before) as u64 == len && zlib.get_ref().is_empty();
+    if whole { Ok(()) } else { Err(DATA) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pack(data: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(data.len()).unwrap().to_be_bytes();
+        let skip = len.iter().take_while(|byte| **byte == 0).count().min(3);
+        let mut packed = vec![0x80 | u8::try_from(4 - skip).unwrap()];
+        packed.extend_from_slice(&len[skip..]);
+        let mut zlib = flate2::write::ZlibEncoder::new(packed, flate2::Compression::default());
+        zlib.write_all(data).unwrap();
+        zlib.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked(data in prop::collection::vec(0_u8..4, 0..70_000)) {
+            let mut out = b"before".to_vec();
+            unpack(&pack(&data), &mut out).unwrap();
+            prop_assert_eq!(&out[..6], b"before");
+            prop_assert_eq!(&out[6..], &data);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(packed in prop::collection::vec(any::<u8>(), 0..64)) {
+            drop(unpack(&packed, &mut Vec::new()));
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_refused() {
+        let whole = pack(&[7; 300]);
+        for len in 0..whole.len() {
+            assert!(unpack(&whole[..len], &mut Vec::new()).is_err(), "{len}");
+        }
+        for (index, byte, what) in [
+            (0, 0x02, "not compressed"),
+            (0, 0x92, "another algorithm"),
+            (0, 0x80, "no length"),
+            (2, 0x2b, "a byte less"),
+            (2, 0x2d, "a byte more"),
+        ] {
+            let mut bytes = whole.clone();
+            bytes[index] = byte;
+            assert!(unpack(&bytes, &mut Vec::new()).is_err(), "{what}");
+        }
+        let longer = [&whole[..], &[0]].concat();
+        assert!(unpack(&longer, &mut Vec::new()).is_err());
+    }
+}
