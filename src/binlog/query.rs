@@ -39,6 +39,10 @@ pub(super) fn statement(body: &[u8]) -> Result<&[u8], Problem> {
 }
 
 fn classify(statement: &[u8]) -> Query {
+    // As servers write it, before every transaction.
+    if statement == b"BEGIN" {
+        return Query::Begin;
+    }
     let mut words = Words(statement);
     let first = words.next();
     match first.as_slice() {

@@ -56,10 +56,18 @@ pub(super) struct TableWriter {
 /// The row event that is being written.
 struct EventAtHand<'a> {
     images: &'a [u8],
-    /// Where its transaction starts.
-    place: FilePosition,
+    /// Where its transaction starts: the file and the offset.
+    file: &'a str,
+    start: u64,
     commit_time_us: i64,
     now: Instant,
+}
+
+impl EventAtHand<'_> {
+    /// Where its transaction starts.
+    fn place(&self) -> FilePosition {
+        FilePosition::new(self.file, self.start)
+    }
 }
 
 /// What a batch needs from outside when it is opened and when it is full.
@@ -186,14 +194,15 @@ impl TableWriter {
         };
         let event = EventAtHand {
             images: rows.images,
-            place: FilePosition::new(decoder.position().file.clone(), transaction.start),
+            file: &decoder.position().file,
+            start: transaction.start,
             commit_time_us: transaction.commit_time_us,
             now,
         };
         self.prepare_plan(map, generation, &event, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
             let problem = Problem::NoColumnNames;
-            return Err(self.decode_error(event.place, problem).into());
+            return Err(self.decode_error(event.place(), problem).into());
         };
         let differs = plan.begin(rows);
         if differs {
@@ -244,7 +253,7 @@ impl TableWriter {
                     format!(
                         "table {}, transaction at {}: the row image does not hold the columns {names}",
                         self.name(),
-                        event.place
+                        event.place()
                     ),
                     "set binlog_row_image=FULL on the server and in every session; to go on past \
                      these rows, leave the columns out of the table's `columns`, or add \"absent\" \
@@ -276,7 +285,7 @@ impl TableWriter {
             self.checked.refuse_double_keys()?;
         }
         let plan = self.compile(map).map_err(|error| {
-            let what = format!("transaction at {}: {error}", event.place);
+            let what = format!("transaction at {}: {error}", event.place());
             Failure::definite(Exit::Data, what, CHANGED)
         })?;
         let version = self.shapes.version();
@@ -284,7 +293,7 @@ impl TableWriter {
             let what = format!(
                 "table {}, transaction at {}: the type of a written column has changed: {changes}",
                 self.name(),
-                event.place
+                event.place()
             );
             Failure::definite(Exit::Data, what, CHANGED)
         })?;
@@ -298,7 +307,7 @@ impl TableWriter {
                     "{}: version {} of its lines from the transaction at {} on: {}",
                     self.name(),
                     self.shapes.version(),
-                    event.place,
+                    event.place(),
                     columns.join(", ")
                 );
             }
@@ -405,7 +414,7 @@ impl TableWriter {
 
     fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Batch {
         let first = RowPlace {
-            transaction: event.place.clone(),
+            transaction: event.place(),
             ordinal: self.ordinal,
             commit_time_us: event.commit_time_us,
         };
@@ -434,7 +443,7 @@ impl TableWriter {
         let place = format!(
             "table {}, transaction at {}, row {} of it: {error}",
             self.name(),
-            event.place,
+            event.place(),
             self.ordinal
         );
         let remedy = match error.problem {
@@ -457,7 +466,7 @@ impl TableWriter {
             format!(
                 "table {}, transaction at {}: {oversize}",
                 self.name(),
-                event.place
+                event.place()
             ),
             "leave the large column out of the table's `columns`, or send the table to a sink \
              without such a limit",
