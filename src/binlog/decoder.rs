@@ -396,6 +396,10 @@ impl Decoder {
         cursor.take(1)?;
         let uuid = uuid::Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
         let number = cursor.uint(8)?;
+        // None of them has it, but an anonymous transaction.
+        if number == 0 && event_type == EventType::Gtid {
+            return Err(Problem::Malformed("the GTID's number"));
+        }
         let gtid = Gtid::MySql {
             source: uuid,
             number,

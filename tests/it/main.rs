@@ -11,6 +11,7 @@ mod damage;
 mod database;
 mod errors;
 mod firehose;
+mod fuzz;
 mod load;
 mod load_metrics;
 mod load_mysql;
