@@ -3,12 +3,17 @@
 # Public docs must be whole; a broken link is an error.
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: help test demo lint doc servers bench compare compare-table clean
+# Of each fuzzer; twenty minutes by default.
+FUZZ_SECONDS ?= 1200
+FUZZERS ?= events json gtid_text gtid_binary
+
+.PHONY: help test demo lint doc servers bench compare compare-table fuzz fuzz-seeds clean
 
 help:
 	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
+	@echo 'make fuzz    hostile bytes for the decoders, $(FUZZ_SECONDS) s each (FUZZ_SECONDS, FUZZERS)'
 	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; records the run, renews README'
 
 # Compiles first; fetches MySQL and DuckDB once.
@@ -26,6 +31,7 @@ test: lint doc servers
 
 lint: compare-table
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets -- -D warnings
 
 doc:
@@ -49,6 +55,19 @@ compare: servers
 # Whether README and the newest run's page say what the newest run says.
 compare-table:
 	bench/table --check
+
+# Needs a nightly toolchain and `cargo install cargo-fuzz`. What it finds is in fuzz/artifacts; once mended it
+# belongs into fuzz/found, which the tests run.
+fuzz:
+	@for fuzzer in $(FUZZERS); do \
+		mkdir -p fuzz/corpus/$$fuzzer; \
+		cargo +nightly fuzz run $$fuzzer fuzz/corpus/$$fuzzer fuzz/seeds/$$fuzzer -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
+	done
+
+# Written anew by real servers.
+fuzz-seeds: servers
+	HYDRANT_FUZZ_SEEDS=fuzz/seeds cargo test --test it fresh_captures
 
 clean:
 	cargo clean

@@ -261,6 +261,62 @@ fn a_table_map_cut_anywhere_is_an_error() {
 }
 
 #[test]
+fn a_table_of_no_or_too_many_columns_is_an_error() {
+    let with_columns = |count: u16| {
+        let mut body = 9_u64.to_le_bytes()[..6].to_vec();
+        body.extend_from_slice(b"\x01\x00\x04shop\x00\x01T\x00");
+        body.push(252);
+        body.extend_from_slice(&count.to_le_bytes());
+        let count = usize::from(count);
+        body.resize(body.len() + count, 1); // TINYINT
+        body.push(0); // no metadata
+        body.resize(body.len() + count.div_ceil(8), 0);
+        body.extend_from_slice(&[4, 253]);
+        body.extend_from_slice(&(2 * count).to_le_bytes()[..3]);
+        (0..count).for_each(|_| body.extend_from_slice(b"\x01c"));
+        body
+    };
+    for (count, fits) in [
+        (0, false),
+        (1, true),
+        (4096, true),
+        (4097, false),
+        (65_535, false),
+    ] {
+        let mut decoder = decoder();
+        let body = with_columns(count);
+        let fed = feed(&mut decoder, EventType::TableMap, &body);
+        assert_eq!(fed.is_ok(), fits, "{count}");
+    }
+}
+
+#[test]
+fn rows_without_a_column_are_an_error() {
+    let mut decoder = decoder();
+    begin(&mut decoder, 1);
+    let mut body = write_rows(9, &[1]);
+    let present = 6 + 2 + 2 + 1;
+    body[present] = 0xfe;
+    let error = feed(&mut decoder, EventType::WriteRows, &body).unwrap_err();
+    assert_eq!(error.problem, Problem::EmptyImage);
+}
+
+#[test]
+fn a_gtid_without_a_number_is_an_error() {
+    assert!(feed(&mut decoder(), EventType::Gtid, &gtid(0)).is_err());
+    assert!(feed(&mut decoder(), EventType::AnonymousGtid, &gtid(0)).is_ok());
+}
+
+#[test]
+fn a_table_map_says_nothing_twice() {
+    let mut body = table_map(9);
+    body.extend_from_slice(b"\x04\x03\x02no");
+    let error = feed(&mut decoder(), EventType::TableMap, &body).unwrap_err();
+    let problem = Problem::Malformed("the table map's list of fields");
+    assert_eq!(error.problem, problem);
+}
+
+#[test]
 fn a_file_is_split_into_its_events_and_every_flipped_byte_is_seen() {
     let mut file = FILE_MAGIC.to_vec();
     let description = [&[4, 0][..], &[0; 95], &[1]].concat();

@@ -87,6 +87,9 @@ pub enum Problem {
     /// A row event outside any transaction.
     #[error("row event outside a transaction")]
     RowsOutsideTransaction,
+    /// No column is in the row image.
+    #[error("the row image holds no column, so that its rows cannot even be counted")]
+    EmptyImage,
     /// The table map does not name its columns.
     #[error("the table map carries no column names")]
     NoColumnNames,
@@ -144,6 +147,9 @@ impl Problem {
             Self::NoTableMap(_) | Self::RowsOutsideTransaction => {
                 "start from a position that begins a transaction".to_owned()
             }
+            Self::EmptyImage => format!(
+                "set binlog_row_image=FULL on the server and in every session, {start_again}"
+            ),
             Self::NoColumnNames => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }

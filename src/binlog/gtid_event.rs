@@ -17,9 +17,17 @@ pub(super) struct GtidEvent {
     pub(super) begins: bool,
 }
 
-/// MySQL `Gtid_event`: flags, UUID, number, clock type, two logical
-/// times, commit time.
+/// MySQL `Gtid_event`.
 pub(super) fn mysql(body: &[u8]) -> Result<GtidEvent, Problem> {
+    let event = untagged(body)?;
+    match event.gtid {
+        Some(Gtid::MySql { number: 0, .. }) => Err(Problem::Malformed("the GTID's number")),
+        _ => Ok(event),
+    }
+}
+
+/// Flags, UUID, number, clock type, two logical times, commit time.
+fn untagged(body: &[u8]) -> Result<GtidEvent, Problem> {
     const ORIGINAL_TIME_FOLLOWS: u64 = 1 << 55;
     let mut cursor = Cursor(body);
     cursor.take(1)?;
@@ -46,7 +54,7 @@ pub(super) fn mysql(body: &[u8]) -> Result<GtidEvent, Problem> {
 pub(super) fn anonymous(body: &[u8]) -> Result<GtidEvent, Problem> {
     Ok(GtidEvent {
         gtid: None,
-        ..mysql(body)?
+        ..untagged(body)?
     })
 }
 

@@ -125,6 +125,14 @@ pub(super) fn parse(
     };
     let before = present(operation != RowOperation::Insert)?;
     let after = present(operation != RowOperation::Delete)?;
+    // Such rows take no bytes, so that nobody can tell how many there are.
+    if ![before, after]
+        .into_iter()
+        .flatten()
+        .any(|bitmap| any_set(bitmap, column_count))
+    {
+        return Err(Problem::EmptyImage);
+    }
     Ok(RowsEvent {
         operation,
         before,
@@ -132,4 +140,30 @@ pub(super) fn parse(
         is_partial: event_type == EventType::PartialUpdateRows,
         images: cursor.0,
     })
+}
+
+fn any_set(bitmap: &[u8], count: usize) -> bool {
+    let (whole, rest) = bitmap.split_at(count / 8);
+    let tail = (1_u16 << (count % 8)) - 1;
+    whole.iter().any(|byte| *byte != 0)
+        || rest
+            .first()
+            .is_some_and(|byte| u16::from(*byte) & tail != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_column_is_seen_at_every_width_and_none_behind_the_last() {
+        for count in 1..=17_usize {
+            let mut bitmap = vec![0_u8; count.div_ceil(8)];
+            for column in 0..bitmap.len() * 8 {
+                bitmap[column / 8] = 1 << (column % 8);
+                assert_eq!(any_set(&bitmap, count), column < count, "{count} {column}");
+                bitmap[column / 8] = 0;
+            }
+        }
+    }
 }

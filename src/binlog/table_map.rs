@@ -5,6 +5,9 @@ use mysql_common::collations::{Collation, CollationId};
 use super::bytes::Cursor;
 use super::{Flavor, Problem};
 
+/// Columns of the widest table (`MAX_FIELDS` of both families).
+const MOST_COLUMNS: usize = 4096;
+
 /// The shape of a table at one moment of the binlog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMap {
@@ -386,6 +389,10 @@ impl TableMap {
         let schema = name(&mut cursor)?;
         let table = name(&mut cursor)?;
         let column_count = cursor.lenenc_len()?;
+        // Rows of no columns would have no end.
+        if !(1..=MOST_COLUMNS).contains(&column_count) {
+            return Err(Problem::Malformed("the table map's column count"));
+        }
         let codes = cursor.take(column_count)?;
         let metadata_len = cursor.lenenc_len()?;
         let mut metadata = Cursor(cursor.take(metadata_len)?);
@@ -458,8 +465,12 @@ fn optional_metadata(
     const ENUM_AND_SET_DEFAULT_CHARSET: u8 = 10;
     const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
 
+    let mut seen = [false; 256];
     while !cursor.is_empty() {
         let field_type = cursor.u8()?;
+        if std::mem::replace(&mut seen[usize::from(field_type)], true) {
+            return Err(Problem::Malformed("the table map's list of fields"));
+        }
         let len = cursor.lenenc_len()?;
         let mut field = Cursor(cursor.take(len)?);
         match field_type {

@@ -12,6 +12,7 @@ mod database;
 mod errors;
 mod events;
 mod firehose;
+mod fuzz;
 mod load;
 mod load_metrics;
 mod load_mysql;

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Its folder in the cache, and what `servers/fetch` calls it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Mysql => "mysql",
             Kind::Mariadb => "mariadb",
