@@ -40,7 +40,7 @@ pub struct Column {
 /// Character sets, as far as hydrant treats them differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Charset {
-    /// utf8mb4, utf8mb3 and ascii: the bytes are UTF-8.
+    /// utf8mb4 and utf8mb3: the bytes are UTF-8.
     Utf8,
     /// MySQL's latin1, which is Windows-1252 with C1 controls in its gaps.
     Latin1,
@@ -92,7 +92,7 @@ impl Charset {
             return Self::Other(format!("collation {id}"));
         }
         match Collation::from(known).charset() {
-            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => Self::Utf8,
+            "utf8mb4" | "utf8mb3" | "utf8" => Self::Utf8,
             "latin1" => Self::Latin1,
             "binary" => Self::Binary,
             other => Self::Other(other.to_owned()),
@@ -573,7 +573,7 @@ mod tests {
             (255, Charset::Utf8),
             (45, Charset::Utf8),
             (33, Charset::Utf8),
-            (11, Charset::Utf8),
+            (11, Charset::Other("ascii".into())),
             (2304, Charset::Utf8),
             (8, Charset::Latin1),
             (576, Charset::Utf8),

@@ -181,8 +181,15 @@ impl Writer {
             Self::Timestamp { digits } => {
                 write_bare::<S>(out, |out| write_timestamp_cell(cell, *digits, out))
             }
+            Self::Text(Encoding::Utf8) => {
+                std::str::from_utf8(cell).map_err(|_| CellProblem::Text)?;
+                write_text_as::<S>(cell, out);
+                Ok(())
+            }
             Self::Text(encoding) => {
-                write_text_as::<S>(encoding.decode(cell)?.as_bytes(), out);
+                let start = out.len();
+                encoding.append(cell, out)?;
+                finish_text::<S>(start, out);
                 Ok(())
             }
             Self::Decimal { precision, scale } if S::IS_JSON && *precision > DOUBLES_DIGITS => {

@@ -6,6 +6,7 @@
 
 mod address;
 mod cell;
+mod code_page;
 mod column;
 mod decimal;
 mod dialect;

@@ -219,9 +219,9 @@ fn what_cannot_be_written_is_refused_by_name() {
     let missing = compile(&sales(), "Colour").unwrap_err();
     assert!(missing.to_string().contains("Colour"));
     let mut map = sales();
-    map.columns[1].charset = Some(Charset::Other("gbk".into()));
+    map.columns[1].charset = Some(Charset::Other("klingon".into()));
     let refused = compile(&map, "Category").unwrap_err();
-    assert!(refused.to_string().contains("Category: text in gbk"));
+    assert!(refused.to_string().contains("Category: text in klingon"));
     // A column that is not chosen need only be passed over.
     assert!(compile(&map, "Price").is_ok());
     map.columns[0].kind = ColumnType::Unknown(141);

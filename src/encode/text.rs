@@ -3,19 +3,20 @@
 //! What lives here: which character sets can be written. What does not: how a column's character
 //! set is known ([`crate::binlog`]), and what a dialect escapes ([`super::dialect`]).
 
-use std::borrow::Cow;
-
 use encoding_rs::WINDOWS_1252;
 
 use crate::binlog::Charset;
 
 use super::cell::CellProblem;
+use super::code_page::CodePage;
 
 /// How bytes of a character set become UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// utf8mb4, utf8mb3 and ascii.
+    /// utf8mb4 and utf8mb3.
     Utf8,
+    /// ascii. MariaDB stores other bytes in it, too, which SELECT shows as `?`.
+    Ascii,
     /// MySQL's latin1: Windows-1252, with C1 controls in its gaps.
     Latin1,
     /// Two bytes a character, the first one high.
@@ -26,6 +27,8 @@ pub(super) enum Encoding {
     Utf16Le,
     /// Four bytes a character, the first one high.
     Utf32,
+    /// A character set with a table.
+    CodePage(&'static CodePage),
 }
 
 impl Encoding {
@@ -42,51 +45,85 @@ impl Encoding {
     /// The encoding of a character set by MySQL's name of it.
     pub(super) fn named(charset: &str) -> Option<Self> {
         Some(match charset {
-            "utf8mb4" | "utf8mb3" | "utf8" | "ascii" => Self::Utf8,
+            "utf8mb4" | "utf8mb3" | "utf8" => Self::Utf8,
+            "ascii" => Self::Ascii,
             "latin1" => Self::Latin1,
             "ucs2" => Self::Ucs2,
             "utf16" => Self::Utf16,
             "utf16le" => Self::Utf16Le,
             "utf32" => Self::Utf32,
-            _ => return None,
+            other => Self::CodePage(CodePage::named(other)?),
         })
     }
 
     /// The text in UTF-8.
-    pub(super) fn decode(self, text: &[u8]) -> Result<Cow<'_, str>, CellProblem> {
-        let units = |size: usize| {
-            let whole = text.len().is_multiple_of(size);
-            whole
-                .then(|| text.chunks_exact(size))
-                .ok_or(CellProblem::Text)
-        };
-        let utf16 = |unit: fn([u8; 2]) -> u16| -> Result<String, CellProblem> {
-            let units = units(2)?.map(|two| unit([two[0], two[1]]));
-            let characters: Result<String, _> = char::decode_utf16(units).collect();
-            characters.map_err(|_| CellProblem::Text)
-        };
-        Ok(match self {
-            Self::Utf8 => std::str::from_utf8(text)
-                .map_err(|_| CellProblem::Text)?
-                .into(),
-            Self::Latin1 => WINDOWS_1252.decode_without_bom_handling(text).0,
-            Self::Ucs2 => {
-                let unit = |two: &[u8]| char::from_u32(u32::from(two[0]) << 8 | u32::from(two[1]));
-                let characters: Option<String> = units(2)?.map(unit).collect();
-                characters.ok_or(CellProblem::Text)?.into()
-            }
-            Self::Utf16 => utf16(u16::from_be_bytes)?.into(),
-            Self::Utf16Le => utf16(u16::from_le_bytes)?.into(),
-            Self::Utf32 => {
-                let unit = |four: &[u8]| {
-                    let bytes = <[u8; 4]>::try_from(four).ok()?;
-                    char::from_u32(u32::from_be_bytes(bytes))
-                };
-                let characters: Option<String> = units(4)?.map(unit).collect();
-                characters.ok_or(CellProblem::Text)?.into()
-            }
-        })
+    pub(super) fn decode(self, text: &[u8]) -> Result<String, CellProblem> {
+        let mut out = Vec::new();
+        self.append(text, &mut out)?;
+        String::from_utf8(out).map_err(|_| CellProblem::Text)
     }
+
+    /// Appends the text in UTF-8.
+    pub(super) fn append(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+        match self {
+            Self::Utf8 => {
+                let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Ascii => out.extend(
+                text.iter()
+                    .map(|byte| if byte.is_ascii() { *byte } else { b'?' }),
+            ),
+            Self::Latin1 => {
+                let (text, _) = WINDOWS_1252.decode_without_bom_handling(text);
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Ucs2 => {
+                for unit in units::<2>(text)? {
+                    append_code_point(u16::from_be_bytes(*unit).into(), out)?;
+                }
+            }
+            Self::Utf16 => append_utf16(
+                units(text)?.iter().map(|unit| u16::from_be_bytes(*unit)),
+                out,
+            )?,
+            Self::Utf16Le => append_utf16(
+                units(text)?.iter().map(|unit| u16::from_le_bytes(*unit)),
+                out,
+            )?,
+            Self::Utf32 => {
+                for unit in units::<4>(text)? {
+                    append_code_point(u32::from_be_bytes(*unit), out)?;
+                }
+            }
+            Self::CodePage(page) => page.append(text, out)?,
+        }
+        Ok(())
+    }
+}
+
+/// Text in units of so many bytes, with none left over.
+fn units<const N: usize>(text: &[u8]) -> Result<&[[u8; N]], CellProblem> {
+    match text.as_chunks() {
+        (units, []) => Ok(units),
+        _ => Err(CellProblem::Text),
+    }
+}
+
+fn append_utf16(units: impl Iterator<Item = u16>, out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    for character in char::decode_utf16(units) {
+        push_character(character.map_err(|_| CellProblem::Text)?, out);
+    }
+    Ok(())
+}
+
+fn append_code_point(code_point: u32, out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    push_character(char::from_u32(code_point).ok_or(CellProblem::Text)?, out);
+    Ok(())
+}
+
+pub(super) fn push_character(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::columns::{NASTY, pick};
+use super::columns::{NASTY, TWO_BYTES, pick};
 
 /// A string literal from bytes in a character set.
 pub(super) fn literal(charset: &str, bytes: &[u8]) -> String {
@@ -86,6 +86,15 @@ pub(super) fn random_text(charset: &str, chars: usize, rng: &mut StdRng) -> Stri
 fn push_random(charset: &str, bytes: &mut Vec<u8>, rng: &mut StdRng) {
     let character = match charset {
         "latin1" => return bytes.push(rng.random()),
+        // Some of its second bytes are backslashes.
+        "sjis" | "cp932" => {
+            let two = [rng.random_range(0x88..=0x97), rng.random_range(0x40..=0x7e)];
+            return bytes.extend_from_slice(&two);
+        }
+        two if TWO_BYTES.contains(&two) => {
+            let two = [rng.random_range(0xb0..=0xc6), rng.random_range(0xa1..=0xfe)];
+            return bytes.extend_from_slice(&two);
+        }
         "ascii" => return bytes.push(rng.random_range(0..128)),
         "utf8mb3" => rng.random_range('\u{80}'..='\u{ffff}'),
         _ => rng.random_range('\u{80}'..=char::MAX),
