@@ -153,6 +153,7 @@ fn transcode(
                 image: Image::After,
                 commit_time_us: transaction.commit_time_us,
                 position: &position,
+                schema_version: 1,
                 absent: "",
             };
             suffix.set(metadata, &facts);

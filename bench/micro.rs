@@ -130,6 +130,7 @@ mod encode {
             image: Image::After,
             commit_time_us: 0,
             position: "3e11fa47-71ca-11e1-9e33-c80aa9429562:4711",
+            schema_version: 1,
             absent: "",
         };
         suffix.set(&[MetadataColumn::Position, MetadataColumn::Ordinal], &facts);

@@ -65,6 +65,8 @@ pub struct Batch {
     pub table: usize,
     /// The first row.
     pub first: RowPlace,
+    /// The number of the shape of its lines, for tables that keep those apart.
+    pub schema_version: Option<usize>,
     /// When the first row was written.
     pub opened_at: Instant,
     /// Rows.
@@ -84,6 +86,7 @@ impl Batch {
             id,
             table,
             first,
+            schema_version: None,
             opened_at,
             row_count: 0,
             bytes: Vec::new(),
@@ -195,6 +198,7 @@ impl Batch {
             id: self.id,
             table: self.table,
             first: self.first,
+            schema_version: self.schema_version,
             row_count: self.row_count,
             bytes: self.bytes,
             record_ends: self.record_ends,
@@ -211,6 +215,8 @@ pub struct SealedBatch {
     pub table: usize,
     /// The first row.
     pub first: RowPlace,
+    /// The number of the shape of its lines, for tables that keep those apart.
+    pub schema_version: Option<usize>,
     /// Rows.
     pub row_count: usize,
     bytes: Vec<u8>,

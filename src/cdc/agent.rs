@@ -99,7 +99,11 @@ impl<S: Sink> Agent<S> {
             Some(until) => Some(End::of(until, &mut server).await?),
             None => None,
         };
-        let saved = Checkpoint::at(&mark);
+        let shapes = loaded
+            .as_ref()
+            .map(|checkpoint| checkpoint.shapes.clone())
+            .unwrap_or_default();
+        let saved = Checkpoint::at(&mark, shapes.clone());
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
         }
@@ -118,7 +122,7 @@ impl<S: Sink> Agent<S> {
             (None, None) => {}
         }
         let reader = Reader::start(&config.source, server, &mark).await?;
-        let pipeline = Pipeline::new(&mark, tables, sink, config.max_in_flight);
+        let pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight);
         let now = Instant::now();
         Ok(Self {
             config,
@@ -216,7 +220,8 @@ impl<S: Sink> Agent<S> {
             },
             News::Lost => {
                 let mark = self.pipeline.newest_commit();
-                self.reader.reconnect(Checkpoint::at(&mark));
+                self.reader
+                    .reconnect(Checkpoint::at(&mark, self.pipeline.shapes()));
             }
             News::Resumed(mark) => {
                 let was = self.pipeline.server();
@@ -286,7 +291,7 @@ impl<S: Sink> Agent<S> {
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit());
+        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit(), self.pipeline.shapes());
         if checkpoint == self.saved {
             return;
         }

@@ -10,6 +10,7 @@ use crate::binlog::FilePosition;
 use crate::{Exit, Failure};
 
 use super::server::{Identity, Mark};
+use super::shapes::KnownShapes;
 
 /// The file's format.
 const VERSION: u32 = 1;
@@ -25,17 +26,21 @@ pub struct Checkpoint {
     pub position: Option<FilePosition>,
     /// All transactions before it, as the server prints such sets; `None` if not known.
     pub gtids: Option<String>,
+    /// The shapes that the lines of each table have had.
+    #[serde(default, skip_serializing_if = "KnownShapes::is_empty")]
+    pub(crate) shapes: KnownShapes,
 }
 
 impl Checkpoint {
-    /// A checkpoint at a mark.
+    /// A checkpoint at a mark, with the shapes that lines have had up to there or later.
     #[must_use]
-    pub fn at(mark: &Mark) -> Self {
+    pub(crate) fn at(mark: &Mark, shapes: KnownShapes) -> Self {
         Self {
             version: VERSION,
             server: mark.server.clone(),
             position: mark.position.clone(),
             gtids: mark.gtids.as_ref().map(ToString::to_string),
+            shapes,
         }
     }
 }
@@ -153,11 +158,16 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-        Checkpoint::at(&Mark {
-            server: Identity(uuid.into()),
-            position: Some(FilePosition::new("b.000002", 157)),
-            gtids: GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
-        })
+        let shape = vec![("id".to_owned(), "INT".to_owned())];
+        let shapes = KnownShapes::from([("shop.T".to_owned(), vec![shape])]);
+        Checkpoint::at(
+            &Mark {
+                server: Identity(uuid.into()),
+                position: Some(FilePosition::new("b.000002", 157)),
+                gtids: GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
+            },
+            shapes,
+        )
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod pipeline;
 mod preflight;
 mod reader;
 mod server;
+mod shapes;
 mod tables;
 
 use std::str::FromStr;
@@ -31,6 +32,7 @@ pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::{CheckedTable, check_tables};
 pub use server::{Identity, Mark, Server};
+pub(crate) use shapes::KnownShapes;
 
 /// Where a run ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::sink::{Delivery, Sink, TableFolder};
 use super::flow::{Flow, FlowOutlet};
 use super::preflight::CheckedTable;
 use super::server::{Identity, Mark};
+use super::shapes::KnownShapes;
 use super::tables::TableWriter;
 
 /// The decoder, the tables' open batches, and the batches under way.
@@ -29,10 +30,11 @@ pub(crate) struct Pipeline<S> {
 }
 
 impl<S: Sink> Pipeline<S> {
-    /// An empty pipeline that starts at `start`.
+    /// An empty pipeline that starts at `start`, with the shapes that lines had before.
     pub(crate) fn new(
         start: &Mark,
         tables: Vec<CheckedTable>,
+        mut shapes: KnownShapes,
         sink: S,
         max_in_flight: usize,
     ) -> Self {
@@ -49,7 +51,10 @@ impl<S: Sink> Pipeline<S> {
         let tables = tables
             .into_iter()
             .enumerate()
-            .map(|(index, table)| TableWriter::new(index, table, limits))
+            .map(|(index, table)| {
+                let known = shapes.remove(&format!("{}.{}", table.schema, table.name));
+                TableWriter::new(index, table, known.unwrap_or_default(), limits)
+            })
             .collect();
         Self {
             decoder,
@@ -150,6 +155,13 @@ impl<S: Sink> Pipeline<S> {
     /// The commit up to which everything is acknowledged.
     pub(crate) fn safe_commit(&mut self) -> Arc<Mark> {
         self.flow.safe_commit(&self.decoder)
+    }
+
+    /// The shapes that the lines of each table have had.
+    pub(crate) fn shapes(&self) -> KnownShapes {
+        let shapes = |table: &TableWriter| (table.name(), table.known_shapes().to_vec());
+        let tables = self.tables.iter().map(shapes);
+        tables.filter(|(_, shapes)| !shapes.is_empty()).collect()
     }
 
     /// The server whose binlog is read.

@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable;
 use tracing::{debug, warn};
 
 use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
-use crate::config::{self, Config, Start, Tls};
+use crate::config::{self, Config, SchemaChange, Start, Tls};
 use crate::encode::{self, Chosen, Dialect, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
 
@@ -28,6 +28,10 @@ pub struct CheckedTable {
     pub operations: Operations,
     /// Whether an update is also written as the row was before.
     pub before_image: bool,
+    /// What happens when the lines would be others.
+    pub on_schema_change: SchemaChange,
+    /// Whether nobody has chosen columns.
+    pub all_columns: bool,
     /// How its lines are written.
     pub dialect: Dialect,
 }
@@ -47,6 +51,8 @@ impl CheckedTable {
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
             before_image: wanted.before_image,
+            on_schema_change: wanted.on_schema_change,
+            all_columns: wanted.columns.is_none(),
             dialect: wanted.dialect,
         }
     }

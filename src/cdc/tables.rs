@@ -2,18 +2,27 @@
 
 use std::time::Instant;
 
+use tracing::info;
+
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
     Column, DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
     TransactionKey,
 };
+use crate::config::SchemaChange;
 use crate::encode::{
-    CellProblem, Chosen, Image, LineFacts, MetadataColumn, Plan, RowError, RowSuffix,
+    CellProblem, Chosen, Image, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
 };
 use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::preflight::CheckedTable;
+use super::shapes::{Shape, Shapes};
+
+/// What to do when a table is not what it was.
+const CHANGED: &str = "set on_schema_change = \"version\" for the table to write the new lines apart from those of \
+                       before; or choose the columns to write in its `columns`; or deliver what came before, then \
+                       delete the checkpoint and choose source.start";
 
 /// Writes the rows of one table into batches.
 ///
@@ -25,6 +34,7 @@ pub(super) struct TableWriter {
     checked: CheckedTable,
     limits: BatchLimits,
     plan: Option<(u64, Plan)>,
+    shapes: Shapes,
     batch: Option<Batch>,
     /// Bytes and lines of the open batch that are of committed transactions.
     committed: (usize, usize),
@@ -61,11 +71,18 @@ pub(super) trait Outlet {
 }
 
 impl TableWriter {
-    pub(super) fn new(index: usize, checked: CheckedTable, limits: BatchLimits) -> Self {
+    /// `known` are the shapes that its lines had in runs before.
+    pub(super) fn new(
+        index: usize,
+        checked: CheckedTable,
+        known: Vec<Shape>,
+        limits: BatchLimits,
+    ) -> Self {
         Self {
             index,
             suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
             absent: [String::new(), String::new()],
+            shapes: Shapes::new(checked.on_schema_change, known),
             checked,
             limits,
             plan: None,
@@ -81,6 +98,11 @@ impl TableWriter {
     /// `schema.table`.
     pub(super) fn name(&self) -> String {
         format!("{}.{}", self.checked.schema, self.checked.name)
+    }
+
+    /// The shapes that its lines have had.
+    pub(super) fn known_shapes(&self) -> &[Shape] {
+        self.shapes.known()
     }
 
     /// Bytes of the open batch.
@@ -168,7 +190,7 @@ impl TableWriter {
             commit_time_us: transaction.commit_time_us,
             now,
         };
-        self.prepare_plan(map, generation)?;
+        self.prepare_plan(map, generation, &event, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
             let problem = Problem::NoColumnNames;
             return Err(self.decode_error(event.place, problem).into());
@@ -233,8 +255,15 @@ impl TableWriter {
         }
     }
 
-    /// Compiles the plan again if the table map is another one, as long as the lines stay alike.
-    fn prepare_plan(&mut self, map: &TableMap, generation: u64) -> Result<(), Failure> {
+    /// Compiles the plan again if the table map is another one. Lines of another shape end the open
+    /// batch, or the run.
+    fn prepare_plan(
+        &mut self,
+        map: &TableMap,
+        generation: u64,
+        event: &EventAtHand<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Failure> {
         if self
             .plan
             .as_ref()
@@ -242,32 +271,72 @@ impl TableWriter {
         {
             return Ok(());
         }
-        let remedy = "choose the columns to write in the table's `columns`; to go on with \
-                      another shape, deliver what came before it, then delete the checkpoint and \
-                      choose source.start";
         if self.checked.columns.is_none() {
-            self.checked.columns = Some(all_of(map));
+            self.checked.columns = Some(all_of(map, &[]));
             self.checked.refuse_double_keys()?;
         }
-        let columns = self.checked.columns.as_deref().unwrap_or_default();
-        let plan = Plan::compile(map, columns, self.checked.dialect)
-            .map_err(|error| Failure::definite(Exit::Data, error.to_string(), remedy))?;
-        if self
-            .plan
-            .as_ref()
-            .is_some_and(|(_, old)| !old.writes_like(&plan))
-        {
-            return Err(Failure::definite(
-                Exit::Data,
-                format!(
-                    "table {}: the type of a written column has changed",
-                    self.name()
-                ),
-                remedy,
-            ));
+        let plan = self.compile(map).map_err(|error| {
+            let what = format!("transaction at {}: {error}", event.place);
+            Failure::definite(Exit::Data, what, CHANGED)
+        })?;
+        let version = self.shapes.version();
+        self.shapes.take(plan.shape()).map_err(|changes| {
+            let what = format!(
+                "table {}, transaction at {}: the type of a written column has changed: {changes}",
+                self.name(),
+                event.place
+            );
+            Failure::definite(Exit::Data, what, CHANGED)
+        })?;
+        if self.shapes.version() != version || self.plan.is_none() {
+            if let Some(batch) = self.seal() {
+                outlet.full(batch);
+            }
+            if self.checked.on_schema_change == SchemaChange::Version {
+                let columns: Vec<String> = plan.shape().into_iter().map(|(name, _)| name).collect();
+                info!(
+                    "{}: version {} of its lines from the transaction at {} on: {}",
+                    self.name(),
+                    self.shapes.version(),
+                    event.place,
+                    columns.join(", ")
+                );
+            }
         }
         self.plan = Some((generation, plan));
         Ok(())
+    }
+
+    /// The plan for the chosen columns. Where versions are kept apart, a column that is not there is
+    /// left out of its version, and columns that nobody has chosen are taken as they come with it.
+    fn compile(&self, map: &TableMap) -> Result<Plan, PlanError> {
+        let chosen = self.checked.columns.as_deref().unwrap_or_default();
+        let dialect = self.checked.dialect;
+        if self.checked.on_schema_change == SchemaChange::Stop {
+            return Plan::compile(map, chosen, dialect);
+        }
+        let is_there = |wanted: &&Chosen| {
+            let mut columns = map.columns.iter();
+            columns.any(|column| column.name.eq_ignore_ascii_case(&wanted.name))
+        };
+        let left: Vec<Chosen> = chosen.iter().filter(is_there).cloned().collect();
+        if self.checked.all_columns {
+            let is_known = |plan: &Plan| self.shapes.is_current(&plan.shape());
+            let kept = Plan::compile(map, &left, dialect);
+            return match kept {
+                // What was added does not concern the lines that are written.
+                Ok(plan)
+                    if left.len() == chosen.len() && (self.plan.is_none() || is_known(&plan)) =>
+                {
+                    Ok(plan)
+                }
+                _ => Plan::compile(map, &all_of(map, chosen), dialect),
+            };
+        }
+        if left.is_empty() {
+            return Plan::compile(map, chosen, dialect);
+        }
+        Plan::compile(map, &left, dialect)
     }
 
     fn prepare_suffixes(
@@ -285,6 +354,7 @@ impl TableWriter {
                     image,
                     commit_time_us: event.commit_time_us,
                     position: &position,
+                    schema_version: self.shapes.version(),
                     absent: &self.absent[index_of(image)],
                 };
                 self.suffixes[index_of(image)].set(columns, &facts);
@@ -339,7 +409,11 @@ impl TableWriter {
             ordinal: self.ordinal,
             commit_time_us: event.commit_time_us,
         };
-        Batch::new(outlet.open(), self.index, first, event.now)
+        let mut batch = Batch::new(outlet.open(), self.index, first, event.now);
+        if self.checked.on_schema_change == SchemaChange::Version {
+            batch.schema_version = Some(self.shapes.version());
+        }
+        batch
     }
 
     fn encode(
@@ -400,12 +474,16 @@ impl TableWriter {
     }
 }
 
-/// All columns, without what only the server knows of them.
-fn all_of(map: &TableMap) -> Vec<Chosen> {
-    let chosen = |column: &Column| Chosen {
-        name: column.name.clone(),
-        scale: None,
-        disguise: None,
+/// All columns, with what is known of them from the server.
+fn all_of(map: &TableMap, known: &[Chosen]) -> Vec<Chosen> {
+    let chosen = |column: &Column| {
+        let is_same = |known: &&Chosen| known.name.eq_ignore_ascii_case(&column.name);
+        let unknown = || Chosen {
+            name: column.name.clone(),
+            scale: None,
+            disguise: None,
+        };
+        known.iter().find(is_same).cloned().unwrap_or_else(unknown)
     };
     map.columns.iter().map(chosen).collect()
 }

@@ -137,8 +137,19 @@ pub struct Table {
     pub operations: Operations,
     /// Whether an update is also written as the row was before.
     pub before_image: bool,
+    /// What happens when a written column changes its type or goes away.
+    pub on_schema_change: SchemaChange,
     /// How its lines are written.
     pub dialect: Dialect,
+}
+
+/// What happens when the table changes so that its lines would be others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// The agent stops.
+    Stop,
+    /// Lines of another version begin, apart from those of before.
+    Version,
 }
 
 /// Where rows go.

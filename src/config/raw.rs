@@ -61,8 +61,16 @@ pub(super) struct Table {
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<Metadata>,
     pub(super) before_image: bool,
+    pub(super) on_schema_change: Option<SchemaChange>,
     pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SchemaChange {
+    Stop,
+    Version,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -80,6 +88,7 @@ pub(super) enum Metadata {
     CommitTime,
     Position,
     Ordinal,
+    SchemaVersion,
     Absent,
 }
 

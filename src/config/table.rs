@@ -4,7 +4,7 @@ use crate::binlog::Operations;
 use crate::encode::{Dialect, MetadataColumn};
 
 use super::raw::{self, EventKind, Metadata};
-use super::{ConfigError, Table};
+use super::{ConfigError, SchemaChange, Table};
 
 /// Turns the typed tables into the meant ones.
 pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
@@ -53,6 +53,10 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             metadata: metadata(&table.metadata, operations),
             operations,
             before_image: table.before_image,
+            on_schema_change: match table.on_schema_change {
+                None | Some(raw::SchemaChange::Stop) => SchemaChange::Stop,
+                Some(raw::SchemaChange::Version) => SchemaChange::Version,
+            },
             dialect: table
                 .dialect
                 .map_or(Dialect::default(), |dialect| match dialect {
@@ -116,6 +120,7 @@ fn metadata(raw: &[Metadata], operations: Operations) -> Vec<MetadataColumn> {
             Metadata::CommitTime => MetadataColumn::CommitTime,
             Metadata::Position => MetadataColumn::Position,
             Metadata::Ordinal => MetadataColumn::Ordinal,
+            Metadata::SchemaVersion => MetadataColumn::SchemaVersion,
             Metadata::Absent => MetadataColumn::Absent,
         })
         .collect();

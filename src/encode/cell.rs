@@ -3,6 +3,8 @@
 //! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
 //! does not: the types of each kind, which have rooms of their own.
 
+use crate::binlog::ColumnType;
+
 use super::address::{write_inet4, write_inet6, write_uuid};
 use super::decimal::write_decimal;
 use super::dialect::{Syntax, finish_text, write_bare, write_text_as};
@@ -103,15 +105,33 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Whether a reader cannot tell the two apart: text comes out as UTF-8 from any character set,
-    /// and labels are text.
-    pub(super) fn writes_like(&self, other: &Self) -> bool {
-        let is_text =
-            |writer: &Self| matches!(writer, Self::Text(_) | Self::Enum { .. } | Self::Set { .. });
-        match (self, other) {
-            (Self::Hex { .. }, Self::Hex { .. }) => true,
-            (Self::Decimal { scale, .. }, Self::Decimal { scale: other, .. }) => scale == other,
-            _ => self == other || (is_text(self) && is_text(other)),
+    /// What a reader takes the cells for, the same if it cannot tell two writers apart: text comes
+    /// out as UTF-8 from any character set, and labels are text.
+    pub(super) fn written_as(&self) -> String {
+        let floating = |kind: &str, scale: &Option<u8>| match scale {
+            Some(scale) => format!("{kind} with {scale} digits after the point"),
+            None => kind.to_owned(),
+        };
+        match self {
+            Self::Int { width, unsigned } => {
+                let unsigned = if *unsigned { " UNSIGNED" } else { "" };
+                format!("{}{unsigned}", ColumnType::Int(*width))
+            }
+            Self::Float { scale } => floating("FLOAT", scale),
+            Self::Double { scale } => floating("DOUBLE", scale),
+            Self::Decimal { scale, .. } => floating("DECIMAL", &Some(*scale)),
+            Self::Year => "YEAR".to_owned(),
+            Self::Date => "DATE".to_owned(),
+            Self::Time { digits } => format!("TIME({digits})"),
+            Self::DateTime { digits } => format!("DATETIME({digits})"),
+            Self::Timestamp { digits } => format!("TIMESTAMP({digits})"),
+            Self::Text(_) | Self::Enum { .. } | Self::Set { .. } => "TEXT".to_owned(),
+            Self::Hex { .. } => "BINARY".to_owned(),
+            Self::Json => "JSON".to_owned(),
+            Self::Vector => "VECTOR".to_owned(),
+            Self::Inet4 => "INET4".to_owned(),
+            Self::Inet6 => "INET6".to_owned(),
+            Self::Uuid => "UUID".to_owned(),
         }
     }
 

@@ -59,6 +59,8 @@ pub enum MetadataColumn {
     Position,
     /// The line's number within its transaction and table, from 0.
     Ordinal,
+    /// The number of the shape of the lines, from 1 on.
+    SchemaVersion,
     /// The columns that the row image does not hold, with commas between their names; NULL if it
     /// holds all that are written.
     Absent,
@@ -73,6 +75,7 @@ impl MetadataColumn {
             Self::CommitTime => "commit_time",
             Self::Position => "position",
             Self::Ordinal => "ordinal",
+            Self::SchemaVersion => "schema_version",
             Self::Absent => "absent",
         }
     }
@@ -139,6 +142,8 @@ pub struct LineFacts<'a> {
     pub commit_time_us: i64,
     /// Identifies the transaction.
     pub position: &'a str,
+    /// The number of the shape of the lines.
+    pub schema_version: usize,
     /// The columns that are not in the image, with commas between their names.
     pub absent: &'a str,
 }
@@ -192,6 +197,11 @@ impl RowSuffix {
         if columns.contains(&MetadataColumn::Position) {
             start_field::<S>(MetadataColumn::Position, &mut self.fields);
             write_text_as::<S>(facts.position.as_bytes(), &mut self.fields);
+        }
+        if columns.contains(&MetadataColumn::SchemaVersion) {
+            start_field::<S>(MetadataColumn::SchemaVersion, &mut self.last_fields);
+            let version = facts.schema_version.to_string();
+            self.last_fields.extend_from_slice(version.as_bytes());
         }
         if columns.contains(&MetadataColumn::Absent) {
             start_field::<S>(MetadataColumn::Absent, &mut self.last_fields);
@@ -284,15 +294,14 @@ impl Plan {
         })
     }
 
-    /// Whether this plan writes lines of the same columns and types as `other`.
+    /// The written columns: each one's name, and what it is written as. Two plans with the same of
+    /// these write lines that no reader can tell apart.
     #[must_use]
-    pub fn writes_like(&self, other: &Self) -> bool {
-        self.outputs.len() == other.outputs.len()
-            && self
-                .outputs
-                .iter()
-                .zip(&other.outputs)
-                .all(|(this, other)| this.writes_like(other))
+    pub fn shape(&self) -> Vec<(String, String)> {
+        let names = self.output_names.iter().cloned();
+        names
+            .zip(self.outputs.iter().map(Writer::written_as))
+            .collect()
     }
 
     /// Takes the next row event. Gives whether its images hold other columns than those of the

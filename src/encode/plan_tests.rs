@@ -36,6 +36,7 @@ fn facts(operation: RowOperation, commit_time_us: i64, position: &str) -> LineFa
         image: Image::After,
         commit_time_us,
         position,
+        schema_version: 1,
         absent: "",
     }
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tracing::warn;
 
 use crate::binlog::{FilePosition, GtidSet};
-use crate::cdc::{CheckedTable, Identity, Mark, Pipeline, table_names};
+use crate::cdc::{CheckedTable, Identity, KnownShapes, Mark, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
 use crate::{Exit, Failure};
@@ -62,7 +62,7 @@ pub(super) async fn replay<S: Sink>(
         gtids: None,
     };
     let mut replay = Replay {
-        pipeline: Pipeline::new(&start, tables, sink, max_in_flight),
+        pipeline: Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight),
         progress,
         summary: Summary::default(),
     };

@@ -1,6 +1,8 @@
 //! Gzip objects in a local directory: `schema.table/dt=YYYY-MM-DD/hr=HH/START.csv.gz`, with
 //! `.txt` or `.jsonl` in other dialects.
 //!
+//! Tables that keep the shapes of their lines apart have `v=N` before `dt`.
+//!
 //! An object's name is a function of its table and its first row; it appears whole or not at
 //! all. A batch that is written again after a crash replaces its object if it starts at the same
 //! row; otherwise rows can be there twice, which the metadata columns tell.
@@ -49,15 +51,16 @@ impl TableFolder {
         }
     }
 
-    /// Where the object that starts with this row belongs. The hour is that of the row's commit, so
+    /// Where the object that starts with this row belongs, with lines of this version. The hour is that of the row's commit, so
     /// that the name does not depend on when it is written.
-    fn object_key(&self, first: &RowPlace) -> String {
+    fn object_key(&self, first: &RowPlace, version: Option<usize>) -> String {
+        let version = version.map_or_else(String::new, |version| format!("v={version}/"));
         let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
         let hour = committed.strftime("dt=%Y-%m-%d/hr=%H");
         let position = &first.transaction;
         let file = utf8_percent_encode(&position.file, IN_PATHS);
         format!(
-            "{}/{hour}/{file}-{:012}-{:09}.{}.gz",
+            "{}/{version}{hour}/{file}-{:012}-{:09}.{}.gz",
             self.name, position.offset, first.ordinal, self.extension
         )
     }
@@ -140,7 +143,7 @@ impl Sink for DirSink {
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
         let table = &self.tables[batch.table];
-        let key = table.object_key(&batch.first);
+        let key = table.object_key(&batch.first, batch.schema_version);
         let written = tokio::task::block_in_place(|| {
             write_object(&self.root, &table.name, &key, batch.bytes())
         });
@@ -197,8 +200,12 @@ mod tests {
             commit_time_us: 1_457_049_600_000_000,
         };
         assert_eq!(
-            folder("shop", "Sales").object_key(&first),
+            folder("shop", "Sales").object_key(&first, None),
             "shop.Sales/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007.csv.gz"
+        );
+        assert_eq!(
+            folder("shop", "Sales").object_key(&first, Some(2)),
+            "shop.Sales/v=2/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007.csv.gz"
         );
     }
 

@@ -25,6 +25,7 @@ mod replay;
 mod rooms;
 mod sales;
 mod scenes;
+mod schema_changes;
 mod sim;
 mod sim_metrics;
 mod sinks;

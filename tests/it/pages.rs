@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::load::{load, report_of};
@@ -50,25 +50,30 @@ fn look_at(page: &Path, width: u32) -> Result<Seen> {
     let asked = page.with_extension("asked.html");
     std::fs::write(&asked, format!("{html}{LOOK}"))?;
     let browser = fetched("chromium")?.join("bin/chromium-headless-shell");
-    let profile = tempfile::tempdir()?;
-    let output = Command::new(browser)
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--window-size={width},900"))
-        .arg("--dump-dom")
-        .arg(format!("file://{}", asked.display()))
-        .env("HOME", profile.path())
-        .stdin(Stdio::null())
-        .output()?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {log}", output.status);
-    let dom = String::from_utf8(output.stdout)?;
-    let answer = dom
-        .split("seen=\"")
-        .nth(1)
-        .and_then(|it| it.split('"').next());
-    let answer = answer.with_context(|| format!("no answer: {dom} {log}"))?;
-    let answer = percent_encoding::percent_decode_str(answer).decode_utf8()?;
-    Ok(serde_json::from_str(&answer)?)
+    let mut log = String::new();
+    // In a single process Chromium may crash of itself, mostly when it has answered.
+    for _ in 0..3 {
+        let profile = tempfile::tempdir()?;
+        let output = Command::new(&browser)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg(format!("--window-size={width},900"))
+            .args(["--disable-gpu", "--dump-dom"])
+            .arg(format!("file://{}", asked.display()))
+            .env("HOME", profile.path())
+            .stdin(Stdio::null())
+            .output()?;
+        let dom = String::from_utf8(output.stdout)?;
+        let answer = dom
+            .split("seen=\"")
+            .nth(1)
+            .and_then(|it| it.split('"').next());
+        if let Some(answer) = answer {
+            let answer = percent_encoding::percent_decode_str(answer).decode_utf8()?;
+            return Ok(serde_json::from_str(&answer)?);
+        }
+        log = String::from_utf8_lossy(&output.stderr).into_owned();
+    }
+    bail!("no answer: {log}")
 }
 
 /// Whatever is looked at is readable on a screen and on a telephone, and has these texts.

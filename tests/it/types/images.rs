@@ -404,3 +404,63 @@ fn changes_of_documents_that_nobody_knows_stop_the_agent() -> Result<()> {
     ensure!(delivered(&server, &without)?.contains(",U,"));
     Ok(())
 }
+
+/// As many columns as a table may have, with NULL in any of them.
+fn as_many_columns_as_there_can_be(kind: Kind, column_count: usize) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    session.run("CREATE DATABASE shop")?;
+    let names: Vec<String> = (0..column_count)
+        .map(|number| format!("c{number}"))
+        .collect();
+    let definitions: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| match index {
+            0 => format!("{name} smallint PRIMARY KEY"),
+            _ => format!(
+                "{name} {}",
+                ["tinyint", "char(1)", "tinyint unsigned"][index % 3]
+            ),
+        })
+        .collect();
+    // InnoDB takes no more than 1,017.
+    session.run(&format!(
+        "CREATE TABLE shop.Wide ({}) ENGINE = MyISAM CHARACTER SET latin1",
+        definitions.join(", ")
+    ))?;
+    let value = |row: usize, column: usize| match row {
+        0 => "NULL".to_owned(),
+        1 => (column % 10).to_string(),
+        row if (row + column).is_multiple_of(3) => "NULL".to_owned(),
+        row => ((row * column) % 10).to_string(),
+    };
+    for row in 0..20 {
+        let values: Vec<String> = (1..column_count).map(|column| value(row, column)).collect();
+        session.run(&format!(
+            "INSERT INTO shop.Wide VALUES ({row}, {})",
+            values.join(", ")
+        ))?;
+    }
+    session.run("UPDATE shop.Wide SET c2799 = NULL, c2048 = 9 WHERE c0 > 9")?;
+    session.run("DELETE FROM shop.Wide WHERE c0 = 3")?;
+    let table =
+        format!("name = \"shop.Wide\"\n{EVENTS}\nbefore_image = true\nmetadata = [\"absent\"]");
+    let (replica, _) = replicated(&delivered(&server, &table)?, &names)?;
+    assert_eq!(
+        session.compare("shop", "Wide", None, replica.as_bytes())?,
+        19
+    );
+    Ok(())
+}
+
+#[test]
+fn as_many_columns_as_there_can_be_come_from_mysql() -> Result<()> {
+    as_many_columns_as_there_can_be(Kind::Mysql, 4096)
+}
+
+#[test]
+fn as_many_columns_as_there_can_be_come_from_mariadb() -> Result<()> {
+    // What it keeps of a table's columns may take 64 KiB, with some 23 bytes for each of these.
+    as_many_columns_as_there_can_be(Kind::Mariadb, 2800)
+}
