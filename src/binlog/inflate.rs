@@ -7,6 +7,9 @@ use flate2::bufread::ZlibDecoder;
 use super::bytes::Cursor;
 use super::{DecodeError, Decoder, Event, EventHeader, EventType, Input, Problem, query, rows};
 
+/// Room that is kept for the next event.
+const KEPT_ROOM: usize = 1 << 20;
+
 /// Unpacks one event at a time into a buffer of its own.
 #[derive(Debug, Default)]
 pub struct Inflater {
@@ -51,6 +54,7 @@ impl Inflater {
         };
         let head_len = event.body.len() - packed.len();
         self.body.clear();
+        self.body.shrink_to(KEPT_ROOM);
         self.body.extend_from_slice(&event.body[..head_len]);
         unpack(packed, &mut self.body)?;
         let header = EventHeader {

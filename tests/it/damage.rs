@@ -16,6 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::events::compression;
 use crate::positions::end_of_binlog;
 use crate::replay::binlogs;
 use crate::support::servers::{Kind, Server};
@@ -66,8 +67,8 @@ struct Capture {
 }
 
 impl Capture {
-    fn new(kind: Kind) -> Result<Self> {
-        let server = Server::start(kind, &[])?;
+    fn new(kind: Kind, options: &[&str]) -> Result<Self> {
+        let server = Server::start(kind, options)?;
         server.sql("CREATE DATABASE shop; CREATE TABLE shop.Other (id int)")?;
         server.sql("FLUSH BINARY LOGS")?;
         let mut lines = Lines::default();
@@ -181,8 +182,8 @@ const STATEMENTS: [(&str, [&str; 2]); 9] = [
     ),
 ];
 
-fn a_file_cut_off_anywhere_gives_whole_transactions(kind: Kind) -> Result<()> {
-    let capture = Capture::new(kind)?;
+fn a_file_cut_off_anywhere_gives_whole_transactions(kind: Kind, options: &[&str]) -> Result<()> {
+    let capture = Capture::new(kind, options)?;
     for len in 0..=capture.bytes.len() {
         let (lines, outcome) = capture.replay(&capture.bytes[..len])?;
         ensure!(lines == capture.lines_before(len), "{len}: {lines:?}");
@@ -212,18 +213,18 @@ fn check_report(error: &Error, damage: usize) -> Result<()> {
 
 #[test]
 fn a_file_of_mysql_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
-    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mysql)
+    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mysql, &[])
 }
 
 #[test]
 fn a_file_of_mariadb_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
-    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mariadb)
+    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mariadb, &[])
 }
 
-fn a_flipped_bit_anywhere_is_caught(kind: Kind) -> Result<()> {
+fn a_flipped_bit_anywhere_is_caught(kind: Kind, options: &[&str]) -> Result<()> {
     /// The mark of a file that is open, in the format description's flags, is in no checksum.
     const OPEN_MARK: (usize, u8) = (4 + 17, 1);
-    let capture = Capture::new(kind)?;
+    let capture = Capture::new(kind, options)?;
     let seed = match std::env::var("HYDRANT_TEST_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => rand::random(),
@@ -254,10 +255,30 @@ fn a_flipped_bit_anywhere_is_caught(kind: Kind) -> Result<()> {
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_file_of_mysql_is_caught() -> Result<()> {
-    a_flipped_bit_anywhere_is_caught(Kind::Mysql)
+    a_flipped_bit_anywhere_is_caught(Kind::Mysql, &[])
 }
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_file_of_mariadb_is_caught() -> Result<()> {
-    a_flipped_bit_anywhere_is_caught(Kind::Mariadb)
+    a_flipped_bit_anywhere_is_caught(Kind::Mariadb, &[])
+}
+
+#[test]
+fn a_compressed_file_of_mysql_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
+    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mysql, compression(Kind::Mysql))
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_compressed_file_of_mysql_is_caught() -> Result<()> {
+    a_flipped_bit_anywhere_is_caught(Kind::Mysql, compression(Kind::Mysql))
+}
+
+#[test]
+fn a_compressed_file_of_mariadb_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
+    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mariadb, compression(Kind::Mariadb))
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_compressed_file_of_mariadb_is_caught() -> Result<()> {
+    a_flipped_bit_anywhere_is_caught(Kind::Mariadb, compression(Kind::Mariadb))
 }

@@ -8,6 +8,14 @@ use crate::agent::Workplace;
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
 use crate::support::servers::{Kind, Server};
 
+/// Options of a server that compresses whatever it writes.
+pub(crate) fn compression(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Mysql => &["--binlog-transaction-compression=ON"],
+        Kind::Mariadb => &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"],
+    }
+}
+
 /// What a drain writes, with the columns that show transactions and their order.
 fn drained_with_places(server: &Server) -> Result<String> {
     let text = config(server, "type = \"stdout\"").replace(

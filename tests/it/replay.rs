@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use crate::agent::{Workplace, gunzip_all};
+use crate::events::compression;
 use crate::positions::end_of_binlog;
 use crate::sales::{SALES, config, sales_table};
 use crate::support::servers::{Kind, Server};
@@ -93,8 +94,8 @@ fn archived(file: &Path, folder: &Path, extension: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn files_give_the_agents_rows(kind: Kind) -> Result<()> {
-    let server = Server::start(kind, &[])?;
+fn files_give_the_agents_rows(kind: Kind, options: &[&str]) -> Result<()> {
+    let server = Server::start(kind, options)?;
     sell(&server)?;
     let workplace = Workplace::new(&config(&server, sales_table(), "type = \"stdout\""))?;
     let delivered = workplace.drain()?;
@@ -128,12 +129,22 @@ fn files_give_the_agents_rows(kind: Kind) -> Result<()> {
 
 #[test]
 fn files_of_mysql_give_the_agents_rows() -> Result<()> {
-    files_give_the_agents_rows(Kind::Mysql)
+    files_give_the_agents_rows(Kind::Mysql, &[])
+}
+
+#[test]
+fn compressed_files_of_mysql_give_the_agents_rows() -> Result<()> {
+    files_give_the_agents_rows(Kind::Mysql, compression(Kind::Mysql))
 }
 
 #[test]
 fn files_of_mariadb_give_the_agents_rows() -> Result<()> {
-    files_give_the_agents_rows(Kind::Mariadb)
+    files_give_the_agents_rows(Kind::Mariadb, &[])
+}
+
+#[test]
+fn compressed_files_of_mariadb_give_the_agents_rows() -> Result<()> {
+    files_give_the_agents_rows(Kind::Mariadb, compression(Kind::Mariadb))
 }
 
 /// The files of a small history: one row a transaction, 1 to 3 in the first file, then 4 to 6.

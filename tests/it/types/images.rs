@@ -98,8 +98,16 @@ fn replicated(lines: &str, names: &[String]) -> Result<(String, bool)> {
 
 /// Random changes of a table with a column of each type that can be written.
 fn changes_make_the_table(kind: Kind, row_image: &str) -> Result<()> {
+    changes_make_the_table_with(kind, row_image, &[])
+}
+
+/// The same after these statements.
+fn changes_make_the_table_with(kind: Kind, row_image: &str, settings: &[&str]) -> Result<()> {
     let server = server(kind)?;
     let mut session = Session::open(&server)?;
+    for setting in settings {
+        session.run(setting)?;
+    }
     let all = columns::supported(kind);
     let definitions: Vec<String> = all.iter().map(columns::Column::definition).collect();
     session.run("CREATE DATABASE shop")?;
@@ -174,6 +182,21 @@ fn minimal_images_make_the_table_on_mysql() -> Result<()> {
 #[test]
 fn minimal_images_make_the_table_on_mariadb() -> Result<()> {
     changes_make_the_table(Kind::Mariadb, "MINIMAL")
+}
+
+#[test]
+fn compressed_changes_make_the_table_on_mysql() -> Result<()> {
+    let settings = ["SET binlog_transaction_compression = ON"];
+    changes_make_the_table_with(Kind::Mysql, "MINIMAL", &settings)
+}
+
+#[test]
+fn compressed_changes_make_the_table_on_mariadb() -> Result<()> {
+    let settings = [
+        "SET GLOBAL log_bin_compress_min_len = 10",
+        "SET GLOBAL log_bin_compress = ON",
+    ];
+    changes_make_the_table_with(Kind::Mariadb, "FULL", &settings)
 }
 
 #[test]
