@@ -225,6 +225,11 @@ fn unknown_events_stop_unless_they_may_be_ignored() {
     ] {
         assert!(feed(&mut decoder(), lost, &[0; 4]).is_err(), "{lost}");
     }
+    let mut within = decoder();
+    begin(&mut within, 1);
+    let error = feed(&mut within, EventType::Incident, &[1, 0, 0]).unwrap_err();
+    assert_eq!(error.problem, Problem::Incident);
+    assert_eq!(within.committed().unwrap().offset, 4);
 }
 
 #[test]

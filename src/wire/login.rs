@@ -81,7 +81,8 @@ async fn switch_to_tls(
     let Transport::Plain(socket) = socket else {
         return Err(unexpected());
     };
-    let stream = tls::encrypt(socket, &source.host, authorities, anyone).await;
+    let host = source.host.trim_matches(['[', ']']);
+    let stream = tls::encrypt(socket, host, authorities, anyone).await;
     wire.transport = Transport::Tls(Box::new(stream.map_err(io_error)?));
     Ok(())
 }
