@@ -104,6 +104,9 @@ fn compile(
     table: &mut Option<Table>,
 ) -> Option<()> {
     let (map, generation) = decoder.table(index).expect("rows come with a table map");
+    if !map.is_named() {
+        return None;
+    }
     if table
         .as_ref()
         .is_some_and(|table| table.generation == generation)
@@ -193,6 +196,7 @@ pub fn json(input: &[u8]) {
             charset: None,
             labels: Vec::new(),
         }],
+        has_signs: false,
     };
     let dialect = dialect(input.len());
     let mut plan = Plan::compile(&map, &chosen(&map), dialect).expect("JSON can be written");

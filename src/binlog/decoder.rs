@@ -1,5 +1,6 @@
 //! The state machine between events and transactions.
 
+mod altered;
 mod packed;
 
 use std::collections::HashMap;
@@ -83,7 +84,15 @@ struct Followed {
     definition: Vec<u8>,
     map: Option<TableMap>,
     generation: u64,
+    is_named: bool,
     operations: Operations,
+    name: String,
+    /// Where the binlog ended when the server was asked for its columns.
+    described_at: Option<FilePosition>,
+    /// The position behind the newest statement that may have changed it since.
+    altered: Option<FilePosition>,
+    /// Rows were handed out under a table map without names.
+    has_unnamed_rows: bool,
 }
 
 /// Turns events, in the order of the binlog, into rows and commits.
@@ -132,11 +141,16 @@ impl Decoder {
             .collect();
         let followed = tables
             .iter()
-            .map(|_| Followed {
+            .map(|(_, name)| Followed {
                 definition: Vec::new(),
                 map: None,
                 generation: 0,
+                is_named: true,
                 operations: Operations::INSERTS,
+                name: name.clone(),
+                described_at: None,
+                altered: None,
+                has_unnamed_rows: false,
             })
             .collect();
         Self {
@@ -449,7 +463,11 @@ impl Decoder {
             .transaction
             .as_ref()
             .is_some_and(|transaction| transaction.handed_out);
-        match query::parse(event.body)? {
+        let query = query::parse(event.body)?;
+        if query == Query::Alter {
+            self.alter(event.body)?;
+        }
+        match query {
             Query::Begin | Query::XaStart => {
                 match &mut self.transaction {
                     Some(transaction) => transaction.begun = true,
@@ -462,17 +480,24 @@ impl Decoder {
                 Err(Problem::Undone("ROLLBACK TO SAVEPOINT"))
             }
             Query::XaRollback if handed_out => Err(Problem::Undone("XA ROLLBACK")),
-            Query::Commit | Query::Rollback => Ok(self.commit()),
             Query::Dml => Err(Problem::StatementDml),
-            Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other
+            Query::RollbackToSavepoint
+            | Query::XaRollback
+            | Query::InternalDml
+            | Query::Alter
+            | Query::Other
                 if begun =>
             {
                 Ok(Step::Nothing)
             }
-            // A statement that is a transaction of its own, such as DDL.
-            Query::RollbackToSavepoint | Query::XaRollback | Query::InternalDml | Query::Other => {
-                Ok(self.commit())
-            }
+            // An end, or a statement that is a transaction of its own, such as DDL.
+            Query::Commit
+            | Query::Rollback
+            | Query::RollbackToSavepoint
+            | Query::XaRollback
+            | Query::InternalDml
+            | Query::Alter
+            | Query::Other => Ok(self.commit()),
         }
     }
 
@@ -495,7 +520,9 @@ impl Decoder {
         if let Some(index) = index {
             let followed = &mut self.followed[index];
             if followed.map.is_none() || followed.definition != head.definition {
-                followed.map = Some(TableMap::parse(head.definition, self.flavor)?);
+                let map = TableMap::parse(head.definition, self.flavor)?;
+                followed.is_named = map.is_named();
+                followed.map = Some(map);
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
             }
@@ -521,7 +548,7 @@ impl Decoder {
         let Some(table) = self.followed_table(body)? else {
             return Ok(Step::Nothing);
         };
-        let followed = &self.followed[table];
+        let followed = &mut self.followed[table];
         let operation = RowOperation::of(event_type);
         let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
         else {
@@ -537,6 +564,7 @@ impl Decoder {
             .as_mut()
             .ok_or(Problem::RowsOutsideTransaction)?;
         transaction.handed_out = true;
+        followed.has_unnamed_rows |= !followed.is_named;
         Ok(Step::Rows { table, rows })
     }
 }

@@ -253,15 +253,56 @@ fn rows_that_may_not_be_real_stop_it() {
 }
 
 #[test]
-fn a_table_map_cut_anywhere_is_an_error() {
+fn a_table_map_cut_anywhere_is_an_error_or_has_no_names() {
     let whole = table_map(9);
     for len in 0..whole.len() {
-        let cut = &whole[..len];
-        // Cut before the optional fields, the names are what is missing.
-        assert!(
-            feed(&mut decoder(), EventType::TableMap, cut).is_err(),
-            "{len}"
-        );
+        let mut decoder = decoder();
+        let is_read = feed(&mut decoder, EventType::TableMap, &whole[..len]).is_ok();
+        // Between two of its optional fields it may end.
+        assert_eq!(is_read, [8, 5].contains(&(whole.len() - len)), "{len}");
+        let map = decoder.table(0).map(|(map, _)| map.is_named());
+        assert_eq!(map, is_read.then_some(false), "{len}");
+    }
+}
+
+/// A table map without its names.
+fn unnamed_map() -> Vec<u8> {
+    let mut body = table_map(9);
+    body.truncate(body.len() - 5);
+    body
+}
+
+#[test]
+fn without_names_a_statement_puts_rows_in_doubt_that_were_read_with_later_columns() {
+    let rows = write_rows(9, &[1]);
+    for (described_at, is_known, is_told) in [
+        (None, true, true),
+        (Some(FilePosition::new("b.000001", u64::MAX)), true, true),
+        (Some(FilePosition::new("b.000001", 4)), false, false),
+    ] {
+        for (map, is_named) in [(unnamed_map(), false), (table_map(9), true)] {
+            let mut decoder = decoder();
+            decoder.described_at(0, described_at.clone());
+            feed(
+                &mut decoder,
+                EventType::Query,
+                &query("CREATE TABLE T (id INT)"),
+            )
+            .unwrap();
+            assert_eq!(decoder.altered(0).is_none(), is_known);
+            feed(&mut decoder, EventType::Gtid, &gtid(1)).unwrap();
+            feed(&mut decoder, EventType::Query, &query("BEGIN")).unwrap();
+            feed(&mut decoder, EventType::TableMap, &map).unwrap();
+            feed(&mut decoder, EventType::WriteRows, &rows).unwrap();
+            feed(&mut decoder, EventType::Xid, &[0; 8]).unwrap();
+            let other = query("ALTER TABLE x ADD y int");
+            assert!(feed(&mut decoder, EventType::Query, &other).is_ok());
+            let alter = query("alter table `t` rename column id to i");
+            let step = feed(&mut decoder, EventType::Query, &alter).map(|_| ());
+            let doubt = Problem::ReadWithLaterColumns("T".into());
+            let told = step.err().map(|error| error.problem);
+            assert_eq!(told, (is_told && !is_named).then_some(doubt));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why decoding stops: the problem, where it is, and what an operator can do.
 
-use super::{EventType, FilePosition};
+use super::{EventType, FilePosition, Misfit};
 
 /// A problem at a place in the binlog. Decoding does not go on after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,24 @@ pub enum Problem {
     /// No column is in the row image.
     #[error("the row image holds no column, so that its rows cannot even be counted")]
     EmptyImage,
-    /// The table map does not name its columns.
+    /// The table map does not name its columns, and nobody else does.
     #[error("the table map carries no column names")]
     NoColumnNames,
+    /// The table map does not name its columns, and is not of the table that the server has.
+    #[error("the table map carries no column names, and the server's do not fit: {0}")]
+    Misfit(Box<Misfit>),
+    /// Table maps did not name their columns, and those that the server told are of later.
+    #[error(
+        "this statement may have changed table {0}, and rows before it were read with the columns that \
+         the table has had since"
+    )]
+    ReadWithLaterColumns(String),
+    /// The table map does not name its columns, and a statement may have changed them.
+    #[error(
+        "the table map carries no column names, and a statement before {0} may have changed the \
+         table's columns since they were asked for"
+    )]
+    MaybeAltered(FilePosition),
 }
 
 impl Problem {
@@ -150,6 +165,22 @@ impl Problem {
             Self::EmptyImage => format!(
                 "set binlog_row_image=FULL on the server and in every session, {start_again}"
             ),
+            Self::Misfit(_) => format!(
+                "if the table was changed after this position, its old columns are known to nobody: \
+                 {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
+                 again"
+            ),
+            Self::ReadWithLaterColumns(_) => format!(
+                "if the columns were others, correct what was delivered from before this position; \
+                 {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
+                 again"
+            ),
+            Self::MaybeAltered(_) => {
+                "start hydrant again, which asks the server for the table's columns as they are now; if \
+                 it was changed once more after this position, load these rows from the table itself; \
+                 set binlog_row_metadata=FULL on the server, so that it cannot happen again"
+                    .to_owned()
+            }
             Self::NoColumnNames => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }

@@ -9,6 +9,7 @@
 
 mod bytes;
 mod decoder;
+mod definition;
 mod error;
 mod event;
 mod file;
@@ -22,6 +23,7 @@ mod rows;
 mod table_map;
 
 pub use decoder::{Decoder, Input, Step, Transaction, TransactionKey};
+pub use definition::{Misfit, ServerColumn};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream, EventType};
 pub use file::{EventFile, FILE_MAGIC, FileFrames};

@@ -17,7 +17,9 @@ pub(super) enum Query {
     Dml,
     /// A change of a table of the server's own, which managed services log as a statement.
     InternalDml,
-    /// DDL, account management, savepoints: nothing that carries rows.
+    /// DDL that may give a table other columns.
+    Alter,
+    /// Other DDL, account management, savepoints: nothing that carries rows.
     Other,
 }
 
@@ -36,6 +38,29 @@ pub(super) fn statement(body: &[u8]) -> Result<&[u8], Problem> {
     cursor.take(status_len)?;
     cursor.take(schema_len + 1)?;
     Ok(cursor.0)
+}
+
+/// Whether the statement of a QUERY event has a name in it as a word, whatever the case, be it by
+/// chance.
+pub(super) fn mentions(body: &[u8], name: &str) -> bool {
+    let is_part = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| {
+            byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"_$".contains(byte)
+        })
+    };
+    let Ok(statement) = statement(body) else {
+        return true;
+    };
+    // Such names may be written in another character set, or with their quotes doubled.
+    if name.is_empty() || !name.is_ascii() || name.contains('`') {
+        return true;
+    }
+    let mut places = statement.windows(name.len()).enumerate();
+    places.any(|(at, place)| {
+        place.eq_ignore_ascii_case(name.as_bytes())
+            && !is_part(statement.get(at.wrapping_sub(1)))
+            && !is_part(statement.get(at + name.len()))
+    })
 }
 
 fn classify(statement: &[u8]) -> Query {
@@ -58,6 +83,7 @@ fn classify(statement: &[u8]) -> Query {
             b"ROLLBACK" => Query::XaRollback,
             _ => Query::Other,
         },
+        b"ALTER" | b"CREATE" | b"RENAME" => Query::Alter,
         b"INSERT" | b"REPLACE" | b"UPDATE" | b"DELETE" => dml(words),
         b"LOAD" | b"WITH" | b"CALL" | b"DO" | b"SELECT" | b"TABLE" | b"VALUES" => Query::Dml,
         _ => Query::Other,
@@ -128,7 +154,10 @@ mod tests {
             ("XA START X'31',X'',1", Query::XaStart),
             ("XA ROLLBACK X'31',X'',1", Query::XaRollback),
             ("XA COMMIT X'31',X'',1", Query::Other),
-            ("CREATE TABLE t (a int) START TRANSACTION", Query::Other),
+            ("CREATE TABLE t (a int) START TRANSACTION", Query::Alter),
+            ("ALTER TABLE t ADD a int", Query::Alter),
+            ("RENAME TABLE t TO u", Query::Alter),
+            ("TRUNCATE TABLE t", Query::Other),
             ("/* tool */ insert into t values (1)", Query::Dml),
             ("-- note\n# more\n update t set a = 1", Query::Dml),
             ("WITH x AS (SELECT 1) DELETE FROM t", Query::Dml),
@@ -143,6 +172,35 @@ mod tests {
             ("", Query::Other),
         ] {
             assert_eq!(classify(statement.as_bytes()), expected, "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_as_a_word() {
+        let found = |statement: &str, name: &str| {
+            let mut body = vec![0; 13];
+            body.push(0);
+            body.extend_from_slice(statement.as_bytes());
+            mentions(&body, name)
+        };
+        for statement in [
+            "ALTER TABLE t ADD a int",
+            "alter table `shop`.`T`",
+            "RENAME TABLE x TO T",
+        ] {
+            assert!(found(statement, "t"), "{statement}");
+        }
+        for statement in [
+            "ALTER TABLE tt ADD x int",
+            "ALTER TABLE _t",
+            "ALTER TABLE t$1",
+            "",
+        ] {
+            assert!(!found(statement, "t"), "{statement}");
+        }
+        // What may look otherwise in the statement may be there.
+        for name in ["größe", "a`b", ""] {
+            assert!(found("ALTER TABLE x ADD y int", name), "{name}");
         }
     }
 }

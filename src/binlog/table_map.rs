@@ -17,12 +17,14 @@ pub struct TableMap {
     pub table: String,
     /// The columns in the table's order, generated and invisible ones included.
     pub columns: Vec<Column>,
+    /// Whether it tells which columns are UNSIGNED; only then [`Column::unsigned`] means something.
+    pub has_signs: bool,
 }
 
 /// One column of a [`TableMap`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The name; the server sends it with `binlog_row_metadata=FULL` only.
+    /// The name; empty unless the server has `binlog_row_metadata=FULL`.
     pub name: String,
     /// The type as far as it shapes the bytes.
     pub kind: ColumnType,
@@ -91,7 +93,12 @@ impl Charset {
         if known == CollationId::UNKNOWN_COLLATION_ID {
             return Self::Other(format!("collation {id}"));
         }
-        match Collation::from(known).charset() {
+        Self::named(Collation::from(known).charset())
+    }
+
+    /// The character set of this name.
+    pub(super) fn named(name: &str) -> Self {
+        match name {
             "utf8mb4" | "utf8mb3" | "utf8" => Self::Utf8,
             "latin1" => Self::Latin1,
             "binary" => Self::Binary,
@@ -190,11 +197,11 @@ impl ColumnType {
         Some(CellLayout { fixed, prefix })
     }
 
-    /// Types for which the table map has a bit of signedness.
+    /// Types for which the table map has a bit of signedness (`is_numeric_type` in `log_event`).
     fn is_numeric(self) -> bool {
         matches!(
             self,
-            Self::Int(_) | Self::Float | Self::Double | Self::Decimal { .. }
+            Self::Int(_) | Self::Float | Self::Double | Self::Decimal { .. } | Self::Year
         )
     }
 
@@ -420,14 +427,12 @@ impl TableMap {
                 labels: Vec::new(),
             })
             .collect();
-        optional_metadata(cursor, &mut columns, flavor)?;
-        if columns.iter().any(|column| column.name.is_empty()) {
-            return Err(Problem::NoColumnNames);
-        }
+        let has_signs = optional_metadata(cursor, &mut columns, flavor)?;
         Ok(Self {
             schema,
             table,
             columns,
+            has_signs,
         })
     }
 }
@@ -450,12 +455,13 @@ pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output.
+/// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output. Gives
+/// whether signs are among them.
 fn optional_metadata(
     mut cursor: Cursor<'_>,
     columns: &mut [Column],
     flavor: Flavor,
-) -> Result<(), Problem> {
+) -> Result<bool, Problem> {
     const SIGNEDNESS: u8 = 1;
     const DEFAULT_CHARSET: u8 = 2;
     const COLUMN_CHARSET: u8 = 3;
@@ -466,6 +472,7 @@ fn optional_metadata(
     const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
 
     let mut seen = [false; 256];
+    let mut has_signs = false;
     while !cursor.is_empty() {
         let field_type = cursor.u8()?;
         if std::mem::replace(&mut seen[usize::from(field_type)], true) {
@@ -475,6 +482,7 @@ fn optional_metadata(
         let mut field = Cursor(cursor.take(len)?);
         match field_type {
             SIGNEDNESS => {
+                has_signs = true;
                 let numeric = columns.iter_mut().filter(|column| column.kind.is_numeric());
                 for (index, column) in numeric.enumerate() {
                     // This bitmap alone starts at the highest bit of each byte.
@@ -515,7 +523,7 @@ fn optional_metadata(
             _ => {}
         }
     }
-    Ok(())
+    Ok(has_signs)
 }
 
 /// A list of collations: one for each column, or a default and those that differ.

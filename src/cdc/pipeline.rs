@@ -45,6 +45,7 @@ impl<S: Sink> Pipeline<S> {
         );
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
+            decoder.described_at(index, table.described_at.clone());
         }
         let limits = sink.limits();
         let delivery = Delivery::new(sink, tables.len());
@@ -106,6 +107,9 @@ impl<S: Sink> Pipeline<S> {
 
     /// Goes back to the mark from which the binlog is sent again.
     pub(crate) fn rewind(&mut self, mark: Mark) {
+        if mark.server != self.flow.server {
+            self.decoder.server_changed();
+        }
         self.flow.server = mark.server;
         self.decoder.rewind(mark.position);
         self.flow.moved();

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tracing::{debug, warn};
 
-use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Operations, ServerColumn};
 use crate::config::{self, Config, SchemaChange, Start, Tls};
 use crate::encode::{self, Chosen, Dialect, Disguise, MetadataColumn};
 use crate::{Exit, Failure};
@@ -22,6 +23,11 @@ pub struct CheckedTable {
     pub name: String,
     /// The columns that are written; `None` is those of the first table map.
     pub columns: Option<Vec<Chosen>>,
+    /// All columns that the server told of, for table maps that do not name them; empty if nobody
+    /// was asked.
+    pub definition: Vec<ServerColumn>,
+    /// Where the binlog ended before it was asked; `None` if nobody looked.
+    pub described_at: Option<FilePosition>,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
     /// The changes that are followed.
@@ -48,6 +54,8 @@ impl CheckedTable {
             schema,
             name,
             columns,
+            definition: Vec::new(),
+            described_at: None,
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
             before_image: wanted.before_image,
@@ -120,8 +128,13 @@ impl Preflight {
         let mut server = Server::connect(&config.source).await?;
         check_settings(&server)?;
         warn_of_row_image(&server);
+        warn_of_row_metadata(&server);
         check_retention(&mut server).await?;
-        let tables = check_tables(&mut server, &config.tables).await?;
+        let end = server.end_of_binlog().await?;
+        let mut tables = check_tables(&mut server, &config.tables).await?;
+        for table in &mut tables {
+            table.described_at.clone_from(&end.position);
+        }
         Ok(Self { server, tables })
     }
 }
@@ -150,30 +163,32 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
     if !on("log_bin") {
         return Err(super::server::binlog_is_off());
     }
-    const SESSIONS: &str = "; then reconnect the applications, because sessions keep their own";
-    const VERSIONS: &str = "; it needs MySQL 8.0.1 or MariaDB 10.5";
-    for (name, wanted, hint) in [
-        ("binlog_format", "ROW", SESSIONS),
-        ("binlog_row_metadata", "FULL", VERSIONS),
-    ] {
-        match server.variable(name) {
-            Some(value) if value.eq_ignore_ascii_case(wanted) => {}
-            // A server that knows no other format has no such variable.
-            None if name == "binlog_format" => {}
-            value => {
-                let set = server.set_for_good(&format!("{name} = '{wanted}'"));
-                return Err(Failure::definite(
-                    Exit::Config,
-                    format!(
-                        "the server has {name} = {}",
-                        value.unwrap_or("(no such variable)")
-                    ),
-                    format!("{set}{hint}"),
-                ));
-            }
-        }
+    // A server that knows no other format has no such variable.
+    let format = server.variable("binlog_format");
+    if let Some(format) = format.filter(|format| !format.eq_ignore_ascii_case("ROW")) {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!("the server has binlog_format = {format}"),
+            format!(
+                "{}; then reconnect the applications, because sessions keep their own",
+                server.set_for_good("binlog_format = 'ROW'")
+            ),
+        ));
     }
     Ok(())
+}
+
+/// Names then come from the server, which only knows the table of today.
+fn warn_of_row_metadata(server: &Server) {
+    let metadata = server.variable("binlog_row_metadata").unwrap_or("NO_LOG");
+    if !metadata.eq_ignore_ascii_case("FULL") {
+        warn!(
+            "the binlog does not name columns (binlog_row_metadata = {metadata}): they are taken from \
+             the tables as they are now, so that rows from before a change may not be read, and a \
+             change stops the agent; {}",
+            server.set_for_good("binlog_row_metadata = 'FULL'")
+        );
+    }
 }
 
 /// Rows may still be whole: inserts often are, and sessions can choose for themselves.
@@ -257,61 +272,41 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
     }
 }
 
-/// One row of `information_schema.COLUMNS`.
-struct ServerColumn {
-    name: String,
-    data_type: String,
-    charset: Option<String>,
-    scale: Option<u8>,
-}
-
 async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<CheckedTable, Failure> {
-    type Row = (String, String, String, String, Option<String>, Option<u64>);
     let table = format!("{}.{}", wanted.schema, wanted.name);
     let rows: Result<Vec<Row>, _> = server
         .conn
         .exec(
-            // MariaDB marks compressed columns in a comment of their type and nowhere else.
-            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, \
-                    CONCAT(DATA_TYPE, IF(COLUMN_TYPE LIKE '%COMPRESSED*/', ' compressed', '')), \
-                    CHARACTER_SET_NAME, NUMERIC_SCALE \
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, \
+                    CHARACTER_SET_NAME, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
+                    DATETIME_PRECISION, IS_NULLABLE \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
              ORDER BY ORDINAL_POSITION",
             (&wanted.schema, &wanted.name),
         )
         .await;
     let rows = rows.map_err(|error| server.explain(&error))?;
-    let Some((schema, name)) = rows.first().map(|row| (row.0.clone(), row.1.clone())) else {
+    let name = |row: &Row| Some((row.get::<String, _>(0)?, row.get::<String, _>(1)?));
+    let Some((schema, name)) = rows.first().and_then(name) else {
         return Err(no_such_table(server, wanted).await);
     };
-    let columns: Vec<ServerColumn> = rows
-        .into_iter()
-        .map(|(_, _, name, data_type, charset, scale)| ServerColumn {
-            name,
-            // Only FLOAT(M,D) and DOUBLE(M,D) need theirs; integers have zero here.
-            scale: matches!(data_type.as_str(), "float" | "double")
-                .then(|| scale.and_then(|scale| u8::try_from(scale).ok()))
-                .flatten(),
-            data_type,
-            charset,
-        })
-        .collect();
+    let definition: Vec<ServerColumn> = rows.iter().map(server_column).collect();
     let chosen: Vec<&ServerColumn> = match &wanted.columns {
-        None => columns.iter().collect(),
+        None => definition.iter().collect(),
         Some(names) => names
             .iter()
             .map(|name| {
-                let found = columns
+                let found = definition
                     .iter()
                     .find(|column| column.name.eq_ignore_ascii_case(name));
-                found.ok_or_else(|| no_such_column(&table, name, &columns))
+                found.ok_or_else(|| no_such_column(&table, name, &definition))
             })
             .collect::<Result<_, _>>()?,
     };
     let refused: Vec<String> = chosen
         .iter()
         .filter_map(|column| {
-            let why = encode::unsupported(&column.data_type, column.charset.as_deref())?;
+            let why = encode::unsupported(&column.type_name(), column.charset.as_deref())?;
             Some(format!("{} ({why})", column.name))
         })
         .collect();
@@ -329,13 +324,34 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
         .into_iter()
         .map(|column| Chosen {
             name: column.name.clone(),
-            scale: column.scale,
+            // Only FLOAT(M,D) and DOUBLE(M,D) need theirs; integers have zero here.
+            scale: matches!(column.data_type.as_str(), "float" | "double")
+                .then(|| column.scale.and_then(|scale| u8::try_from(scale).ok()))
+                .flatten(),
             disguise: Disguise::of(&column.data_type),
         })
         .collect();
-    let checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    let mut checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    checked.definition = definition;
     checked.refuse_double_keys()?;
     Ok(checked)
+}
+
+/// One row of `information_schema.COLUMNS`; servers differ in the types of its numbers.
+fn server_column(row: &Row) -> ServerColumn {
+    let text = |index: usize| row.get::<Option<String>, _>(index).flatten();
+    let number = |index: usize| row.get::<Option<u64>, _>(index).flatten();
+    ServerColumn {
+        name: text(2).unwrap_or_default(),
+        data_type: text(3).unwrap_or_default(),
+        column_type: text(4).unwrap_or_default(),
+        charset: text(5),
+        octets: number(6),
+        precision: number(7),
+        scale: number(8),
+        fraction: number(9),
+        nullable: text(10).is_some_and(|nullable| nullable == "YES"),
+    }
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

@@ -1,5 +1,6 @@
 //! One followed table on its way: its plan, its open batch, its place in the open transaction.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use tracing::info;
@@ -199,7 +200,7 @@ impl TableWriter {
             commit_time_us: transaction.commit_time_us,
             now,
         };
-        self.prepare_plan(map, generation, &event, outlet)?;
+        self.prepare_plan(map, generation, decoder.altered(self.index), &event, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
             let problem = Problem::NoColumnNames;
             return Err(self.decode_error(event.place(), problem).into());
@@ -270,9 +271,10 @@ impl TableWriter {
         &mut self,
         map: &TableMap,
         generation: u64,
+        altered: Option<&FilePosition>,
         event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         if self
             .plan
             .as_ref()
@@ -280,6 +282,8 @@ impl TableWriter {
         {
             return Ok(());
         }
+        let named = self.named(map, altered);
+        let map = &*named.map_err(|problem| self.decode_error(event.place().clone(), problem))?;
         if self.checked.columns.is_none() {
             self.checked.columns = Some(all_of(map, &[]));
             self.checked.refuse_double_keys()?;
@@ -314,6 +318,25 @@ impl TableWriter {
         }
         self.plan = Some((generation, plan));
         Ok(())
+    }
+
+    /// The table map with names, which are the server's where it has none.
+    fn named<'m>(
+        &self,
+        map: &'m TableMap,
+        altered: Option<&FilePosition>,
+    ) -> Result<Cow<'m, TableMap>, Problem> {
+        if map.is_named() {
+            return Ok(Cow::Borrowed(map));
+        }
+        match (self.checked.definition.as_slice(), altered) {
+            ([], _) => Err(Problem::NoColumnNames),
+            (_, Some(altered)) => Err(Problem::MaybeAltered(altered.clone())),
+            (server, None) => map
+                .complete(server)
+                .map(Cow::Owned)
+                .map_err(|misfit| Problem::Misfit(Box::new(misfit))),
+        }
     }
 
     /// The plan for the chosen columns. Where versions are kept apart, a column that is not there is

@@ -55,6 +55,7 @@ fn column(name: &str, kind: ColumnType, charset: Option<Charset>) -> Column {
 fn sales() -> TableMap {
     let text = || Some(Charset::Utf8);
     TableMap {
+        has_signs: true,
         schema: "shop".into(),
         table: "Sales".into(),
         columns: vec![

@@ -9,6 +9,7 @@ mod json;
 mod oracle;
 mod readers;
 mod text;
+mod unnamed;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

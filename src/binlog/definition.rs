@@ -1,0 +1,358 @@
+//! What a server tells of its tables where the binlog does not: names, signs, character sets and
+//! labels, for table maps of `binlog_row_metadata` MINIMAL and NO_LOG.
+//!
+//! What lives here: `information_schema.COLUMNS` turned into what a table map would say, and whether
+//! a table map fits it. What does not: asking the server.
+
+use super::{Charset, Column, ColumnType, TableMap};
+
+/// One row of `information_schema.COLUMNS`, as far as it shapes what is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerColumn {
+    /// `COLUMN_NAME`.
+    pub name: String,
+    /// `DATA_TYPE`.
+    pub data_type: String,
+    /// `COLUMN_TYPE`: the type as it was declared.
+    pub column_type: String,
+    /// `CHARACTER_SET_NAME`.
+    pub charset: Option<String>,
+    /// `CHARACTER_OCTET_LENGTH`.
+    pub octets: Option<u64>,
+    /// `NUMERIC_PRECISION`.
+    pub precision: Option<u64>,
+    /// `NUMERIC_SCALE`.
+    pub scale: Option<u64>,
+    /// `DATETIME_PRECISION`.
+    pub fraction: Option<u64>,
+    /// `IS_NULLABLE`.
+    pub nullable: bool,
+}
+
+/// A table map that is not of the table that the server has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Another number of columns.
+    #[error("it has {in_map} columns, the server's table {on_server}")]
+    Count {
+        /// In the table map.
+        in_map: usize,
+        /// In `information_schema`.
+        on_server: usize,
+    },
+    /// A column of another type.
+    #[error("its column {number} is {in_map}, the server's column {name} {on_server}")]
+    Column {
+        /// From 1 on.
+        number: usize,
+        /// The name that the server has for it.
+        name: String,
+        /// The type in the table map.
+        in_map: String,
+        /// The type as it was declared.
+        on_server: String,
+    },
+}
+
+impl ServerColumn {
+    /// Whether MariaDB's COMPRESSED is among the attributes, which it tells in a comment.
+    fn is_compressed(&self) -> bool {
+        self.column_type.ends_with("COMPRESSED*/")
+    }
+
+    /// The type's name, with what MariaDB adds to it.
+    #[must_use]
+    pub fn type_name(&self) -> String {
+        let compressed = if self.is_compressed() {
+            " compressed"
+        } else {
+            ""
+        };
+        format!("{}{compressed}", self.data_type)
+    }
+
+    fn unsigned(&self) -> bool {
+        self.column_type.to_ascii_lowercase().contains(" unsigned")
+    }
+
+    /// The labels of an ENUM or SET, in UTF-8.
+    fn labels(&self) -> Vec<Vec<u8>> {
+        let mut labels = Vec::new();
+        let mut label: Option<Vec<u8>> = None;
+        let mut bytes = self.column_type.bytes().peekable();
+        while let Some(byte) = bytes.next() {
+            match (&mut label, byte) {
+                (None, b'\'') => label = Some(Vec::new()),
+                (None, _) => {}
+                (Some(text), b'\'') => {
+                    if bytes.next_if_eq(&b'\'').is_some() {
+                        text.push(b'\'');
+                    } else {
+                        labels.extend(label.take());
+                    }
+                }
+                (Some(text), b'\\') => text.push(match bytes.next() {
+                    Some(b'0') => 0,
+                    Some(b'n') => b'\n',
+                    Some(b'r') => b'\r',
+                    Some(other) => other,
+                    None => b'\\',
+                }),
+                (Some(text), _) => text.push(byte),
+            }
+        }
+        labels
+    }
+
+    /// The type that a table map has for such a column.
+    fn kind(&self) -> Option<ColumnType> {
+        let octets = self.octets.unwrap_or(0);
+        let prefix = if octets > 255 { 2 } else { 1 };
+        let small = |number: Option<u64>| u8::try_from(number.unwrap_or(0)).ok();
+        let fixed = |len| ColumnType::String {
+            prefix: if len > 255 { 2 } else { 1 },
+            padded_len: len,
+        };
+        let labels = self.labels().len();
+        Some(match self.data_type.to_ascii_lowercase().as_str() {
+            "tinyint" => ColumnType::Int(1),
+            "smallint" => ColumnType::Int(2),
+            "mediumint" => ColumnType::Int(3),
+            "int" => ColumnType::Int(4),
+            "bigint" => ColumnType::Int(8),
+            "float" => ColumnType::Float,
+            "double" => ColumnType::Double,
+            "decimal" => ColumnType::Decimal {
+                precision: small(self.precision)?,
+                scale: small(self.scale)?,
+            },
+            "year" => ColumnType::Year,
+            "date" => ColumnType::Date,
+            "time" => ColumnType::Time(small(self.fraction)?),
+            "datetime" => ColumnType::DateTime(small(self.fraction)?),
+            "timestamp" => ColumnType::Timestamp(small(self.fraction)?),
+            "char" | "binary" => fixed(u16::try_from(octets).ok()?),
+            "inet4" => fixed(4),
+            "inet6" | "uuid" => fixed(16),
+            "varchar" | "varbinary" if self.is_compressed() => ColumnType::Compressed(prefix),
+            "varchar" | "varbinary" => ColumnType::String {
+                prefix,
+                padded_len: 0,
+            },
+            "tinytext" | "tinyblob" => self.blob(1),
+            "text" | "blob" => self.blob(2),
+            "mediumtext" | "mediumblob" => self.blob(3),
+            "longtext" | "longblob" => self.blob(4),
+            "enum" => ColumnType::Enum(if labels > 255 { 2 } else { 1 }),
+            "set" => ColumnType::Set(match labels.div_ceil(8) {
+                width @ 0..=4 => u8::try_from(width).ok()?,
+                _ => 8,
+            }),
+            "bit" => ColumnType::Bit(u16::try_from(self.precision?).ok()?),
+            "json" => ColumnType::Json(4),
+            "vector" => ColumnType::Vector(4),
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+            | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnType::Geometry(4),
+            _ => return None,
+        })
+    }
+
+    fn blob(&self, prefix: u8) -> ColumnType {
+        if self.is_compressed() {
+            ColumnType::Compressed(prefix)
+        } else {
+            ColumnType::Blob(prefix)
+        }
+    }
+
+    /// The character set that a table map would name.
+    fn charset(&self, kind: ColumnType) -> Option<Charset> {
+        match (&self.charset, kind) {
+            // Labels come from the server in UTF-8, whatever the column's own set is.
+            (_, ColumnType::Enum(_) | ColumnType::Set(_)) => Some(Charset::Utf8),
+            (Some(name), _) => Some(Charset::named(name)),
+            (None, ColumnType::String { .. } | ColumnType::Blob(_) | ColumnType::Compressed(_)) => {
+                Some(Charset::Binary)
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// The column as a table map with full metadata tells it, if this one can be of it.
+    fn complete(&self, in_map: &Column, has_signs: bool) -> Option<Column> {
+        let kind = self.kind()?;
+        let is_temporal = matches!(
+            kind,
+            ColumnType::Time(0) | ColumnType::DateTime(0) | ColumnType::Timestamp(0)
+        );
+        let is_old = is_temporal && matches!(in_map.kind, ColumnType::OldTemporal(_));
+        let charset = self.charset(kind);
+        let is_text = matches!(
+            kind,
+            ColumnType::String { .. } | ColumnType::Blob(_) | ColumnType::Compressed(_)
+        );
+        // A YEAR is unsigned, which nobody declares.
+        let is_declared = has_signs && kind != ColumnType::Year;
+        let has_labels = matches!(kind, ColumnType::Enum(_) | ColumnType::Set(_));
+        let fits = (kind == in_map.kind || is_old)
+            && self.nullable == in_map.nullable
+            && (!is_declared || self.unsigned() == in_map.unsigned)
+            && (in_map.charset.is_none() || !is_text || in_map.charset == charset);
+        fits.then(|| Column {
+            name: self.name.clone(),
+            kind: in_map.kind,
+            nullable: in_map.nullable,
+            unsigned: self.unsigned(),
+            charset,
+            labels: if has_labels {
+                self.labels()
+            } else {
+                Vec::new()
+            },
+        })
+    }
+}
+
+impl TableMap {
+    /// Whether it names its columns.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.columns.iter().all(|column| !column.name.is_empty())
+    }
+
+    /// The same table map with what the server tells of the table's columns, in their order.
+    ///
+    /// # Errors
+    /// If it cannot be a table map of such a table.
+    pub fn complete(&self, server: &[ServerColumn]) -> Result<Self, Misfit> {
+        if self.columns.len() != server.len() {
+            return Err(Misfit::Count {
+                in_map: self.columns.len(),
+                on_server: server.len(),
+            });
+        }
+        let columns = self.columns.iter().zip(server).enumerate();
+        let complete = |(index, (in_map, on_server)): (usize, (&Column, &ServerColumn))| {
+            let complete = on_server.complete(in_map, self.has_signs);
+            complete.ok_or_else(|| Misfit::Column {
+                number: index + 1,
+                name: on_server.name.clone(),
+                in_map: described(in_map),
+                on_server: format!(
+                    "{}{}",
+                    on_server.column_type,
+                    if on_server.nullable { "" } else { " NOT NULL" }
+                ),
+            })
+        };
+        Ok(Self {
+            columns: columns.map(complete).collect::<Result<_, _>>()?,
+            ..self.clone()
+        })
+    }
+}
+
+fn described(column: &Column) -> String {
+    let unsigned = if column.unsigned { " UNSIGNED" } else { "" };
+    let not_null = if column.nullable { "" } else { " NOT NULL" };
+    let charset = column.charset.as_ref();
+    let charset = charset.map_or_else(String::new, |charset| format!(" in {charset}"));
+    format!("{}{unsigned}{charset}{not_null}", column.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(data_type: &str, column_type: &str) -> ServerColumn {
+        ServerColumn {
+            name: "c".into(),
+            data_type: data_type.into(),
+            column_type: column_type.into(),
+            nullable: true,
+            ..ServerColumn::default()
+        }
+    }
+
+    #[test]
+    fn labels_are_taken_out_of_their_quotes() {
+        let labels = |text: &str| {
+            let labels = column("enum", text).labels();
+            let text = |label| String::from_utf8(label).unwrap();
+            labels.into_iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(labels("enum('a','b')"), ["a", "b"]);
+        assert_eq!(labels("set('')"), [""]);
+        assert_eq!(
+            labels(r"enum('it''s','a,b','back\\slash','two\nlines','''','Größe')"),
+            ["it's", "a,b", "back\\slash", "two\nlines", "'", "Größe"]
+        );
+    }
+
+    #[test]
+    fn widths_follow_from_labels_and_octets() {
+        let many = |count: usize| {
+            let labels: Vec<String> = (0..count).map(|n| format!("'{n}'")).collect();
+            labels.join(",")
+        };
+        for (count, width) in [(1, 1), (255, 1), (256, 2)] {
+            let kind = column("enum", &format!("enum({})", many(count))).kind();
+            assert_eq!(kind, Some(ColumnType::Enum(width)), "{count}");
+        }
+        for (count, width) in [(1, 1), (8, 1), (9, 2), (24, 3), (25, 4), (33, 8), (64, 8)] {
+            let kind = column("set", &format!("set({})", many(count))).kind();
+            assert_eq!(kind, Some(ColumnType::Set(width)), "{count}");
+        }
+        for (octets, prefix) in [(255, 1), (256, 2)] {
+            let mut text = column("varchar", "varchar(64)");
+            text.octets = Some(octets);
+            let padded_len = 0;
+            let kind = ColumnType::String { prefix, padded_len };
+            assert_eq!(text.kind(), Some(kind), "{octets}");
+        }
+        assert_eq!(column("hstore", "hstore").kind(), None);
+    }
+
+    #[test]
+    fn a_map_is_completed_if_it_fits() {
+        let in_map = |kind, nullable| Column {
+            name: String::new(),
+            kind,
+            nullable,
+            unsigned: false,
+            charset: None,
+            labels: Vec::new(),
+        };
+        let map = |columns| TableMap {
+            schema: "shop".into(),
+            table: "T".into(),
+            columns,
+            has_signs: false,
+        };
+        let server = [
+            column("int", "int(10) unsigned"),
+            column("enum", "enum('x')"),
+        ];
+        let both = || {
+            vec![
+                in_map(ColumnType::Int(4), true),
+                in_map(ColumnType::Enum(1), true),
+            ]
+        };
+        let complete = map(both()).complete(&server).unwrap();
+        assert!(complete.is_named() && !map(both()).is_named());
+        assert!(complete.columns[0].unsigned);
+        assert_eq!(complete.columns[1].labels, [b"x"]);
+        assert_eq!(complete.columns[1].charset, Some(Charset::Utf8));
+        let signed = TableMap {
+            has_signs: true,
+            ..map(both())
+        };
+        let one = map(vec![in_map(ColumnType::Int(4), true)]);
+        let narrow = map(vec![in_map(ColumnType::Int(2), true), both().remove(1)]);
+        let not_null = map(vec![in_map(ColumnType::Int(4), false), both().remove(1)]);
+        for other in [signed, one, narrow, not_null] {
+            assert!(other.complete(&server).is_err(), "{other:?}");
+        }
+    }
+}
