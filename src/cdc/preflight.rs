@@ -280,9 +280,10 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
     let rows: Result<Vec<Row>, _> = server
         .conn
         .exec(
-            // MariaDB marks compressed columns in a comment of their type and nowhere else.
+            // MariaDB marks the format of before 10.1 in a comment of the type and nowhere else.
             "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, \
-                    CONCAT(DATA_TYPE, IF(COLUMN_TYPE LIKE '%COMPRESSED*/', ' compressed', '')), \
+                    CONCAT(DATA_TYPE, IF(COLUMN_TYPE LIKE '%mariadb-5.3%' AND DATETIME_PRECISION > 0, \
+                                         ' of mariadb-5.3', '')), \
                     CHARACTER_SET_NAME, NUMERIC_SCALE \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
              ORDER BY ORDINAL_POSITION",
@@ -305,6 +306,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             charset,
         })
         .collect();
+    refuse_unknown_widths(&table, &columns)?;
     let chosen: Vec<&ServerColumn> = match &wanted.columns {
         None => columns.iter().collect(),
         Some(names) => names
@@ -345,6 +347,27 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
     let checked = CheckedTable::new(wanted, schema, name, Some(columns));
     checked.refuse_double_keys()?;
     Ok(checked)
+}
+
+/// The binlog does not say how many bytes these take, so that not even columns behind them can be read.
+fn refuse_unknown_widths(table: &str, columns: &[ServerColumn]) -> Result<(), Failure> {
+    let is_old = |column: &&ServerColumn| column.data_type.ends_with(" of mariadb-5.3");
+    let old: Vec<&str> = columns
+        .iter()
+        .filter(is_old)
+        .map(|column| column.name.as_str())
+        .collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::definite(
+        Exit::Config,
+        format!(
+            "table {table}: columns with fractional seconds in the format of before MariaDB 10.1: {}",
+            old.join(", ")
+        ),
+        "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE ... FORCE; start behind that",
+    ))
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {
