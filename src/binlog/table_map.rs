@@ -307,7 +307,9 @@ impl std::fmt::Display for ColumnType {
             Self::Geometry(_) => f.write_str("GEOMETRY"),
             Self::Vector(_) => f.write_str("VECTOR"),
             Self::Compressed(_) => f.write_str("a COMPRESSED column"),
-            Self::OldTemporal(_) => f.write_str("a temporal type of MySQL 5.5"),
+            Self::OldTemporal(3) => f.write_str("TIME of MySQL 5.5"),
+            Self::OldTemporal(4) => f.write_str("TIMESTAMP of MySQL 5.5"),
+            Self::OldTemporal(_) => f.write_str("DATETIME of MySQL 5.5"),
             Self::Unknown(code) => write!(f, "type number {code}"),
         }
     }

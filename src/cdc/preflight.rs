@@ -291,6 +291,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
         return Err(no_such_table(server, wanted).await);
     };
     let definition: Vec<ServerColumn> = rows.iter().map(server_column).collect();
+    refuse_unknown_widths(&table, &definition)?;
     let chosen: Vec<&ServerColumn> = match &wanted.columns {
         None => definition.iter().collect(),
         Some(names) => names
@@ -352,6 +353,30 @@ fn server_column(row: &Row) -> ServerColumn {
         fraction: number(9),
         nullable: text(10).is_some_and(|nullable| nullable == "YES"),
     }
+}
+
+/// The binlog does not say how many bytes these take, so that not even columns behind them can be read.
+fn refuse_unknown_widths(table: &str, columns: &[ServerColumn]) -> Result<(), Failure> {
+    // MariaDB marks this format in a comment of the type and nowhere else.
+    let is_old = |column: &&ServerColumn| {
+        column.column_type.contains("mariadb-5.3") && column.fraction.is_some_and(|it| it > 0)
+    };
+    let old: Vec<&str> = columns
+        .iter()
+        .filter(is_old)
+        .map(|column| column.name.as_str())
+        .collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::definite(
+        Exit::Config,
+        format!(
+            "table {table}: columns with fractional seconds in the format of before MariaDB 10.1: {}",
+            old.join(", ")
+        ),
+        "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE ... FORCE; start behind that",
+    ))
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

@@ -6,13 +6,16 @@
 use crate::binlog::ColumnType;
 
 use super::address::{write_inet4, write_inet6, write_uuid};
+use super::compressed::uncompressed;
 use super::decimal::write_decimal;
 use super::dialect::{Syntax, finish_text, write_bare, write_text_as};
 use super::json::write_json;
 use super::json_diff::write_changed_json;
+use super::label::{write_enum, write_set};
 use super::number::{write_floating, write_int};
 use super::temporal::{
-    write_date_cell, write_datetime_cell, write_time_cell, write_timestamp_cell, write_two,
+    write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell,
+    write_timestamp_cell, write_two,
 };
 use super::text::Encoding;
 
@@ -43,6 +46,9 @@ pub enum CellProblem {
     /// A member of an ENUM or SET that the table map does not have.
     #[error("the cell has a member that its column does not have")]
     Label,
+    /// A compressed cell that cannot be unpacked.
+    #[error("the cell's compressed value is damaged")]
+    Compressed,
     /// The cell has another width than its type.
     #[error("the cell has the wrong width")]
     Width,
@@ -102,6 +108,12 @@ pub(super) enum Writer {
     Inet4,
     Inet6,
     Uuid,
+    /// TIME, TIMESTAMP and DATETIME of before MySQL 5.6, by width in bytes.
+    OldTemporal {
+        width: u8,
+    },
+    /// A cell that MariaDB has compressed, for the writer of what is in it.
+    Compressed(Box<Writer>),
 }
 
 impl Writer {
@@ -122,6 +134,8 @@ impl Writer {
             Self::Decimal { scale, .. } => floating("DECIMAL", &Some(*scale)),
             Self::Year => "YEAR".to_owned(),
             Self::Date => "DATE".to_owned(),
+            Self::OldTemporal { width } => ColumnType::OldTemporal(*width).to_string(),
+            Self::Compressed(writer) => writer.written_as(),
             Self::Time { digits } => format!("TIME({digits})"),
             Self::DateTime { digits } => format!("DATETIME({digits})"),
             Self::Timestamp { digits } => format!("TIMESTAMP({digits})"),
@@ -209,6 +223,10 @@ impl Writer {
             Self::Inet4 => write_bare::<S>(out, |out| write_inet4(cell, out)),
             Self::Inet6 => write_bare::<S>(out, |out| write_inet6(cell, out)),
             Self::Uuid => write_bare::<S>(out, |out| write_uuid(cell, out)),
+            Self::OldTemporal { width } => {
+                write_bare::<S>(out, |out| write_old_temporal(cell, *width, out))
+            }
+            Self::Compressed(writer) => writer.write::<S>(&uncompressed(cell)?, out),
         }
     }
 }
@@ -255,53 +273,6 @@ fn write_hex<S: Syntax>(
         out.resize(out.len() + 2 * (len - cell.len()), b'0');
         Ok(())
     })
-}
-
-/// A number of `width` bytes, the lowest first.
-fn little_endian(cell: &[u8], width: u8) -> Result<u64, CellProblem> {
-    if cell.len() != usize::from(width) || width > 8 {
-        return Err(CellProblem::Width);
-    }
-    let number = cell.iter().rev();
-    Ok(number.fold(0, |number, byte| number << 8 | u64::from(*byte)))
-}
-
-/// Index 0 is what MySQL keeps of a value that it did not know: the empty string.
-fn write_enum<S: Syntax>(
-    cell: &[u8],
-    width: u8,
-    labels: &[String],
-    out: &mut Vec<u8>,
-) -> Result<(), CellProblem> {
-    let index = little_endian(cell, width)?;
-    let label = match usize::try_from(index) {
-        Ok(0) => "",
-        Ok(index) => labels.get(index - 1).ok_or(CellProblem::Label)?,
-        Err(_) => return Err(CellProblem::Label),
-    };
-    write_text_as::<S>(label.as_bytes(), out);
-    Ok(())
-}
-
-fn write_set<S: Syntax>(
-    cell: &[u8],
-    width: u8,
-    labels: &[String],
-    out: &mut Vec<u8>,
-) -> Result<(), CellProblem> {
-    let mut members = little_endian(cell, width)?;
-    let start = out.len();
-    while members != 0 {
-        let index = members.trailing_zeros();
-        members &= members - 1;
-        let label = labels.get(index as usize).ok_or(CellProblem::Label)?;
-        if out.len() > start {
-            out.push(b',');
-        }
-        out.extend_from_slice(label.as_bytes());
-    }
-    finish_text::<S>(start, out);
-    Ok(())
 }
 
 /// As a JSON array, each number as the shortest text that reads back.

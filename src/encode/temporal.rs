@@ -139,6 +139,57 @@ pub(super) fn write_timestamp_cell(
     write_fraction(fraction, digits, out)
 }
 
+/// TIME, TIMESTAMP or DATETIME of before MySQL 5.6, by their widths of 3, 4 and 8 bytes, the lowest
+/// first: the digits HHMMSS with a sign, seconds since 1970, the digits YYYYMMDDHHMMSS. Zero dates are
+/// NULL.
+pub(super) fn write_old_temporal(
+    cell: &[u8],
+    width: u8,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    if cell.len() != usize::from(width) || width > 8 {
+        return Err(CellProblem::Width);
+    }
+    let mut bytes = [0; 8];
+    bytes[..cell.len()].copy_from_slice(cell);
+    let stored = u64::from_le_bytes(bytes);
+    let part = |number: u64, place: u64| u32::try_from(number / place % 100).unwrap_or(u32::MAX);
+    match width {
+        3 => {
+            // The sign is the highest of the 24 bits.
+            let signed = (stored << 40).cast_signed() >> 40;
+            if signed < 0 {
+                out.push(b'-');
+            }
+            let digits = signed.unsigned_abs();
+            if digits >= 1_000_000 {
+                out.push(
+                    b'0' + u8::try_from(digits / 1_000_000).map_err(|_| CellProblem::Temporal)?,
+                );
+            }
+            write_clock(
+                part(digits, 10_000),
+                part(digits, 100),
+                part(digits, 1),
+                out,
+            )
+        }
+        _ if stored == 0 => Ok(()),
+        4 => write_utc_seconds(stored.cast_signed(), out),
+        _ => {
+            let (date, clock) = (stored / 1_000_000, stored % 1_000_000);
+            let hour = part(clock, 10_000);
+            let year = u32::try_from(date / 10_000).map_err(|_| CellProblem::Temporal)?;
+            if hour > 23 {
+                return Err(CellProblem::Temporal);
+            }
+            write_date(year, part(date, 100), part(date, 1), out)?;
+            out.push(b' ');
+            write_clock(hour, part(clock, 100), part(clock, 1), out)
+        }
+    }
+}
+
 fn split_fraction(cell: &[u8], whole: usize, digits: u8) -> Result<(u64, u64), CellProblem> {
     if cell.len() != whole + usize::from(digits.div_ceil(2)) {
         return Err(CellProblem::Width);
@@ -208,4 +259,36 @@ pub(super) fn write_packed_temporal(
         write_fraction(fraction, 6, out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old(cell: &[u8]) -> Result<String, CellProblem> {
+        let mut out = Vec::new();
+        let width = u8::try_from(cell.len()).unwrap();
+        write_old_temporal(cell, width, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn temporals_of_before_mysql_5_6() {
+        let time = |digits: i32| old(&digits.to_le_bytes()[..3]);
+        assert_eq!(time(-8_385_959).as_deref(), Ok("-838:59:59"));
+        assert_eq!(time(12_345).as_deref(), Ok("01:23:45"));
+        assert_eq!(time(99), Err(CellProblem::Temporal));
+        let datetime = |digits: u64| old(&digits.to_le_bytes());
+        assert_eq!(
+            datetime(20_160_304_235_958).as_deref(),
+            Ok("2016-03-04 23:59:58")
+        );
+        assert_eq!(datetime(0).as_deref(), Ok(""));
+        assert_eq!(datetime(20_160_304_240_000), Err(CellProblem::Temporal));
+        assert_eq!(datetime(u64::MAX), Err(CellProblem::Temporal));
+        assert_eq!(
+            old(&1_u32.to_le_bytes()).as_deref(),
+            Ok("1970-01-01 00:00:01")
+        );
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::columns::{Column, Values};
 use super::json::JSON_EXPRESSIONS;
+use super::text::text_bounds;
 use crate::support::servers::Kind;
 
 /// Types that have a form of their own in the lines.
@@ -112,6 +113,44 @@ fn labelled() -> Vec<Column> {
     ]
 }
 
+/// Columns that are stored compressed where that makes them shorter.
+fn compressed() -> Vec<Column> {
+    let repeated = "REPEAT('ab, \"c\"', 90)";
+    let mut columns = Vec::new();
+    for (sql_type, charset) in [
+        ("varchar(60)", "utf8mb4"),
+        ("varchar(2000)", "latin1"),
+        ("tinytext", "utf8mb3"),
+        ("text", "gbk"),
+        ("mediumtext", "utf8mb4"),
+        ("longtext", "latin1"),
+    ] {
+        let mut values = text_bounds(charset, 50);
+        values.extend([repeated.to_owned(), "''".to_owned()]);
+        let name = format!("packed_{charset}_{}", sql_type.replace(['(', ')'], ""));
+        let sql_type = format!("{sql_type} character set {charset} compressed");
+        columns.push(Column::new(name, sql_type, Values::OneOf(values)));
+    }
+    for sql_type in [
+        "varbinary(90)",
+        "tinyblob",
+        "blob",
+        "mediumblob",
+        "longblob",
+    ] {
+        let values = [
+            "x''",
+            "x'00'",
+            "REPEAT(x'00FF', 45)",
+            "REPEAT(x'0102', 120)",
+        ];
+        let name = format!("packed_{}", sql_type.replace(['(', ')'], ""));
+        let sql_type = format!("{sql_type} compressed");
+        columns.push(Column::new(name, sql_type, one_of(&values)));
+    }
+    columns
+}
+
 /// Zero groups at the start, in the middle, at the end, alone and as long as others; IPv4 in IPv6,
 /// and what is nearly that.
 const ADDRESSES: &[&str] = &[
@@ -173,6 +212,7 @@ fn of_one_family(kind: Kind) -> Vec<Column> {
                 Values::Wide("CAST(x'{}' AS inet6)"),
             ));
             columns.push(Column::new("inet6_odd", "inet6", one_of(ADDRESSES)));
+            columns.extend(compressed());
             columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
             columns.push(Column::new(
                 "inet4",
