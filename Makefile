@@ -62,7 +62,7 @@ fuzz:
 	@for fuzzer in $(FUZZERS); do \
 		mkdir -p fuzz/corpus/$$fuzzer; \
 		cargo +nightly fuzz run $$fuzzer fuzz/corpus/$$fuzzer fuzz/seeds/$$fuzzer -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=65536 || exit 1; \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=2048 -max_len=16384 || exit 1; \
 	done
 
 # Written anew by real servers.

@@ -5,8 +5,8 @@
 //! rooms `binlog` and `encode` beside it.
 
 use super::binlog::{
-    Column, ColumnType, Decoder, Event, EventHeader, EventType, Flavor, GtidSet, Operations,
-    RowOperation, RowsEvent, Step, TableMap,
+    Column, ColumnType, Decoder, Event, EventHeader, EventType, Flavor, GtidSet, Inflater, Input,
+    Operations, Payload, RowOperation, RowsEvent, Step, TableMap, Unpacked,
 };
 use super::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
 
@@ -16,8 +16,9 @@ pub const TABLES: [&str; 2] = ["t", "u"];
 /// Bytes of a line for each byte of a row image: JSON escapes one as six and hexadecimal digits are
 /// two; numbers of a few bytes have up to 16 for each.
 const LINE_GROWTH: usize = 16;
-/// Bytes of a line for each column: commas, and what a cell of fixed width may look like.
-const COLUMN_BYTES: usize = 128;
+/// Bytes of a line for each column: commas, what a cell of fixed width may look like, and the zeros
+/// that BINARY(1023) has and its cells have not, as hexadecimal digits.
+const COLUMN_BYTES: usize = 128 + 2 * 1_023;
 /// Bytes of the columns about the change.
 const SUFFIX_BYTES: usize = 256;
 
@@ -63,34 +64,77 @@ struct Table {
     definition_len: usize,
 }
 
+/// What is between the decoder and a batch.
+struct Reader {
+    decoder: Decoder,
+    inflater: Inflater,
+    dialect: Dialect,
+    tables: [Option<Table>; 2],
+    line: Vec<u8>,
+    /// Bytes of all events, unpacked.
+    bytes: usize,
+}
+
 /// Input: events without checksums, back to back, as a file has them behind its magic number. A
-/// size that is wrong means the rest. What is between the decoder and a batch is done with them.
-pub fn events(mut input: &[u8]) {
-    let dialect = dialect(input.len());
-    let mut decoder = decoder(None);
-    let mut tables: [Option<Table>; 2] = [None, None];
-    let mut line = Vec::new();
+/// size that is wrong means the rest. Gives the bytes of all events, or nothing if one could not be
+/// unpacked.
+pub fn events(mut input: &[u8]) -> Option<usize> {
+    let mut reader = Reader {
+        decoder: decoder(None),
+        inflater: Inflater::default(),
+        dialect: dialect(input.len()),
+        tables: [None, None],
+        line: Vec::new(),
+        bytes: 0,
+    };
     while let Ok(header) = EventHeader::parse(input) {
         let size = (header.event_size as usize).clamp(EventHeader::LEN, input.len());
         let (whole, rest) = input.split_at(size);
         input = rest;
-        let event = Event {
-            header,
-            body: &whole[EventHeader::LEN..],
+        let body = &whole[EventHeader::LEN..];
+        let goes_on = reader.take(Input::Event(Event { header, body }))?;
+        if !goes_on || (reader.decoder.is_in_payload() && !reader.take_packed(body)?) {
+            break;
+        }
+    }
+    Some(reader.bytes)
+}
+
+impl Reader {
+    /// Takes in one event; says whether more can come, and nothing if it could not be unpacked.
+    fn take(&mut self, input: Input<'_>) -> Option<bool> {
+        let input = self.inflater.plain(input, &self.decoder).ok()?;
+        if let Input::Event(event) | Input::Packed(event) = &input {
+            self.bytes += EventHeader::LEN + event.body.len();
+        }
+        let Ok(step) = self.decoder.take(&input) else {
+            return Some(false);
         };
-        let Ok(step) = decoder.event(&event) else {
-            return;
+        let Step::Rows { table: index, rows } = step else {
+            return Some(true);
         };
-        if let Step::Rows { table: index, rows } = step {
-            let table = &mut tables[index];
-            if compile(&decoder, index, dialect, table).is_none() {
-                return;
-            }
-            let (Some(table), Some(key)) = (table, decoder.transaction_key()) else {
-                panic!("rows are in a transaction");
+        let table = &mut self.tables[index];
+        if compile(&self.decoder, index, self.dialect, table).is_none() {
+            return Some(false);
+        }
+        let (Some(table), Some(key)) = (table, self.decoder.transaction_key()) else {
+            panic!("rows are in a transaction");
+        };
+        let written = write(table, &rows, &key.to_string(), self.dialect, &mut self.line);
+        Some(written.is_some())
+    }
+
+    fn take_packed(&mut self, body: &[u8]) -> Option<bool> {
+        let (mut payload, head_len) = Payload::open(body, body.len() as u64).ok()?;
+        let mut packed = &body[head_len..];
+        loop {
+            let goes_on = match payload.next(&mut packed).ok()? {
+                Unpacked::Event(event) => self.take(Input::Packed(event))?,
+                Unpacked::Starved => return None,
+                Unpacked::End => return self.take(Input::PayloadEnd),
             };
-            if write(table, &rows, &key.to_string(), dialect, &mut line).is_none() {
-                return;
+            if !goes_on {
+                return Some(false);
             }
         }
     }

@@ -212,7 +212,7 @@ impl Survey {
                 }
                 _ => {}
             }
-            if decoder.transaction().is_none() {
+            if decoder.transaction().is_none() && !decoder.is_in_payload() {
                 self.end = dump.position().offset;
                 if part.until.is_some_and(|until| self.end >= until) {
                     return Ok(());

@@ -53,12 +53,22 @@ const MYSQL: &[&str] = &[
     "INSERT INTO shop.u (id, j) VALUES (3, '{\"a\": [1, 2, {\"b\": \"x\"}], \"long\": \"0123456789 0123456789 0123456789\"}')",
     "SET SESSION binlog_row_value_options = 'PARTIAL_JSON', binlog_row_image = 'MINIMAL'; \
      UPDATE shop.u SET j = JSON_SET(j, '$.a[2].b', 'y') WHERE id = 3",
+    "SET SESSION binlog_transaction_compression = ON; INSERT INTO shop.u (id) VALUES (4), (5); \
+     INSERT INTO shop.u (id, j) SELECT id, j FROM shop.u",
+    "XA START 'x'; INSERT INTO shop.u (id) VALUES (6); XA END 'x'; XA COMMIT 'x' ONE PHASE",
+    "XA START 'y'; INSERT INTO shop.u (id) VALUES (7); XA END 'y'; XA PREPARE 'y'; XA COMMIT 'y'",
+    "SET SESSION gtid_next = 'AUTOMATIC:tag'; INSERT INTO shop.u (id) VALUES (8)",
     "SET SESSION binlog_rows_query_log_events = ON; INSERT INTO shop.u (id) VALUES (2)",
 ];
 
 const MARIADB: &[&str] = &[
     "CREATE TABLE shop.u (id int, a4 inet4, a6 inet6, uu uuid)",
     "INSERT INTO shop.u VALUES (1, '10.0.0.1', '2001:db8::1', '123e4567-e89b-12d3-a456-426614174000')",
+    "SET GLOBAL log_bin_compress = ON, log_bin_compress_min_len = 10",
+    "INSERT INTO shop.u (id) VALUES (2), (3), (4), (5), (6), (7), (8), (9)",
+    "UPDATE shop.u SET id = id + 1",
+    "DELETE FROM shop.u WHERE id > 4",
+    "CREATE TABLE shop.q (a_column_with_a_long_name int, another_column_with_a_long_name int)",
 ];
 
 /// Documents whose binary form MySQL stores.
@@ -145,6 +155,9 @@ fn captured(kind: Kind) -> Result<Seeds> {
     for statement in COMMON.iter().chain(own) {
         server.sql(statement)?;
     }
+    // The one that is cut off.
+    server.sql("CREATE TABLE shop.last (id int)")?;
+    server.sql("FLUSH BINARY LOGS")?;
     if json {
         server.sql("CREATE TABLE shop.j (j json)")?;
         for document in DOCUMENTS {
@@ -152,7 +165,7 @@ fn captured(kind: Kind) -> Result<Seeds> {
             server.sql(&format!("INSERT INTO shop.j VALUES ('{document}')"))?;
         }
     }
-    server.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS")?;
+    server.sql("FLUSH BINARY LOGS")?;
     let files = binlogs(&server)?;
     let mut seeds = Seeds::new();
     for (index, set) in SETS.iter().enumerate() {
@@ -164,9 +177,9 @@ fn captured(kind: Kind) -> Result<Seeds> {
     let file = fs::read(&files[1])?;
     add_events(&mut seeds, kind, &file[4..]);
     // Its list of GTIDs is longer.
-    add_events(&mut seeds, kind, &fs::read(&files[2])?[4..]);
+    add_events(&mut seeds, kind, &fs::read(&files[3])?[4..]);
     if json {
-        add_json(&mut seeds, &file[4..])?;
+        add_json(&mut seeds, &fs::read(&files[2])?[4..])?;
     }
     if let Some(folder) = std::env::var_os("HYDRANT_FUZZ_SEEDS") {
         for ((target, name), seed) in &seeds {
@@ -180,7 +193,7 @@ fn captured(kind: Kind) -> Result<Seeds> {
 
 fn run(target: &str, input: &[u8]) {
     match target {
-        "events" => harness::events(input),
+        "events" => drop(harness::events(input)),
         "json" => harness::json(input),
         "gtid_text" => harness::gtid_text(input),
         "gtid_binary" => harness::gtid_binary(input),

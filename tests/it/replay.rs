@@ -1,5 +1,7 @@
 //! `hydrant replay` on the files that real servers have written.
 
+mod hostile;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
