@@ -349,3 +349,42 @@ fn a_changed_document_needs_the_one_before() {
     assert_eq!(error.problem, CellProblem::NoDocument);
     assert_eq!(error.column, "Category");
 }
+
+#[test]
+fn versions_and_absent_columns_come_last_in_each_dialect() {
+    let columns = [
+        MetadataColumn::Operation,
+        MetadataColumn::Ordinal,
+        MetadataColumn::SchemaVersion,
+        MetadataColumn::Absent,
+    ];
+    for (dialect, some, none) in [
+        (Dialect::Csv, "7,B,4,2,\"n,note\"\n", "7,B,4,2,\n"),
+        (Dialect::Hive, "7,B,4,2,n\\,note\n", "7,B,4,2,\\N\n"),
+        (
+            Dialect::OpenCsv,
+            "7,\"B\",4,2,\"n,note\"\n",
+            "7,\"B\",4,2,\\N\n",
+        ),
+        (
+            Dialect::Jsonl,
+            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":\"n,note\"}\n",
+            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":null}\n",
+        ),
+    ] {
+        let mut plan = Plan::compile(&sales(), &[chosen("InvoiceID", None)], dialect).unwrap();
+        for (absent, expected) in [("n,note", some), ("", none)] {
+            let mut suffix = RowSuffix::new(dialect);
+            let facts = LineFacts {
+                image: Image::Before,
+                schema_version: 2,
+                absent,
+                ..facts(RowOperation::Update, 0, "")
+            };
+            suffix.set(&columns, &facts);
+            let mut out = Vec::new();
+            write_row(&mut plan, &image(0, b"x"), 0, &suffix, 4, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}
