@@ -12,7 +12,7 @@ FUZZERS ?= events json gtid_text gtid_binary
 help:
 	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
 	@echo 'make test    format, lints, docs and all tests, against real servers'
-	@echo 'make bench   the decoder beside mysql_common + csv, on a captured binlog'
+	@echo 'make bench   the decoder beside mysql_common + csv, on three captured binlogs'
 	@echo 'make fuzz    hostile bytes for the decoders, $(FUZZ_SECONDS) s each (FUZZ_SECONDS, FUZZERS)'
 	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; records the run, renews README'
 

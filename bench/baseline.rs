@@ -20,11 +20,20 @@ use mysql_common::binlog::value::BinlogValue;
 const COLUMNS: std::ops::RangeInclusive<usize> = 1..=8;
 const ORDER_DATE: usize = 5;
 
-/// Writes every inserted row of the binlog as a line of CSV and returns their number.
+/// Writes the blog's columns of every inserted row of the binlog as a line of CSV and returns their number.
 pub(crate) fn transcode(binlog: &[u8], out: impl Write) -> Result<u64> {
+    let mut scratch = Vec::new();
+    transcode_with(binlog, out, |row, csv| write_row(&row, csv, &mut scratch))
+}
+
+/// Writes every inserted row of the binlog in the caller's way and returns their number.
+pub(crate) fn transcode_with<W: Write>(
+    binlog: &[u8],
+    out: W,
+    mut write_row: impl FnMut(BinlogRow, &mut csv::Writer<W>) -> Result<()>,
+) -> Result<u64> {
     let mut events = BinlogFile::new(BinlogVersion::Version4, binlog)?;
     let mut csv = writer(out);
-    let mut scratch = Vec::new();
     let mut row_count = 0;
     while let Some(event) = events.next() {
         let event = event?;
@@ -36,7 +45,7 @@ pub(crate) fn transcode(binlog: &[u8], out: impl Write) -> Result<u64> {
             .reader()
             .get_tme(rows.table_id())
             .context("a row event without its table map")?;
-        row_count += write_rows(&rows, table, &mut csv, &mut scratch)?;
+        row_count += write_rows_with(&rows, table, |row| write_row(row, &mut csv))?;
     }
     csv.flush()?;
     Ok(row_count)
@@ -50,19 +59,27 @@ pub(crate) fn writer<W: Write>(out: W) -> csv::Writer<W> {
         .from_writer(out)
 }
 
-/// Writes the rows of one event and returns their number.
+/// Writes the blog's columns of the rows of one event and returns their number.
 pub(crate) fn write_rows(
     rows: &WriteRowsEvent,
     table: &TableMapEvent,
     csv: &mut csv::Writer<impl Write>,
     scratch: &mut Vec<u8>,
 ) -> Result<u64> {
+    write_rows_with(rows, table, |row| write_row(&row, csv, scratch))
+}
+
+fn write_rows_with(
+    rows: &WriteRowsEvent,
+    table: &TableMapEvent,
+    mut write_row: impl FnMut(BinlogRow) -> Result<()>,
+) -> Result<u64> {
     let mut row_count = 0;
     for row in rows.rows(table) {
         let (_, Some(row)) = row? else {
             bail!("an inserted row without an image");
         };
-        write_row(&row, csv, scratch)?;
+        write_row(row)?;
         row_count += 1;
     }
     Ok(row_count)
@@ -87,20 +104,8 @@ fn write_row(
             }
             // mysql_common gives a TIMESTAMP as the decimal text of its seconds.
             Value::Bytes(seconds) if column == ORDER_DATE => {
-                let seconds: i64 = std::str::from_utf8(seconds)?.parse()?;
-                let instant = jiff::Timestamp::from_second(seconds)?;
-                let utc = jiff::tz::Offset::UTC.to_datetime(instant);
                 scratch.clear();
-                write!(
-                    scratch,
-                    "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-                    utc.year(),
-                    utc.month(),
-                    utc.day(),
-                    utc.hour(),
-                    utc.minute(),
-                    utc.second()
-                )?;
+                write_utc(std::str::from_utf8(seconds)?, scratch)?;
                 csv.write_field(&scratch)?;
             }
             Value::Bytes(text) => csv.write_field(text)?,
@@ -108,5 +113,22 @@ fn write_row(
         }
     }
     csv.write_record(None::<&[u8]>)?;
+    Ok(())
+}
+
+/// Appends `YYYY-MM-DD HH:MM:SS` of a count of seconds since 1970.
+pub(crate) fn write_utc(seconds: &str, out: &mut Vec<u8>) -> Result<()> {
+    let instant = jiff::Timestamp::from_second(seconds.parse()?)?;
+    let utc = jiff::tz::Offset::UTC.to_datetime(instant);
+    write!(
+        out,
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        utc.year(),
+        utc.month(),
+        utc.day(),
+        utc.hour(),
+        utc.minute(),
+        utc.second()
+    )?;
     Ok(())
 }

@@ -1,21 +1,21 @@
 //! The binlog that the benches read: made once by a real server, then kept under `target/bench`.
 //!
-//! What lives here: workload A, the made-up sales and how they get into a server and a file. What does not:
-//! anything that is timed.
+//! What lives here: how rows get into a server and a file; workload A, the made-up sales. What does not: other
+//! tables (`workloads.rs`), and anything that is timed.
 
 #![allow(dead_code, reason = "each bench takes only the part it needs")]
 
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::support::servers::Server;
 
 pub(crate) const SALES: &str = include_str!("../sql/sales.sql");
-const TRANSACTION_ROWS: u64 = 1_000;
+pub(crate) const TRANSACTION_ROWS: u64 = 1_000;
 const SEED: u64 = 2016;
 /// How often progress is told.
 const TOLD_ROWS: u64 = 200_000;
@@ -24,28 +24,36 @@ const FIRST_BINLOG: &str = "binlog.000001";
 /// MySQL's largest, so that all rows are in the first file.
 pub(crate) const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
 
-/// The binlog of workload A: `row_count` sales in transactions of 1,000 rows, from `target/bench` or else from
-/// a server that is started for it. The rows are the same in every capture.
+/// The binlog of workload A: `row_count` sales in transactions of 1,000 rows, the same in every capture.
 pub(crate) fn workload_a(row_count: u64) -> Result<Vec<u8>> {
+    let name = format!("workload-a-{row_count}");
+    binlog(&name, |server| {
+        server.sql(SALES)?;
+        insert(server, row_count, TRANSACTION_ROWS)
+    })
+}
+
+/// The binlog of this name, from `target/bench` or else from a server that is started and filled for it.
+pub(crate) fn binlog(name: &str, fill: impl FnOnce(&Server) -> Result<()>) -> Result<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    let path = dir.join(format!("workload-a-{row_count}.000001"));
+    let path = dir.join(format!("{name}.000001"));
     if !path.exists() {
         fs::create_dir_all(&dir)?;
-        capture(row_count, &path)?;
+        capture(&path, fill)?;
     }
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn capture(row_count: u64, path: &Path) -> Result<()> {
+fn capture(path: &Path, fill: impl FnOnce(&Server) -> Result<()>) -> Result<()> {
     eprintln!("capturing {}: starting MySQL", path.display());
     let mut server = Server::mysql(&[MAX_BINLOG_SIZE])?;
-    server.sql(SALES)?;
-    insert(&server, row_count, TRANSACTION_ROWS)?;
+    fill(&server)?;
     server.stop()?;
     let binlog = server.binlog_dir().join(FIRST_BINLOG);
     ensure!(
         !server.binlog_dir().join("binlog.000002").exists(),
-        "{row_count} rows do not fit into one binlog file"
+        "the rows of {} do not fit into one binlog file",
+        path.display()
     );
     let unfinished = unfinished(path);
     fs::copy(binlog, &unfinished)?;
@@ -60,6 +68,16 @@ fn unfinished(path: &Path) -> PathBuf {
 /// Inserts made-up sales, always the same ones, into the table of `sql/sales.sql`: one client, one connection,
 /// one statement of so many rows for each transaction.
 pub(crate) fn insert(server: &Server, row_count: u64, transaction_rows: u64) -> Result<()> {
+    insert_with(server, row_count, transaction_rows, write_insert)
+}
+
+/// Inserts the rows of statements that `write_insert` writes, each of so many rows.
+pub(crate) fn insert_with(
+    server: &Server,
+    row_count: u64,
+    transaction_rows: u64,
+    write_insert: impl FnMut(&mut Statements, u64, &mut SplitMix) -> Result<()>,
+) -> Result<()> {
     let mut client = server
         .client("mysql")
         .stdin(Stdio::piped())
@@ -67,17 +85,26 @@ pub(crate) fn insert(server: &Server, row_count: u64, transaction_rows: u64) -> 
         .spawn()
         .context("cannot run the mysql client")?;
     let input = client.stdin.take().context("the client has no input")?;
-    let written = write_inserts(BufWriter::new(input), row_count, transaction_rows);
+    let sql = BufWriter::new(input);
+    let written = write_inserts(sql, row_count, transaction_rows, write_insert);
     // If the client has failed, writing to it has too: its own words are the better ones.
     let status = client.wait()?;
     ensure!(status.success(), "the mysql client failed: {status}");
     written
 }
 
-fn write_inserts(mut sql: impl Write, row_count: u64, transaction_rows: u64) -> Result<()> {
+/// What the client reads.
+pub(crate) type Statements = BufWriter<ChildStdin>;
+
+fn write_inserts(
+    mut sql: Statements,
+    row_count: u64,
+    transaction_rows: u64,
+    mut write_insert: impl FnMut(&mut Statements, u64, &mut SplitMix) -> Result<()>,
+) -> Result<()> {
     let mut random = SplitMix(SEED);
-    // OrderDate is a TIMESTAMP: the days are UTC's.
-    writeln!(sql, "SET time_zone = '+00:00';")?;
+    // The moments of a TIMESTAMP are UTC's.
+    writeln!(sql, "SET NAMES utf8mb4; SET time_zone = '+00:00';")?;
     let mut done = 0;
     while done < row_count {
         let rows = transaction_rows.min(row_count - done);
@@ -147,10 +174,10 @@ fn write_sale(sql: &mut impl Write, random: &mut SplitMix) -> Result<()> {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): a few lines that give the same numbers for ever.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -159,11 +186,11 @@ impl SplitMix {
     }
 
     /// A number from 0 to `bound - 1`.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
+    pub(crate) fn of<T: Copy>(&mut self, values: &[T]) -> T {
         let index = self.below(values.len() as u64);
         values[usize::try_from(index).unwrap_or(0)]
     }

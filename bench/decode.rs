@@ -1,19 +1,21 @@
 //! Binlog bytes to CSV bytes on one core, beside mysql_common and the csv crate on the same bytes.
 //!
-//! What lives here: the rounds, the clock and the report. `capture` makes the binlog, `baseline` is the
-//! yardstick. Nothing but this process's one thread runs while the clock does.
+//! What lives here: the rounds, the clock and the report. `workloads` are the tables, `capture` makes the binlogs,
+//! `baseline` and `baseline_cells` are the yardstick. Nothing but this process's one thread runs while the clock does.
 
 mod baseline;
+mod baseline_cells;
 mod capture;
 mod machine;
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod workloads;
 
 use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use hydrant::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
 use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
@@ -22,12 +24,17 @@ use hydrant::config::limits::{
 };
 use hydrant::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
 
+use crate::workloads::Workload;
+
 /// Binlog bytes to CSV bytes on one core.
 #[derive(Parser)]
 struct Arguments {
-    /// Rows in the binlog, in transactions of 1,000.
-    #[arg(long, default_value_t = 2_000_000)]
-    rows: u64,
+    /// What is read; all of them in turn if this is not given.
+    #[arg(long)]
+    workload: Option<Workload>,
+    /// Rows in the binlog, in transactions of 1,000: 2,000,000 sales, 100,000 of the others by default.
+    #[arg(long)]
+    rows: Option<u64>,
     /// How often each variant runs.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -56,22 +63,22 @@ impl Variant {
 
     fn title(self) -> &'static str {
         match self {
-            Self::Hydrant => "hydrant, 8 columns",
-            Self::Metadata => "hydrant, 8 columns, position, ordinal",
-            Self::Baseline => "mysql_common + csv, 8 columns",
+            Self::Hydrant => "hydrant",
+            Self::Metadata => "hydrant, with position and ordinal",
+            Self::Baseline => "mysql_common + csv",
             Self::Framing => "frames and checksums only",
         }
     }
 
-    fn run(self, binlog: &[u8]) -> Result<u64> {
+    fn run(self, capture: &Capture) -> Result<u64> {
         const POSITION_AND_ORDINAL: [MetadataColumn; 2] =
             [MetadataColumn::Position, MetadataColumn::Ordinal];
         let drop_batch = |batch| drop(black_box(batch));
         match self {
-            Self::Hydrant => transcode(binlog, &[], drop_batch),
-            Self::Metadata => transcode(binlog, &POSITION_AND_ORDINAL, drop_batch),
-            Self::Baseline => baseline::transcode(binlog, io::sink()),
-            Self::Framing => frame(binlog),
+            Self::Hydrant => transcode(capture, &[], drop_batch),
+            Self::Metadata => transcode(capture, &POSITION_AND_ORDINAL, drop_batch),
+            Self::Baseline => yardstick(capture, io::sink()),
+            Self::Framing => frame(&capture.binlog),
         }
     }
 }
@@ -82,41 +89,81 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let arguments = Arguments::parse();
-    let binlog = capture::workload_a(arguments.rows)?;
-    print_circumstances(&binlog, &arguments);
+    print_circumstances();
+    let workloads = match arguments.workload {
+        Some(workload) => vec![workload],
+        None => Workload::ALL.to_vec(),
+    };
+    for workload in workloads {
+        time(workload, &arguments)?;
+    }
+    Ok(())
+}
+
+/// A workload as it is read.
+struct Capture {
+    workload: Workload,
+    /// All that the yardstick knows of the table.
+    columns: Vec<workloads::Column>,
+    /// Written by hydrant.
+    chosen: Vec<Chosen>,
+    row_count: u64,
+    binlog: Vec<u8>,
+}
+
+/// How long a variant took in each round.
+type Run = (Variant, Vec<Duration>);
+
+fn time(workload: Workload, arguments: &Arguments) -> Result<()> {
+    let row_count = arguments.rows.unwrap_or(workload.default_rows());
+    let capture = Capture {
+        workload,
+        columns: workload.columns(),
+        chosen: workload.chosen(),
+        row_count,
+        binlog: workload.binlog(row_count)?,
+    };
+    print_workload(&capture, arguments);
     let mut runs = Vec::new();
     match arguments.only {
         Some(variant) => runs.push((variant, Vec::new())),
         None => {
-            check_same_output(&binlog, arguments.rows)?;
+            check_same_output(&capture)?;
             runs.extend(Variant::ALL.map(|variant| (variant, Vec::new())));
         }
     }
     for _ in 0..arguments.rounds {
         for (variant, times) in &mut runs {
             let started = Instant::now();
-            black_box(variant.run(black_box(&binlog))?);
+            black_box(variant.run(black_box(&capture))?);
             times.push(started.elapsed());
         }
     }
-    print_rates(&binlog, arguments.rows, &runs);
-    print_ratios(&runs);
+    print_rates(&capture, &runs);
+    print_ratios(workload, &runs);
     Ok(())
 }
 
-/// How long a variant took in each round.
-type Run = (Variant, Vec<Duration>);
+/// The same lines by mysql_common and the csv crate.
+fn yardstick(capture: &Capture, out: impl io::Write) -> Result<u64> {
+    match capture.workload {
+        Workload::Sales => baseline::transcode(&capture.binlog, out),
+        Workload::Wide | Workload::Text => {
+            baseline_cells::transcode(&capture.binlog, &capture.columns, out)
+        }
+    }
+}
 
 /// The agent's way from a binlog file to sealed batches. Returns the number of rows.
 fn transcode(
-    binlog: &[u8],
+    capture: &Capture,
     metadata: &[MetadataColumn],
     mut sink: impl FnMut(SealedBatch),
 ) -> Result<u64> {
-    let mut events = EventFile::open(FILE, binlog)?;
+    let mut events = EventFile::open(FILE, &capture.binlog)?;
     let start = FilePosition::new(FILE, FilePosition::FIRST_OFFSET);
-    let mut decoder = Decoder::new(Some(start), None, &[("shop".into(), "Sales".into())]);
-    let columns = blog_columns();
+    let table = ("shop".into(), capture.workload.table().into());
+    let mut decoder = Decoder::new(Some(start), None, &[table]);
     let mut plan: Option<(u64, Plan)> = None;
     let mut suffix = RowSuffix::default();
     let mut open: Option<Batch> = None;
@@ -141,7 +188,10 @@ fn transcode(
             Some((compiled, plan)) if *compiled == generation => plan,
             stale => {
                 &mut stale
-                    .insert((generation, Plan::compile(map, &columns, Dialect::Csv)?))
+                    .insert((
+                        generation,
+                        Plan::compile(map, &capture.chosen, Dialect::Csv)?,
+                    ))
                     .1
             }
         };
@@ -211,54 +261,45 @@ const LIMITS: BatchLimits = BatchLimits {
     bytes: 68 * 12 * FIREHOSE_BILLED_BYTES,
 };
 
-fn blog_columns() -> Vec<Chosen> {
-    [
-        ("ItemID", None),
-        ("Category", None),
-        ("Price", Some(2)),
-        ("Quantity", None),
-        ("OrderDate", None),
-        ("DestinationState", None),
-        ("ShippingType", None),
-        ("Referral", None),
-    ]
-    .map(|(name, scale)| Chosen {
-        name: name.to_owned(),
-        scale,
-        disguise: None,
-    })
-    .into()
-}
-
 /// Both must write the very same bytes, or their times cannot be compared.
-fn check_same_output(binlog: &[u8], row_count: u64) -> Result<()> {
+fn check_same_output(capture: &Capture) -> Result<()> {
+    let row_count = capture.row_count;
     let mut ours = Vec::new();
-    let our_rows = transcode(binlog, &[], |batch| ours.extend_from_slice(batch.bytes()))?;
+    let our_rows = transcode(capture, &[], |batch| ours.extend_from_slice(batch.bytes()))?;
     let mut theirs = Vec::new();
-    let their_rows = baseline::transcode(binlog, &mut theirs)?;
+    let their_rows = yardstick(capture, &mut theirs)?;
     ensure!(
         our_rows == row_count && their_rows == row_count,
         "the binlog should have {row_count} rows; hydrant wrote {our_rows}, the baseline {their_rows}"
     );
-    let same = ours
-        .iter()
-        .zip(&theirs)
-        .take_while(|(ours, theirs)| ours == theirs);
-    ensure!(
-        ours == theirs,
-        "hydrant and the baseline write different text from byte {}",
-        same.count()
-    );
-    let first_line = ours.split_inclusive(|byte| *byte == b'\n').next();
+    if ours != theirs {
+        let same = ours.iter().zip(&theirs);
+        let same = same.take_while(|(ours, theirs)| ours == theirs).count();
+        let shown = |text: &[u8]| {
+            let end = text.len().min(same + SHOWN_CHARACTERS);
+            String::from_utf8_lossy(&text[same.saturating_sub(SHOWN_CHARACTERS)..end]).into_owned()
+        };
+        bail!(
+            "hydrant and the baseline write different text from byte {same}:\n{}\n{}",
+            shown(&ours),
+            shown(&theirs)
+        );
+    }
+    let first_line = ours.split(|byte| *byte == b'\n').next();
+    let first_line = String::from_utf8_lossy(first_line.unwrap_or_default());
+    let first_line: String = first_line.chars().take(SHOWN_CHARACTERS).collect();
     println!(
-        "output: {} bytes from both, identical; the first line is {}",
+        "output: {} bytes from both, identical; the first line begins {}",
         ours.len(),
-        String::from_utf8_lossy(first_line.unwrap_or_default()).trim_end()
+        first_line.trim_end()
     );
     Ok(())
 }
 
-fn print_circumstances(binlog: &[u8], arguments: &Arguments) {
+/// Of text that may be long.
+const SHOWN_CHARACTERS: usize = 100;
+
+fn print_circumstances() {
     println!(
         "machine: {}, {} cores, one used",
         machine::cpu(),
@@ -266,17 +307,26 @@ fn print_circumstances(binlog: &[u8], arguments: &Arguments) {
     );
     println!("date: {}", machine::date());
     println!("revision: {}", machine::revision());
+}
+
+fn print_workload(capture: &Capture, arguments: &Arguments) {
+    let name = capture.workload.name();
     println!(
-        "command: cargo bench --bench decode -- --rows {} --rounds {}",
-        arguments.rows, arguments.rounds
+        "\n{name}: cargo bench --bench decode -- --workload {name} --rows {} --rounds {}",
+        capture.row_count, arguments.rounds
     );
-    println!("binlog: {} rows, {} bytes", arguments.rows, binlog.len());
+    println!(
+        "binlog: {} rows, {} columns written, {} bytes",
+        capture.row_count,
+        capture.chosen.len(),
+        capture.binlog.len()
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn print_rates(binlog: &[u8], row_count: u64, runs: &[Run]) {
-    let rows = row_count as f64;
-    let megabytes = binlog.len() as f64 / 1e6;
+fn print_rates(capture: &Capture, runs: &[Run]) {
+    let rows = capture.row_count as f64;
+    let megabytes = capture.binlog.len() as f64 / 1e6;
     println!(
         "\n{:<38} {:>6} {:>7} {:>6} M rows/s  {:>6} MB/s  {:>6} ns/row",
         "", "min", "median", "max", "median", "median"
@@ -296,7 +346,7 @@ fn print_rates(binlog: &[u8], row_count: u64, runs: &[Run]) {
     }
 }
 
-fn print_ratios(runs: &[Run]) {
+fn print_ratios(workload: Workload, runs: &[Run]) {
     let Some((_, baseline)) = runs
         .iter()
         .find(|(variant, _)| *variant == Variant::Baseline)
@@ -304,8 +354,13 @@ fn print_ratios(runs: &[Run]) {
         return;
     };
     println!(
-        "\n{:<38} {:>6} {:>7} {:>6}",
-        "times the baseline, round by round", "min", "median", "max"
+        "\n{:<38} {:>6} {:>7} {:>6}  {}: to be at least {}",
+        "times the baseline, round by round",
+        "min",
+        "median",
+        "max",
+        workload.name(),
+        workload.least_ratio()
     );
     for (variant, times) in runs {
         let ratios = baseline
