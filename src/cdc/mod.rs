@@ -6,6 +6,7 @@
 //! (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
+mod checked_table;
 mod checkpoint;
 mod end;
 mod flow;
@@ -27,10 +28,11 @@ use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
 
 use agent::Agent;
 pub use agent::Summary;
+pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
-pub(crate) use preflight::{CheckedTable, check_tables};
+pub(crate) use preflight::check_tables;
 pub use server::{Identity, Mark, Server};
 pub(crate) use shapes::KnownShapes;
 

@@ -7,8 +7,8 @@ use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
 use crate::error::Error;
 use crate::sink::{Delivery, Sink, TableFolder};
 
+use super::checked_table::CheckedTable;
 use super::flow::{Flow, FlowOutlet};
-use super::preflight::CheckedTable;
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
 use super::tables::TableWriter;

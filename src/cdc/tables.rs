@@ -17,7 +17,7 @@ use crate::encode::{
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::preflight::CheckedTable;
+use super::checked_table::CheckedTable;
 use super::shapes::{Shape, Shapes};
 
 /// What to do when a table is not what it was.

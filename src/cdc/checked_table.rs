@@ -1,0 +1,101 @@
+//! A followed table as a server, or a configuration alone, describes it.
+
+use std::fmt;
+
+use crate::binlog::{FilePosition, Operations, ServerColumn};
+use crate::config::{self, SchemaChange};
+use crate::encode::{Chosen, Dialect, MetadataColumn};
+use crate::{Exit, Failure};
+
+/// A followed table, as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedTable {
+    /// The schema, as the server spells it.
+    pub schema: String,
+    /// The table, as the server spells it.
+    pub name: String,
+    /// The columns that are written; `None` is those of the first table map.
+    pub columns: Option<Vec<Chosen>>,
+    /// All columns that the server told of, for table maps that do not name them; empty if nobody
+    /// was asked.
+    pub definition: Vec<ServerColumn>,
+    /// Where the binlog ended before it was asked; `None` if nobody looked.
+    pub described_at: Option<FilePosition>,
+    /// Columns about the change.
+    pub metadata: Vec<MetadataColumn>,
+    /// The changes that are followed.
+    pub operations: Operations,
+    /// Whether an update is also written as the row was before.
+    pub before_image: bool,
+    /// What happens when the lines would be others.
+    pub on_schema_change: SchemaChange,
+    /// Whether nobody has chosen columns.
+    pub all_columns: bool,
+    /// How its lines are written.
+    pub dialect: Dialect,
+}
+
+impl CheckedTable {
+    /// The table that the configuration wants, under the names and with the columns it has.
+    pub(crate) fn new(
+        wanted: &config::Table,
+        schema: String,
+        name: String,
+        columns: Option<Vec<Chosen>>,
+    ) -> Self {
+        Self {
+            schema,
+            name,
+            columns,
+            definition: Vec::new(),
+            described_at: None,
+            metadata: wanted.metadata.clone(),
+            operations: wanted.operations,
+            before_image: wanted.before_image,
+            on_schema_change: wanted.on_schema_change,
+            all_columns: wanted.columns.is_none(),
+            dialect: wanted.dialect,
+        }
+    }
+
+    /// Two values of one name in an object are one too many for its readers, whatever the case.
+    ///
+    /// # Errors
+    /// If a dialect with keys would write two of a name.
+    pub(crate) fn refuse_double_keys(&self) -> Result<(), Failure> {
+        let columns = self.columns.as_deref().unwrap_or_default();
+        let double = self.metadata.iter().find(|added| {
+            let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
+            columns.iter().any(is_same)
+        });
+        match double {
+            Some(added) if self.dialect.has_keys() => Err(Failure::definite(
+                Exit::Config,
+                format!(
+                    "table {}.{}: a column has the name of the metadata column {added}",
+                    self.schema, self.name
+                ),
+                "leave one of them out of the table's `columns` or `metadata`, or write another dialect",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for CheckedTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "writing {}.{}:", self.schema, self.name)?;
+        match &self.columns {
+            Some(columns) => {
+                for column in columns {
+                    write!(f, " {}", column.name)?;
+                }
+            }
+            None => f.write_str(" all columns")?,
+        }
+        for column in &self.metadata {
+            write!(f, " +{column}")?;
+        }
+        Ok(())
+    }
+}
