@@ -60,17 +60,6 @@ impl ServerColumn {
         self.column_type.ends_with("COMPRESSED*/")
     }
 
-    /// The type's name, with what MariaDB adds to it.
-    #[must_use]
-    pub fn type_name(&self) -> String {
-        let compressed = if self.is_compressed() {
-            " compressed"
-        } else {
-            ""
-        };
-        format!("{}{compressed}", self.data_type)
-    }
-
     fn unsigned(&self) -> bool {
         self.column_type.to_ascii_lowercase().contains(" unsigned")
     }

@@ -213,7 +213,7 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
     let refused: Vec<String> = chosen
         .iter()
         .filter_map(|column| {
-            let why = encode::unsupported(&column.type_name(), column.charset.as_deref())?;
+            let why = encode::unsupported(&column.data_type, column.charset.as_deref())?;
             Some(format!("{} ({why})", column.name))
         })
         .collect();
