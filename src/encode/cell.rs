@@ -17,7 +17,7 @@ use super::temporal::{
     write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell,
     write_timestamp_cell, write_two,
 };
-use super::text::Encoding;
+use super::text::{Encoding, from_utf8};
 
 /// What can be wrong with a cell. Never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -196,7 +196,7 @@ impl Writer {
                 write_bare::<S>(out, |out| write_timestamp_cell(cell, *digits, out))
             }
             Self::Text(Encoding::Utf8) => {
-                std::str::from_utf8(cell).map_err(|_| CellProblem::Text)?;
+                from_utf8(cell)?;
                 write_text_as::<S>(cell, out);
                 Ok(())
             }

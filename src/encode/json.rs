@@ -12,6 +12,7 @@ use super::cell::CellProblem;
 use super::decimal::write_decimal;
 use super::dialect::{Jsonl, write_text_as};
 use super::temporal::write_packed_temporal;
+use super::text::from_utf8;
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
 const MOST_DEPTH: u32 = 100;
@@ -272,7 +273,7 @@ fn write_container(
 }
 
 pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
+    let text = from_utf8(text)?;
     write_text_as::<Jsonl>(text.as_bytes(), out);
     Ok(())
 }

@@ -67,7 +67,7 @@ impl Encoding {
     pub(super) fn append(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
         match self {
             Self::Utf8 => {
-                let text = std::str::from_utf8(text).map_err(|_| CellProblem::Text)?;
+                let text = from_utf8(text)?;
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Ascii => out.extend(
@@ -100,6 +100,11 @@ impl Encoding {
         }
         Ok(())
     }
+}
+
+/// The bytes as UTF-8.
+pub(super) fn from_utf8(text: &[u8]) -> Result<&str, CellProblem> {
+    simdutf8::basic::from_utf8(text).map_err(|_| CellProblem::Text)
 }
 
 /// Text in units of so many bytes, with none left over.
