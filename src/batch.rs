@@ -170,10 +170,13 @@ impl Batch {
     /// be expected at the limit. There a record of wide lines wastes half a line, on average.
     fn ends_well(&self, row_start: usize, limits: &BatchLimits) -> bool {
         let record_bytes = row_start - self.record_start;
+        // Divisions take time, and most lines are far from the end of their record.
+        if record_bytes < limits.record_bytes / 2 {
+            return false;
+        }
         let waste = record_bytes.next_multiple_of(limits.step_bytes) - record_bytes;
         let typical_row = (row_start / self.row_count.max(1)).min(limits.step_bytes);
-        record_bytes >= limits.record_bytes / 2
-            && self.bytes.len() - row_start > waste
+        self.bytes.len() - row_start > waste
             && typical_row > limits.record_bytes / WIDE_ROW_PART
             && waste.saturating_mul(2).saturating_mul(limits.record_bytes)
                 < typical_row.saturating_mul(record_bytes)

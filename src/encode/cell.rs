@@ -8,16 +8,16 @@ use crate::binlog::ColumnType;
 use super::address::{write_inet4, write_inet6, write_uuid};
 use super::compressed::uncompressed;
 use super::decimal::write_decimal;
-use super::dialect::{Syntax, finish_text, write_bare, write_text_as};
+use super::dialect::{Syntax, finish_text, write_bare, write_text_as, write_utf8_as};
 use super::json::write_json;
 use super::json_diff::write_changed_json;
 use super::label::{write_enum, write_set};
 use super::number::{write_floating, write_int};
 use super::temporal::{
-    write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell,
-    write_timestamp_cell, write_two,
+    two_digits, write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell,
+    write_timestamp_cell,
 };
-use super::text::{Encoding, from_utf8};
+use super::text::Encoding;
 
 /// What can be wrong with a cell. Never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -195,8 +195,8 @@ impl Writer {
             Self::Timestamp { digits } => {
                 write_bare::<S>(out, |out| write_timestamp_cell(cell, *digits, out))
             }
-            Self::Text(Encoding::Utf8) => {
-                from_utf8(cell)?;
+            Self::Text(Encoding::Utf8) => write_utf8_as::<S>(cell, out),
+            Self::Text(Encoding::Ascii | Encoding::Latin1) if cell.is_ascii() => {
                 write_text_as::<S>(cell, out);
                 Ok(())
             }
@@ -243,8 +243,8 @@ fn write_year<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProbl
     if S::IS_JSON {
         out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
     } else {
-        write_two(year / 100, out);
-        write_two(year % 100, out);
+        out.extend_from_slice(&two_digits(year / 100));
+        out.extend_from_slice(&two_digits(year % 100));
     }
     Ok(())
 }
@@ -265,12 +265,12 @@ fn write_hex<S: Syntax>(
         return Ok(());
     }
     write_bare::<S>(out, |out| {
-        out.reserve(2 * len);
-        for byte in cell {
-            let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
-            out.extend_from_slice(&digits);
+        let start = out.len();
+        out.resize(start + 2 * len, b'0');
+        let (pairs, _) = out[start..].as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(cell) {
+            *pair = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
         }
-        out.resize(out.len() + 2 * (len - cell.len()), b'0');
         Ok(())
     })
 }

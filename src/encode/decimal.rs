@@ -36,7 +36,7 @@ pub(super) fn write_decimal(
     }
     bytes[0] ^= 0x80;
     let mut rest = &bytes[..cell.len()];
-    let mut digits = [0; MOST_DIGITS];
+    let mut digits = [b'0'; MOST_DIGITS];
     let mut count = 0;
     let mut group = |digit_count: usize| -> Result<(), CellProblem> {
         let byte_count = if digit_count == GROUP_DIGITS {
@@ -48,17 +48,19 @@ pub(super) fn write_decimal(
             .split_at_checked(byte_count)
             .ok_or(CellProblem::Width)?;
         rest = after;
-        let mut value = stored
+        if digit_count == 0 {
+            return Ok(());
+        }
+        let value = stored
             .iter()
             .fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
-        for digit in digits[count..count + digit_count].iter_mut().rev() {
-            *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
-            value /= 10;
-        }
+        let mut buffer = itoa::Buffer::new();
+        let text = buffer.format(value).as_bytes();
+        let zeros = digit_count
+            .checked_sub(text.len())
+            .ok_or(CellProblem::Number)?;
+        digits[count + zeros..count + digit_count].copy_from_slice(text);
         count += digit_count;
-        if value > 0 {
-            return Err(CellProblem::Number);
-        }
         Ok(())
     };
     group(whole % GROUP_DIGITS)?;

@@ -4,7 +4,10 @@
 //! ([`super::cell`]). A plan picks the dialect's [`Syntax`] once for a line, so that each dialect's
 //! writers are compiled on their own and CSV pays for no other.
 
+use memchr::{memchr, memchr3};
+
 use super::cell::CellProblem;
+use super::text::from_utf8;
 
 /// How a table's lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,12 +50,63 @@ pub(super) trait Syntax {
     const QUOTE: &'static [u8];
     /// Whether lines are JSON: names before values, and quotes around all that is no number.
     const IS_JSON: bool = false;
+    /// The class of each byte of text.
+    const CLASSES: &'static [u8; 256];
 
-    /// Whether this text is written as it is, without quotes.
-    fn is_plain(text: &[u8]) -> bool;
+    /// Whether text without special bytes is written as it is.
+    fn may_be_bare(text: &[u8]) -> bool;
 
-    /// What is written within text for a byte that may not stand there.
+    /// What is written within text for a byte that may not stand there; those bytes are [`ESCAPED`].
     fn escape(byte: u8) -> Option<&'static [u8]>;
+
+    /// The classes of all bytes of long text, where it does not matter which are not ASCII. It may
+    /// have more of them than the text.
+    fn classes_of_long(text: &[u8]) -> u8 {
+        classes_of(Self::CLASSES, text)
+    }
+
+    /// Where the first byte is that is escaped.
+    fn find_escaped(text: &[u8]) -> Option<usize> {
+        text.iter()
+            .position(|byte| Self::CLASSES[usize::from(*byte)] & ESCAPED != 0)
+    }
+}
+
+/// Text with such a byte stands in quotes.
+const QUOTED: u8 = 1;
+/// Such a byte is written as something else.
+const ESCAPED: u8 = 2;
+/// Such a byte is a part of a longer character.
+const NOT_ASCII: u8 = 4;
+
+/// Text from this length on is looked at by libraries that are made for long text.
+const LONG: usize = 32;
+
+/// The classes of all bytes, of which these are special.
+const fn classes(quoted: &[u8], escaped: &[u8]) -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0x80;
+    while byte <= 0xff {
+        classes[byte] = NOT_ASCII;
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < quoted.len() {
+        classes[quoted[index] as usize] |= QUOTED;
+        index += 1;
+    }
+    index = 0;
+    while index < escaped.len() {
+        classes[escaped[index] as usize] |= ESCAPED;
+        index += 1;
+    }
+    classes
+}
+
+#[inline]
+fn classes_of(classes: &[u8; 256], text: &[u8]) -> u8 {
+    let class = |byte: &u8| classes[usize::from(*byte)];
+    text.iter().map(class).fold(0, std::ops::BitOr::bitor)
 }
 
 /// [`Dialect::Csv`].
@@ -67,26 +121,36 @@ pub(super) struct Jsonl;
 impl Syntax for Csv {
     const NULL: &'static [u8] = b"";
     const QUOTE: &'static [u8] = b"\"";
+    const CLASSES: &'static [u8; 256] = &classes(b",\"\n\r", b"\"");
 
     #[inline]
-    fn is_plain(text: &[u8]) -> bool {
-        let needs_quotes = |byte: u8| matches!(byte, b',' | b'"' | b'\n' | b'\r');
-        !text.is_empty() && find(text, needs_quotes).is_none()
+    fn may_be_bare(text: &[u8]) -> bool {
+        !text.is_empty()
     }
 
     #[inline]
     fn escape(byte: u8) -> Option<&'static [u8]> {
         (byte == b'"').then_some(b"\"\"")
     }
+
+    fn classes_of_long(text: &[u8]) -> u8 {
+        let special = memchr3(b',', b'"', b'\n', text).or_else(|| memchr(b'\r', text));
+        special.map_or(0, |_| QUOTED | ESCAPED)
+    }
+
+    fn find_escaped(text: &[u8]) -> Option<usize> {
+        memchr(b'"', text)
+    }
 }
 
 impl Syntax for Hive {
     const NULL: &'static [u8] = b"\\N";
     const QUOTE: &'static [u8] = b"";
+    const CLASSES: &'static [u8; 256] = &classes(b"", b"\\,\n\r");
 
     #[inline]
-    fn is_plain(text: &[u8]) -> bool {
-        find(text, |byte| Self::escape(byte).is_some()).is_none()
+    fn may_be_bare(_: &[u8]) -> bool {
+        true
     }
 
     #[inline]
@@ -104,9 +168,10 @@ impl Syntax for Hive {
 impl Syntax for OpenCsv {
     const NULL: &'static [u8] = b"\\N";
     const QUOTE: &'static [u8] = b"\"";
+    const CLASSES: &'static [u8; 256] = &classes(b"", b"\"\\\n\r\x01");
 
     #[inline]
-    fn is_plain(_: &[u8]) -> bool {
+    fn may_be_bare(_: &[u8]) -> bool {
         false
     }
 
@@ -128,9 +193,19 @@ impl Syntax for Jsonl {
     const NULL: &'static [u8] = b"null";
     const QUOTE: &'static [u8] = b"\"";
     const IS_JSON: bool = true;
+    const CLASSES: &'static [u8; 256] = &classes(b"", &{
+        let mut escaped = [b'"'; 34];
+        escaped[33] = b'\\';
+        let mut control = 0;
+        while control < 32 {
+            escaped[control as usize] = control;
+            control += 1;
+        }
+        escaped
+    });
 
     #[inline]
-    fn is_plain(_: &[u8]) -> bool {
+    fn may_be_bare(_: &[u8]) -> bool {
         false
     }
 
@@ -157,33 +232,64 @@ impl Syntax for Jsonl {
     }
 }
 
-/// Where the first such byte is. Most text has none, so that a stretch is looked at as a whole, which
-/// compilers turn into instructions for many bytes at once.
+/// Appends a value of text in UTF-8.
+///
+/// # Errors
+/// If it is not.
 #[inline]
-fn find(text: &[u8], is_it: impl Fn(u8) -> bool) -> Option<usize> {
-    const STRETCH: usize = 32;
-    let (stretches, _) = text.as_chunks::<STRETCH>();
-    let without = stretches
-        .iter()
-        .take_while(|stretch| !stretch.iter().fold(false, |any, byte| any | is_it(*byte)));
-    let start = without.count() * STRETCH;
-    let at = text[start..].iter().position(|byte| is_it(*byte))?;
-    Some(start + at)
+pub(super) fn write_utf8_as<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    if cell.len() >= LONG {
+        from_utf8(cell)?;
+        write_classified::<S>(cell, S::classes_of_long(cell), out);
+        return Ok(());
+    }
+    let classes = classes_of(S::CLASSES, cell);
+    if classes & NOT_ASCII != 0 {
+        from_utf8(cell)?;
+    }
+    write_classified::<S>(cell, classes, out);
+    Ok(())
 }
 
 /// Appends a value of text.
 #[inline]
 pub(super) fn write_text_as<S: Syntax>(text: &[u8], out: &mut Vec<u8>) {
-    if S::is_plain(text) {
-        out.extend_from_slice(text);
-        return;
+    write_classified::<S>(text, special::<S>(text), out);
+}
+
+/// The classes of text that is known to be such.
+#[inline]
+fn special<S: Syntax>(text: &[u8]) -> u8 {
+    if text.len() >= LONG {
+        S::classes_of_long(text)
+    } else {
+        classes_of(S::CLASSES, text)
     }
+}
+
+#[inline]
+fn is_plain<S: Syntax>(text: &[u8], classes: u8) -> bool {
+    classes & (QUOTED | ESCAPED) == 0 && S::may_be_bare(text)
+}
+
+#[inline]
+fn write_classified<S: Syntax>(text: &[u8], classes: u8, out: &mut Vec<u8>) {
+    if is_plain::<S>(text, classes) {
+        out.extend_from_slice(text);
+    } else {
+        write_quoted::<S>(text, classes, out);
+    }
+}
+
+fn write_quoted<S: Syntax>(text: &[u8], classes: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(S::QUOTE);
     let mut rest = text;
-    while let Some(at) = find(rest, |byte| S::escape(byte).is_some()) {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(S::escape(rest[at]).unwrap_or_default());
-        rest = &rest[at + 1..];
+    if classes & ESCAPED != 0 {
+        while let Some(at) = S::find_escaped(rest) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(S::escape(rest[at]).unwrap_or_default());
+            rest = &rest[at + 1..];
+        }
     }
     out.extend_from_slice(rest);
     out.extend_from_slice(S::QUOTE);
@@ -192,7 +298,7 @@ pub(super) fn write_text_as<S: Syntax>(text: &[u8], out: &mut Vec<u8>) {
 /// Makes a value of the text from `start` on, which was appended as it is.
 pub(super) fn finish_text<S: Syntax>(start: usize, out: &mut Vec<u8>) {
     let text = &out[start..];
-    if S::is_plain(text) {
+    if is_plain::<S>(text, special::<S>(text)) {
         return;
     }
     let growth = |byte: &u8| S::escape(*byte).map_or(0, |escape| escape.len() - 1);
@@ -200,18 +306,24 @@ pub(super) fn finish_text<S: Syntax>(start: usize, out: &mut Vec<u8>) {
     let mut from = out.len();
     let mut to = from + growth + 2 * S::QUOTE.len();
     out.resize(to, 0);
-    let mut put = |bytes: &[u8], out: &mut Vec<u8>| {
-        to -= bytes.len();
-        out[to..to + bytes.len()].copy_from_slice(bytes);
+    let put = |bytes: &[u8], to: &mut usize, out: &mut Vec<u8>| {
+        *to -= bytes.len();
+        out[*to..*to + bytes.len()].copy_from_slice(bytes);
     };
-    put(S::QUOTE, out);
+    put(S::QUOTE, &mut to, out);
     // From the end, because the bytes move towards it.
     while from > start {
         from -= 1;
         let byte = out[from];
-        put(S::escape(byte).unwrap_or(&[byte]), out);
+        match S::escape(byte) {
+            Some(escape) => put(escape, &mut to, out),
+            None => {
+                to -= 1;
+                out[to] = byte;
+            }
+        }
     }
-    put(S::QUOTE, out);
+    put(S::QUOTE, &mut to, out);
 }
 
 /// Writes a value that is no number and in which nothing has to be escaped. If nothing is written, it

@@ -114,16 +114,14 @@ impl Images {
             let cut_off = CutOff {
                 column: step.column,
             };
-            let mut from = at;
-            let mut len = step.fixed;
-            if step.prefix > 0 {
-                let prefix = images.get(at..at + step.prefix).ok_or(cut_off)?;
-                len = prefix
-                    .iter()
-                    .rev()
-                    .fold(0, |len, byte| len << 8 | usize::from(*byte));
-                from += step.prefix;
-            }
+            let from = at + step.prefix;
+            let prefix = images.get(at..from).ok_or(cut_off)?;
+            let len = match *prefix {
+                [] => step.fixed,
+                [a] => a.into(),
+                [a, b] => u16::from_le_bytes([a, b]).into(),
+                _ => little_endian(prefix),
+            };
             at = from + len;
             if at > images.len() {
                 return Err(cut_off);
@@ -134,6 +132,11 @@ impl Images {
         }
         Ok(at)
     }
+}
+
+fn little_endian(bytes: &[u8]) -> usize {
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
 }
 
 impl Cells {

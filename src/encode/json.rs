@@ -10,9 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::cell::CellProblem;
 use super::decimal::write_decimal;
-use super::dialect::{Jsonl, write_text_as};
+use super::dialect::{Jsonl, write_utf8_as};
 use super::temporal::write_packed_temporal;
-use super::text::from_utf8;
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
 const MOST_DEPTH: u32 = 100;
@@ -273,9 +272,7 @@ fn write_container(
 }
 
 pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let text = from_utf8(text)?;
-    write_text_as::<Jsonl>(text.as_bytes(), out);
-    Ok(())
+    write_utf8_as::<Jsonl>(text, out)
 }
 
 /// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,

@@ -14,12 +14,17 @@ pub(super) fn write_int(
     cell: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), CellProblem> {
-    if cell.len() != usize::from(width) || width > 8 {
+    if cell.len() != usize::from(width) {
         return Err(CellProblem::Width);
     }
-    let mut wide = [0; 8];
-    wide[..cell.len()].copy_from_slice(cell);
-    let value = u64::from_le_bytes(wide);
+    let value = match *cell {
+        [a] => a.into(),
+        [a, b] => u16::from_le_bytes([a, b]).into(),
+        [a, b, c] => u32::from_le_bytes([a, b, c, 0]).into(),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
+        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => return Err(CellProblem::Width),
+    };
     let mut buffer = itoa::Buffer::new();
     let text = if unsigned {
         buffer.format(value)
@@ -88,22 +93,26 @@ fn write_shortest<S: Syntax>(finite: impl zmij::Float, out: &mut Vec<u8>) {
 pub(super) fn write_fixed(value: f64, scale: u8, out: &mut Vec<u8>) {
     const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
     // No two numbers of 15 digits are the same double, so there is no shorter one to look for.
-    const DISTINCT: f64 = 1e15;
+    const DISTINCT: u64 = 10_u64.pow(15);
 
     if let Some(power) = POWERS.get(usize::from(scale)) {
-        let scaled = (value * power).round();
+        let magnitude = value.abs();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "what is not right after it is not used"
+        )]
+        let scaled = (magnitude * power + 0.5) as u64;
         // Where the division gives the value back, these digits are the value's own.
-        #[expect(clippy::float_cmp, reason = "only exact equality proves the digits")]
-        if scaled.abs() < DISTINCT && scaled / power == value {
+        #[expect(
+            clippy::float_cmp,
+            clippy::cast_precision_loss,
+            reason = "only exact equality proves the digits"
+        )]
+        if scaled < DISTINCT && scaled as f64 / power == magnitude {
             if value.is_sign_negative() {
                 out.push(b'-');
             }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked"
-            )]
-            let scaled = scaled.abs() as u64;
             write_scaled(scaled, usize::from(scale), out);
             return;
         }

@@ -2,10 +2,11 @@
 
 use super::cell::CellProblem;
 
-pub(super) fn write_two(value: u32, out: &mut Vec<u8>) {
+/// A number below 100 in two digits.
+pub(super) fn two_digits(value: u32) -> [u8; 2] {
     debug_assert!(value < 100);
     let digit = |value: u32| b'0' + u8::try_from(value).unwrap_or(0);
-    out.extend_from_slice(&[digit(value / 10 % 10), digit(value % 10)]);
+    [digit(value / 10 % 10), digit(value % 10)]
 }
 
 /// Bytes of any width up to eight as a big-endian number, as the newer temporal types use.
@@ -19,12 +20,9 @@ fn write_date(year: u32, month: u32, day: u32, out: &mut Vec<u8>) -> Result<(), 
     if year > 9999 || month > 12 || day > 31 {
         return Err(CellProblem::Temporal);
     }
-    write_two(year / 100, out);
-    write_two(year % 100, out);
-    out.push(b'-');
-    write_two(month, out);
-    out.push(b'-');
-    write_two(day, out);
+    let [[y1, y2], [y3, y4]] = [year / 100, year % 100].map(two_digits);
+    let [[m1, m2], [d1, d2]] = [month, day].map(two_digits);
+    out.extend_from_slice(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]);
     Ok(())
 }
 
@@ -32,11 +30,8 @@ fn write_clock(hour: u32, minute: u32, second: u32, out: &mut Vec<u8>) -> Result
     if hour > 99 || minute > 59 || second > 59 {
         return Err(CellProblem::Temporal);
     }
-    write_two(hour, out);
-    out.push(b':');
-    write_two(minute, out);
-    out.push(b':');
-    write_two(second, out);
+    let [[h1, h2], [m1, m2], [s1, s2]] = [hour, minute, second].map(two_digits);
+    out.extend_from_slice(&[h1, h2, b':', m1, m2, b':', s1, s2]);
     Ok(())
 }
 
@@ -241,7 +236,7 @@ pub(super) fn write_packed_temporal(
     if kind == 11 {
         let hour = part(12, 10);
         if hour > 99 {
-            write_two(hour / 100, out);
+            out.extend_from_slice(&two_digits(hour / 100));
             // Hours have as many digits as they need, and two at least.
             let extra = out.len() - 2;
             if out[extra] == b'0' {

@@ -75,8 +75,12 @@ impl Encoding {
                     .map(|byte| if byte.is_ascii() { *byte } else { b'?' }),
             ),
             Self::Latin1 => {
-                let (text, _) = WINDOWS_1252.decode_without_bom_handling(text);
-                out.extend_from_slice(text.as_bytes());
+                const LONGEST_CHARACTER: usize = 3;
+                let start = out.len();
+                out.resize(start + LONGEST_CHARACTER * text.len(), 0);
+                let mut decoder = WINDOWS_1252.new_decoder_without_bom_handling();
+                let (_, _, len, _) = decoder.decode_to_utf8(text, &mut out[start..], true);
+                out.truncate(start + len);
             }
             Self::Ucs2 => {
                 for unit in units::<2>(text)? {
