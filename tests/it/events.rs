@@ -12,7 +12,9 @@ use crate::support::servers::{Kind, Server};
 pub(crate) fn compression(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Mysql => &["--binlog-transaction-compression=ON"],
-        Kind::Mariadb => &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"],
+        Kind::Mariadb | Kind::Mariadb11 => {
+            &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"]
+        }
     }
 }
 
@@ -115,10 +117,9 @@ fn a_compressed_transaction_larger_than_a_packet_is_followed() -> Result<()> {
 
 /// Rows and statements above and below the size from which they are compressed, large and small
 /// ones, in tables that are followed and not, and a statement that is logged as such.
-#[test]
-fn compressed_events_of_mariadb_are_followed() -> Result<()> {
+fn compressed_events(kind: Kind) -> Result<()> {
     let server = shop(
-        Kind::Mariadb,
+        kind,
         &["--log-bin-compress=ON", "--log-bin-compress-min-len=100"],
     )?;
     server.sql(
@@ -152,6 +153,16 @@ fn compressed_events_of_mariadb_are_followed() -> Result<()> {
          'this makes the statement longer than one hundred bytes, so that it comes compressed' != ''",
     )?;
     stops(&server, "logged as a statement")
+}
+
+#[test]
+fn compressed_events_of_mariadb_are_followed() -> Result<()> {
+    compressed_events(Kind::Mariadb)
+}
+
+#[test]
+fn compressed_events_of_mariadb_11_are_followed() -> Result<()> {
+    compressed_events(Kind::Mariadb11)
 }
 
 fn gtid_executed(server: &Server) -> Result<String> {
@@ -249,6 +260,11 @@ fn a_compressed_prepared_xa_transaction_stops_the_agent() -> Result<()> {
 #[test]
 fn a_prepared_xa_transaction_of_mariadb_stops_the_agent() -> Result<()> {
     prepared_xa(Kind::Mariadb, &[])
+}
+
+#[test]
+fn a_prepared_xa_transaction_of_mariadb_11_stops_the_agent() -> Result<()> {
+    prepared_xa(Kind::Mariadb11, &[])
 }
 
 /// A server without GTIDs: its transactions begin with an event that says so.
