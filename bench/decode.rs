@@ -215,7 +215,9 @@ fn transcode(
                 commit_time_us: transaction.commit_time_us,
             };
             let mut batch = Batch::new(0, table, first, now);
-            batch.buffer().reserve_exact(expected_len + expected_len / 8);
+            batch
+                .buffer()
+                .reserve_exact(expected_len + expected_len / 8);
             batch
         };
         plan.begin(&rows);
