@@ -427,3 +427,7 @@ impl Decoder {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+#[path = "xa_tests.rs"]
+mod tests;
