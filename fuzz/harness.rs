@@ -101,8 +101,17 @@ pub fn events(mut input: &[u8]) -> Option<usize> {
 }
 
 impl Reader {
-    /// Takes in one event; says whether more can come, and nothing if it could not be unpacked.
+    /// Takes in one event, and what is handed out with it; says whether more can come, and nothing if it
+    /// could not be unpacked.
     fn take(&mut self, input: Input<'_>) -> Option<bool> {
+        let mut goes_on = self.take_one(input)?;
+        while goes_on && let Some(kept) = self.decoder.next_prepared() {
+            goes_on = self.take_one(Input::Prepared(kept.event()))?;
+        }
+        Some(goes_on)
+    }
+
+    fn take_one(&mut self, input: Input<'_>) -> Option<bool> {
         let input = self.inflater.plain(input, &self.decoder).ok()?;
         if let Input::Event(event) | Input::Packed(event) = &input {
             self.bytes += EventHeader::LEN + event.body.len();

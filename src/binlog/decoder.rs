@@ -2,6 +2,7 @@
 
 mod altered;
 mod packed;
+mod xa;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +17,8 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
+pub use xa::{KeptEvent, PreparedXa};
+
 /// What a source of events has to say.
 #[derive(Debug)]
 pub enum Input<'e> {
@@ -26,6 +29,8 @@ pub enum Input<'e> {
     Packed(Event<'e>),
     /// The compressed transaction has no more events.
     PayloadEnd,
+    /// What [`Decoder::next_prepared`] has.
+    Prepared(Event<'e>),
 }
 
 /// What one event means to the reader.
@@ -58,6 +63,8 @@ pub struct Transaction {
     begun: bool,
     /// Rows of it were handed to the reader.
     handed_out: bool,
+    /// What is kept of it, if it is an XA transaction.
+    kept: Option<Box<xa::Kept>>,
 }
 
 /// What identifies a transaction. Prints as the position that readers see.
@@ -97,7 +104,8 @@ struct Followed {
 
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
-/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`]. Between calls,
+/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each
+/// event that [`Decoder::next_prepared`] has. Between calls,
 /// [`Decoder::committed`] is the position from which nothing before it is needed again. After an
 /// error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
 /// [`Decoder::committed`], and expect the open transaction's rows once more.
@@ -119,6 +127,7 @@ pub struct Decoder {
     transaction: Option<Transaction>,
     /// Who writes the file; it begins with an event that tells.
     flavor: Flavor,
+    xa: xa::Xa,
 }
 
 impl Decoder {
@@ -164,6 +173,7 @@ impl Decoder {
             gtids,
             transaction: None,
             flavor: Flavor::MySql,
+            xa: xa::Xa::default(),
         }
     }
 
@@ -224,6 +234,7 @@ impl Decoder {
         self.transaction = None;
         self.in_payload = false;
         self.tables.clear();
+        self.xa.rewind();
         self.next = start.clone().unwrap_or_else(unknown_position);
         self.committed = start;
     }
@@ -237,6 +248,7 @@ impl Decoder {
             Input::Event(event) => self.event(event),
             Input::Packed(event) => self.packed_event(event),
             Input::PayloadEnd => self.payload_end(),
+            Input::Prepared(event) => self.prepared_event(event),
         }
     }
 
@@ -321,12 +333,12 @@ impl Decoder {
             EventType::PreviousGtids => {
                 let set = MySqlGtidSet::from_previous_gtids(body)?;
                 self.gtids.get_or_insert(GtidSet::MySql(set));
-                Ok(self.between_transactions())
+                self.between_transactions()
             }
             EventType::MariaGtidList => {
                 let state = MariaDbGtidState::from_gtid_list(body)?;
                 self.gtids.get_or_insert(GtidSet::MariaDb(state));
-                Ok(self.between_transactions())
+                self.between_transactions()
             }
             EventType::Gtid => Ok(self.gtid(event, gtid_event::mysql(body)?)),
             EventType::GtidTagged => Ok(self.gtid(event, gtid_event::mysql_tagged(body)?)),
@@ -334,7 +346,7 @@ impl Decoder {
             EventType::MariaGtid => Ok(self.gtid(event, gtid_event::mariadb(&event.header, body)?)),
             EventType::TransactionPayload => self.payload(),
             EventType::Query => self.query(event),
-            EventType::Xid => Ok(self.commit()),
+            EventType::Xid => self.commit(),
             EventType::XaPrepare => self.xa_prepare(body),
             EventType::TableMap => self.table_map(body),
             EventType::WriteRowsV1
@@ -384,20 +396,21 @@ impl Decoder {
             | EventType::TransactionContext
             | EventType::ViewChange
             | EventType::MariaAnnotateRows
-            | EventType::MariaBinlogCheckpoint => Ok(self.between_transactions()),
-            EventType::Unknown if event.header.is_ignorable() => Ok(self.between_transactions()),
+            | EventType::MariaBinlogCheckpoint => self.between_transactions(),
+            EventType::Unknown if event.header.is_ignorable() => self.between_transactions(),
             EventType::Unknown => Err(Problem::UnknownEvent(event.header.type_code)),
         }
     }
 
     /// After an event that belongs to no transaction, nothing before it is needed again.
-    fn between_transactions<'e>(&mut self) -> Step<'e> {
+    fn between_transactions<'e>(&mut self) -> Result<Step<'e>, Problem> {
         if self.transaction.is_none()
+            && !self.passes_over()?
             && let Some(committed) = &mut self.committed
         {
             committed.clone_from(&self.next);
         }
-        Step::Nothing
+        Ok(Step::Nothing)
     }
 
     /// A server that died leaves its last transaction unfinished at the end of a file; nobody
@@ -411,7 +424,7 @@ impl Decoder {
         {
             return Err(Problem::Unfinished);
         }
-        Ok(self.between_transactions())
+        self.between_transactions()
     }
 
     fn rotate<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
@@ -429,12 +442,17 @@ impl Decoder {
             commit_time_us,
             begun,
             handed_out: false,
+            kept: None,
         });
     }
 
-    fn commit<'e>(&mut self) -> Step<'e> {
+    fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
         self.tables.clear();
         let transaction = self.transaction.take();
+        if self.xa.is_passing_over() {
+            self.passes_over()?;
+            return Ok(Step::Commit);
+        }
         if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
             && let Some(gtids) = &mut self.gtids
         {
@@ -444,13 +462,16 @@ impl Decoder {
             Some(committed) => committed.clone_from(&self.next),
             None => self.committed = Some(self.next.clone()),
         }
-        Step::Commit
+        Ok(Step::Commit)
     }
 
     fn gtid<'e>(&mut self, event: &Event<'_>, begins: GtidEvent) -> Step<'e> {
         let commit_time_us = begins.commit_time_us;
         let commit_time_us = commit_time_us.unwrap_or_else(|| header_time_us(&event.header));
         self.begin(begins.gtid, commit_time_us, begins.begins);
+        if begins.prepares {
+            self.xa_start();
+        }
         Step::Nothing
     }
 
@@ -459,13 +480,15 @@ impl Decoder {
             .transaction
             .as_ref()
             .is_some_and(|transaction| transaction.begun);
-        let handed_out = self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.handed_out);
+        let has_rows = self.transaction.as_ref().is_some_and(|transaction| {
+            let kept = transaction.kept.as_ref();
+            transaction.handed_out || kept.is_some_and(|kept| kept.has_rows())
+        });
         let query = query::parse(event.body)?;
-        if query == Query::Alter {
-            self.alter(event.body)?;
+        match query {
+            Query::Alter => self.alter(event.body)?,
+            Query::Dml => self.statement_dml()?,
+            _ => {}
         }
         match query {
             Query::Begin | Query::XaStart => {
@@ -473,16 +496,21 @@ impl Decoder {
                     Some(transaction) => transaction.begun = true,
                     None => self.begin(None, header_time_us(&event.header), true),
                 }
+                if query == Query::XaStart {
+                    self.xa_start();
+                }
                 Ok(Step::Nothing)
             }
-            Query::Rollback if handed_out => Err(Problem::Undone("ROLLBACK")),
-            Query::RollbackToSavepoint if handed_out => {
-                Err(Problem::Undone("ROLLBACK TO SAVEPOINT"))
-            }
-            Query::XaRollback if handed_out => Err(Problem::Undone("XA ROLLBACK")),
-            Query::Dml => Err(Problem::StatementDml),
+            Query::XaEnd => self.xa_end(event.body),
+            Query::XaCommit if !begun => self.xa_commit(event),
+            Query::XaCommit => Err(Problem::Malformed("the place of XA COMMIT")),
+            Query::XaRollback if !begun => self.xa_rollback(event.body),
+            Query::Rollback if has_rows => Err(Problem::Undone("ROLLBACK")),
+            Query::RollbackToSavepoint if has_rows => Err(Problem::Undone("ROLLBACK TO SAVEPOINT")),
+            Query::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
             Query::RollbackToSavepoint
             | Query::XaRollback
+            | Query::Dml
             | Query::InternalDml
             | Query::Alter
             | Query::Other
@@ -495,23 +523,11 @@ impl Decoder {
             | Query::Rollback
             | Query::RollbackToSavepoint
             | Query::XaRollback
+            | Query::Dml
             | Query::InternalDml
             | Query::Alter
-            | Query::Other => Ok(self.commit()),
+            | Query::Other => self.commit(),
         }
-    }
-
-    /// A prepared transaction may yet be rolled back, unless both phases were one.
-    fn xa_prepare<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
-        let one_phase = Cursor(body).u8()? != 0;
-        let handed_out = self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.handed_out);
-        if handed_out && !one_phase {
-            return Err(Problem::Unsupported(EventType::XaPrepare));
-        }
-        Ok(self.commit())
     }
 
     fn table_map<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
@@ -525,6 +541,10 @@ impl Decoder {
                 followed.map = Some(map);
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
+            }
+            let transaction = self.transaction.as_mut();
+            if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
+                self.xa.keep(kept, EventType::TableMap, body)?;
             }
         }
         self.tables.insert(head.table_id, index);
@@ -554,6 +574,10 @@ impl Decoder {
         else {
             return Ok(Step::Nothing);
         };
+        let is_xa = |transaction: &Transaction| transaction.kept.is_some();
+        if self.xa.is_passing_over() && !self.transaction.as_ref().is_some_and(is_xa) {
+            return Ok(Step::Nothing);
+        }
         let column_count = followed
             .map
             .as_ref()
@@ -563,8 +587,12 @@ impl Decoder {
             .transaction
             .as_mut()
             .ok_or(Problem::RowsOutsideTransaction)?;
-        transaction.handed_out = true;
         followed.has_unnamed_rows |= !followed.is_named;
+        if let Some(kept) = &mut transaction.kept {
+            self.xa.keep(kept, event_type, body)?;
+            return Ok(Step::Nothing);
+        }
+        transaction.handed_out = true;
         Ok(Step::Rows { table, rows })
     }
 }

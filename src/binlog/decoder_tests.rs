@@ -5,7 +5,7 @@ use super::*;
 
 const TABLES: [(&str, &str); 1] = [("shop", "T")];
 
-fn decoder() -> Decoder {
+pub(super) fn decoder() -> Decoder {
     let tables = TABLES.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
     let start = FilePosition::new("b.000001", 4);
     Decoder::new(Some(start), Some(GtidSet::empty(Flavor::MySql)), &tables)
@@ -23,7 +23,7 @@ fn header(event_type: EventType, body: &[u8]) -> EventHeader {
 }
 
 /// Feeds one event; an event without `log_pos` counts by its size.
-fn feed<'e>(
+pub(super) fn feed<'e>(
     decoder: &mut Decoder,
     event_type: EventType,
     body: &'e [u8],
@@ -32,7 +32,7 @@ fn feed<'e>(
     decoder.event(&Event { header, body })
 }
 
-fn query(statement: &str) -> Vec<u8> {
+pub(super) fn query(statement: &str) -> Vec<u8> {
     let mut body = vec![0; 8];
     body.push(4);
     body.extend_from_slice(&[0; 4]);
@@ -42,7 +42,7 @@ fn query(statement: &str) -> Vec<u8> {
 }
 
 /// shop.T with one column, an INT named id.
-fn table_map(table_id: u64) -> Vec<u8> {
+pub(super) fn table_map(table_id: u64) -> Vec<u8> {
     let mut body = table_id.to_le_bytes()[..6].to_vec();
     body.extend_from_slice(b"\x01\x00\x04shop\x00\x01T\x00");
     body.extend_from_slice(&[1, 3, 0, 0]); // one column, INT, no metadata, NOT NULL
@@ -51,7 +51,7 @@ fn table_map(table_id: u64) -> Vec<u8> {
     body
 }
 
-fn write_rows(table_id: u64, ids: &[i32]) -> Vec<u8> {
+pub(super) fn write_rows(table_id: u64, ids: &[i32]) -> Vec<u8> {
     let mut body = table_id.to_le_bytes()[..6].to_vec();
     body.extend_from_slice(&[1, 0, 2, 0, 1, 1]); // flags, no extra data, one column, present
     for id in ids {
@@ -61,7 +61,7 @@ fn write_rows(table_id: u64, ids: &[i32]) -> Vec<u8> {
     body
 }
 
-fn gtid(number: u64) -> Vec<u8> {
+pub(super) fn gtid(number: u64) -> Vec<u8> {
     let mut body = vec![1];
     body.extend_from_slice(&[7; 16]);
     body.extend_from_slice(&number.to_le_bytes());
@@ -71,7 +71,7 @@ fn gtid(number: u64) -> Vec<u8> {
     body
 }
 
-fn begin(decoder: &mut Decoder, number: u64) {
+pub(super) fn begin(decoder: &mut Decoder, number: u64) {
     feed(decoder, EventType::Gtid, &gtid(number)).unwrap();
     feed(decoder, EventType::Query, &query("BEGIN")).unwrap();
     feed(decoder, EventType::TableMap, &table_map(9)).unwrap();

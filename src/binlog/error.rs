@@ -78,6 +78,22 @@ pub enum Problem {
     /// A transaction whose followed rows were handed out turned out to be undone.
     #[error("a transaction ended in {0} after changing followed tables")]
     Undone(&'static str),
+    /// XA COMMIT of what was prepared where nobody has read.
+    #[error(
+        "XA COMMIT of {0}, which was prepared before the start: nobody knows which rows it has changed"
+    )]
+    NotSeenPrepared(String),
+    /// An XID was prepared while it was prepared, and has followed rows.
+    #[error(
+        "XA PREPARE of {0}, which is prepared already: its end is not in the binlog, and so it is not \
+         known whether its rows are real"
+    )]
+    PreparedTwice(String),
+    /// XA transactions have more rows than are kept.
+    #[error(
+        "the rows of XA transactions that have not been committed are more than the 16 MiB that are kept"
+    )]
+    TooMuchPrepared,
     /// A file ended inside a transaction whose followed rows were handed out.
     #[error("the file ends inside a transaction")]
     Unfinished,
@@ -114,10 +130,7 @@ impl Problem {
     /// Whether rows of the open transaction that were handed out may not be real.
     #[must_use]
     pub fn is_doubt_of_open_rows(&self) -> bool {
-        matches!(
-            self,
-            Self::Undone(_) | Self::Unfinished | Self::Unsupported(EventType::XaPrepare)
-        )
+        matches!(self, Self::Undone(_) | Self::Unfinished)
     }
 
     /// What the operator can do; `start_again` says how to go on behind the problem.
@@ -144,9 +157,18 @@ impl Problem {
                 "report this message and the server's version; a newer hydrant may know it"
                     .to_owned()
             }
-            Self::Unsupported(EventType::XaPrepare) => {
-                format!("do not change followed tables in XA transactions, {start_again}")
-            }
+            Self::NotSeenPrepared(_) => format!(
+                "start before its XA PREPARE (delete the checkpoint, and rows in between are delivered \
+                 again); or {start_again}"
+            ),
+            Self::PreparedTwice(_) => format!(
+                "compare the table with what was delivered, and do not end XA transactions with \
+                 sql_log_bin=0; {start_again}"
+            ),
+            Self::TooMuchPrepared => format!(
+                "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller \
+                 ones; {start_again}"
+            ),
             Self::Unsupported(_) => {
                 format!("find the setting or session that writes such events, {start_again}")
             }

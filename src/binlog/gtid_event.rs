@@ -15,6 +15,8 @@ pub(super) struct GtidEvent {
     pub(super) commit_time_us: Option<i64>,
     /// It stands for BEGIN, too.
     pub(super) begins: bool,
+    /// It stands for XA START, too.
+    pub(super) prepares: bool,
 }
 
 /// MySQL `Gtid_event`.
@@ -47,6 +49,7 @@ fn untagged(body: &[u8]) -> Result<GtidEvent, Problem> {
         }),
         commit_time_us,
         begins: false,
+        prepares: false,
     })
 }
 
@@ -119,15 +122,17 @@ pub(super) fn mysql_tagged(body: &[u8]) -> Result<GtidEvent, Problem> {
             }),
             commit_time_us,
             begins: false,
+            prepares: false,
         }),
         _ => Err(MALFORMED),
     }
 }
 
 /// MariaDB `Gtid_log_event`: sequence, domain, flags; it stands for BEGIN unless the group is a
-/// single statement.
+/// single statement, and for XA START if it is prepared.
 pub(super) fn mariadb(header: &EventHeader, body: &[u8]) -> Result<GtidEvent, Problem> {
     const STANDALONE: u8 = 1;
+    const PREPARED_XA: u8 = 0x40;
     let mut cursor = Cursor(body);
     let sequence = cursor.uint(8)?;
     let domain = cursor.u32()?;
@@ -140,6 +145,7 @@ pub(super) fn mariadb(header: &EventHeader, body: &[u8]) -> Result<GtidEvent, Pr
         }),
         commit_time_us: None,
         begins: flags & STANDALONE == 0,
+        prepares: flags & PREPARED_XA != 0,
     })
 }
 

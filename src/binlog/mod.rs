@@ -21,8 +21,9 @@ mod position;
 mod query;
 mod rows;
 mod table_map;
+mod xid;
 
-pub use decoder::{Decoder, Input, Step, Transaction, TransactionKey};
+pub use decoder::{Decoder, Input, KeptEvent, PreparedXa, Step, Transaction, TransactionKey};
 pub use definition::{Misfit, ServerColumn};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream, EventType};

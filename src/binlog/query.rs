@@ -3,6 +3,7 @@
 
 use super::Problem;
 use super::bytes::Cursor;
+use super::xid::Xid;
 
 /// The kinds of statements that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Query {
     Rollback,
     RollbackToSavepoint,
     XaStart,
+    XaEnd,
+    XaCommit,
     XaRollback,
     /// Rows were changed by a statement; they are not in the binlog.
     Dml,
@@ -38,6 +41,14 @@ pub(super) fn statement(body: &[u8]) -> Result<&[u8], Problem> {
     cursor.take(status_len)?;
     cursor.take(schema_len + 1)?;
     Ok(cursor.0)
+}
+
+/// The XID in an XA statement, which servers write in one way.
+pub(super) fn xid(body: &[u8]) -> Result<Xid, Problem> {
+    let mut words = Words(statement(body)?);
+    drop((words.next(), words.next()));
+    let text = std::str::from_utf8(words.0.trim_ascii());
+    text.map_err(|_| Problem::Malformed("the XID"))?.parse()
 }
 
 /// Whether the statement of a QUERY event has a name in it as a word, whatever the case, be it by
@@ -80,6 +91,8 @@ fn classify(statement: &[u8]) -> Query {
         },
         b"XA" => match words.next().as_slice() {
             b"START" | b"BEGIN" => Query::XaStart,
+            b"END" => Query::XaEnd,
+            b"COMMIT" => Query::XaCommit,
             b"ROLLBACK" => Query::XaRollback,
             _ => Query::Other,
         },
@@ -153,7 +166,9 @@ mod tests {
             ("SAVEPOINT `a`", Query::Other),
             ("XA START X'31',X'',1", Query::XaStart),
             ("XA ROLLBACK X'31',X'',1", Query::XaRollback),
-            ("XA COMMIT X'31',X'',1", Query::Other),
+            ("XA END X'31',X'',1", Query::XaEnd),
+            ("XA COMMIT X'31',X'',1", Query::XaCommit),
+            ("XA RECOVER", Query::Other),
             ("CREATE TABLE t (a int) START TRANSACTION", Query::Alter),
             ("ALTER TABLE t ADD a int", Query::Alter),
             ("RENAME TABLE t TO u", Query::Alter),

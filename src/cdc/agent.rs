@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::Failure;
-use crate::binlog::FilePosition;
+use crate::binlog::{FilePosition, PreparedXa};
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
@@ -21,6 +21,7 @@ use super::end::End;
 use super::pipeline::Pipeline;
 use super::preflight::{Preflight, start_mark};
 use super::reader::{News, Reader};
+use super::server::Mark;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
@@ -122,8 +123,11 @@ impl<S: Sink> Agent<S> {
             (None, Some(gtids)) => info!("following after {gtids} ({from})"),
             (None, None) => {}
         }
+        if let Some(from) = &mark.xa.from {
+            info!("reading from {from} for what XA transactions have prepared");
+        }
         let reader = Reader::start(&config.source, server, &mark).await?;
-        let pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight);
+        let pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
         let now = Instant::now();
         Ok(Self {
             config,
@@ -169,6 +173,9 @@ impl<S: Sink> Agent<S> {
         let mut timer = pin!(tokio::time::sleep_until(self.next_timer().into()));
         while !self.reached_end() {
             let room = self.pipeline.has_room();
+            if room && self.pipeline.take_in_prepared(Instant::now())? {
+                continue;
+            }
             // Setting a timer wakes the thread that waits for all of them. One that rings early does no
             // harm.
             let due = self.next_timer().into();
@@ -202,7 +209,8 @@ impl<S: Sink> Agent<S> {
         let now = Instant::now();
         self.on_news(news, now)?;
         for _ in 0..EVENTS_AT_ONCE {
-            if !self.pipeline.has_room() || self.reached_end() {
+            let is_handing_out = self.pipeline.decoder.is_handing_out();
+            if is_handing_out || !self.pipeline.has_room() || self.reached_end() {
                 return Ok(());
             }
             match self.reader.ready() {
@@ -226,7 +234,11 @@ impl<S: Sink> Agent<S> {
                 Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
             },
             News::Lost => {
-                let mark = self.pipeline.newest_commit();
+                let mut mark = Mark::clone(&self.pipeline.newest_commit());
+                if !self.pipeline.decoder.is_passing_over() {
+                    // Its rows are in memory.
+                    mark.xa = PreparedXa::default();
+                }
                 self.reader
                     .reconnect(Checkpoint::at(&mark, self.pipeline.shapes()));
             }
@@ -235,7 +247,7 @@ impl<S: Sink> Agent<S> {
                 if mark.server != *was {
                     warn!("the server is now {} (was {})", mark.server.0, was.0);
                 }
-                self.pipeline.rewind(*mark);
+                self.pipeline.rewind(*mark)?;
             }
         }
         Ok(())

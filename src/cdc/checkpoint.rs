@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::FilePosition;
+use crate::binlog::{FilePosition, PreparedXa};
 use crate::{Exit, Failure};
 
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
 
-/// The file's format.
+/// The file's format, and the one with prepared XA transactions, which must not be passed over.
 const VERSION: u32 = 1;
+const VERSION_WITH_XA: u32 = 2;
 
 /// What is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Checkpoint {
     /// The shapes that the lines of each table have had.
     #[serde(default, skip_serializing_if = "KnownShapes::is_empty")]
     pub(crate) shapes: KnownShapes,
+    /// The XA transactions that are prepared there.
+    #[serde(default, skip_serializing_if = "PreparedXa::is_empty")]
+    pub(crate) xa: PreparedXa,
 }
 
 impl Checkpoint {
@@ -36,11 +40,16 @@ impl Checkpoint {
     #[must_use]
     pub(crate) fn at(mark: &Mark, shapes: KnownShapes) -> Self {
         Self {
-            version: VERSION,
+            version: if mark.xa.is_empty() {
+                VERSION
+            } else {
+                VERSION_WITH_XA
+            },
             server: mark.server.clone(),
             position: mark.position.clone(),
             gtids: mark.gtids.as_ref().map(ToString::to_string),
             shapes,
+            xa: mark.xa.clone(),
         }
     }
 }
@@ -97,7 +106,7 @@ impl CheckpointStore {
         };
         let checkpoint: Checkpoint =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        if checkpoint.version != VERSION {
+        if !(VERSION..=VERSION_WITH_XA).contains(&checkpoint.version) {
             return Err(unusable(format!("its version is {}", checkpoint.version)));
         }
         Ok(Some(checkpoint))
@@ -165,6 +174,11 @@ mod tests {
                 server: Identity(uuid.into()),
                 position: Some(FilePosition::new("b.000002", 157)),
                 gtids: GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
+                xa: PreparedXa {
+                    from: Some(FilePosition::new("b.000001", 4)),
+                    with_rows: vec!["X'31',X'',1".to_owned()],
+                    without_rows: Vec::new(),
+                },
             },
             shapes,
         )
@@ -191,6 +205,24 @@ mod tests {
         assert!(CheckpointStore::open(&path).is_ok());
     }
 
+    /// Older versions wrote no more, and know no more.
+    #[test]
+    fn a_checkpoint_without_xa_is_of_the_first_version() {
+        let Checkpoint {
+            server,
+            position,
+            gtids,
+            ..
+        } = checkpoint();
+        let text = serde_json::json!({
+            "version": 1, "server": server, "position": position, "gtids": gtids
+        });
+        let read: Checkpoint = serde_json::from_value(text.clone()).unwrap();
+        assert!(read.xa.is_empty());
+        assert_eq!(serde_json::to_value(read).unwrap(), text);
+        assert_eq!(checkpoint().version, VERSION_WITH_XA);
+    }
+
     #[test]
     fn a_damaged_or_newer_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -200,7 +232,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
             &text[..text.len() / 2],
-            &text.replace("\"version\": 1", "\"version\": 2"),
+            &text.replace("\"version\": 2", "\"version\": 3"),
         ] {
             fs::write(&path, damaged).unwrap();
             let error = store.load().unwrap_err();

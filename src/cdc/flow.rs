@@ -46,6 +46,7 @@ impl<S: Sink> Flow<S> {
                 server: self.server.clone(),
                 position: decoder.committed().cloned(),
                 gtids: decoder.gtids().cloned(),
+                xa: decoder.prepared_xa(),
             })
         });
         Arc::clone(newest)

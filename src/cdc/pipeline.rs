@@ -31,18 +31,22 @@ pub(crate) struct Pipeline<S> {
 
 impl<S: Sink> Pipeline<S> {
     /// An empty pipeline that starts at `start`, with the shapes that lines had before.
+    ///
+    /// # Errors
+    /// If `start` makes no sense.
     pub(crate) fn new(
         start: &Mark,
         tables: Vec<CheckedTable>,
         mut shapes: KnownShapes,
         sink: S,
         max_in_flight: usize,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let mut decoder = Decoder::new(
             start.position.clone(),
             start.gtids.clone(),
             &table_names(&tables),
         );
+        decoder.prepared_at_start(start.xa.clone())?;
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
             decoder.described_at(index, table.described_at.clone());
@@ -57,7 +61,7 @@ impl<S: Sink> Pipeline<S> {
                 TableWriter::new(index, table, known.unwrap_or_default(), limits)
             })
             .collect();
-        Self {
+        Ok(Self {
             decoder,
             inflater: Inflater::default(),
             flow: Flow::new(start.server.clone(), delivery),
@@ -65,7 +69,7 @@ impl<S: Sink> Pipeline<S> {
             max_in_flight,
             rows_written: 0,
             newest_commit_us: 0,
-        }
+        })
     }
 
     /// Takes in what the binlog says next.
@@ -95,6 +99,19 @@ impl<S: Sink> Pipeline<S> {
         Ok(())
     }
 
+    /// Takes in the next event of the XA transaction that is being committed; says whether there was one.
+    /// Call it before anything else is taken in.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::take_in`].
+    pub(crate) fn take_in_prepared(&mut self, now: Instant) -> Result<bool, Error> {
+        let Some(kept) = self.decoder.next_prepared() else {
+            return Ok(false);
+        };
+        self.take_in(Input::Prepared(kept.event()), now)?;
+        Ok(true)
+    }
+
     /// Takes rows of the open transaction back, as far as they are in open batches, if after this
     /// problem they may not be real. Nothing may be taken in after that.
     pub(crate) fn forget_doubtful_rows(&mut self, problem: &Problem) {
@@ -106,14 +123,21 @@ impl<S: Sink> Pipeline<S> {
     }
 
     /// Goes back to the mark from which the binlog is sent again.
-    pub(crate) fn rewind(&mut self, mark: Mark) {
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub(crate) fn rewind(&mut self, mark: Mark) -> Result<(), Error> {
         if mark.server != self.flow.server {
             self.decoder.server_changed();
         }
         self.flow.server = mark.server;
         self.decoder.rewind(mark.position);
+        if mark.xa.from.is_some() {
+            self.decoder.prepared_at_start(mark.xa)?;
+        }
         self.flow.moved();
         self.tables.iter_mut().for_each(TableWriter::rewind);
+        Ok(())
     }
 
     /// Whether more may be read. If not, everything that was read is on its way.

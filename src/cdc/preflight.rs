@@ -4,7 +4,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 use tracing::{debug, warn};
 
-use crate::binlog::{FilePosition, Flavor, GtidSet, ServerColumn};
+use crate::binlog::{FilePosition, Flavor, GtidSet, PreparedXa, ServerColumn};
 use crate::config::{self, Config, Start, Tls};
 use crate::encode::{self, Chosen, Disguise};
 use crate::{Exit, Failure};
@@ -345,11 +345,18 @@ pub(super) async fn start_mark(
     if let Some(checkpoint) = checkpoint {
         return resume(server, checkpoint).await;
     }
-    if *start != Start::Earliest {
-        check_nothing_is_prepared(server).await?;
-    }
     let mark = match start {
-        Start::Latest => server.end_of_binlog().await?,
+        Start::Latest => {
+            // Some may be prepared, or end, between the question and its answer.
+            let before = something_is_prepared(server).await;
+            let mut mark = server.end_of_binlog().await?;
+            if let Some(position) = &mark.position
+                && (before || something_is_prepared(server).await)
+            {
+                mark.xa.from = Some(look_back(server, position).await?);
+            }
+            mark
+        }
         Start::Earliest => {
             let files = server.binlog_files().await?;
             let oldest = files
@@ -361,12 +368,14 @@ pub(super) async fn start_mark(
                 server: server.identity.clone(),
                 position: Some(position),
                 gtids: None,
+                xa: PreparedXa::default(),
             }
         }
         Start::Position(position) => Mark {
             server: server.identity.clone(),
             position: Some(position.clone()),
             gtids: None,
+            xa: PreparedXa::default(),
         },
         Start::Gtids(text) => {
             let gtids = text.for_flavor(server.flavor).ok_or_else(|| {
@@ -385,6 +394,7 @@ pub(super) async fn start_mark(
                 server: server.identity.clone(),
                 position: None,
                 gtids: Some(gtids),
+                xa: PreparedXa::default(),
             }
         }
     };
@@ -392,24 +402,23 @@ pub(super) async fn start_mark(
     Ok(mark)
 }
 
-/// The rows of a prepared XA transaction are in the binlog where it was prepared, and nobody who
-/// starts behind that sees them, even if it is committed later.
-async fn check_nothing_is_prepared(server: &mut Server) -> Result<(), Failure> {
-    let prepared: Result<Vec<mysql_async::Row>, _> = server.conn.query("XA RECOVER").await;
+/// The rows of a prepared XA transaction are in the binlog where it was prepared, so that who starts
+/// behind that has to look back. Most of them end soon: the file of the start is read, and the one before.
+async fn look_back(server: &mut Server, start: &FilePosition) -> Result<FilePosition, Failure> {
+    let files = server.binlog_files().await?;
+    let before = files.iter().take_while(|file| **file != start.file).last();
+    let file = before.unwrap_or(&start.file);
+    Ok(FilePosition::new(file.clone(), FilePosition::FIRST_OFFSET))
+}
+
+async fn something_is_prepared(server: &mut Server) -> bool {
+    let prepared: Result<Vec<Row>, _> = server.conn.query("XA RECOVER").await;
     match prepared {
-        Ok(rows) if rows.is_empty() => Ok(()),
-        Ok(rows) => Err(Failure::definite(
-            Exit::Temporary,
-            format!(
-                "{} XA transactions are prepared, whose rows would be before the start",
-                rows.len()
-            ),
-            "start again when XA RECOVER shows none, or end them with XA COMMIT or XA ROLLBACK",
-        )),
+        Ok(rows) => !rows.is_empty(),
         // MySQL has a privilege for the question, which hydrant does not need for anything else.
         Err(error) => {
             debug!("not allowed to look for prepared XA transactions: {error}");
-            Ok(())
+            false
         }
     }
 }
@@ -444,23 +453,46 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     let by_position = |position: &FilePosition| {
         same_server && (position.can_be_asked_for() || known.is_none() || !has_gtids(server))
     };
+    let xa = checkpoint.xa.clone();
     let mark = match &checkpoint.position {
         Some(position) if by_position(position) => Mark {
             server: server.identity.clone(),
             position: Some(position.clone()),
             gtids,
+            xa,
         },
         _ => Mark {
             server: server.identity.clone(),
             position: None,
             gtids: known,
+            xa,
         },
     };
+    check_prepared_is_there(&mark)?;
     if let Some(gtids) = mark.gtids.as_ref().filter(|_| mark.position.is_none()) {
         check_gtids_are_kept(server, gtids)?;
     }
     check_file_is_kept(server, &mark).await?;
     Ok(mark)
+}
+
+/// Rows of XA transactions that are prepared are read again by position.
+fn check_prepared_is_there(mark: &Mark) -> Result<(), Failure> {
+    let xa = &mark.xa;
+    let is_there = xa.with_rows.is_empty() || xa.from.is_some();
+    if is_there && (xa.from.is_none() || mark.position.is_some()) {
+        return Ok(());
+    }
+    Err(Failure::definite(
+        Exit::Data,
+        format!(
+            "at the checkpoint XA transactions were prepared, and their rows are in another server's \
+             binlog, or too far behind: {}",
+            xa.with_rows.join("; ")
+        ),
+        "start once more with the server of the checkpoint if it is there; otherwise delete the \
+         checkpoint, choose a source.start before they were prepared, and drop the rows that come twice",
+    ))
 }
 
 /// MariaDB always has them.
@@ -488,17 +520,17 @@ fn check_gtids_are_kept(server: &Server, gtids: &GtidSet) -> Result<(), Failure>
 }
 
 async fn check_file_is_kept(server: &mut Server, mark: &Mark) -> Result<(), Failure> {
-    let Some(position) = &mark.position else {
+    let Some(position) = mark.read_from() else {
         return Ok(());
     };
     if server.binlog_files().await?.contains(&position.file) {
-        Ok(())
-    } else {
-        Err(purged_failure(&format!(
-            "the binlog file {}",
-            position.file
-        )))
+        return Ok(());
     }
+    let mut what = format!("the binlog file {}", position.file);
+    if mark.xa.from.is_some() {
+        what.push_str(" with the rows of XA transactions that are still prepared");
+    }
+    Err(purged_failure(&what))
 }
 
 fn purged_failure(what: &str) -> Failure {

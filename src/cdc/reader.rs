@@ -343,7 +343,7 @@ async fn open_stream(
 
 /// COM_BINLOG_DUMP has 32 bits for the offset; cut off, it would name another place.
 fn check_offset(mark: &Mark) -> Result<(), Failure> {
-    match &mark.position {
+    match mark.read_from() {
         Some(position) if !position.can_be_asked_for() => Err(Failure::definite(
             Exit::Data,
             format!("{position} is past 4 GiB, where the server cannot be asked to start"),
@@ -391,7 +391,7 @@ async fn request(
 ) -> Result<(), mysql_async::Error> {
     wire.tell(&ComRegisterSlave::new(server_id)).await?;
     let request = BinlogRequest::new(server_id);
-    let request = match (&mark.position, &mark.gtids) {
+    let request = match (mark.read_from(), &mark.gtids) {
         (Some(position), _) => request
             .with_filename(position.file.as_bytes())
             .with_pos(position.offset),
@@ -419,7 +419,7 @@ async fn request(
 mod tests {
     use super::super::server::Identity;
     use super::*;
-    use crate::binlog::FilePosition;
+    use crate::binlog::{FilePosition, PreparedXa};
 
     #[test]
     fn an_offset_that_the_request_cannot_hold_is_refused() {
@@ -427,6 +427,7 @@ mod tests {
             server: Identity("x".into()),
             position: Some(FilePosition::new("b.000001", offset)),
             gtids: None,
+            xa: PreparedXa::default(),
         };
         assert!(check_offset(&mark(u32::MAX.into())).is_ok());
         let error = check_offset(&mark(u64::from(u32::MAX) + 1)).unwrap_err();

@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::{FilePosition, Flavor, GtidSet};
+use crate::binlog::{FilePosition, Flavor, GtidSet, PreparedXa};
 use crate::config::{Source, Tls};
 use crate::error::root_cause;
 use crate::{Exit, Failure};
@@ -24,6 +24,16 @@ pub struct Mark {
     pub position: Option<FilePosition>,
     /// All transactions before it, if known.
     pub gtids: Option<GtidSet>,
+    /// The XA transactions that are prepared there.
+    pub xa: PreparedXa,
+}
+
+impl Mark {
+    /// From which position the server must send; `None` if only the GTIDs say where.
+    #[must_use]
+    pub fn read_from(&self) -> Option<&FilePosition> {
+        self.xa.from.as_ref().or(self.position.as_ref())
+    }
 }
 
 /// A connection, and what the server at its other end says of itself.
@@ -128,6 +138,7 @@ impl Server {
             server: self.identity.clone(),
             position: Some(FilePosition::new(file, offset)),
             gtids,
+            xa: PreparedXa::default(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 use tracing::warn;
 
-use crate::binlog::{FilePosition, GtidSet};
+use crate::binlog::{FilePosition, GtidSet, PreparedXa};
 use crate::cdc::{CheckedTable, Identity, KnownShapes, Mark, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
@@ -27,6 +27,8 @@ pub struct Summary {
     pub files: usize,
     /// Behind the last whole transaction.
     pub position: Option<FilePosition>,
+    /// XA transactions that are prepared there with rows, which are not written.
+    pub prepared: Vec<String>,
 }
 
 impl fmt::Display for Summary {
@@ -39,10 +41,17 @@ impl fmt::Display for Summary {
             bytesize::ByteSize(self.bytes),
             self.files
         )?;
-        match &self.position {
-            Some(position) => write!(f, ": all up to {position}"),
-            None => Ok(()),
+        if let Some(position) = &self.position {
+            write!(f, ": all up to {position}")?;
         }
+        if !self.prepared.is_empty() {
+            let xids = self.prepared.join("; ");
+            write!(
+                f,
+                ", but not those of XA transactions that are prepared there: {xids}"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -60,9 +69,14 @@ pub(super) async fn replay<S: Sink>(
         server: Identity("files".to_owned()),
         position: None,
         gtids: None,
+        xa: PreparedXa::default(),
+    };
+    let pipeline = match Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight) {
+        Ok(pipeline) => pipeline,
+        Err(error) => return (Summary::default(), Err(error)),
     };
     let mut replay = Replay {
-        pipeline: Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight),
+        pipeline,
         progress,
         summary: Summary::default(),
     };
@@ -78,6 +92,7 @@ pub(super) async fn replay<S: Sink>(
     } = replay;
     summary.rows = pipeline.flow.rows_delivered;
     summary.bytes = pipeline.flow.bytes_delivered;
+    summary.prepared = pipeline.decoder.prepared_xa().with_rows;
     let outcome = written.and(drained);
     if outcome.is_ok() {
         for (index, (schema, table)) in names.iter().enumerate() {
@@ -102,9 +117,9 @@ impl<S: Sink> Replay<'_, S> {
     async fn write_all(&mut self, parts: &[Part], names: &[(String, String)]) -> Result<(), Error> {
         let mut previous: Option<(&Part, Survey)> = None;
         for part in parts {
-            let before = self.pipeline.decoder.gtids();
+            let before = &self.pipeline.decoder;
             if let Some((previous, surveyed)) = &previous {
-                check_order(previous, surveyed, part, before)?;
+                check_order(previous, surveyed, part, before.gtids())?;
             }
             let surveyed = survey(part, names, before, self.progress);
             self.summary.files += 1;
@@ -128,11 +143,14 @@ impl<S: Sink> Replay<'_, S> {
         while (!dump.is_there() || dump.position().offset < end)
             && let Some(input) = dump.next()?
         {
-            let taken = self.pipeline.take_in(input, now);
-            taken.map_err(|error| match error {
+            let explained = |error| match error {
                 Error::Decode(error) => super::explained(&part.path, &error),
                 error => error,
-            })?;
+            };
+            self.pipeline.take_in(input, now).map_err(explained)?;
+            while self.pipeline.take_in_prepared(now).map_err(explained)? {
+                self.make_room().await?;
+            }
             self.progress.rows(self.pipeline.rows_written);
             if self.progress.tick(dump.position()) {
                 now = Instant::now();
@@ -140,9 +158,14 @@ impl<S: Sink> Replay<'_, S> {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
                 }
             }
-            while !self.pipeline.has_room() {
-                self.arrival().await?;
-            }
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
+    async fn make_room(&mut self) -> Result<(), Error> {
+        while !self.pipeline.has_room() {
+            self.arrival().await?;
         }
         Ok(())
     }

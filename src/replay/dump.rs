@@ -164,11 +164,11 @@ pub(super) struct Survey {
 }
 
 /// Reads a file without writing rows. A transaction's rows are there before its commit, so that only
-/// a look ahead can tell whether they count. `before` are the transactions of the files before.
+/// a look ahead can tell whether they count. `before` has read the files before.
 pub(super) fn survey(
     part: &Part,
     tables: &[(String, String)],
-    before: Option<&GtidSet>,
+    before: &Decoder,
     progress: &mut Progress,
 ) -> Survey {
     let mut survey = Survey {
@@ -186,20 +186,24 @@ impl Survey {
         &mut self,
         part: &Part,
         tables: &[(String, String)],
-        before: Option<&GtidSet>,
+        before: &Decoder,
         progress: &mut Progress,
     ) -> Result<(), Error> {
         let mut dump = Dump::open(part, progress.bytes_read())?;
         let mut decoder = Decoder::new(None, None, tables);
+        decoder.prepared_as_in(before);
         let mut inflater = Inflater::default();
         while let Some(input) = dump.next()? {
             let header = match &input {
                 Input::Event(event) => Some(event.header),
-                Input::Packed(_) | Input::PayloadEnd => None,
+                Input::Packed(_) | Input::PayloadEnd | Input::Prepared(_) => None,
             };
-            let plain = inflater.plain(input, &decoder);
-            if let Err(error) = plain.and_then(|input| decoder.take(&input).map(|_| ())) {
-                return Err(super::explained(&part.path, &error));
+            let explained = |error| super::explained(&part.path, &error);
+            let plain = inflater.plain(input, &decoder).map_err(explained)?;
+            decoder.take(&plain).map_err(explained)?;
+            while let Some(kept) = decoder.next_prepared() {
+                let prepared = Input::Prepared(kept.event());
+                decoder.take(&prepared).map_err(explained)?;
             }
             match header.map(|header| (EventType::from_code(header.type_code), header)) {
                 Some((EventType::Rotate, header)) if !header.is_artificial() => {
@@ -208,7 +212,7 @@ impl Survey {
                 }
                 Some((EventType::Stop, _)) => self.is_closed = true,
                 Some((EventType::PreviousGtids | EventType::MariaGtidList, _)) => {
-                    check_nothing_is_missing(part, before, decoder.gtids())?;
+                    check_nothing_is_missing(part, before.gtids(), decoder.gtids())?;
                 }
                 _ => {}
             }

@@ -204,6 +204,11 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
              its server still writes to it), and repeat the replay"
                 .to_owned()
         }
+        Problem::NotSeenPrepared(_) => {
+            "what came before is written; give the files before these, too, \
+             back to the one with its XA PREPARE"
+                .to_owned()
+        }
         problem => problem.remedy(
             "go on with --start at a transaction behind it, and load what lies between from the \
              table itself",

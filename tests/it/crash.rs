@@ -1,6 +1,6 @@
 //! Kill -9 at random moments under load: no committed row may be missing afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +28,40 @@ fn write_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
     let script = format!("USE shop; {} {many}", one.repeat(50));
     while !stop.load(Ordering::Relaxed) {
         server.sql(&script)?;
+    }
+    Ok(())
+}
+
+/// The same in XA transactions, of which some are always prepared, and every third is undone.
+fn write_xa_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
+    let row = "(1, 'Garden', 2, 3, '2016-03-04', 'WA', 'Free', 'Other')";
+    let insert = format!(
+        "INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
+         ShippingType, Referral) VALUES {}",
+        vec![row; 50].join(",")
+    );
+    let mut prepared = VecDeque::new();
+    for number in 0_u64.. {
+        let done = stop.load(Ordering::Relaxed);
+        if !done {
+            server.sql(&format!(
+                "{insert}; XA START '{number}'; {insert}; {insert}; XA END '{number}'; \
+                 XA PREPARE '{number}'"
+            ))?;
+            prepared.push_back(number);
+        }
+        while prepared.len() > if done { 0 } else { 4 } {
+            // Not always the oldest.
+            prepared.rotate_left(usize::from(number % 5 == 0 && prepared.len() > 1));
+            let Some(ended) = prepared.pop_front() else {
+                break;
+            };
+            let end = if ended % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+            server.sql(&format!("XA {end} '{ended}'"))?;
+        }
+        if done {
+            break;
+        }
     }
     Ok(())
 }
@@ -71,10 +105,14 @@ fn check_delivered(server: &Server, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn kill_again_and_again(server: &Server, workplace: &Workplace) -> Result<()> {
+fn kill_again_and_again(
+    server: &Server,
+    workplace: &Workplace,
+    write: fn(&Server, &AtomicBool) -> Result<()>,
+) -> Result<()> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write_sales(server, &stop));
+        let writer = scope.spawn(|| write(server, &stop));
         let killed = (0..KILLS).try_for_each(|_| {
             let agent = workplace.start()?;
             // The moment of the kill is what is random here; nothing waits for anything.
@@ -89,14 +127,14 @@ fn kill_again_and_again(server: &Server, workplace: &Workplace) -> Result<()> {
     Ok(())
 }
 
-fn dir(kind: Kind) -> Result<()> {
+fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> {
     let server = Server::start(kind, &[])?;
     server.sql(SALES)?;
     let workplace = Workplace::new("")?;
     let folder = workplace.path("data");
     let sink = format!("path = \"{}\"\nflush_interval = \"30ms\"", folder.display());
     workplace.configure(&config(&server, TABLE, &sink))?;
-    kill_again_and_again(&server, &workplace)?;
+    kill_again_and_again(&server, &workplace, write)?;
     check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
     ensure!(
         is_empty(&folder.join(".unfinished"))?,
@@ -111,12 +149,22 @@ fn is_empty(folder: &Path) -> Result<bool> {
 
 #[test]
 fn no_row_is_lost_to_dir_from_mysql() -> Result<()> {
-    dir(Kind::Mysql)
+    dir(Kind::Mysql, write_sales)
 }
 
 #[test]
 fn no_row_is_lost_to_dir_from_mariadb() -> Result<()> {
-    dir(Kind::Mariadb)
+    dir(Kind::Mariadb, write_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mysql() -> Result<()> {
+    dir(Kind::Mysql, write_xa_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mariadb() -> Result<()> {
+    dir(Kind::Mariadb, write_xa_sales)
 }
 
 #[test]
@@ -136,7 +184,7 @@ fn no_row_is_lost_to_firehose() -> Result<()> {
     let endpoint = simulator.endpoint_url();
     let sink = format!("stream = \"Sales\"\nendpoint = \"{endpoint}\"\nflush_interval = \"30ms\"");
     workplace.configure(&config(&server, TABLE, &sink))?;
-    kill_again_and_again(&server, &workplace)?;
+    kill_again_and_again(&server, &workplace, write_sales)?;
     runtime.block_on(simulator.shutdown())?;
     check_delivered(&server, &gunzip_all(&folder)?)
 }

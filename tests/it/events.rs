@@ -258,64 +258,6 @@ fn tagged_gtids_are_followed() -> Result<()> {
     Ok(())
 }
 
-/// Whether a prepared transaction's rows are real is known when it ends, on any connection and much
-/// later. Those of other tables pass by; those of followed ones stop the agent,
-/// which has delivered what came before.
-fn prepared_xa(kind: Kind, arguments: &[&str]) -> Result<()> {
-    let server = shop(kind, arguments)?;
-    server.sql("CREATE TABLE shop.Other (id int)")?;
-    let prepare = |xid: &str, table: &str| {
-        server.sql(&format!(
-            "XA START '{xid}'; INSERT INTO shop.{table} (id) VALUES (9); XA END '{xid}'; \
-             XA PREPARE '{xid}'"
-        ))
-    };
-    prepare("kept", "Other")?;
-    prepare("undone", "Other")?;
-    server.sql("INSERT INTO shop.T VALUES (1, 'a')")?;
-    // While it is prepared nobody can start behind it.
-    let latest = config(&server, "type = \"stdout\"").replace("earliest", "latest");
-    let output = Workplace::new(&latest)?.run(&["--until", "now"])?;
-    let stderr = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(75), "{stderr}");
-    ensure!(
-        stderr.contains("2 XA transactions are prepared"),
-        "{stderr}"
-    );
-    server.sql("XA COMMIT 'kept'")?;
-    server.sql("XA ROLLBACK 'undone'")?;
-    server.sql("INSERT INTO shop.T VALUES (2, 'b')")?;
-    delivers(&server, "1,a\n2,b\n")?;
-    assert_eq!(Workplace::new(&latest)?.drain()?, "");
-
-    prepare("followed", "T")?;
-    server.sql("XA COMMIT 'followed'")?;
-    stops(&server, "XA_PREPARE")?;
-    let output = drain_to_stdout(&server)?;
-    assert_eq!(String::from_utf8(output.stdout)?, "1,a\n2,b\n");
-    Ok(())
-}
-
-#[test]
-fn a_prepared_xa_transaction_of_mysql_stops_the_agent() -> Result<()> {
-    prepared_xa(Kind::Mysql, &[])
-}
-
-#[test]
-fn a_compressed_prepared_xa_transaction_stops_the_agent() -> Result<()> {
-    prepared_xa(Kind::Mysql, &["--binlog-transaction-compression=ON"])
-}
-
-#[test]
-fn a_prepared_xa_transaction_of_mariadb_stops_the_agent() -> Result<()> {
-    prepared_xa(Kind::Mariadb, &[])
-}
-
-#[test]
-fn a_prepared_xa_transaction_of_mariadb_11_stops_the_agent() -> Result<()> {
-    prepared_xa(Kind::Mariadb11, &[])
-}
-
 /// A server without GTIDs: its transactions begin with an event that says so.
 #[test]
 fn anonymous_transactions_are_followed() -> Result<()> {

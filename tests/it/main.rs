@@ -32,3 +32,4 @@ mod sim_metrics;
 mod sinks;
 mod tls;
 mod types;
+mod xa;

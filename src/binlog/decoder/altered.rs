@@ -20,6 +20,7 @@ impl Decoder {
         for followed in &mut self.followed {
             followed.described_at = Some(FilePosition::new("", 0));
         }
+        self.xa.server_changed();
     }
 
     /// The position behind the newest statement that may have given a table other columns since the

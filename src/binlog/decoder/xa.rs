@@ -1,0 +1,433 @@
+//! XA transactions in two phases: their rows are kept until XA COMMIT says that they are real.
+//!
+//! What lives here: what is kept, for how long, and how it is known again after a restart. What does not:
+//! how rows are read; what is kept are the events, which are taken in when their time has come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::xid::{XaPrepare, Xid};
+use super::super::{
+    DecodeError, Event, EventHeader, EventType, FilePosition, GtidSet, Problem, query,
+};
+use super::{Decoder, Step, header_time_us};
+
+/// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
+const LIMIT_BYTES: usize = 16 << 20;
+/// What an event takes beside its body, and what a transaction takes beside its events, or more.
+const EVENT_BYTES: usize = 64;
+const TRANSACTION_BYTES: usize = 512;
+
+/// The XA transactions that are prepared at some place of the binlog and not ended, for somebody who
+/// goes on from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedXa {
+    /// From where on the binlog has them; `None` if none has rows, or if they are in another server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FilePosition>,
+    /// The XIDs of those that have changed followed tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with_rows: Vec<String>,
+    /// The XIDs of those that have not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_rows: Vec<String>,
+}
+
+impl PreparedXa {
+    /// Whether there is nothing to know.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An event that was kept, or the end of those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptEvent {
+    event_type: EventType,
+    body: Arc<[u8]>,
+}
+
+impl KeptEvent {
+    /// The event, as [`super::Input::Prepared`] takes it.
+    #[must_use]
+    pub fn event(&self) -> Event<'_> {
+        let header = EventHeader {
+            timestamp: 0,
+            type_code: self.event_type.code(),
+            server_id: 0,
+            event_size: 0,
+            log_pos: 0,
+            flags: 0,
+        };
+        Event {
+            header,
+            body: &self.body,
+        }
+    }
+}
+
+/// What is kept of the XA transaction that is being read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    xid: Option<Xid>,
+    events: Vec<KeptEvent>,
+    bytes: usize,
+    has_rows: bool,
+    /// It cannot be kept, and is of before the start.
+    is_given_up: bool,
+}
+
+impl Kept {
+    pub(super) fn has_rows(&self) -> bool {
+        self.has_rows
+    }
+
+    fn give_up(&mut self) {
+        *self = Self {
+            xid: self.xid.take(),
+            is_given_up: true,
+            ..Self::default()
+        };
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Prepared {
+    /// Where it starts, in the binlog of the server that is being read.
+    start: Option<FilePosition>,
+    kept: Kept,
+}
+
+/// The events of a transaction that is being committed.
+#[derive(Debug)]
+struct HandingOut {
+    /// The one that ends with it.
+    xid: Option<Xid>,
+    events: vec::IntoIter<KeptEvent>,
+    in_payload: bool,
+}
+
+/// What comes before the start is read for the XA transactions in it.
+#[derive(Debug)]
+struct PassingOver {
+    until: FilePosition,
+    gtids: Option<GtidSet>,
+    at_start: PreparedXa,
+}
+
+/// All that the decoder knows of XA transactions.
+#[derive(Debug, Default)]
+pub(super) struct Xa {
+    prepared: BTreeMap<Xid, Prepared>,
+    /// Bytes of those.
+    bytes: usize,
+    handing_out: Option<HandingOut>,
+    passing_over: Option<Box<PassingOver>>,
+}
+
+impl Xa {
+    /// Keeps an event of the transaction that is being read.
+    pub(super) fn keep(
+        &self,
+        kept: &mut Kept,
+        event_type: EventType,
+        body: &[u8],
+    ) -> Result<(), Problem> {
+        let bytes = kept.bytes + body.len() + EVENT_BYTES;
+        if self.bytes + bytes > LIMIT_BYTES || kept.is_given_up {
+            if self.passing_over.is_none() {
+                return Err(Problem::TooMuchPrepared);
+            }
+            kept.give_up();
+            return Ok(());
+        }
+        kept.bytes = bytes;
+        kept.has_rows |= event_type != EventType::TableMap;
+        kept.events.push(KeptEvent {
+            event_type,
+            body: body.into(),
+        });
+        Ok(())
+    }
+
+    fn forget(&mut self, xid: &Xid) -> Option<Prepared> {
+        let prepared = self.prepared.remove(xid)?;
+        self.bytes -= prepared.kept.bytes;
+        Some(prepared)
+    }
+
+    fn insert(&mut self, xid: Xid, prepared: Prepared) -> Result<(), Problem> {
+        self.bytes += prepared.kept.bytes;
+        if self.bytes > LIMIT_BYTES {
+            return Err(Problem::TooMuchPrepared);
+        }
+        self.prepared.insert(xid, prepared);
+        Ok(())
+    }
+
+    /// What is handed out at the moment will be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.handing_out = None;
+    }
+
+    /// Where they start in another server's binlog is not known.
+    pub(super) fn server_changed(&mut self) {
+        for prepared in self.prepared.values_mut() {
+            prepared.start = None;
+        }
+    }
+
+    pub(super) fn is_passing_over(&self) -> bool {
+        self.passing_over.is_some()
+    }
+}
+
+impl Decoder {
+    /// Tells what was prepared at the start, right after [`Decoder::new`] or [`Decoder::rewind`]. If
+    /// that has rows, the server must be asked for events from [`PreparedXa::from`] on; those before the
+    /// start hand nothing out.
+    ///
+    /// # Errors
+    /// If an XID is none.
+    pub fn prepared_at_start(&mut self, at_start: PreparedXa) -> Result<(), DecodeError> {
+        self.xa = Xa::default();
+        if let (Some(from), Some(until)) = (&at_start.from, &self.committed) {
+            self.next = from.clone();
+            self.xa.passing_over = Some(Box::new(PassingOver {
+                until: until.clone(),
+                gtids: self.gtids.clone(),
+                at_start,
+            }));
+            return Ok(());
+        }
+        let known = self.know_without_rows(&at_start);
+        known.map_err(|problem| self.failed(problem))
+    }
+
+    /// Takes over what is prepared where another decoder stands.
+    pub fn prepared_as_in(&mut self, other: &Self) {
+        self.xa.prepared.clone_from(&other.xa.prepared);
+        self.xa.bytes = other.xa.bytes;
+    }
+
+    fn know_without_rows(&mut self, at_start: &PreparedXa) -> Result<(), Problem> {
+        for xid in &at_start.without_rows {
+            let xid = xid.parse()?;
+            if !self.xa.prepared.contains_key(&xid) {
+                self.remember(xid, None, Kept::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(
+        &mut self,
+        xid: Xid,
+        start: Option<FilePosition>,
+        mut kept: Kept,
+    ) -> Result<(), Problem> {
+        if !kept.has_rows {
+            kept = Kept::default();
+        }
+        kept.bytes += TRANSACTION_BYTES;
+        self.xa.insert(xid, Prepared { start, kept })
+    }
+
+    /// What is prepared at [`Decoder::committed`].
+    #[must_use]
+    pub fn prepared_xa(&self) -> PreparedXa {
+        if let Some(passing_over) = &self.xa.passing_over {
+            return passing_over.at_start.clone();
+        }
+        let mut prepared = PreparedXa::default();
+        let mut starts = Vec::new();
+        for (xid, transaction) in &self.xa.prepared {
+            if transaction.kept.has_rows {
+                prepared.with_rows.push(xid.to_string());
+                starts.push(transaction.start.as_ref());
+            } else {
+                prepared.without_rows.push(xid.to_string());
+            }
+        }
+        let starts: Option<Vec<_>> = starts.into_iter().collect();
+        prepared.from = starts.and_then(|starts| starts.into_iter().min().cloned());
+        prepared
+    }
+
+    /// Whether what comes before the start is read, for what is prepared in it.
+    #[must_use]
+    pub fn is_passing_over(&self) -> bool {
+        self.xa.is_passing_over()
+    }
+
+    /// Whether [`Decoder::next_prepared`] has something that must be taken in before anything else.
+    #[must_use]
+    pub fn is_handing_out(&self) -> bool {
+        self.xa.handing_out.is_some()
+    }
+
+    /// The next event of the XA transaction that is being committed, for [`super::Input::Prepared`].
+    pub fn next_prepared(&mut self) -> Option<KeptEvent> {
+        let handing_out = self.xa.handing_out.as_mut()?;
+        Some(handing_out.events.next().unwrap_or_else(|| KeptEvent {
+            event_type: EventType::Xid,
+            body: Arc::default(),
+        }))
+    }
+
+    /// Takes in what was kept.
+    pub(super) fn prepared_event<'e>(
+        &mut self,
+        event: &Event<'e>,
+    ) -> Result<Step<'e>, DecodeError> {
+        let event_type = EventType::from_code(event.header.type_code);
+        if event_type == EventType::Xid
+            && let Some(handing_out) = self.xa.handing_out.take()
+        {
+            self.in_payload = handing_out.in_payload;
+            handing_out.xid.and_then(|xid| self.xa.forget(&xid));
+        }
+        self.step(event_type, event).map_err(|problem| DecodeError {
+            table: self.table_named_in(event_type, event.body),
+            ..self.failed(problem)
+        })
+    }
+
+    fn hand_out<'e>(&mut self, xid: Option<Xid>, events: Vec<KeptEvent>) -> Step<'e> {
+        self.xa.handing_out = Some(HandingOut {
+            xid,
+            events: events.into_iter(),
+            in_payload: self.in_payload,
+        });
+        // Nothing else may come meanwhile.
+        self.in_payload = true;
+        Step::Nothing
+    }
+
+    /// A change whose rows are not in the binlog. Before the start it matters to XA transactions only,
+    /// which may be committed after it.
+    pub(super) fn statement_dml(&mut self) -> Result<(), Problem> {
+        if !self.is_passing_over() {
+            return Err(Problem::StatementDml);
+        }
+        let transaction = self.transaction.as_mut();
+        if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
+            kept.give_up();
+        }
+        Ok(())
+    }
+
+    /// Rows of the open transaction are kept from here on.
+    pub(super) fn xa_start(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.kept = Some(Box::default());
+        }
+    }
+
+    /// This statement names the transaction whole, unlike the event that follows.
+    pub(super) fn xa_end<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        let transaction = self.transaction.as_mut();
+        let kept = transaction.and_then(|transaction| transaction.kept.as_mut());
+        let kept = kept.ok_or(Problem::Malformed("the place of XA END"))?;
+        kept.xid = Some(query::xid(body)?);
+        Ok(Step::Nothing)
+    }
+
+    /// Both phases may be one. Otherwise it is known only later whether the rows are real.
+    pub(super) fn xa_prepare<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        let event = XaPrepare::parse(body)?;
+        let start = self
+            .transaction
+            .as_ref()
+            .map(|transaction| transaction.start);
+        let transaction = self.transaction.as_mut();
+        let kept = transaction.and_then(|transaction| transaction.kept.take());
+        let mut kept = kept.ok_or(Problem::Malformed("the place of XA PREPARE"))?;
+        let xid = kept.xid.take().filter(|xid| event.is_of(xid));
+        let xid = xid.ok_or(Problem::Malformed("the XID of XA PREPARE"))?;
+        if event.one_phase {
+            if kept.has_rows && !self.is_passing_over() {
+                return Ok(self.hand_out(None, kept.events));
+            }
+            return self.commit();
+        }
+        // It can only be prepared again if the other one has ended, which nobody has written down.
+        let other = self.xa.forget(&xid);
+        if other.is_some_and(|other| other.kept.has_rows) && !self.is_passing_over() {
+            return Err(Problem::PreparedTwice(xid.to_string()));
+        }
+        if !kept.is_given_up {
+            let file = &self.next.file;
+            let start = start.map(|start| FilePosition::new(file.clone(), start));
+            self.remember(xid, start, *kept)?;
+        }
+        self.commit()
+    }
+
+    /// The second phase, which stands for the whole transaction.
+    pub(super) fn xa_commit<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
+        let xid = query::xid(event.body)?;
+        if self.is_passing_over() {
+            self.xa.forget(&xid);
+            return self.commit();
+        }
+        match self.xa.prepared.get(&xid) {
+            None => Err(Problem::NotSeenPrepared(xid.to_string())),
+            Some(prepared) if prepared.kept.has_rows => {
+                let events = prepared.kept.events.clone();
+                match &mut self.transaction {
+                    Some(transaction) => transaction.begun = true,
+                    None => self.begin(None, header_time_us(&event.header), true),
+                }
+                Ok(self.hand_out(Some(xid), events))
+            }
+            Some(_) => {
+                self.xa.forget(&xid);
+                self.commit()
+            }
+        }
+    }
+
+    pub(super) fn xa_rollback<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
+        self.xa.forget(&query::xid(body)?);
+        self.commit()
+    }
+
+    /// After something that is complete: whether the start is still to come. When it is reached, all that
+    /// was prepared there must be known.
+    pub(super) fn passes_over(&mut self) -> Result<bool, Problem> {
+        const MISSING: Problem = Problem::Malformed("what is before the place to go on from");
+        let until = match &self.xa.passing_over {
+            None => return Ok(false),
+            Some(passing_over) => &passing_over.until,
+        };
+        if self.next < *until {
+            return Ok(true);
+        }
+        if self.next != *until {
+            return Err(MISSING);
+        }
+        if let Some(passing_over) = self.xa.passing_over.take() {
+            let PassingOver {
+                gtids, at_start, ..
+            } = *passing_over;
+            self.gtids = gtids;
+            for xid in &at_start.with_rows {
+                let prepared = self.xa.prepared.get(&xid.parse()?);
+                if !prepared.is_some_and(|prepared| prepared.kept.has_rows) {
+                    return Err(MISSING);
+                }
+            }
+            self.know_without_rows(&at_start)?;
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+#[path = "xa_tests.rs"]
+mod tests;
