@@ -1,5 +1,4 @@
-//! Truth is what SELECT says: every supported type, at its bounds and at random, on both families of
-//! servers.
+//! Truth is what SELECT says: every supported type, at its bounds and at random, on each server.
 
 mod charsets;
 mod columns;

@@ -1,4 +1,4 @@
-//! Every code of every character set that is no Unicode, as both servers convert it.
+//! Every code of every character set that is no Unicode, as each server converts it.
 
 use std::fmt::Write as _;
 
