@@ -22,41 +22,51 @@ const ROWS_OF_A_COPY: usize = 20_000;
 /// Columns that are written of a table; with more, its lines would take much memory.
 const MOST_COLUMNS: usize = 20;
 
-/// What a server can log otherwise, with the statements that turn it on and off.
-fn ways(kind: Kind) -> Vec<(&'static str, &'static str, &'static str)> {
+/// How a server can log rows otherwise.
+struct Way {
+    name: &'static str,
+    /// Statements.
+    on: &'static str,
+    off: &'static str,
+    /// Whether rows are filled by updates, whose images then do not hold all columns.
+    updates: bool,
+}
+
+const IMAGE_OFF: &str = "SET binlog_row_image = 'FULL'";
+const METADATA_OFF: &str = "SET GLOBAL binlog_row_metadata = 'FULL'";
+
+fn ways(kind: Kind) -> Vec<Way> {
+    let way = |name, on, off| Way {
+        name,
+        on,
+        off,
+        updates: off == IMAGE_OFF,
+    };
     let mut ways = vec![
-        (
-            "Minimal",
-            "SET binlog_row_image = 'MINIMAL'",
-            "SET binlog_row_image = 'FULL'",
-        ),
-        (
-            "NoBlob",
-            "SET binlog_row_image = 'NOBLOB'",
-            "SET binlog_row_image = 'FULL'",
-        ),
-        (
+        way("Minimal", "SET binlog_row_image = 'MINIMAL'", IMAGE_OFF),
+        way("NoBlob", "SET binlog_row_image = 'NOBLOB'", IMAGE_OFF),
+        way(
             "Unnamed",
             "SET GLOBAL binlog_row_metadata = 'MINIMAL'",
-            "SET GLOBAL binlog_row_metadata = 'FULL'",
+            METADATA_OFF,
         ),
     ];
     match kind {
-        Kind::Mysql => ways.push((
+        Kind::Mysql => ways.push(way(
             "Compressed",
             "SET binlog_transaction_compression = ON",
             "SET binlog_transaction_compression = OFF",
         )),
         Kind::Mariadb | Kind::Mariadb11 => ways.extend([
-            (
+            way(
                 "Compressed",
                 "SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10",
                 "SET GLOBAL log_bin_compress = OFF",
             ),
-            (
+            way(
                 "Silent",
                 "SET GLOBAL binlog_row_metadata = 'NO_LOG'",
-                "SET GLOBAL binlog_row_metadata = 'FULL'",
+                METADATA_OFF,
             ),
         ]),
     }
@@ -71,13 +81,12 @@ struct Subject {
 }
 
 impl Subject {
-    /// An agent that begins at `start`.
-    fn workplace(&self, server: &Server, start: &str) -> Result<Workplace> {
-        let config = config(
-            server,
-            &table(&self.name, &self.written),
-            "type = \"stdout\"",
-        );
+    /// An agent that begins at `start` and writes inserts or updates.
+    fn workplace(&self, server: &Server, start: &str, updates: bool) -> Result<Workplace> {
+        let events = if updates { "update" } else { "insert" };
+        let table = table(&self.name, &self.written);
+        let table = format!("{table}\nevents = [\"{events}\"]");
+        let config = config(server, &table, "type = \"stdout\"");
         Workplace::new(&config.replace("earliest", start))
     }
 
@@ -131,7 +140,7 @@ fn check(
     let start = end_of_binlog(server)?;
     let row_count = insert_rows(session, &subject.name, &all, ROWS, rng)?;
 
-    let workplace = subject.workplace(server, &start)?;
+    let workplace = subject.workplace(server, &start, false)?;
     let lines = workplace.drain()?;
     let compared = session.compare("shop", name, Some(&subject.written), lines.as_bytes())?;
     ensure!(
@@ -149,24 +158,78 @@ fn check(
     let copied_rows = copied.by_ref().take(ROWS_OF_A_COPY).count();
     ensure!(copied_rows == ROWS_OF_A_COPY);
     let expected = &lines[..copied.offset()];
-    for (way, on, off) in ways(server.kind()) {
-        let copy = Subject {
-            name: format!("{}{way}", subject.name),
-            written: subject.written.clone(),
-        };
-        session.run(&format!("CREATE TABLE {} LIKE {}", copy.name, subject.name))?;
-        session.run(on)?;
-        session.run("FLUSH BINARY LOGS")?;
-        let start = end_of_binlog(server)?;
-        session.run(&format!(
-            "INSERT INTO {} SELECT * FROM {} WHERE id < {ROWS_OF_A_COPY} ORDER BY id",
-            copy.name, subject.name
-        ))?;
-        session.run(off)?;
-        let lines = copy.workplace(server, &start)?.drain()?;
-        copy.ensure_same(&copy.name, &lines, expected)?;
+    for way in ways(server.kind()) {
+        check_copy(server, session, &subject, &way, &all, expected)?;
     }
     Ok(())
+}
+
+/// The first rows again, logged otherwise.
+fn check_copy(
+    server: &Server,
+    session: &mut Session,
+    subject: &Subject,
+    way: &Way,
+    columns: &[Column],
+    expected: &str,
+) -> Result<()> {
+    let original = &subject.name;
+    let copy = Subject {
+        name: format!("{original}{}", way.name),
+        written: subject.written.clone(),
+    };
+    let name = &copy.name;
+    session.run(&format!("CREATE TABLE {name} LIKE {original}"))?;
+    if way.updates {
+        session.run(&format!(
+            "INSERT INTO {name} (id) SELECT id FROM {original} WHERE id < {ROWS_OF_A_COPY}"
+        ))?;
+    }
+    session.run(way.on)?;
+    session.run("FLUSH BINARY LOGS")?;
+    let start = end_of_binlog(server)?;
+    session.run(&if way.updates {
+        let columns = columns.iter().map(|column| &column.name);
+        let values: Vec<String> = columns
+            .map(|name| format!("c.`{name}` = o.`{name}`"))
+            .collect();
+        format!(
+            "UPDATE {name} c JOIN {original} o USING (id) SET {}",
+            values.join(", ")
+        )
+    } else {
+        format!(
+            "INSERT INTO {name} SELECT * FROM {original} WHERE id < {ROWS_OF_A_COPY} ORDER BY id"
+        )
+    })?;
+    session.run(way.off)?;
+    if way.name == "Compressed" {
+        let file = start.split(':').next().unwrap_or_default();
+        let events = server.sql(&format!("SHOW BINLOG EVENTS IN '{file}' LIMIT 20"))?;
+        ensure!(events.contains("compress"), "{events}");
+    }
+    let lines = copy.workplace(server, &start, way.updates)?.drain()?;
+    let expected = if way.updates {
+        with_operation(expected)?
+    } else {
+        expected.to_owned()
+    };
+    copy.ensure_same(name, &lines, &expected)
+}
+
+/// The lines as updates.
+fn with_operation(lines: &str) -> Result<String> {
+    let mut updates = String::new();
+    let mut records = Records::of(lines.as_bytes());
+    let mut start = 0;
+    while let Some(record) = records.next() {
+        record?;
+        let end = records.offset();
+        updates.push_str(&lines[start..end - 1]);
+        updates.push_str(",U\n");
+        start = end;
+    }
+    Ok(updates)
 }
 
 /// As many tables as the columns fill.
