@@ -8,7 +8,7 @@ use super::support::servers::{Kind, Server};
 use super::*;
 use crate::config::{Secret, Start, Tls};
 
-fn source(server: &Server, user: &str, password: &str, tls: Tls) -> Source {
+pub(super) fn source(server: &Server, user: &str, password: &str, tls: Tls) -> Source {
     Source {
         host: "127.0.0.1".to_owned(),
         port: server.port(),
@@ -78,5 +78,20 @@ async fn mariadb_lets_in_whoever_has_the_password() -> Result<()> {
         matches!(encrypted, Err(Error::Driver(_))),
         "MariaDB 10.11 has no certificate of its own: {encrypted:?}"
     );
+    Ok(())
+}
+
+/// MariaDB 11.8 makes itself a certificate.
+#[tokio::test]
+async fn mariadb_11_encrypts_without_being_told_how() -> Result<()> {
+    let server = Server::start(Kind::Mariadb11, &[])?;
+    server.sql("CREATE USER hydrant@'%' IDENTIFIED BY 'secret'")?;
+    for tls in [Tls::Off, Tls::Encrypt] {
+        log_in(&server, "hydrant", "secret", tls.clone()).await?;
+        let wrong = log_in(&server, "hydrant", "wrong", tls).await;
+        ensure!(is_denied(&wrong), "{wrong:?}");
+    }
+    let unverified = log_in(&server, "hydrant", "secret", Tls::Verify(None)).await;
+    ensure!(matches!(unverified, Err(Error::Io(_))), "{unverified:?}");
     Ok(())
 }

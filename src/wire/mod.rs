@@ -199,4 +199,6 @@ fn unexpected() -> Error {
 mod support;
 
 #[cfg(test)]
+mod heartbeat_tests;
+#[cfg(test)]
 mod login_tests;

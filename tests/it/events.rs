@@ -116,6 +116,31 @@ fn a_compressed_transaction_larger_than_a_packet_is_followed() -> Result<()> {
     Ok(())
 }
 
+/// Rows of a table that cannot be rolled back, and that do not fit into the cache of the binlog: the server
+/// keeps them, does not log them, and says so.
+#[test]
+fn rows_that_a_server_could_not_log_stop_the_agent() -> Result<()> {
+    for kind in Kind::ALL {
+        let small = "--max-binlog-stmt-cache-size=4096";
+        let server = shop(kind, &[small, "--binlog-stmt-cache-size=4096"])?;
+        server.sql(
+            "INSERT INTO shop.T VALUES (1, 'a'); \
+             CREATE TABLE shop.Loose (id int, note text) ENGINE = MyISAM",
+        )?;
+        let note = "REPEAT('x', 3000)";
+        let refused = server.sql(&format!(
+            "INSERT INTO shop.Loose VALUES (1, {note}), (2, {note}), (3, {note}), (4, {note})"
+        ));
+        ensure!(refused.is_err());
+        ensure!(server.sql("SHOW BINLOG EVENTS")?.contains("Incident"));
+        server.sql("INSERT INTO shop.T VALUES (2, 'b')")?;
+        stops(&server, "reports an incident")?;
+        let output = drain_to_stdout(&server)?;
+        assert_eq!(String::from_utf8(output.stdout)?, "1,a\n");
+    }
+    Ok(())
+}
+
 /// Rows and statements above and below the size from which they are compressed, large and small
 /// ones, in tables that are followed and not, and a statement that is logged as such.
 fn compressed_events(kind: Kind) -> Result<()> {

@@ -1,10 +1,11 @@
-//! Every code of every character set that is no Unicode, as both servers convert it.
+//! Every code of every character set that is no Unicode, as each server converts it.
 
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 
 use super::oracle::Session;
+use super::text::hex;
 use super::{lines, server};
 use crate::support::servers::{Kind, Server};
 
@@ -47,15 +48,6 @@ fn compare_all(
     let row_count = session.compare("shop", table, None, lines.as_bytes())?;
     ensure!(row_count == codes.len());
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02X}");
-    }
-    text
 }
 
 fn every_code(kind: Kind) -> Result<()> {

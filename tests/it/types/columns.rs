@@ -417,7 +417,8 @@ pub(super) fn supported(kind: Kind) -> Vec<Column> {
     columns
 }
 
-fn numbers() -> Vec<Column> {
+/// Integers and floating numbers.
+pub(super) fn numbers() -> Vec<Column> {
     let mut columns = Vec::new();
     for (name, bits) in [
         ("tinyint", 8),
@@ -487,7 +488,8 @@ fn numbers() -> Vec<Column> {
     columns
 }
 
-fn temporals() -> Vec<Column> {
+/// Dates and times.
+pub(super) fn temporals() -> Vec<Column> {
     let mut columns = vec![Column::new("date", "date", Values::Date)];
     for digits in 0..=6 {
         for (name, values) in [
@@ -509,7 +511,8 @@ pub(super) fn without_fractions() -> Vec<Column> {
     columns
 }
 
-fn texts() -> Vec<Column> {
+/// Text of each length in each character set.
+pub(super) fn texts() -> Vec<Column> {
     let mut columns = Vec::new();
     for charset in ["utf8mb4", "latin1", "utf8mb3", "ascii"] {
         let widest = match charset {

@@ -190,11 +190,7 @@ fn of_one_family(kind: Kind) -> Vec<Column> {
             Column::new("json", "json", Values::Json),
             Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)),
             Column::new("vector", "vector(3)", Values::Vector(3, "TO_VECTOR")),
-            Column::new(
-                "vector_wide",
-                "vector(200)",
-                Values::Vector(200, "TO_VECTOR"),
-            ),
+            Column::new("vector_wide", "vector(64)", Values::Vector(64, "TO_VECTOR")),
         ],
         Kind::Mariadb => of_mariadb(),
         Kind::Mariadb11 => {
@@ -236,7 +232,7 @@ fn of_mariadb_11() -> Vec<Column> {
         Column::new("timestamp_any", "timestamp", Values::Wide(any_second)),
     ];
     // Below and above 255 bytes, where the length takes a second byte.
-    for len in [1, 63, 64, 200] {
+    for len in [1, 63, 64] {
         columns.push(Column::new(
             format!("vector_{len}"),
             format!("vector({len})"),

@@ -1,19 +1,13 @@
 //! JSON documents at their bounds and at random.
 
-use std::fmt::Write as _;
-
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::text::hex;
+
 /// A document as a literal.
 pub(super) fn quoted_json(text: &str) -> String {
-    let mut literal = String::from("CONVERT(x'");
-    for byte in text.as_bytes() {
-        // Writing to a string cannot fail.
-        let _ = write!(literal, "{byte:02X}");
-    }
-    literal.push_str("' USING utf8mb4)");
-    literal
+    ["CONVERT(x'", &hex(text.as_bytes()), "' USING utf8mb4)"].concat()
 }
 
 pub(super) fn json_bounds() -> Vec<String> {

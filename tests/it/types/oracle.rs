@@ -101,7 +101,7 @@ impl Session {
         chosen: Option<&[String]>,
         lines: &[u8],
     ) -> Result<usize> {
-        self.compare_records(schema, table, chosen, &split(lines)?, Numbers::Text)
+        self.compare_each(schema, table, chosen, Records::of(lines), Numbers::Text)
     }
 
     /// The same with lines that were read already.
@@ -113,60 +113,88 @@ impl Session {
         records: &[Vec<Field>],
         numbers: Numbers,
     ) -> Result<usize> {
-        let mut columns = self.columns(schema, table)?;
-        if let Some(chosen) = chosen {
-            let mut rules: HashMap<String, Rule> = columns.into_iter().collect();
-            let rule = |name: &String| Some((name.clone(), rules.remove(name)?));
-            columns = chosen
-                .iter()
-                .map(rule)
-                .collect::<Option<_>>()
-                .context("no such column")?;
-        }
+        self.compare_each(schema, table, chosen, records.iter().map(Ok), numbers)
+    }
+
+    /// The same with one line and one row at a time, so that neither all lines nor all rows are held.
+    fn compare_each<R: AsRef<[Field]>>(
+        &mut self,
+        schema: &str,
+        table: &str,
+        chosen: Option<&[String]>,
+        mut records: impl Iterator<Item = Result<R>>,
+        numbers: Numbers,
+    ) -> Result<usize> {
+        let columns = self.chosen_columns(schema, table, chosen)?;
         let expressions: Vec<String> = columns
             .iter()
             .map(|(name, rule)| rule.expression(name))
             .collect();
-        let rows = self.rows(&format!(
+        let query = format!(
             "SELECT {} FROM `{schema}`.`{table}` ORDER BY `{}`",
             expressions.join(", "),
             columns[0].0
-        ))?;
-        ensure!(
-            records.len() == rows.len(),
-            "{} lines, {} rows",
-            records.len(),
-            rows.len()
         );
         let mut differences = Vec::new();
-        for (number, (record, row)) in records.iter().zip(&rows).enumerate() {
-            ensure!(
-                record.len() == columns.len(),
-                "line {number}: {} fields",
-                record.len()
-            );
-            for (index, ((name, rule), field)) in columns.iter().zip(record).enumerate() {
-                if !rule.agrees(field, &row[index], numbers) {
-                    differences.push(format!(
-                        "line {number}, {name}: {} for {}",
-                        shown(field),
-                        row[index].as_sql(false)
-                    ));
+        let mut row_count = 0;
+        self.runtime.block_on(async {
+            let mut rows = self.conn.query_iter(query).await?;
+            while let Some(row) = rows.next().await? {
+                let record = records
+                    .next()
+                    .with_context(|| format!("{row_count} lines, and more rows"))??;
+                let record = record.as_ref();
+                ensure!(
+                    record.len() == columns.len(),
+                    "line {row_count}: {} fields",
+                    record.len()
+                );
+                for (index, ((name, rule), field)) in columns.iter().zip(record).enumerate() {
+                    if differences.len() < TOLD && !rule.agrees(field, &row[index], numbers) {
+                        differences.push(format!(
+                            "{schema}.{table}, line {row_count}, {} = {}, {name}: {} for {}",
+                            columns[0].0,
+                            row[0].as_sql(false),
+                            shown(field),
+                            row[index].as_sql(false)
+                        ));
+                    }
                 }
+                row_count += 1;
             }
-        }
-        let told = differences.len().min(TOLD);
+            ensure!(records.next().is_none(), "{row_count} rows, and more lines");
+            Ok(())
+        })?;
         ensure!(
             differences.is_empty(),
-            "{} differences:\n{}",
-            differences.len(),
-            differences[..told].join("\n")
+            "differences, up to {TOLD} of them:\n{}",
+            differences.join("\n")
         );
-        Ok(rows.len())
+        Ok(row_count)
+    }
+
+    /// These columns, in their order (`None`: all of them), with how each of them is compared.
+    fn chosen_columns(
+        &mut self,
+        schema: &str,
+        table: &str,
+        chosen: Option<&[String]>,
+    ) -> Result<Vec<(String, Rule)>> {
+        let columns = self.columns(schema, table)?;
+        let Some(chosen) = chosen else {
+            return Ok(columns);
+        };
+        let mut rules: HashMap<String, Rule> = columns.into_iter().collect();
+        let rule = |name: &String| Some((name.clone(), rules.remove(name)?));
+        chosen
+            .iter()
+            .map(rule)
+            .collect::<Option<_>>()
+            .context("no such column")
     }
 }
 
-fn shown(field: &Field) -> String {
+pub(super) fn shown(field: &Field) -> String {
     let text = String::from_utf8_lossy(&field.text);
     if field.quoted {
         format!("{text:?}")
@@ -282,42 +310,66 @@ fn parsed<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 /// Splits lines by RFC 4180 with `\n`, and forgives nothing: a quoted field must need its quotes, a
 /// field that needs them must have them.
 pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<Field>>> {
-    let mut records = Vec::new();
-    let mut record = Vec::new();
-    let mut at = 0;
-    while at < text.len() {
-        let field = if text[at] == b'"' {
-            quoted(text, &mut at)?
-        } else {
-            bare(text, &mut at)
-        };
-        let needed =
-            field.text.is_empty() || field.text.iter().any(|byte| b",\"\n\r".contains(byte));
-        ensure!(
-            field.quoted == needed || field == NULL,
-            "quotes are wrong in record {}: {}",
-            records.len(),
-            shown(&field)
-        );
-        record.push(field);
-        match text.get(at) {
-            Some(b',') if at + 1 < text.len() => {
-                at += 1;
-                // A line that ends in a comma ends in a NULL.
-                if text[at] == b'\n' {
-                    record.push(NULL);
-                    records.push(std::mem::take(&mut record));
-                    at += 1;
-                }
-            }
-            Some(b'\n') => {
-                records.push(std::mem::take(&mut record));
-                at += 1;
-            }
-            other => bail!("{other:?} after a field of record {}", records.len()),
+    Records::of(text).collect()
+}
+
+/// The same, one record at a time.
+pub(super) struct Records<'t> {
+    text: &'t [u8],
+    at: usize,
+    number: usize,
+}
+
+impl<'t> Records<'t> {
+    pub(super) fn of(text: &'t [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            number: 0,
         }
     }
-    Ok(records)
+
+    /// Where the next record begins.
+    pub(super) fn offset(&self) -> usize {
+        self.at
+    }
+
+    fn record(&mut self) -> Result<Vec<Field>> {
+        let (text, at) = (self.text, &mut self.at);
+        let mut record = Vec::new();
+        loop {
+            let field = if text.get(*at) == Some(&b'"') {
+                quoted(text, at)?
+            } else {
+                bare(text, at)
+            };
+            let needed =
+                field.text.is_empty() || field.text.iter().any(|byte| b",\"\n\r".contains(byte));
+            ensure!(
+                field.quoted == needed || field == NULL,
+                "quotes are wrong in record {}: {}",
+                self.number,
+                shown(&field)
+            );
+            record.push(field);
+            match text.get(*at) {
+                Some(b',') => *at += 1,
+                Some(b'\n') => break,
+                other => bail!("{other:?} after a field of record {}", self.number),
+            }
+        }
+        *at += 1;
+        self.number += 1;
+        Ok(record)
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Vec<Field>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.at < self.text.len()).then(|| self.record())
+    }
 }
 
 pub(super) const NULL: Field = Field {

@@ -1,21 +1,25 @@
 //! Text at its bounds and at random, in each character set, as literals.
 
-use std::fmt::Write as _;
-
 use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::columns::{NASTY, TWO_BYTES, pick};
 
+/// Two upper-case digits for each byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 0xf)]);
+    }
+    // Digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// A string literal from bytes in a character set.
 pub(super) fn literal(charset: &str, bytes: &[u8]) -> String {
-    let mut literal = format!("_{charset} x'");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(literal, "{byte:02X}");
-    }
-    literal.push('\'');
-    literal
+    ["_", charset, " x'", &hex(bytes), "'"].concat()
 }
 
 pub(super) fn text_bounds(charset: &str, chars: usize) -> Vec<String> {
@@ -70,15 +74,25 @@ fn character_count(charset: &str, bytes: &[u8]) -> usize {
 pub(super) fn random_text(charset: &str, chars: usize, rng: &mut StdRng) -> String {
     let len = rng.random_range(0..=chars.min(40));
     let mut bytes = Vec::new();
-    for _ in 0..len {
-        let nasty = *pick(NASTY, rng);
-        let left = len - character_count(charset, &bytes).min(len);
-        match rng.random_range(0..10) {
-            0 if nasty.len() <= left => bytes.extend_from_slice(nasty.as_bytes()),
-            1..=7 if left > 0 => bytes.push(rng.random_range(b' '..=b'~')),
-            _ if left > 0 => push_random(charset, &mut bytes, rng),
-            _ => {}
-        }
+    let mut left = len;
+    while left > 0 {
+        left -= match rng.random_range(0..10) {
+            0 => {
+                // All of it is ASCII.
+                let nasty = pick(NASTY, rng).as_bytes();
+                let nasty = &nasty[..nasty.len().min(left)];
+                bytes.extend_from_slice(nasty);
+                nasty.len()
+            }
+            1..=7 => {
+                bytes.push(rng.random_range(b' '..=b'~'));
+                1
+            }
+            _ => {
+                push_random(charset, &mut bytes, rng);
+                1
+            }
+        };
     }
     literal(charset, &bytes)
 }

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::columns::Column;
 use super::oracle::Session;
-use super::{interleaved, lines, seed, short, table};
+use super::{columns, interleaved, lines, seed, short, table};
 use crate::agent::{Workplace, eventually};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
@@ -29,7 +29,7 @@ fn server(kind: Kind, metadata: &str) -> Result<Server> {
 fn types_without_names(kind: Kind, metadata: &str) -> Result<()> {
     let server = server(kind, metadata)?;
     let mut session = Session::open(&server)?;
-    let (all, written) = interleaved(kind);
+    let (all, written) = interleaved(kind, columns::supported(kind));
     let definitions: Vec<String> = all.iter().map(Column::definition).collect();
     session.run("CREATE DATABASE shop")?;
     session.run(&format!(
