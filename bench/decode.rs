@@ -208,23 +208,28 @@ fn transcode(
             };
             suffix.set(metadata, &facts);
         }
-        let new_batch = |ordinal| {
+        let new_batch = |ordinal, expected_len: usize| {
             let first = RowPlace {
                 transaction: FilePosition::new(decoder.position().file.as_str(), transaction.start),
                 ordinal,
                 commit_time_us: transaction.commit_time_us,
             };
-            Batch::new(0, table, first, now)
+            let mut batch = Batch::new(0, table, first, now);
+            batch
+                .buffer()
+                .reserve_exact(expected_len + expected_len / 8);
+            batch
         };
         plan.begin(&rows);
         let mut at = 0;
         while at < rows.images.len() {
-            let batch = open.get_or_insert_with(|| new_batch(ordinal));
+            let batch = open.get_or_insert_with(|| new_batch(ordinal, 0));
             let row_start = batch.len();
             at = plan.find_row(rows.images, at)?;
             plan.write_line(rows.images, Image::After, &suffix, ordinal, batch.buffer())?;
             if let Some(line) = batch.row_written(row_start, &LIMITS)? {
-                let full = std::mem::replace(batch, new_batch(ordinal));
+                let next = new_batch(ordinal, batch.len());
+                let full = std::mem::replace(batch, next);
                 batch.buffer().extend_from_slice(&line);
                 batch.row_written(0, &LIMITS)?;
                 sink(full.seal());

@@ -7,31 +7,45 @@ use super::Problem;
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
+    #[inline]
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Problem> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(Problem::Truncated)?;
+        let Some((head, rest)) = self.0.split_at_checked(len) else {
+            return Err(Problem::Truncated);
+        };
         self.0 = rest;
         Ok(head)
     }
 
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+        let Some((head, rest)) = self.0.split_first_chunk() else {
+            return Err(Problem::Truncated);
+        };
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    #[inline]
     pub(super) fn u8(&mut self) -> Result<u8, Problem> {
-        Ok(self.take(1)?[0])
+        self.array().map(u8::from_le_bytes)
     }
 
     /// An unsigned little-endian integer of 1 to 8 bytes.
+    #[inline]
     pub(super) fn uint(&mut self, len: usize) -> Result<u64, Problem> {
         let mut wide = [0; 8];
         wide[..len].copy_from_slice(self.take(len)?);
         Ok(u64::from_le_bytes(wide))
     }
 
+    #[inline]
     pub(super) fn u16(&mut self) -> Result<u16, Problem> {
-        let bytes = self.take(2)?;
-        Ok(u16::from_le_bytes([bytes[0], bytes[1]]))
+        self.array().map(u16::from_le_bytes)
     }
 
+    #[inline]
     pub(super) fn u32(&mut self) -> Result<u32, Problem> {
-        let bytes = self.take(4)?;
-        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.array().map(u32::from_le_bytes)
     }
 
     /// A length-encoded integer of the client/server protocol.

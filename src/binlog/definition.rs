@@ -167,9 +167,20 @@ impl ServerColumn {
         }
     }
 
+    /// The type that a table map of MariaDB has for a VECTOR: VARBINARY.
+    fn vector_of_mariadb(&self) -> ColumnType {
+        ColumnType::String {
+            prefix: if self.octets > Some(255) { 2 } else { 1 },
+            padded_len: 0,
+        }
+    }
+
     /// The column as a table map with full metadata tells it, if this one can be of it.
     fn complete(&self, in_map: &Column, has_signs: bool) -> Option<Column> {
-        let kind = self.kind()?;
+        let kind = match self.kind()? {
+            ColumnType::Vector(_) if in_map.kind == self.vector_of_mariadb() => in_map.kind,
+            kind => kind,
+        };
         let is_temporal = matches!(
             kind,
             ColumnType::Time(0) | ColumnType::DateTime(0) | ColumnType::Timestamp(0)
@@ -300,6 +311,35 @@ mod tests {
             assert_eq!(text.kind(), Some(kind), "{octets}");
         }
         assert_eq!(column("hstore", "hstore").kind(), None);
+    }
+
+    #[test]
+    fn a_vector_fits_what_either_family_makes_of_it() {
+        let fits = |octets, kind| {
+            let mut vector = column("vector", "vector");
+            vector.octets = Some(octets);
+            let in_map = Column {
+                name: String::new(),
+                kind,
+                nullable: true,
+                unsigned: false,
+                charset: None,
+                labels: Vec::new(),
+            };
+            vector
+                .complete(&in_map, false)
+                .map(|complete| (complete.kind, complete.charset))
+        };
+        let string = |prefix, padded_len| ColumnType::String { prefix, padded_len };
+        let of_mysql = ColumnType::Vector(4);
+        assert_eq!(fits(12, of_mysql), Some((of_mysql, None)));
+        for (octets, prefix) in [(252, 1), (256, 2)] {
+            let of_mariadb = string(prefix, 0);
+            let binary = Some(Charset::Binary);
+            assert_eq!(fits(octets, of_mariadb), Some((of_mariadb, binary)));
+            assert_eq!(fits(octets, string(3 - prefix, 0)), None, "{octets}");
+            assert_eq!(fits(octets, string(prefix, 12)), None, "{octets}");
+        }
     }
 
     #[test]

@@ -164,9 +164,9 @@ impl Checksum {
         match self {
             Self::Off => Ok(event),
             Self::Crc32 => {
-                let (covered, sum) = event
-                    .split_last_chunk::<{ Self::CRC32_LEN }>()
-                    .ok_or(Problem::Truncated)?;
+                let Some((covered, sum)) = event.split_last_chunk::<{ Self::CRC32_LEN }>() else {
+                    return Err(Problem::Truncated);
+                };
                 if checksum_of(covered)? == u32::from_le_bytes(*sum) {
                     Ok(covered)
                 } else {
@@ -179,13 +179,12 @@ impl Checksum {
 
 /// CRC32 of an event; of a format description as if its file were closed, as the server does.
 fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
-    let header = EventHeader::parse(event)?;
-    if header.flags & FLAG_BINLOG_IN_USE == 0
-        || header.type_code != EventType::FormatDescription.code()
-    {
+    const TYPE_OFFSET: usize = 4;
+    const FLAGS_OFFSET: usize = 17;
+    if event.get(TYPE_OFFSET) != Some(&EventType::FormatDescription.code()) {
         return Ok(crc32fast::hash(event));
     }
-    const FLAGS_OFFSET: usize = 17;
+    let header = EventHeader::parse(event)?;
     let closed = (header.flags & !FLAG_BINLOG_IN_USE).to_le_bytes();
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&event[..FLAGS_OFFSET]);
@@ -229,11 +228,10 @@ impl EventStream {
             (_, Some(checksum)) => checksum,
             (_, None) => return Err(Problem::Malformed("the first event")),
         };
-        let covered = checksum.verify(whole)?;
-        Ok(Event {
-            header,
-            body: covered.get(EventHeader::LEN..).ok_or(Problem::Truncated)?,
-        })
+        let Some(body) = checksum.verify(whole)?.get(EventHeader::LEN..) else {
+            return Err(Problem::Truncated);
+        };
+        Ok(Event { header, body })
     }
 
     /// What ends each event now.

@@ -50,6 +50,9 @@ impl FilePosition {
 
 impl Ord for FilePosition {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.file == other.file {
+            return self.offset.cmp(&other.offset);
+        }
         self.sequence()
             .cmp(&other.sequence())
             .then_with(|| self.offset.cmp(&other.offset))

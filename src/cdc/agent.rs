@@ -1,6 +1,7 @@
 //! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -169,12 +170,18 @@ impl<S: Sink> Agent<S> {
 
     /// Reads until a signal or the end that was asked for.
     async fn follow(&mut self) -> Result<(), Error> {
+        let mut timer = pin!(tokio::time::sleep_until(self.next_timer().into()));
         while !self.reached_end() {
             let room = self.pipeline.has_room();
             if room && self.pipeline.take_in_prepared(Instant::now())? {
                 continue;
             }
-            let timer = self.next_timer();
+            // Setting a timer wakes the thread that waits for all of them. One that rings early does no
+            // harm.
+            let due = self.next_timer().into();
+            if timer.is_elapsed() || due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
             tokio::select! {
                 // In this order: a stop is never kept waiting; acknowledgements free memory;
                 // timers are due rarely; the binlog would fill all the time there is.
@@ -189,7 +196,7 @@ impl<S: Sink> Agent<S> {
                 delivered = self.pipeline.flow.delivery.next() => {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
                 }
-                () = tokio::time::sleep_until(timer.into()) => self.on_timer(),
+                () = &mut timer => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 news = self.reader.next(), if room => self.take_in(news?)?,
             }
@@ -240,7 +247,7 @@ impl<S: Sink> Agent<S> {
                 if mark.server != *was {
                     warn!("the server is now {} (was {})", mark.server.0, was.0);
                 }
-                self.pipeline.rewind(mark)?;
+                self.pipeline.rewind(*mark)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::packets::{ComRegisterSlave, GnoInterval, Sid, Tag};
+use tokio::time::Sleep;
 use tracing::{info, warn};
 
 use crate::binlog::{EventStream, EventType, Flavor, GtidSet, Input, Problem};
@@ -30,7 +31,7 @@ pub(super) enum News {
     /// The connection is lost; call [`Reader::reconnect`].
     Lost,
     /// The stream goes on from this mark.
-    Resumed(Mark),
+    Resumed(Box<Mark>),
 }
 
 /// A connection under way: the stream, and from where it goes on.
@@ -70,6 +71,8 @@ pub(super) struct Reader {
     server_id: u32,
     state: State,
     heard_at: Instant,
+    /// Rings when nothing may have been heard for too long.
+    silence: Pin<Box<Sleep>>,
 }
 
 impl Reader {
@@ -89,6 +92,7 @@ impl Reader {
             server_id,
             state: Stream::of(wire),
             heard_at: Instant::now(),
+            silence: Box::pin(tokio::time::sleep(patience(source))),
         })
     }
 
@@ -103,14 +107,22 @@ impl Reader {
                     if let Some(arrived) = stream.arrived(&self.source) {
                         return self.heard(arrived);
                     }
-                    let patience = self.source.heartbeat_interval * MISSED_HEARTBEATS;
-                    let silent_at = self.heard_at + patience;
-                    match tokio::time::timeout_at(silent_at.into(), stream.wire.fill()).await {
-                        Ok(filled) => filled.map_err(|error| explain(&place(&self.source), &error)),
-                        Err(_) => Err(broken(
-                            &self.source,
-                            &format!("nothing heard for {patience:?}"),
-                        )),
+                    let patience = patience(&self.source);
+                    let silent_at = (self.heard_at + patience).into();
+                    tokio::select! {
+                        biased;
+                        filled = stream.wire.fill() => {
+                            filled.map_err(|error| explain(&place(&self.source), &error))
+                        }
+                        // Setting it for each read would wake the thread that waits for all timers.
+                        () = &mut self.silence => {
+                            if silent_at > tokio::time::Instant::now() {
+                                self.silence.as_mut().reset(silent_at);
+                                continue;
+                            }
+                            let what = format!("nothing heard for {patience:?}");
+                            Err(broken(&self.source, &what))
+                        }
                     }
                 }
                 State::Connecting(connecting) => {
@@ -118,7 +130,7 @@ impl Reader {
                     self.state = Stream::of(wire);
                     self.heard_at = Instant::now();
                     info!("connected again");
-                    return Ok(News::Resumed(mark));
+                    return Ok(News::Resumed(Box::new(mark)));
                 }
                 State::Lost => std::future::pending().await,
             };
@@ -277,6 +289,11 @@ impl Stream {
         }
         Ok(Some(Input::Event(event)))
     }
+}
+
+/// How long nothing may be heard.
+fn patience(source: &Source) -> Duration {
+    source.heartbeat_interval * MISSED_HEARTBEATS
 }
 
 fn place(source: &Source) -> String {

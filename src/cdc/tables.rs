@@ -25,6 +25,9 @@ const CHANGED: &str = "set on_schema_change = \"version\" for the table to write
                        before; or choose the columns to write in its `columns`; or deliver what came before, then \
                        delete the checkpoint and choose source.start";
 
+/// The part of a batch's expected bytes that it has room for beyond them.
+const ROOM_PART: usize = 8;
+
 /// Writes the rows of one table into batches.
 ///
 /// Contract: [`TableWriter::write`] for each row event, [`TableWriter::commit`] at each commit,
@@ -37,6 +40,9 @@ pub(super) struct TableWriter {
     plan: Option<(u64, Plan)>,
     shapes: Shapes,
     batch: Option<Batch>,
+    /// Bytes of the newest sealed batch. The next one gets room for as many and some more at once,
+    /// because to grow step by step is to copy all lines again and again.
+    expected_len: usize,
     /// Bytes and lines of the open batch that are of committed transactions.
     committed: (usize, usize),
     /// Of lines that show the image before and the one after.
@@ -96,6 +102,7 @@ impl TableWriter {
             limits,
             plan: None,
             batch: None,
+            expected_len: 0,
             committed: (0, 0),
             transaction: None,
             operation: RowOperation::Insert,
@@ -127,10 +134,9 @@ impl TableWriter {
     /// Closes the open batch.
     pub(super) fn seal(&mut self) -> Option<SealedBatch> {
         self.committed = (0, 0);
-        self.batch
-            .take()
-            .filter(|batch| !batch.is_empty())
-            .map(Batch::seal)
+        let batch = self.batch.take().filter(|batch| !batch.is_empty())?;
+        self.expected_len = batch.len();
+        Some(batch.seal())
     }
 
     /// The transaction is over; the next one counts its rows from zero.
@@ -418,6 +424,7 @@ impl TableWriter {
                 Ok(())
             }
             Ok(Some(line)) => {
+                self.expected_len = batch.len();
                 outlet.full(batch.seal());
                 self.committed = (0, 0);
                 let mut batch = self.new_batch(event, outlet);
@@ -442,6 +449,8 @@ impl TableWriter {
             commit_time_us: event.commit_time_us,
         };
         let mut batch = Batch::new(outlet.open(), self.index, first, event.now);
+        let room = self.expected_len + self.expected_len / ROOM_PART;
+        batch.buffer().reserve_exact(room);
         if self.checked.on_schema_change == SchemaChange::Version {
             batch.schema_version = Some(self.shapes.version());
         }

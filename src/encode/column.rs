@@ -23,6 +23,7 @@ pub(super) fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String>
             (Some(Charset::Binary), Some(Disguise::Inet4)) => Writer::Inet4,
             (Some(Charset::Binary), Some(Disguise::Inet6)) => Writer::Inet6,
             (Some(Charset::Binary), Some(Disguise::Uuid)) => Writer::Uuid,
+            (Some(Charset::Binary), Some(Disguise::Vector)) if padded_len == 0 => Writer::Vector,
             (charset, _) => text_or_bytes(charset.as_ref(), padded_len)?,
         },
         ColumnType::Blob(_) => text_or_bytes(column.charset.as_ref(), 0)?,

@@ -22,8 +22,7 @@ pub(super) fn write_int(
         [a, b] => u16::from_le_bytes([a, b]).into(),
         [a, b, c] => u32::from_le_bytes([a, b, c, 0]).into(),
         [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
-        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        _ => return Err(CellProblem::Width),
+        _ => u64::from_le_bytes(cell.try_into().map_err(|_| CellProblem::Width)?),
     };
     let mut buffer = itoa::Buffer::new();
     let text = if unsigned {

@@ -19,11 +19,12 @@ pub struct Chosen {
     /// D of a FLOAT(M,D) or DOUBLE(M,D). The binlog does not carry it; the server's
     /// `information_schema.COLUMNS.NUMERIC_SCALE` does.
     pub scale: Option<u8>,
-    /// A type that table maps show as BINARY.
+    /// A type that table maps show as BINARY or VARBINARY.
     pub disguise: Option<Disguise>,
 }
 
-/// Types of MariaDB that table maps show as BINARY; `information_schema.COLUMNS.DATA_TYPE` tells.
+/// Types of MariaDB that table maps show as BINARY, or VARBINARY in the case of VECTOR;
+/// `information_schema.COLUMNS.DATA_TYPE` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disguise {
     /// INET4.
@@ -32,6 +33,8 @@ pub enum Disguise {
     Inet6,
     /// UUID.
     Uuid,
+    /// VECTOR, for which MySQL has a type of its own.
+    Vector,
 }
 
 impl Disguise {
@@ -42,6 +45,7 @@ impl Disguise {
             "inet4" => Self::Inet4,
             "inet6" => Self::Inet6,
             "uuid" => Self::Uuid,
+            "vector" => Self::Vector,
             _ => return None,
         })
     }

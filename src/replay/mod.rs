@@ -43,8 +43,8 @@ pub use drive::Summary;
     ends the replay with its name and position; what came before is written whole. A replay into\n\
     a directory can be repeated: the same files give the same objects.\n\n\
     With --config the database of [source] is asked for what a binlog does not tell: D of\n\
-    DOUBLE(M,D), and which BINARY is an INET4, INET6 or UUID of MariaDB. With --offline, or\n\
-    without [source], it is not; name such a column with its type then.\n\n\
+    DOUBLE(M,D), and which BINARY is an INET4, INET6 or UUID of MariaDB, and which VARBINARY its\n\
+    VECTOR. With --offline, or without [source], it is not; name such a column with its type then.\n\n\
     Exit codes: 0 done, 64 usage, 65 a file that cannot be read on, 69 unavailable,\n\
     77 permission, 78 configuration.")]
 pub struct Options {

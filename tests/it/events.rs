@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, ensure};
 
 use crate::agent::Workplace;
+use crate::replay::{binlogs, replayed};
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
 use crate::support::servers::{Kind, Server};
 
@@ -12,7 +13,9 @@ use crate::support::servers::{Kind, Server};
 pub(crate) fn compression(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Mysql => &["--binlog-transaction-compression=ON"],
-        Kind::Mariadb => &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"],
+        Kind::Mariadb | Kind::Mariadb11 => {
+            &["--log-bin-compress=ON", "--log-bin-compress-min-len=10"]
+        }
     }
 }
 
@@ -115,10 +118,9 @@ fn a_compressed_transaction_larger_than_a_packet_is_followed() -> Result<()> {
 
 /// Rows and statements above and below the size from which they are compressed, large and small
 /// ones, in tables that are followed and not, and a statement that is logged as such.
-#[test]
-fn compressed_events_of_mariadb_are_followed() -> Result<()> {
+fn compressed_events(kind: Kind) -> Result<()> {
     let server = shop(
-        Kind::Mariadb,
+        kind,
         &["--log-bin-compress=ON", "--log-bin-compress-min-len=100"],
     )?;
     server.sql(
@@ -152,6 +154,64 @@ fn compressed_events_of_mariadb_are_followed() -> Result<()> {
          'this makes the statement longer than one hundred bytes, so that it comes compressed' != ''",
     )?;
     stops(&server, "logged as a statement")
+}
+
+#[test]
+fn compressed_events_of_mariadb_are_followed() -> Result<()> {
+    compressed_events(Kind::Mariadb)
+}
+
+#[test]
+fn compressed_events_of_mariadb_11_are_followed() -> Result<()> {
+    compressed_events(Kind::Mariadb11)
+}
+
+/// A transaction whose rows MariaDB has on disk already becomes a binlog file as it is, with the room
+/// before it filled by a longer GTID event.
+#[test]
+fn a_transaction_that_becomes_a_file_of_mariadb_11_is_followed() -> Result<()> {
+    for compression in [&[][..], compression(Kind::Mariadb11)] {
+        let threshold = ["--binlog-large-commit-threshold=10M"];
+        let server = shop(Kind::Mariadb11, &[&threshold, compression].concat())?;
+        server.sql(
+            "USE shop; INSERT INTO shop.T VALUES (1, 'a'); \
+             INSERT INTO shop.T SELECT 1 + seq, HEX(RANDOM_BYTES(1000)) FROM seq_1_to_12000; \
+             INSERT INTO shop.T VALUES (12002, 'b')",
+        )?;
+        let files = binlogs(&server)?;
+        ensure!(files.len() > 1, "{files:?}");
+        let workplace = Workplace::new(&config(&server, "type = \"stdout\""))?;
+        let lines = workplace.drain()?;
+        let selected = server.sql("SELECT id, note FROM shop.T ORDER BY id")?;
+        ensure!(
+            lines == selected.replace('\t', ","),
+            "the rows are other ones"
+        );
+        let config = workplace.path("hydrant.toml").display().to_string();
+        let replayed = replayed(&files, &["--config", &config, "--out", "-"])?;
+        ensure!(replayed == lines, "a replay writes other lines");
+        // Where it stopped is where it goes on.
+        server.sql("INSERT INTO shop.T VALUES (12003, 'c')")?;
+        assert_eq!(workplace.drain()?, "12003,c\n");
+    }
+    Ok(())
+}
+
+/// ALTER TABLE that is logged where it begins and where it ends.
+#[test]
+fn a_change_of_a_table_in_two_phases_is_followed() -> Result<()> {
+    for kind in [Kind::Mariadb, Kind::Mariadb11] {
+        let server = shop(kind, &["--binlog-alter-two-phase=ON"])?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (1, 'a'); ALTER TABLE T ADD COLUMN n int; \
+             INSERT INTO T VALUES (2, 'b', 3)",
+        )?;
+        ensure!(server.sql("SHOW BINLOG EVENTS")?.contains("START ALTER"));
+        let text = config(&server, "type = \"stdout\"");
+        let text = text.replace("shop.T\"", "shop.T\"\ncolumns = [\"id\", \"note\"]");
+        assert_eq!(Workplace::new(&text)?.drain()?, "1,a\n2,b\n");
+    }
+    Ok(())
 }
 
 fn gtid_executed(server: &Server) -> Result<String> {

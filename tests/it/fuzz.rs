@@ -150,7 +150,7 @@ fn captured(kind: Kind) -> Result<Seeds> {
     server.sql("FLUSH BINARY LOGS")?;
     let (own, json) = match kind {
         Kind::Mysql => (MYSQL, true),
-        Kind::Mariadb => (MARIADB, false),
+        Kind::Mariadb | Kind::Mariadb11 => (MARIADB, false),
     };
     for statement in COMMON.iter().chain(own) {
         server.sql(statement)?;
@@ -237,6 +237,11 @@ fn fresh_captures_of_mysql_are_seeds() -> Result<()> {
 #[test]
 fn fresh_captures_of_mariadb_are_seeds() -> Result<()> {
     fresh_captures_are_seeds(Kind::Mariadb)
+}
+
+#[test]
+fn fresh_captures_of_mariadb_11_are_seeds() -> Result<()> {
+    fresh_captures_are_seeds(Kind::Mariadb11)
 }
 
 /// The seeds that are kept, and what a fuzzer once found.

@@ -31,7 +31,7 @@ fn drained_from(server: &Server, start: &str) -> Result<String> {
 pub(crate) fn end_of_binlog(server: &Server) -> Result<String> {
     let statement = match server.kind() {
         Kind::Mysql => "SHOW BINARY LOG STATUS",
-        Kind::Mariadb => "SHOW MASTER STATUS",
+        Kind::Mariadb | Kind::Mariadb11 => "SHOW MASTER STATUS",
     };
     let row = server.sql(statement)?;
     let mut fields = row.split_whitespace();
@@ -42,7 +42,7 @@ pub(crate) fn end_of_binlog(server: &Server) -> Result<String> {
 fn gtids(server: &Server) -> Result<String> {
     let variable = match server.kind() {
         Kind::Mysql => "gtid_executed",
-        Kind::Mariadb => "gtid_binlog_pos",
+        Kind::Mariadb | Kind::Mariadb11 => "gtid_binlog_pos",
     };
     Ok(server
         .sql(&format!("SELECT @@GLOBAL.{variable}"))?
@@ -81,6 +81,11 @@ fn mariadb_starts_at_every_kind_of_position() -> Result<()> {
     starts(Kind::Mariadb)
 }
 
+#[test]
+fn mariadb_11_starts_at_every_kind_of_position() -> Result<()> {
+    starts(Kind::Mariadb11)
+}
+
 fn ends(kind: Kind) -> Result<()> {
     let server = Server::start(kind, &[])?;
     create(&server)?;
@@ -110,6 +115,11 @@ fn mysql_ends_where_it_is_told_to() -> Result<()> {
 #[test]
 fn mariadb_ends_where_it_is_told_to() -> Result<()> {
     ends(Kind::Mariadb)
+}
+
+#[test]
+fn mariadb_11_ends_where_it_is_told_to() -> Result<()> {
+    ends(Kind::Mariadb11)
 }
 
 fn checkpoint_follows(kind: Kind) -> Result<()> {
@@ -149,6 +159,11 @@ fn mariadb_checkpoint_holds_position_and_gtids() -> Result<()> {
     checkpoint_follows(Kind::Mariadb)
 }
 
+#[test]
+fn mariadb_11_checkpoint_holds_position_and_gtids() -> Result<()> {
+    checkpoint_follows(Kind::Mariadb11)
+}
+
 /// Makes `replica` follow `primary` until it has everything.
 fn replicate(primary: &Server, replica: &Server) -> Result<()> {
     let port = primary.port();
@@ -158,7 +173,7 @@ fn replicate(primary: &Server, replica: &Server) -> Result<()> {
              SOURCE_USER = 'root', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; \
              START REPLICA"
         ),
-        Kind::Mariadb => format!(
+        Kind::Mariadb | Kind::Mariadb11 => format!(
             "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
              MASTER_USER = 'root', MASTER_USE_GTID = slave_pos; START SLAVE"
         ),
@@ -173,7 +188,7 @@ fn replicate(primary: &Server, replica: &Server) -> Result<()> {
 fn failover(kind: Kind) -> Result<()> {
     let log_updates = match kind {
         Kind::Mysql => "--log-replica-updates=ON",
-        Kind::Mariadb => "--log-slave-updates=ON",
+        Kind::Mariadb | Kind::Mariadb11 => "--log-slave-updates=ON",
     };
     let primary = Server::start(kind, &["--server-id=11", log_updates])?;
     let replica = Server::start(kind, &["--server-id=12", log_updates])?;
@@ -194,7 +209,7 @@ fn failover(kind: Kind) -> Result<()> {
 fn insert_on_new_primary(replica: &Server, id: u32) -> Result<()> {
     let stop = match replica.kind() {
         Kind::Mysql => "STOP REPLICA",
-        Kind::Mariadb => "STOP SLAVE",
+        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE",
     };
     replica.sql(stop)?;
     insert(replica, id)
@@ -208,6 +223,11 @@ fn mysql_goes_on_by_gtid_after_a_failover() -> Result<()> {
 #[test]
 fn mariadb_goes_on_by_gtid_after_a_failover() -> Result<()> {
     failover(Kind::Mariadb)
+}
+
+#[test]
+fn mariadb_11_goes_on_by_gtid_after_a_failover() -> Result<()> {
+    failover(Kind::Mariadb11)
 }
 
 #[test]

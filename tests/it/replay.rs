@@ -145,8 +145,18 @@ fn files_of_mariadb_give_the_agents_rows() -> Result<()> {
 }
 
 #[test]
+fn files_of_mariadb_11_give_the_agents_rows() -> Result<()> {
+    files_give_the_agents_rows(Kind::Mariadb11, &[])
+}
+
+#[test]
 fn compressed_files_of_mariadb_give_the_agents_rows() -> Result<()> {
     files_give_the_agents_rows(Kind::Mariadb, compression(Kind::Mariadb))
+}
+
+#[test]
+fn compressed_files_of_mariadb_11_give_the_agents_rows() -> Result<()> {
+    files_give_the_agents_rows(Kind::Mariadb11, compression(Kind::Mariadb11))
 }
 
 /// The files of a small history: one row a transaction, 1 to 3 in the first file, then 4 to 6.

@@ -77,7 +77,7 @@ fn a_partial_row_image_stops_the_agent() -> Result<()> {
 
 #[test]
 fn updates_deletes_and_ddl_pass_by() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = shop(kind, &[])?;
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'), (2, 'b'); UPDATE T SET note = 'x'; \
@@ -165,7 +165,7 @@ fn wait_for_ids(workplace: &Workplace, wanted: &[u32]) -> Result<()> {
 
 #[test]
 fn a_killed_dump_thread_loses_and_doubles_nothing() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = shop(kind, &[])?;
         let (workplace, agent) = following(&server)?;
         server.sql("INSERT INTO shop.T VALUES (1, 'a')")?;
@@ -191,7 +191,7 @@ fn a_killed_dump_thread_loses_and_doubles_nothing() -> Result<()> {
 
 #[test]
 fn a_server_that_is_killed_and_comes_back_is_followed_on() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let mut server = shop(
             kind,
             &["--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1"],
@@ -297,7 +297,7 @@ fn a_silent_server_is_noticed() -> Result<()> {
 
 #[test]
 fn a_binlog_without_checksums_is_followed() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = shop(kind, &["--binlog-checksum=NONE"])?;
         server.sql("INSERT INTO shop.T VALUES (1, 'a'); FLUSH BINARY LOGS")?;
         server.sql("SET GLOBAL binlog_checksum = 'CRC32'; INSERT INTO shop.T VALUES (2, 'b')")?;

@@ -9,7 +9,6 @@ use crate::agent::{Workplace, gunzip_all};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
 
-const KINDS: [Kind; 2] = [Kind::Mysql, Kind::Mariadb];
 const ALL_EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";
 const VERSION: &str = "on_schema_change = \"version\"";
 
@@ -57,7 +56,7 @@ fn stops(output: &Output, said: &[&str]) -> Result<()> {
 
 #[test]
 fn each_version_has_objects_of_its_own() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         let keys = format!("{VERSION}\nmetadata = [\"schema_version\"]");
         let workplace = into_directory(&server, &keys)?;
@@ -88,7 +87,7 @@ fn each_version_has_objects_of_its_own() -> Result<()> {
 
 #[test]
 fn a_running_agent_begins_a_version_where_the_lines_change() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         let workplace = into_directory(
             &server,
@@ -110,7 +109,7 @@ fn a_running_agent_begins_a_version_where_the_lines_change() -> Result<()> {
 
 #[test]
 fn a_change_stops_the_agent_until_somebody_decides() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         let workplace = into_directory(&server, "")?;
         server.sql(
@@ -155,7 +154,7 @@ fn a_column_that_goes_away_stops_the_agent() -> Result<()> {
 
 #[test]
 fn old_events_are_read_with_the_columns_of_their_time() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'); \
@@ -173,7 +172,7 @@ fn old_events_are_read_with_the_columns_of_their_time() -> Result<()> {
 /// gh-ost fills a table of its own, from the table and from its binlog, and swaps the two at once.
 #[test]
 fn a_cut_over_of_gh_ost_loses_and_doubles_nothing() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'), (2, 'b'); \
@@ -199,7 +198,7 @@ fn a_cut_over_of_gh_ost_loses_and_doubles_nothing() -> Result<()> {
 /// pt-online-schema-change lets triggers follow the table.
 #[test]
 fn a_cut_over_of_pt_online_schema_change_loses_and_doubles_nothing() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'), (2, 'b'); CREATE TABLE _T_new LIKE T; \
@@ -224,7 +223,7 @@ fn a_cut_over_of_pt_online_schema_change_loses_and_doubles_nothing() -> Result<(
 /// Rows are those of the table that has the name at the time. TRUNCATE and DROP are no deletes.
 #[test]
 fn a_name_is_followed_and_not_a_table() -> Result<()> {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = shop(kind)?;
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'); RENAME TABLE T TO Away; INSERT INTO Away VALUES (2, 'b'); \

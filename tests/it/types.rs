@@ -154,6 +154,11 @@ fn every_type_is_written_as_mariadbs_select_prints_it() -> Result<()> {
     every_type_is_written_as_select_prints_it(Kind::Mariadb)
 }
 
+#[test]
+fn every_type_is_written_as_mariadb_11s_select_prints_it() -> Result<()> {
+    every_type_is_written_as_select_prints_it(Kind::Mariadb11)
+}
+
 /// A table with a column of each collation that the server has.
 fn every_collation_is_understood(kind: Kind) -> Result<()> {
     let server = server(kind)?;
@@ -161,7 +166,7 @@ fn every_collation_is_understood(kind: Kind) -> Result<()> {
     // MariaDB names the collations that several character sets share without the set.
     let name = match kind {
         Kind::Mysql => "COLLATION_NAME",
-        Kind::Mariadb => "FULL_COLLATION_NAME",
+        Kind::Mariadb | Kind::Mariadb11 => "FULL_COLLATION_NAME",
     };
     let collations = session.rows(&format!(
         "SELECT {name}, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY \
@@ -212,6 +217,11 @@ fn every_collation_of_mariadb_is_understood() -> Result<()> {
     every_collation_is_understood(Kind::Mariadb)
 }
 
+#[test]
+fn every_collation_of_mariadb_11_is_understood() -> Result<()> {
+    every_collation_is_understood(Kind::Mariadb11)
+}
+
 /// Types that have a character set or a sign in one family's table maps and not in the other's must
 /// not shift those of the columns behind them.
 fn charsets_stay_with_their_columns(kind: Kind) -> Result<()> {
@@ -259,6 +269,11 @@ fn charsets_stay_with_their_columns_on_mysql() -> Result<()> {
 #[test]
 fn charsets_stay_with_their_columns_on_mariadb() -> Result<()> {
     charsets_stay_with_their_columns(Kind::Mariadb)
+}
+
+#[test]
+fn charsets_stay_with_their_columns_on_mariadb_11() -> Result<()> {
+    charsets_stay_with_their_columns(Kind::Mariadb11)
 }
 
 fn three_hundred_columns(kind: Kind) -> Result<()> {
@@ -324,6 +339,11 @@ fn three_hundred_columns_come_in_any_order_from_mariadb() -> Result<()> {
     three_hundred_columns(Kind::Mariadb)
 }
 
+#[test]
+fn three_hundred_columns_come_in_any_order_from_mariadb_11() -> Result<()> {
+    three_hundred_columns(Kind::Mariadb11)
+}
+
 /// Generated and invisible columns are columns like others; those that the server hides from
 /// everybody are in the binlog all the same, and are passed over.
 fn columns_that_nobody_inserts(kind: Kind, definitions: &str, hidden: &str) -> Result<()> {
@@ -356,8 +376,29 @@ fn generated_and_invisible_columns_of_mariadb_do_not_disturb() -> Result<()> {
 }
 
 #[test]
+fn generated_and_invisible_columns_of_mariadb_11_do_not_disturb() -> Result<()> {
+    columns_that_nobody_inserts(Kind::Mariadb11, ", long_text text, UNIQUE (long_text)", "")
+}
+
+#[test]
 fn mariadbs_hidden_versioning_columns_do_not_disturb() -> Result<()> {
     columns_that_nobody_inserts(Kind::Mariadb, "", "WITH SYSTEM VERSIONING")
+}
+
+#[test]
+fn mariadb_11s_hidden_versioning_columns_do_not_disturb() -> Result<()> {
+    columns_that_nobody_inserts(Kind::Mariadb11, "", "WITH SYSTEM VERSIONING")
+}
+
+/// A row's end is the last second that the server has: of 2038, or of 2106.
+#[test]
+fn mariadbs_visible_versioning_columns_are_written() -> Result<()> {
+    let versioning = ", `from` timestamp(6) GENERATED ALWAYS AS ROW START, \
+        `to` timestamp(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (`from`, `to`)";
+    for kind in [Kind::Mariadb, Kind::Mariadb11] {
+        columns_that_nobody_inserts(kind, versioning, "WITH SYSTEM VERSIONING")?;
+    }
+    Ok(())
 }
 
 /// More than fits into one packet of the protocol, which is cut and put together again on the way.
@@ -390,11 +431,15 @@ fn a_value_of_twenty_megabytes_comes_whole_from_mariadb() -> Result<()> {
     a_value_of_twenty_megabytes(Kind::Mariadb)
 }
 
-/// As MySQL before 5.6 and MariaDB before 10.1 stored them.
 #[test]
-fn temporals_in_mariadbs_old_format() -> Result<()> {
+fn a_value_of_twenty_megabytes_comes_whole_from_mariadb_11() -> Result<()> {
+    a_value_of_twenty_megabytes(Kind::Mariadb11)
+}
+
+/// As MySQL before 5.6 and MariaDB before 10.1 stored them.
+fn temporals_in_the_old_format(kind: Kind) -> Result<()> {
     let old = ["--sql-mode=", "--mysql56-temporal-format=OFF"];
-    let server = Server::start(Kind::Mariadb, &old)?;
+    let server = Server::start(kind, &old)?;
     let mut session = Session::open(&server)?;
     session.run("CREATE DATABASE shop")?;
     let columns = columns::without_fractions();
@@ -430,4 +475,14 @@ fn temporals_in_mariadbs_old_format() -> Result<()> {
         "{report}"
     );
     Ok(())
+}
+
+#[test]
+fn temporals_in_mariadbs_old_format() -> Result<()> {
+    temporals_in_the_old_format(Kind::Mariadb)
+}
+
+#[test]
+fn temporals_in_mariadb_11s_old_format() -> Result<()> {
+    temporals_in_the_old_format(Kind::Mariadb11)
 }

@@ -99,6 +99,11 @@ fn xa_transactions_of_mariadb_are_delivered_when_they_are_committed() -> Result<
 }
 
 #[test]
+fn xa_transactions_of_mariadb_11_are_delivered_when_they_are_committed() -> Result<()> {
+    histories(Kind::Mariadb11, &[])
+}
+
+#[test]
 fn compressed_xa_transactions_of_mariadb_are_delivered_when_they_are_committed() -> Result<()> {
     let compressed = ["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
     histories(Kind::Mariadb, &compressed)
@@ -223,6 +228,11 @@ fn what_mysql_has_prepared_compressed_outlives_the_agent_and_the_server() -> Res
 #[test]
 fn what_mariadb_has_prepared_outlives_the_agent_and_the_server() -> Result<()> {
     killed_between_phases(Kind::Mariadb, &[])
+}
+
+#[test]
+fn what_mariadb_11_has_prepared_outlives_the_agent_and_the_server() -> Result<()> {
+    killed_between_phases(Kind::Mariadb11, &[])
 }
 
 /// A lost connection leaves in memory what is prepared.

@@ -31,14 +31,20 @@ pub(crate) enum Kind {
     Mysql,
     /// MariaDB 10.11, with its own GTIDs and row event versions.
     Mariadb,
+    /// MariaDB 11.8, with VECTOR, timestamps up to 2106 and collations of its own by default.
+    Mariadb11,
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Mysql, Self::Mariadb, Self::Mariadb11];
+
     /// Its folder in the cache, and what `servers/fetch` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Mysql => "mysql",
             Kind::Mariadb => "mariadb",
+            Kind::Mariadb11 => "mariadb11",
         }
     }
 
@@ -46,7 +52,7 @@ impl Kind {
     pub(super) fn server_program(self) -> &'static str {
         match self {
             Kind::Mysql => "mysqld",
-            Kind::Mariadb => "mariadbd",
+            Kind::Mariadb | Kind::Mariadb11 => "mariadbd",
         }
     }
 
@@ -54,7 +60,7 @@ impl Kind {
     pub(super) fn client_program(self) -> &'static str {
         match self {
             Kind::Mysql => "mysql",
-            Kind::Mariadb => "mariadb",
+            Kind::Mariadb | Kind::Mariadb11 => "mariadb",
         }
     }
 }
@@ -185,7 +191,7 @@ impl Cache {
                     .arg(format!("--init-file={}", users.display()));
                 command.stdin(Stdio::null());
             }
-            Kind::Mariadb => {
+            Kind::Mariadb | Kind::Mariadb11 => {
                 command
                     .args(MARIADB_INITIALIZE)
                     .stdin(File::open(self.dir.join("bootstrap.sql"))?);

@@ -39,7 +39,7 @@ const LOG_TAIL_LINES: usize = 40;
 /// The variable that points [`mysql_for_tests`] at a server that is already there.
 pub(crate) const MYSQL_URL_VARIABLE: &str = "HYDRANT_MYSQL_URL";
 
-/// For both kinds: everything in the binlog, small and quick to start. Nothing is synced to disk, which is
+/// For all kinds: everything in the binlog, small and quick to start. Nothing is synced to disk, which is
 /// safe against the death of the process though not of the machine.
 const SETTINGS: &[&str] = &[
     "--bind-address=127.0.0.1",
@@ -102,7 +102,7 @@ impl Server {
         Self::start(Kind::Mariadb, extra_args)
     }
 
-    /// The same for the given kind, for tests that hold for both.
+    /// The same for the given kind, for tests that hold for several.
     ///
     /// # Errors
     /// As for [`Server::mysql`].
@@ -343,7 +343,7 @@ impl Server {
     fn settings(&self) -> Vec<OsString> {
         let of_kind = match self.kind {
             Kind::Mysql => MYSQL_SETTINGS,
-            Kind::Mariadb => MARIADB_SETTINGS,
+            Kind::Mariadb | Kind::Mariadb11 => MARIADB_SETTINGS,
         };
         let mut settings = vec![option("--datadir=", &self.data_dir())];
         settings.push(option("--log-bin=", &self.binlog_dir().join("binlog")));

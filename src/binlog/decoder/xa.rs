@@ -13,7 +13,7 @@ use super::super::xid::{XaPrepare, Xid};
 use super::super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, GtidSet, Problem, query,
 };
-use super::{Decoder, Step, header_time_us};
+use super::{Decoder, Step, Transaction, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
 const LIMIT_BYTES: usize = 16 << 20;
@@ -82,16 +82,19 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn has_rows(&self) -> bool {
-        self.has_rows
-    }
-
     fn give_up(&mut self) {
         *self = Self {
             xid: self.xid.take(),
             is_given_up: true,
             ..Self::default()
         };
+    }
+}
+
+impl Transaction {
+    /// Whether rows of it were handed out or kept.
+    pub(super) fn has_rows(&self) -> bool {
+        self.handed_out || self.kept.as_ref().is_some_and(|kept| kept.has_rows)
     }
 }
 
@@ -183,6 +186,11 @@ impl Xa {
 
     pub(super) fn is_passing_over(&self) -> bool {
         self.passing_over.is_some()
+    }
+
+    /// Whether rows of before the start are none of an XA transaction.
+    pub(super) fn passes_over_rows_of(&self, transaction: Option<&Transaction>) -> bool {
+        self.is_passing_over() && transaction.is_none_or(|transaction| transaction.kept.is_none())
     }
 }
 
@@ -310,7 +318,7 @@ impl Decoder {
 
     /// A change whose rows are not in the binlog. Before the start it matters to XA transactions only,
     /// which may be committed after it.
-    pub(super) fn statement_dml(&mut self) -> Result<(), Problem> {
+    pub(super) fn statement_dml<'e>(&mut self, begun: bool) -> Result<Step<'e>, Problem> {
         if !self.is_passing_over() {
             return Err(Problem::StatementDml);
         }
@@ -318,7 +326,19 @@ impl Decoder {
         if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
             kept.give_up();
         }
-        Ok(())
+        if begun {
+            Ok(Step::Nothing)
+        } else {
+            self.commit()
+        }
+    }
+
+    pub(super) fn keep_table_map(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let transaction = self.transaction.as_mut();
+        match transaction.and_then(|transaction| transaction.kept.as_mut()) {
+            Some(kept) => self.xa.keep(kept, EventType::TableMap, body),
+            None => Ok(()),
+        }
     }
 
     /// Rows of the open transaction are kept from here on.
@@ -369,7 +389,14 @@ impl Decoder {
     }
 
     /// The second phase, which stands for the whole transaction.
-    pub(super) fn xa_commit<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
+    pub(super) fn xa_commit<'e>(
+        &mut self,
+        begun: bool,
+        event: &Event<'_>,
+    ) -> Result<Step<'e>, Problem> {
+        if begun {
+            return Err(Problem::Malformed("the place of XA COMMIT"));
+        }
         let xid = query::xid(event.body)?;
         if self.is_passing_over() {
             self.xa.forget(&xid);

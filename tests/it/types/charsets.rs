@@ -91,6 +91,11 @@ fn every_code_of_mariadbs_character_sets() -> Result<()> {
     every_code(Kind::Mariadb)
 }
 
+#[test]
+fn every_code_of_mariadb_11s_character_sets() -> Result<()> {
+    every_code(Kind::Mariadb11)
+}
+
 /// Rows of all the codes that begin with the same two bytes.
 #[test]
 fn every_code_of_gb18030_with_four_bytes() -> Result<()> {

@@ -128,7 +128,7 @@ fn compressed() -> Vec<Column> {
         let mut values = text_bounds(charset, 50);
         values.extend([repeated.to_owned(), "''".to_owned()]);
         let name = format!("packed_{charset}_{}", sql_type.replace(['(', ')'], ""));
-        let sql_type = format!("{sql_type} character set {charset} compressed");
+        let sql_type = format!("{sql_type} compressed character set {charset}");
         columns.push(Column::new(name, sql_type, Values::OneOf(values)));
     }
     for sql_type in [
@@ -183,48 +183,65 @@ const ADDRESSES: &[&str] = &[
     "'eafc:1d23:3378:529:bcbc::6bd3:4d2'",
 ];
 
-/// What only one family has.
+/// What only one family has, or only its later servers.
 fn of_one_family(kind: Kind) -> Vec<Column> {
-    let mut columns = Vec::new();
     match kind {
-        Kind::Mysql => {
-            columns.push(Column::new("json", "json", Values::Json));
-            columns.push(Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)));
-            columns.push(Column::new("vector", "vector(3)", Values::Vector(3)));
-            columns.push(Column::new(
+        Kind::Mysql => vec![
+            Column::new("json", "json", Values::Json),
+            Column::new("json_made", "json", one_of(JSON_EXPRESSIONS)),
+            Column::new("vector", "vector(3)", Values::Vector(3, "TO_VECTOR")),
+            Column::new(
                 "vector_wide",
                 "vector(200)",
-                Values::Vector(200),
-            ));
+                Values::Vector(200, "TO_VECTOR"),
+            ),
+        ],
+        Kind::Mariadb => of_mariadb(),
+        Kind::Mariadb11 => {
+            let mut columns = of_mariadb();
+            columns.extend(of_mariadb_11());
+            columns
         }
-        Kind::Mariadb => {
-            columns.push(Column::new(
-                "json",
-                "json",
-                Values::OneOf(vec![
-                    "'{\"key\": [1, 2.5, null, \"text\"]}'".to_owned(),
-                    "'[]'".to_owned(),
-                ]),
-            ));
-            columns.push(Column::new(
-                "inet6",
-                "inet6",
-                Values::Wide("CAST(x'{}' AS inet6)"),
-            ));
-            columns.push(Column::new("inet6_odd", "inet6", one_of(ADDRESSES)));
-            columns.extend(compressed());
-            columns.push(Column::new("uuid", "uuid", Values::Wide("'{}'")));
-            columns.push(Column::new(
-                "inet4",
-                "inet4",
-                one_of(&[
-                    "'127.0.0.1'",
-                    "'0.0.0.0'",
-                    "'255.255.255.255'",
-                    "'10.0.0.0'",
-                ]),
-            ));
-        }
+    }
+}
+
+fn of_mariadb() -> Vec<Column> {
+    let json = ["'{\"key\": [1, 2.5, null, \"text\"]}'", "'[]'"];
+    let inet4 = [
+        "'127.0.0.1'",
+        "'0.0.0.0'",
+        "'255.255.255.255'",
+        "'10.0.0.0'",
+    ];
+    let mut columns = compressed();
+    columns.extend([
+        Column::new("json", "json", one_of(&json)),
+        Column::new("inet6", "inet6", Values::Wide("CAST(x'{}' AS inet6)")),
+        Column::new("inet6_odd", "inet6", one_of(ADDRESSES)),
+        Column::new("uuid", "uuid", Values::Wide("'{}'")),
+        Column::new("inet4", "inet4", one_of(&inet4)),
+    ]);
+    columns
+}
+
+fn of_mariadb_11() -> Vec<Column> {
+    let late = [
+        "'2038-01-19 03:14:08'",
+        "'2099-12-31 23:59:59.999999'",
+        "'2106-02-07 06:28:15.999999'",
+    ];
+    let any_second = "FROM_UNIXTIME(1 + CONV(RIGHT('{}', 8), 16, 10) % 4294967295)";
+    let mut columns = vec![
+        Column::new("timestamp_late", "timestamp(6)", one_of(&late)),
+        Column::new("timestamp_any", "timestamp", Values::Wide(any_second)),
+    ];
+    // Below and above 255 bytes, where the length takes a second byte.
+    for len in [1, 63, 64, 200] {
+        columns.push(Column::new(
+            format!("vector_{len}"),
+            format!("vector({len})"),
+            Values::Vector(len, "VEC_FROMTEXT"),
+        ));
     }
     columns
 }

@@ -15,6 +15,11 @@ use crate::support::servers::{Kind, Server};
 
 const EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";
 
+const COMPRESSION_OF_MARIADB: [&str; 2] = [
+    "SET GLOBAL log_bin_compress_min_len = 10",
+    "SET GLOBAL log_bin_compress = ON",
+];
+
 /// `hydrant cdc --until now` on one table, to standard output.
 fn run(server: &Server, table: &str) -> Result<(Option<i32>, String, String)> {
     let workplace = Workplace::new(&config(server, table, "type = \"stdout\""))?;
@@ -175,6 +180,11 @@ fn changes_make_the_table_on_mariadb() -> Result<()> {
 }
 
 #[test]
+fn changes_make_the_table_on_mariadb_11() -> Result<()> {
+    changes_make_the_table(Kind::Mariadb11, "FULL")
+}
+
+#[test]
 fn minimal_images_make_the_table_on_mysql() -> Result<()> {
     changes_make_the_table(Kind::Mysql, "MINIMAL")
 }
@@ -185,6 +195,11 @@ fn minimal_images_make_the_table_on_mariadb() -> Result<()> {
 }
 
 #[test]
+fn minimal_images_make_the_table_on_mariadb_11() -> Result<()> {
+    changes_make_the_table(Kind::Mariadb11, "MINIMAL")
+}
+
+#[test]
 fn compressed_changes_make_the_table_on_mysql() -> Result<()> {
     let settings = ["SET binlog_transaction_compression = ON"];
     changes_make_the_table_with(Kind::Mysql, "MINIMAL", &settings)
@@ -192,11 +207,12 @@ fn compressed_changes_make_the_table_on_mysql() -> Result<()> {
 
 #[test]
 fn compressed_changes_make_the_table_on_mariadb() -> Result<()> {
-    let settings = [
-        "SET GLOBAL log_bin_compress_min_len = 10",
-        "SET GLOBAL log_bin_compress = ON",
-    ];
-    changes_make_the_table_with(Kind::Mariadb, "FULL", &settings)
+    changes_make_the_table_with(Kind::Mariadb, "FULL", &COMPRESSION_OF_MARIADB)
+}
+
+#[test]
+fn compressed_changes_make_the_table_on_mariadb_11() -> Result<()> {
+    changes_make_the_table_with(Kind::Mariadb11, "FULL", &COMPRESSION_OF_MARIADB)
 }
 
 #[test]
@@ -207,6 +223,11 @@ fn images_without_blobs_make_the_table_on_mysql() -> Result<()> {
 #[test]
 fn images_without_blobs_make_the_table_on_mariadb() -> Result<()> {
     changes_make_the_table(Kind::Mariadb, "NOBLOB")
+}
+
+#[test]
+fn images_without_blobs_make_the_table_on_mariadb_11() -> Result<()> {
+    changes_make_the_table(Kind::Mariadb11, "NOBLOB")
 }
 
 /// `shop.T` with three rows, of which one is changed and one deleted.
@@ -224,7 +245,7 @@ fn small(kind: Kind, row_image: &str) -> Result<Server> {
 
 #[test]
 fn an_operation_tells_what_happened_to_a_row() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = small(kind, "FULL")?;
         let all = "1,10,a,I\n2,,b,I\n3,30,,I\n1,,a,U\n3,30,\"\",U\n2,,b,D\n";
         let table = |events: &str| format!("name = \"shop.T\"\n{events}");
@@ -249,7 +270,7 @@ fn an_operation_tells_what_happened_to_a_row() -> Result<()> {
 
 #[test]
 fn a_column_that_is_absent_is_not_null() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = small(kind, "MINIMAL")?;
         let table = format!("name = \"shop.T\"\n{EVENTS}");
         stops(
@@ -279,7 +300,7 @@ fn a_column_that_is_absent_is_not_null() -> Result<()> {
 /// What an INSERT leaves to defaults is not in a minimal image: its value is nowhere in the binlog.
 #[test]
 fn a_default_that_is_not_in_the_image_is_not_made_up() -> Result<()> {
-    for kind in [Kind::Mysql, Kind::Mariadb] {
+    for kind in Kind::ALL {
         let server = server(kind)?;
         server.sql(
             "CREATE DATABASE shop; CREATE TABLE shop.T (id int AUTO_INCREMENT PRIMARY KEY, n int DEFAULT 7, \
@@ -459,8 +480,15 @@ fn as_many_columns_as_there_can_be_come_from_mysql() -> Result<()> {
     as_many_columns_as_there_can_be(Kind::Mysql, 4096)
 }
 
+/// What it keeps of a table's columns may take 64 KiB, with some 23 bytes for each of these.
+const MOST_COLUMNS_OF_MARIADB: usize = 2800;
+
 #[test]
 fn as_many_columns_as_there_can_be_come_from_mariadb() -> Result<()> {
-    // What it keeps of a table's columns may take 64 KiB, with some 23 bytes for each of these.
-    as_many_columns_as_there_can_be(Kind::Mariadb, 2800)
+    as_many_columns_as_there_can_be(Kind::Mariadb, MOST_COLUMNS_OF_MARIADB)
+}
+
+#[test]
+fn as_many_columns_as_there_can_be_come_from_mariadb_11() -> Result<()> {
+    as_many_columns_as_there_can_be(Kind::Mariadb11, MOST_COLUMNS_OF_MARIADB)
 }

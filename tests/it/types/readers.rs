@@ -115,6 +115,11 @@ fn every_dialect_of_mariadbs_rows_reads_back() -> Result<()> {
     every_dialect_reads_back(Kind::Mariadb)
 }
 
+#[test]
+fn every_dialect_of_mariadb_11s_rows_reads_back() -> Result<()> {
+    every_dialect_reads_back(Kind::Mariadb11)
+}
+
 /// Readers of JSON take one of two values of the same name, without a word.
 #[test]
 fn a_metadata_column_is_no_second_key() -> Result<()> {

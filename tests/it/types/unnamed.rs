@@ -14,10 +14,11 @@ use crate::support::servers::{Kind, Server};
 
 const ROWS: usize = 500;
 
-const SILENT: [(Kind, &str); 3] = [
+const SILENT: [(Kind, &str); 4] = [
     (Kind::Mysql, "MINIMAL"),
     (Kind::Mariadb, "MINIMAL"),
     (Kind::Mariadb, "NO_LOG"),
+    (Kind::Mariadb11, "NO_LOG"),
 ];
 
 fn server(kind: Kind, metadata: &str) -> Result<Server> {
@@ -79,8 +80,18 @@ fn types_of_mariadb_are_known_without_names() -> Result<()> {
 }
 
 #[test]
+fn types_of_mariadb_11_are_known_without_names() -> Result<()> {
+    types_without_names(Kind::Mariadb11, "MINIMAL")
+}
+
+#[test]
 fn types_of_mariadb_are_known_without_anything() -> Result<()> {
     types_without_names(Kind::Mariadb, "NO_LOG")
+}
+
+#[test]
+fn types_of_mariadb_11_are_known_without_anything() -> Result<()> {
+    types_without_names(Kind::Mariadb11, "NO_LOG")
 }
 
 fn shop(kind: Kind, metadata: &str) -> Result<Server> {
