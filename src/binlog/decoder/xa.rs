@@ -34,6 +34,9 @@ pub struct PreparedXa {
     /// The XIDs of those that have not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_rows: Vec<String>,
+    /// What was followed when those were read, in the reader's own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<String>,
 }
 
 impl PreparedXa {
@@ -125,6 +128,7 @@ struct PassingOver {
 /// All that the decoder knows of XA transactions.
 #[derive(Debug, Default)]
 pub(super) struct Xa {
+    followed: Vec<String>,
     prepared: BTreeMap<Xid, Prepared>,
     /// Bytes of those.
     bytes: usize,
@@ -195,14 +199,27 @@ impl Xa {
 }
 
 impl Decoder {
+    /// Names what is followed: each table and operation in a word of its own. It is kept with what is
+    /// prepared, because a transaction that has changed nothing of it may have changed what is followed later.
+    pub fn followed(&mut self, names: Vec<String>) {
+        self.xa.followed = names;
+    }
+
     /// Tells what was prepared at the start, right after [`Decoder::new`] or [`Decoder::rewind`]. If
     /// that has rows, the server must be asked for events from [`PreparedXa::from`] on; those before the
     /// start hand nothing out.
     ///
     /// # Errors
     /// If an XID is none.
-    pub fn prepared_at_start(&mut self, at_start: PreparedXa) -> Result<(), DecodeError> {
-        self.xa = Xa::default();
+    pub fn prepared_at_start(&mut self, mut at_start: PreparedXa) -> Result<(), DecodeError> {
+        let followed = std::mem::take(&mut self.xa.followed);
+        if !followed.iter().all(|name| at_start.followed.contains(name)) {
+            at_start.without_rows.clear();
+        }
+        self.xa = Xa {
+            followed,
+            ..Xa::default()
+        };
         if let (Some(from), Some(until)) = (&at_start.from, &self.committed) {
             self.next = from.clone();
             self.xa.passing_over = Some(Box::new(PassingOver {
@@ -260,6 +277,9 @@ impl Decoder {
             } else {
                 prepared.without_rows.push(xid.to_string());
             }
+        }
+        if !prepared.without_rows.is_empty() {
+            prepared.followed.clone_from(&self.xa.followed);
         }
         let starts: Option<Vec<_>> = starts.into_iter().collect();
         prepared.from = starts.and_then(|starts| starts.into_iter().min().cloned());
@@ -444,8 +464,8 @@ impl Decoder {
             } = *passing_over;
             self.gtids = gtids;
             for xid in &at_start.with_rows {
-                let prepared = self.xa.prepared.get(&xid.parse()?);
-                if !prepared.is_some_and(|prepared| prepared.kept.has_rows) {
+                // It may have none, if less is followed now.
+                if !self.xa.prepared.contains_key(&xid.parse()?) {
                     return Err(MISSING);
                 }
             }

@@ -258,6 +258,28 @@ fn what_comes_before_the_start_is_read_for_what_is_prepared() {
     assert!(feed_all(&mut again(&start, &at_start), &history).is_err());
 }
 
+/// What has changed nothing that is followed may have changed what is followed from now on.
+#[test]
+fn without_rows_is_true_of_what_was_followed_then() {
+    let mut first = decoder();
+    first.followed(vec!["a insert".to_owned(), "b insert".to_owned()]);
+    feed_all(&mut first, &prepared(1, 0)).unwrap();
+    let start = first.committed().cloned();
+    let at_start = first.prepared_xa();
+    for (followed, is_known) in [
+        (&["b insert"][..], true),
+        (&["b insert", "a insert"], true),
+        (&["b insert", "b update"], false),
+    ] {
+        let mut second = decoder();
+        second.rewind(start.clone());
+        second.followed(followed.iter().map(ToString::to_string).collect());
+        second.prepared_at_start(at_start.clone()).unwrap();
+        let said = feed_all(&mut second, &ended("XA COMMIT", 1, 2));
+        assert_eq!(said.is_ok(), is_known, "{followed:?}");
+    }
+}
+
 /// Plain rows before the start are no concern of anybody who starts there.
 #[test]
 fn before_the_start_only_xa_matters() {
