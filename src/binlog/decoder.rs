@@ -447,11 +447,10 @@ impl Decoder {
 
     fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
         self.tables.clear();
-        let transaction = self.transaction.take();
-        if self.xa.is_passing_over() {
-            self.passes_over()?;
+        if self.passes_transaction_over()? {
             return Ok(Step::Commit);
         }
+        let transaction = self.transaction.take();
         if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
             && let Some(gtids) = &mut self.gtids
         {
@@ -558,15 +557,15 @@ impl Decoder {
         let Some(table) = self.followed_table(body)? else {
             return Ok(Step::Nothing);
         };
+        if self.passes_rows_over() {
+            return Ok(Step::Nothing);
+        }
         let followed = &mut self.followed[table];
         let operation = RowOperation::of(event_type);
         let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
         else {
             return Ok(Step::Nothing);
         };
-        if self.xa.passes_over_rows_of(self.transaction.as_ref()) {
-            return Ok(Step::Nothing);
-        }
         let column_count = followed
             .map
             .as_ref()

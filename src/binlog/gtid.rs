@@ -134,6 +134,15 @@ impl GtidSet {
         }
     }
 
+    /// What is in this set and not in the other; all of it if they are not both MySQL's.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => Self::MySql(this.without(other)),
+            _ => self.clone(),
+        }
+    }
+
     /// Whether no transaction is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -250,6 +259,27 @@ impl MySqlGtidSet {
             Some([]) | None => (first, last),
         };
         intervals.splice(start..end.max(start), [merged]);
+    }
+
+    fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        for (source, intervals) in &self.0 {
+            let taken = other.0.get(source).map_or(&[][..], Vec::as_slice);
+            for (mut next, last) in intervals.iter().copied() {
+                for (from, to) in taken.iter().copied() {
+                    if next <= last && to >= next && from <= last {
+                        if from > next {
+                            left.add(*source, next, from - 1);
+                        }
+                        next = to.saturating_add(1);
+                    }
+                }
+                if next <= last {
+                    left.add(*source, next, last);
+                }
+            }
+        }
+        left
     }
 
     fn contains(&self, other: &Self) -> bool {

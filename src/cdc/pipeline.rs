@@ -133,7 +133,7 @@ impl<S: Sink> Pipeline<S> {
         }
         self.flow.server = mark.server;
         self.decoder.rewind(mark.position);
-        if mark.xa.from.is_some() {
+        if !mark.xa.is_empty() {
             self.decoder.prepared_at_start(mark.xa)?;
         }
         self.flow.moved();
