@@ -577,5 +577,20 @@ mod tests {
             let again = MySqlGtidSet::parse(&set.to_string()).unwrap();
             prop_assert_eq!(again, set);
         }
+
+        #[test]
+        fn a_difference_is_what_is_held_by_one_alone(
+            held in prop::collection::btree_set(1_u64..40, 0..30),
+            taken in prop::collection::btree_set(1_u64..40, 0..30)
+        ) {
+            let source = Source { uuid: Uuid::nil(), tag: Tag::NONE };
+            let set = |numbers: &mut dyn Iterator<Item = &u64>| {
+                let mut set = MySqlGtidSet::default();
+                numbers.for_each(|number| set.add(source, *number, *number));
+                set
+            };
+            let left = set(&mut held.iter()).without(&set(&mut taken.iter()));
+            prop_assert_eq!(left, set(&mut held.difference(&taken)));
+        }
     }
 }
