@@ -6,6 +6,8 @@
 //! the method in its upper half, 8 for zlib and 0 for none; then whether zlib's header is left out, and in its
 //! lowest three bits how many bytes of the unpacked length follow, the highest first.
 
+use std::borrow::Cow;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::cell::CellProblem;
@@ -17,12 +19,12 @@ const LENGTH_BYTES: u8 = 7;
 const MOST_GROWTH: usize = 1_032;
 
 /// The cell's value.
-pub(super) fn uncompressed(cell: &[u8]) -> Result<Vec<u8>, CellProblem> {
+pub(super) fn uncompressed(cell: &[u8]) -> Result<Cow<'_, [u8]>, CellProblem> {
     let Some((head, rest)) = cell.split_first() else {
-        return Ok(Vec::new());
+        return Ok(Cow::Borrowed(cell));
     };
     match head >> 4 {
-        0 if *head == 0 => Ok(rest.to_vec()),
+        0 if *head == 0 => Ok(Cow::Borrowed(rest)),
         ZLIB => {
             let (len, packed) = rest
                 .split_at_checked(usize::from(head & LENGTH_BYTES))
@@ -30,7 +32,7 @@ pub(super) fn uncompressed(cell: &[u8]) -> Result<Vec<u8>, CellProblem> {
             let len = len
                 .iter()
                 .fold(0, |len, byte| len << 8 | usize::from(*byte));
-            inflate(packed, len, head & WITHOUT_HEADER == 0)
+            inflate(packed, len, head & WITHOUT_HEADER == 0).map(Cow::Owned)
         }
         _ => Err(CellProblem::Compressed),
     }
@@ -78,11 +80,11 @@ mod tests {
     #[test]
     fn values_come_back_and_damage_is_seen() {
         let value = b"ab".repeat(500);
-        assert_eq!(uncompressed(b""), Ok(Vec::new()));
-        assert_eq!(uncompressed(b"\0as it is"), Ok(b"as it is".to_vec()));
+        assert_eq!(uncompressed(b"").as_deref(), Ok(&b""[..]));
+        assert_eq!(uncompressed(b"\0as it is").as_deref(), Ok(&b"as it is"[..]));
         for head in [0x80, 0x88] {
             let cell = packed(head, &value);
-            assert_eq!(uncompressed(&cell), Ok(value.clone()));
+            assert_eq!(uncompressed(&cell).as_deref(), Ok(&value[..]));
             for len in 1..cell.len() {
                 assert!(uncompressed(&cell[..len]).is_err(), "{len}");
             }

@@ -287,7 +287,11 @@ fn write_double(value: f64, out: &mut Vec<u8>) -> Result<(), CellProblem> {
     let exponent: i32 = exponent.parse().map_err(|_| CellProblem::Json)?;
     let (sign, mantissa) = mantissa.split_at(usize::from(mantissa.starts_with('-')));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = [whole.as_bytes(), fraction.as_bytes()].concat();
+    let mut digits = [0; size_of::<zmij::Buffer>()];
+    let (before, after) = digits.split_at_mut(whole.len());
+    before.copy_from_slice(whole.as_bytes());
+    after[..fraction.len()].copy_from_slice(fraction.as_bytes());
+    let digits = &digits[..whole.len() + fraction.len()];
     let leading = digits.iter().take_while(|digit| **digit == b'0').count();
     let trailing = digits
         .iter()
@@ -350,14 +354,19 @@ fn write_opaque(kind: u8, value: &[u8], out: &mut Vec<u8>) -> Result<(), CellPro
             Ok(())
         }
         _ => {
-            let encoded = BASE64_STANDARD.encode(value);
-            let mut text = format!("base64:type{kind}:");
-            // MySQL breaks it into lines, which its JSON then shows as `\n`.
-            for (index, line) in encoded.as_bytes().chunks(BASE64_LINE).enumerate() {
-                text.push_str(if index > 0 { "\n" } else { "" });
-                text.extend(line.iter().map(|byte| char::from(*byte)));
+            out.extend_from_slice(b"\"base64:type");
+            out.extend_from_slice(itoa::Buffer::new().format(kind).as_bytes());
+            out.push(b':');
+            let mut line = [0; BASE64_LINE];
+            for (index, bytes) in value.chunks(BASE64_LINE / 4 * 3).enumerate() {
+                // MySQL breaks it into lines, which its JSON then shows as `\n`.
+                out.extend_from_slice(if index > 0 { b"\\n" } else { b"" });
+                let len = BASE64_STANDARD.encode_slice(bytes, &mut line);
+                let len = len.map_err(|_| CellProblem::Json)?;
+                out.extend_from_slice(&line[..len]);
             }
-            write_string(text.as_bytes(), out)
+            out.push(b'"');
+            Ok(())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Truth is what SELECT says: every supported type, at its bounds and at random, on both families of
 //! servers.
 
+mod allocations;
 mod charsets;
 mod columns;
 mod exact;

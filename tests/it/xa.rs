@@ -110,6 +110,11 @@ fn compressed_xa_transactions_of_mariadb_are_delivered_when_they_are_committed()
     histories(Kind::Mariadb, &compressed)
 }
 
+#[test]
+fn histories_of_mariadb_11_are_followed() -> Result<()> {
+    histories(Kind::Mariadb11, &[])
+}
+
 /// An agent that writes to a directory, with what tells copies from rows.
 fn dir_workplace(server: &Server) -> Result<Workplace> {
     let workplace = Workplace::new("")?;

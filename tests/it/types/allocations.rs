@@ -1,0 +1,115 @@
+//! Finding and writing a row allocates nothing, whatever is in it, once the batch has room for it.
+//!
+//! COMPRESSED columns of MariaDB are left out: they are unpacked into memory of their own.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use hydrant::binlog::{Decoder, EventFile, FilePosition, RowsEvent, Step};
+use hydrant::encode::{Chosen, Dialect, Disguise, Image, Plan, RowSuffix};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use super::columns::Column;
+use super::oracle::Session;
+use super::{columns, insert_rows, seed, server};
+use crate::replay::binlogs;
+use crate::support::servers::Kind;
+
+const RANDOM_ROWS: usize = 100;
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Csv,
+    Dialect::Hive,
+    Dialect::OpenCsv,
+    Dialect::Jsonl,
+];
+
+/// The column as the server's answers would have it chosen, with digits wherever a type can have them.
+fn chosen(column: &Column) -> Chosen {
+    let is_fixed = column.sql_type.starts_with("float(") || column.sql_type.starts_with("double(");
+    let name_of_type = column.sql_type.split('(').next().unwrap_or_default();
+    Chosen {
+        name: column.name.clone(),
+        scale: is_fixed.then_some(2),
+        disguise: Disguise::of(name_of_type),
+    }
+}
+
+/// Writes the event's rows twice, the second time into the room of the first. Gives their number.
+fn write(plan: &mut Plan, rows: &RowsEvent<'_>, suffix: &RowSuffix) -> Result<usize> {
+    let mut out = Vec::new();
+    let mut row_count = 0;
+    plan.begin(rows);
+    let mut at = 0;
+    while at < rows.images.len() {
+        let end = plan.find_row(rows.images, at)?;
+        out.clear();
+        plan.write_line(rows.images, Image::After, suffix, 0, &mut out)?;
+        out.clear();
+        let mut written = Ok(0);
+        let allocated = allocation_counter::measure(|| {
+            written = plan.find_row(rows.images, at);
+            let line = plan.write_line(rows.images, Image::After, suffix, 0, &mut out);
+            written = written.clone().and_then(|end| line.map(|()| end));
+        });
+        ensure!(written == Ok(end));
+        ensure!(
+            allocated.count_total == 0,
+            "{} times for row {row_count} of an event",
+            allocated.count_total
+        );
+        at = end;
+        row_count += 1;
+    }
+    Ok(row_count)
+}
+
+fn rows_are_written_without_allocating(kind: Kind) -> Result<()> {
+    let server = server(kind)?;
+    let mut session = Session::open(&server)?;
+    let mut columns = columns::supported(kind);
+    columns.retain(|column| !column.sql_type.contains("compressed"));
+    let definitions: Vec<String> = columns.iter().map(Column::definition).collect();
+    session.run("CREATE DATABASE shop")?;
+    session.run(&format!(
+        "CREATE TABLE shop.Types (id bigint, {})",
+        definitions.join(", ")
+    ))?;
+    let mut rng = StdRng::seed_from_u64(seed()?);
+    insert_rows(&mut session, "shop.Types", &columns, RANDOM_ROWS, &mut rng)?;
+    session.run("FLUSH BINARY LOGS")?;
+
+    let chosen: Vec<Chosen> = columns.iter().map(chosen).collect();
+    let mut row_count = 0;
+    for path in binlogs(&server)? {
+        let bytes = fs::read(path)?;
+        let mut events = EventFile::open("binlog.000001", &bytes)?;
+        let start = FilePosition::new("binlog.000001", FilePosition::FIRST_OFFSET);
+        let table = ("shop".to_owned(), "Types".to_owned());
+        let mut decoder = Decoder::new(Some(start), None, &[table]);
+        while let Some(event) = events.next()? {
+            let Step::Rows { table, rows } = decoder.event(&event)? else {
+                continue;
+            };
+            let Some((map, _)) = decoder.table(table) else {
+                continue;
+            };
+            for dialect in DIALECTS {
+                let mut plan = Plan::compile(map, &chosen, dialect)?;
+                row_count += write(&mut plan, &rows, &RowSuffix::new(dialect))?;
+            }
+        }
+    }
+    ensure!(row_count > DIALECTS.len() * RANDOM_ROWS);
+    Ok(())
+}
+
+#[test]
+fn rows_of_mysql_are_written_without_allocating() -> Result<()> {
+    rows_are_written_without_allocating(Kind::Mysql)
+}
+
+#[test]
+fn rows_of_mariadb_are_written_without_allocating() -> Result<()> {
+    rows_are_written_without_allocating(Kind::Mariadb11)
+}
