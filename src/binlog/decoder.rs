@@ -104,10 +104,9 @@ struct Followed {
 
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
-/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each
-/// event that [`Decoder::next_prepared`] has. Between calls,
-/// [`Decoder::committed`] is the position from which nothing before it is needed again. After an
-/// error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
+/// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each event that
+/// [`Decoder::next_prepared`] has. Between calls, [`Decoder::committed`] is the position from which nothing before it
+/// is needed again. After an error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
 /// [`Decoder::committed`], and expect the open transaction's rows once more.
 #[derive(Debug)]
 pub struct Decoder {
@@ -448,11 +447,10 @@ impl Decoder {
 
     fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
         self.tables.clear();
-        let transaction = self.transaction.take();
-        if self.xa.is_passing_over() {
-            self.passes_over()?;
+        if self.passes_transaction_over()? {
             return Ok(Step::Commit);
         }
+        let transaction = self.transaction.take();
         if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
             && let Some(gtids) = &mut self.gtids
         {
@@ -480,15 +478,11 @@ impl Decoder {
             .transaction
             .as_ref()
             .is_some_and(|transaction| transaction.begun);
-        let has_rows = self.transaction.as_ref().is_some_and(|transaction| {
-            let kept = transaction.kept.as_ref();
-            transaction.handed_out || kept.is_some_and(|kept| kept.has_rows())
-        });
+        let transaction = self.transaction.as_ref();
+        let has_rows = transaction.is_some_and(Transaction::has_rows);
         let query = query::parse(event.body)?;
-        match query {
-            Query::Alter => self.alter(event.body)?,
-            Query::Dml => self.statement_dml()?,
-            _ => {}
+        if query == Query::Alter {
+            self.alter(event.body)?;
         }
         match query {
             Query::Begin | Query::XaStart => {
@@ -502,15 +496,14 @@ impl Decoder {
                 Ok(Step::Nothing)
             }
             Query::XaEnd => self.xa_end(event.body),
-            Query::XaCommit if !begun => self.xa_commit(event),
-            Query::XaCommit => Err(Problem::Malformed("the place of XA COMMIT")),
+            Query::XaCommit => self.xa_commit(begun, event),
             Query::XaRollback if !begun => self.xa_rollback(event.body),
             Query::Rollback if has_rows => Err(Problem::Undone("ROLLBACK")),
             Query::RollbackToSavepoint if has_rows => Err(Problem::Undone("ROLLBACK TO SAVEPOINT")),
             Query::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
+            Query::Dml => self.statement_dml(begun),
             Query::RollbackToSavepoint
             | Query::XaRollback
-            | Query::Dml
             | Query::InternalDml
             | Query::Alter
             | Query::Other
@@ -523,7 +516,6 @@ impl Decoder {
             | Query::Rollback
             | Query::RollbackToSavepoint
             | Query::XaRollback
-            | Query::Dml
             | Query::InternalDml
             | Query::Alter
             | Query::Other => self.commit(),
@@ -542,10 +534,7 @@ impl Decoder {
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
             }
-            let transaction = self.transaction.as_mut();
-            if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
-                self.xa.keep(kept, EventType::TableMap, body)?;
-            }
+            self.keep_table_map(body)?;
         }
         self.tables.insert(head.table_id, index);
         Ok(Step::Nothing)
@@ -568,16 +557,15 @@ impl Decoder {
         let Some(table) = self.followed_table(body)? else {
             return Ok(Step::Nothing);
         };
+        if self.passes_rows_over() {
+            return Ok(Step::Nothing);
+        }
         let followed = &mut self.followed[table];
         let operation = RowOperation::of(event_type);
         let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
         else {
             return Ok(Step::Nothing);
         };
-        let is_xa = |transaction: &Transaction| transaction.kept.is_some();
-        if self.xa.is_passing_over() && !self.transaction.as_ref().is_some_and(is_xa) {
-            return Ok(Step::Nothing);
-        }
         let column_count = followed
             .map
             .as_ref()

@@ -36,6 +36,22 @@ pub struct CheckedTable {
 }
 
 impl CheckedTable {
+    /// Its name with each operation that is followed.
+    pub(crate) fn followed(&self) -> Vec<String> {
+        let Operations {
+            insert,
+            update,
+            delete,
+        } = self.operations;
+        let operations = [(insert, "insert"), (update, "update"), (delete, "delete")];
+        let followed = operations
+            .into_iter()
+            .filter(|(is_followed, _)| *is_followed);
+        followed
+            .map(|(_, operation)| format!("{}.{} {operation}", self.schema, self.name))
+            .collect()
+    }
+
     /// The table that the configuration wants, under the names and with the columns it has.
     pub(crate) fn new(
         wanted: &config::Table,

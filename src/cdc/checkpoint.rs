@@ -177,7 +177,7 @@ mod tests {
                 xa: PreparedXa {
                     from: Some(FilePosition::new("b.000001", 4)),
                     with_rows: vec!["X'31',X'',1".to_owned()],
-                    without_rows: Vec::new(),
+                    ..PreparedXa::default()
                 },
             },
             shapes,

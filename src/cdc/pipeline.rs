@@ -46,6 +46,7 @@ impl<S: Sink> Pipeline<S> {
             start.gtids.clone(),
             &table_names(&tables),
         );
+        decoder.followed(tables.iter().flat_map(CheckedTable::followed).collect());
         decoder.prepared_at_start(start.xa.clone())?;
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
@@ -132,7 +133,7 @@ impl<S: Sink> Pipeline<S> {
         }
         self.flow.server = mark.server;
         self.decoder.rewind(mark.position);
-        if mark.xa.from.is_some() {
+        if !mark.xa.is_empty() {
             self.decoder.prepared_at_start(mark.xa)?;
         }
         self.flow.moved();

@@ -450,10 +450,13 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
         ));
     }
     // Past 4 GiB a server can only be asked by GTID.
+    let mut xa = checkpoint.xa.clone();
+    let has_places = xa.with_rows.is_empty() || xa.from.is_some();
     let by_position = |position: &FilePosition| {
-        same_server && (position.can_be_asked_for() || known.is_none() || !has_gtids(server))
+        same_server
+            && has_places
+            && (position.can_be_asked_for() || known.is_none() || !has_gtids(server))
     };
-    let xa = checkpoint.xa.clone();
     let mark = match &checkpoint.position {
         Some(position) if by_position(position) => Mark {
             server: server.identity.clone(),
@@ -461,26 +464,27 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
             gtids,
             xa,
         },
-        _ => Mark {
-            server: server.identity.clone(),
-            position: None,
-            gtids: known,
-            xa,
-        },
+        _ => {
+            check_prepared_can_be_sent(&xa, known.as_ref())?;
+            xa.from = None;
+            Mark {
+                server: server.identity.clone(),
+                position: None,
+                gtids: known,
+                xa,
+            }
+        }
     };
-    check_prepared_is_there(&mark)?;
-    if let Some(gtids) = mark.gtids.as_ref().filter(|_| mark.position.is_none()) {
-        check_gtids_are_kept(server, gtids)?;
+    if let Some(gtids) = mark.read_after().filter(|_| mark.position.is_none()) {
+        check_gtids_are_kept(server, &gtids)?;
     }
     check_file_is_kept(server, &mark).await?;
     Ok(mark)
 }
 
-/// Rows of XA transactions that are prepared are read again by position.
-fn check_prepared_is_there(mark: &Mark) -> Result<(), Failure> {
-    let xa = &mark.xa;
-    let is_there = xa.with_rows.is_empty() || xa.from.is_some();
-    if is_there && (xa.from.is_none() || mark.position.is_some()) {
+/// Rows of XA transactions that are prepared are read again: elsewhere than by position only from MySQL.
+fn check_prepared_can_be_sent(xa: &PreparedXa, known: Option<&GtidSet>) -> Result<(), Failure> {
+    if xa.with_rows.is_empty() || (xa.gtids.is_some() && known.is_some()) {
         return Ok(());
     }
     Err(Failure::definite(

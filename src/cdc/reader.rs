@@ -391,7 +391,7 @@ async fn request(
 ) -> Result<(), mysql_async::Error> {
     wire.tell(&ComRegisterSlave::new(server_id)).await?;
     let request = BinlogRequest::new(server_id);
-    let request = match (mark.read_from(), &mark.gtids) {
+    let request = match (mark.read_from(), &mark.read_after()) {
         (Some(position), _) => request
             .with_filename(position.file.as_bytes())
             .with_pos(position.offset),

@@ -34,6 +34,15 @@ impl Mark {
     pub fn read_from(&self) -> Option<&FilePosition> {
         self.xa.from.as_ref().or(self.position.as_ref())
     }
+
+    /// Which transactions the server need not send, if it is asked by GTID.
+    #[must_use]
+    pub fn read_after(&self) -> Option<GtidSet> {
+        let set = self.gtids.as_ref()?;
+        let prepared = self.xa.gtids.as_deref();
+        let prepared = prepared.and_then(|text| GtidSet::parse(Flavor::MySql, text).ok());
+        Some(prepared.map_or_else(|| set.clone(), |prepared| set.without(&prepared)))
+    }
 }
 
 /// A connection, and what the server at its other end says of itself.

@@ -165,7 +165,7 @@ fn mariadb_11_checkpoint_holds_position_and_gtids() -> Result<()> {
 }
 
 /// Makes `replica` follow `primary` until it has everything.
-fn replicate(primary: &Server, replica: &Server) -> Result<()> {
+pub(crate) fn replicate(primary: &Server, replica: &Server) -> Result<()> {
     let port = primary.port();
     let start = match primary.kind() {
         Kind::Mysql => format!(

@@ -5,6 +5,7 @@ use std::process::Output;
 use anyhow::{Result, ensure};
 
 use crate::agent::{Agent, Workplace, eventually, gunzip_all};
+use crate::positions::{end_of_binlog, replicate};
 use crate::replay::{binlogs, replay, replayed};
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
 use crate::support::servers::{Kind, Server};
@@ -99,6 +100,11 @@ fn xa_transactions_of_mariadb_are_delivered_when_they_are_committed() -> Result<
 }
 
 #[test]
+fn xa_transactions_of_mariadb_11_are_delivered_when_they_are_committed() -> Result<()> {
+    histories(Kind::Mariadb11, &[])
+}
+
+#[test]
 fn compressed_xa_transactions_of_mariadb_are_delivered_when_they_are_committed() -> Result<()> {
     let compressed = ["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
     histories(Kind::Mariadb, &compressed)
@@ -138,7 +144,7 @@ fn wait_for(workplace: &Workplace, lines: &[&str]) -> Result<()> {
 
 /// Waits until the checkpoint is behind all that the server has, with what is prepared.
 fn wait_for_checkpoint(workplace: &Workplace, server: &Server) -> Result<serde_json::Value> {
-    let end = crate::positions::end_of_binlog(server)?;
+    let end = end_of_binlog(server)?;
     eventually("the checkpoint is at the end", || {
         let checkpoint = workplace.checkpoint()?;
         let position = &checkpoint["position"];
@@ -230,6 +236,11 @@ fn what_mariadb_has_prepared_outlives_the_agent_and_the_server() -> Result<()> {
     killed_between_phases(Kind::Mariadb, &[])
 }
 
+#[test]
+fn what_mariadb_11_has_prepared_outlives_the_agent_and_the_server() -> Result<()> {
+    killed_between_phases(Kind::Mariadb11, &[])
+}
+
 /// A lost connection leaves in memory what is prepared.
 #[test]
 fn what_is_prepared_outlives_the_connection() -> Result<()> {
@@ -276,7 +287,7 @@ fn starts_between_phases(kind: Kind) -> Result<()> {
     let latest = config(&server, "type = \"stdout\"").replace("earliest", "latest");
     let latest = Workplace::new(&latest)?;
     assert_eq!(latest.drain()?, "");
-    let start = crate::positions::end_of_binlog(&server)?;
+    let start = end_of_binlog(&server)?;
     let position = config(&server, "type = \"stdout\"").replace("earliest", &start);
     let position = Workplace::new(&position)?;
     assert_eq!(position.drain()?, "");
@@ -298,6 +309,62 @@ fn mysql_is_followed_from_between_the_phases() -> Result<()> {
 #[test]
 fn mariadb_is_followed_from_between_the_phases() -> Result<()> {
     starts_between_phases(Kind::Mariadb)
+}
+
+/// The new writer sends what was prepared on the old one; MariaDB cannot be asked for it.
+fn failover(kind: Kind) -> Result<()> {
+    let log_updates = match kind {
+        Kind::Mysql => "--log-replica-updates=ON",
+        Kind::Mariadb | Kind::Mariadb11 => "--log-slave-updates=ON",
+    };
+    let primary = Server::start(kind, &["--server-id=11", log_updates])?;
+    let replica = Server::start(kind, &["--server-id=12", log_updates])?;
+    primary.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)")?;
+    primary.sql("CREATE TABLE shop.Other (id int)")?;
+    insert(&primary, "'x'", 1)?;
+    insert(&primary, "'ended'", 2)?;
+    prepare(&primary, "'none'", "INSERT INTO shop.Other VALUES (1)")?;
+    primary.sql("INSERT INTO shop.T VALUES (3, 'before'); XA COMMIT 'ended'")?;
+    insert(&primary, "'y'", 4)?;
+    let workplace = Workplace::new(&config(&primary, "type = \"stdout\""))?;
+    assert_eq!(workplace.drain()?, "3,before\n2,xa\n");
+    primary.sql("INSERT INTO shop.T VALUES (5, 'unread')")?;
+    replicate(&primary, &replica)?;
+    let stop = match kind {
+        Kind::Mysql => "STOP REPLICA",
+        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE",
+    };
+    replica.sql(stop)?;
+    replica.sql("FLUSH BINARY LOGS; INSERT INTO shop.T VALUES (6, 'after'); XA COMMIT 'none'")?;
+    workplace.configure(&config(&replica, "type = \"stdout\""))?;
+    let output = workplace.run(&["--until", "now"])?;
+    if kind != Kind::Mysql {
+        let (_, log) = explained(output, 65)?;
+        ensure!(log.contains("rows are in another server's binlog"), "{log}");
+        // On its own server it is still there.
+        workplace.configure(&config(&primary, "type = \"stdout\""))?;
+        assert_eq!(workplace.drain()?, "5,unread\n");
+        return Ok(());
+    }
+    assert_eq!(explained(output, 0)?.0, "5,unread\n6,after\n");
+    // From here on the new one's positions count.
+    let checkpoint = workplace.checkpoint()?;
+    assert_eq!(checkpoint["xa"]["from"]["file"], "binlog.000001");
+    replica.sql("XA COMMIT 'y'; INSERT INTO shop.T VALUES (7, 'after')")?;
+    assert_eq!(workplace.drain()?, "4,xa\n7,after\n");
+    replica.sql("XA COMMIT 'x'")?;
+    assert_eq!(workplace.drain()?, "1,xa\n");
+    Ok(())
+}
+
+#[test]
+fn what_is_prepared_outlives_a_failover_of_mysql() -> Result<()> {
+    failover(Kind::Mysql)
+}
+
+#[test]
+fn what_is_prepared_stops_at_a_failover_of_mariadb() -> Result<()> {
+    failover(Kind::Mariadb)
 }
 
 #[test]

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::xid::{XaPrepare, Xid};
 use super::super::{
-    DecodeError, Event, EventHeader, EventType, FilePosition, GtidSet, Problem, query,
+    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
 };
-use super::{Decoder, Step, header_time_us};
+use super::{Decoder, Step, Transaction, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
 const LIMIT_BYTES: usize = 16 << 20;
@@ -31,9 +31,15 @@ pub struct PreparedXa {
     /// The XIDs of those that have changed followed tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with_rows: Vec<String>,
+    /// The GTIDs of those on MySQL, which can send them by these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gtids: Option<String>,
     /// The XIDs of those that have not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_rows: Vec<String>,
+    /// What was followed when those were read, in the reader's own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<String>,
 }
 
 impl PreparedXa {
@@ -77,21 +83,27 @@ pub(super) struct Kept {
     events: Vec<KeptEvent>,
     bytes: usize,
     has_rows: bool,
+    /// It is of before the start.
+    is_passed_over: bool,
     /// It cannot be kept, and is of before the start.
     is_given_up: bool,
 }
 
 impl Kept {
-    pub(super) fn has_rows(&self) -> bool {
-        self.has_rows
-    }
-
     fn give_up(&mut self) {
         *self = Self {
             xid: self.xid.take(),
+            is_passed_over: true,
             is_given_up: true,
             ..Self::default()
         };
+    }
+}
+
+impl Transaction {
+    /// Whether rows of it were handed out or kept.
+    pub(super) fn has_rows(&self) -> bool {
+        self.handed_out || self.kept.as_ref().is_some_and(|kept| kept.has_rows)
     }
 }
 
@@ -99,6 +111,7 @@ impl Kept {
 struct Prepared {
     /// Where it starts, in the binlog of the server that is being read.
     start: Option<FilePosition>,
+    gtid: Option<Gtid>,
     kept: Kept,
 }
 
@@ -114,14 +127,31 @@ struct HandingOut {
 /// What comes before the start is read for the XA transactions in it.
 #[derive(Debug)]
 struct PassingOver {
-    until: FilePosition,
+    /// The start; `None` if it is what `gtids` holds, of which the server sends what is asked for.
+    until: Option<FilePosition>,
     gtids: Option<GtidSet>,
     at_start: PreparedXa,
+}
+
+impl PassingOver {
+    fn has(&self, transaction: Option<&Transaction>) -> bool {
+        let gtid = transaction.and_then(|transaction| transaction.gtid);
+        match (&self.until, gtid, &self.gtids) {
+            (Some(_), ..) => true,
+            (None, Some(gtid), Some(gtids)) => {
+                let mut alone = GtidSet::empty(Flavor::MySql);
+                alone.add(gtid);
+                gtids.contains(&alone)
+            }
+            (None, ..) => false,
+        }
+    }
 }
 
 /// All that the decoder knows of XA transactions.
 #[derive(Debug, Default)]
 pub(super) struct Xa {
+    followed: Vec<String>,
     prepared: BTreeMap<Xid, Prepared>,
     /// Bytes of those.
     bytes: usize,
@@ -139,7 +169,7 @@ impl Xa {
     ) -> Result<(), Problem> {
         let bytes = kept.bytes + body.len() + EVENT_BYTES;
         if self.bytes + bytes > LIMIT_BYTES || kept.is_given_up {
-            if self.passing_over.is_none() {
+            if !kept.is_passed_over {
                 return Err(Problem::TooMuchPrepared);
             }
             kept.give_up();
@@ -187,25 +217,46 @@ impl Xa {
 }
 
 impl Decoder {
+    /// Names what is followed: each table and operation in a word of its own. It is kept with what is
+    /// prepared, because a transaction that has changed nothing of it may have changed what is followed later.
+    pub fn followed(&mut self, names: Vec<String>) {
+        self.xa.followed = names;
+    }
+
     /// Tells what was prepared at the start, right after [`Decoder::new`] or [`Decoder::rewind`]. If
-    /// that has rows, the server must be asked for events from [`PreparedXa::from`] on; those before the
-    /// start hand nothing out.
+    /// that has rows, the server must be asked for events from [`PreparedXa::from`] on, or by GTID for
+    /// [`PreparedXa::gtids`], too; those before the start hand nothing out.
     ///
     /// # Errors
     /// If an XID is none.
-    pub fn prepared_at_start(&mut self, at_start: PreparedXa) -> Result<(), DecodeError> {
-        self.xa = Xa::default();
-        if let (Some(from), Some(until)) = (&at_start.from, &self.committed) {
-            self.next = from.clone();
+    pub fn prepared_at_start(&mut self, mut at_start: PreparedXa) -> Result<(), DecodeError> {
+        let followed = std::mem::take(&mut self.xa.followed);
+        if !followed.iter().all(|name| at_start.followed.contains(name)) {
+            at_start.without_rows.clear();
+        }
+        self.xa = Xa {
+            followed,
+            ..Xa::default()
+        };
+        let until = match (&at_start.from, &self.committed) {
+            (Some(from), Some(until)) => {
+                self.next = from.clone();
+                Some(until.clone())
+            }
+            _ => {
+                let known = self.know_without_rows(&at_start);
+                known.map_err(|problem| self.failed(problem))?;
+                None
+            }
+        };
+        if until.is_some() || !at_start.with_rows.is_empty() {
             self.xa.passing_over = Some(Box::new(PassingOver {
-                until: until.clone(),
+                until,
                 gtids: self.gtids.clone(),
                 at_start,
             }));
-            return Ok(());
         }
-        let known = self.know_without_rows(&at_start);
-        known.map_err(|problem| self.failed(problem))
+        Ok(())
     }
 
     /// Takes over what is prepared where another decoder stands.
@@ -218,7 +269,7 @@ impl Decoder {
         for xid in &at_start.without_rows {
             let xid = xid.parse()?;
             if !self.xa.prepared.contains_key(&xid) {
-                self.remember(xid, None, Kept::default())?;
+                self.remember(xid, None, None, Kept::default())?;
             }
         }
         Ok(())
@@ -228,33 +279,51 @@ impl Decoder {
         &mut self,
         xid: Xid,
         start: Option<FilePosition>,
+        gtid: Option<Gtid>,
         mut kept: Kept,
     ) -> Result<(), Problem> {
         if !kept.has_rows {
             kept = Kept::default();
         }
         kept.bytes += TRANSACTION_BYTES;
-        self.xa.insert(xid, Prepared { start, kept })
+        self.xa.insert(xid, Prepared { start, gtid, kept })
     }
 
     /// What is prepared at [`Decoder::committed`].
     #[must_use]
     pub fn prepared_xa(&self) -> PreparedXa {
-        if let Some(passing_over) = &self.xa.passing_over {
-            return passing_over.at_start.clone();
-        }
         let mut prepared = PreparedXa::default();
         let mut starts = Vec::new();
+        let mut gtids = Some(GtidSet::empty(Flavor::MySql));
+        if let Some(passing_over) = &self.xa.passing_over {
+            let at_start = &passing_over.at_start;
+            if passing_over.until.is_some() {
+                return at_start.clone();
+            }
+            prepared.with_rows.clone_from(&at_start.with_rows);
+            starts.push(None);
+            let text = at_start.gtids.as_deref().unwrap_or_default();
+            gtids = GtidSet::parse(Flavor::MySql, text).ok();
+        }
         for (xid, transaction) in &self.xa.prepared {
             if transaction.kept.has_rows {
                 prepared.with_rows.push(xid.to_string());
                 starts.push(transaction.start.as_ref());
+                match (transaction.gtid, &mut gtids) {
+                    (Some(gtid @ Gtid::MySql { .. }), Some(gtids)) => gtids.add(gtid),
+                    _ => gtids = None,
+                }
             } else {
                 prepared.without_rows.push(xid.to_string());
             }
         }
+        if !prepared.without_rows.is_empty() {
+            prepared.followed.clone_from(&self.xa.followed);
+        }
         let starts: Option<Vec<_>> = starts.into_iter().collect();
         prepared.from = starts.and_then(|starts| starts.into_iter().min().cloned());
+        let gtids = gtids.filter(|set| !set.is_empty());
+        prepared.gtids = gtids.map(|set| set.to_string());
         prepared
     }
 
@@ -310,21 +379,37 @@ impl Decoder {
 
     /// A change whose rows are not in the binlog. Before the start it matters to XA transactions only,
     /// which may be committed after it.
-    pub(super) fn statement_dml(&mut self) -> Result<(), Problem> {
-        if !self.is_passing_over() {
+    pub(super) fn statement_dml<'e>(&mut self, begun: bool) -> Result<Step<'e>, Problem> {
+        if !self.is_passed_over() {
             return Err(Problem::StatementDml);
         }
         let transaction = self.transaction.as_mut();
         if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
             kept.give_up();
         }
-        Ok(())
+        if begun {
+            Ok(Step::Nothing)
+        } else {
+            self.commit()
+        }
+    }
+
+    pub(super) fn keep_table_map(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let transaction = self.transaction.as_mut();
+        match transaction.and_then(|transaction| transaction.kept.as_mut()) {
+            Some(kept) => self.xa.keep(kept, EventType::TableMap, body),
+            None => Ok(()),
+        }
     }
 
     /// Rows of the open transaction are kept from here on.
     pub(super) fn xa_start(&mut self) {
+        let is_passed_over = self.is_passed_over();
         if let Some(transaction) = &mut self.transaction {
-            transaction.kept = Some(Box::default());
+            transaction.kept = Some(Box::new(Kept {
+                is_passed_over,
+                ..Kept::default()
+            }));
         }
     }
 
@@ -340,38 +425,47 @@ impl Decoder {
     /// Both phases may be one. Otherwise it is known only later whether the rows are real.
     pub(super) fn xa_prepare<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
         let event = XaPrepare::parse(body)?;
-        let start = self
-            .transaction
-            .as_ref()
-            .map(|transaction| transaction.start);
+        let transaction = self.transaction.as_ref();
+        let start = transaction.map(|transaction| transaction.start);
+        let gtid = transaction.and_then(|transaction| transaction.gtid);
         let transaction = self.transaction.as_mut();
         let kept = transaction.and_then(|transaction| transaction.kept.take());
         let mut kept = kept.ok_or(Problem::Malformed("the place of XA PREPARE"))?;
         let xid = kept.xid.take().filter(|xid| event.is_of(xid));
         let xid = xid.ok_or(Problem::Malformed("the XID of XA PREPARE"))?;
         if event.one_phase {
-            if kept.has_rows && !self.is_passing_over() {
+            if kept.has_rows && !kept.is_passed_over {
                 return Ok(self.hand_out(None, kept.events));
             }
             return self.commit();
         }
+        if kept.is_passed_over && !self.is_asked_for(&xid) {
+            return self.commit();
+        }
         // It can only be prepared again if the other one has ended, which nobody has written down.
         let other = self.xa.forget(&xid);
-        if other.is_some_and(|other| other.kept.has_rows) && !self.is_passing_over() {
+        if other.is_some_and(|other| other.kept.has_rows) && !kept.is_passed_over {
             return Err(Problem::PreparedTwice(xid.to_string()));
         }
         if !kept.is_given_up {
             let file = &self.next.file;
             let start = start.map(|start| FilePosition::new(file.clone(), start));
-            self.remember(xid, start, *kept)?;
+            self.remember(xid, start, gtid, *kept)?;
         }
         self.commit()
     }
 
     /// The second phase, which stands for the whole transaction.
-    pub(super) fn xa_commit<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
+    pub(super) fn xa_commit<'e>(
+        &mut self,
+        begun: bool,
+        event: &Event<'_>,
+    ) -> Result<Step<'e>, Problem> {
+        if begun {
+            return Err(Problem::Malformed("the place of XA COMMIT"));
+        }
         let xid = query::xid(event.body)?;
-        if self.is_passing_over() {
+        if self.is_passed_over() {
             self.xa.forget(&xid);
             return self.commit();
         }
@@ -397,13 +491,50 @@ impl Decoder {
         self.commit()
     }
 
+    fn is_passed_over(&self) -> bool {
+        let passing_over = self.xa.passing_over.as_ref();
+        passing_over.is_some_and(|passing_over| passing_over.has(self.transaction.as_ref()))
+    }
+
+    /// Whether rows are of before the start, and of no XA transaction.
+    pub(super) fn passes_rows_over(&self) -> bool {
+        let is_xa = |transaction: &Transaction| transaction.kept.is_some();
+        self.is_passed_over() && !self.transaction.as_ref().is_some_and(is_xa)
+    }
+
+    /// Whether the transaction that is complete is of before the start.
+    pub(super) fn passes_transaction_over(&mut self) -> Result<bool, Problem> {
+        let is_passed_over = self.is_passed_over();
+        if is_passed_over {
+            self.transaction = None;
+            self.passes_over()?;
+        }
+        Ok(is_passed_over)
+    }
+
+    /// Whether one of before the start is still to come. What was asked for by GTID comes once; it may
+    /// have been asked for once more after its end was read.
+    fn is_asked_for(&mut self, xid: &Xid) -> bool {
+        let Some(passing_over) = &mut self.xa.passing_over else {
+            return true;
+        };
+        let missing = &mut passing_over.at_start.with_rows;
+        let index = missing.iter().position(|other| *other == xid.to_string());
+        passing_over.until.is_some() || index.map(|index| missing.remove(index)).is_some()
+    }
+
     /// After something that is complete: whether the start is still to come. When it is reached, all that
     /// was prepared there must be known.
     pub(super) fn passes_over(&mut self) -> Result<bool, Problem> {
         const MISSING: Problem = Problem::Malformed("what is before the place to go on from");
-        let until = match &self.xa.passing_over {
-            None => return Ok(false),
-            Some(passing_over) => &passing_over.until,
+        let Some(passing_over) = &self.xa.passing_over else {
+            return Ok(false);
+        };
+        let Some(until) = &passing_over.until else {
+            if passing_over.at_start.with_rows.is_empty() {
+                self.xa.passing_over = None;
+            }
+            return Ok(false);
         };
         if self.next < *until {
             return Ok(true);
@@ -417,8 +548,8 @@ impl Decoder {
             } = *passing_over;
             self.gtids = gtids;
             for xid in &at_start.with_rows {
-                let prepared = self.xa.prepared.get(&xid.parse()?);
-                if !prepared.is_some_and(|prepared| prepared.kept.has_rows) {
+                // It may have none, if less is followed now.
+                if !self.xa.prepared.contains_key(&xid.parse()?) {
                     return Err(MISSING);
                 }
             }

@@ -258,6 +258,81 @@ fn what_comes_before_the_start_is_read_for_what_is_prepared() {
     assert!(feed_all(&mut again(&start, &at_start), &history).is_err());
 }
 
+/// Another server sends by GTID what was prepared, among transactions that nobody has read.
+#[test]
+fn what_is_prepared_is_asked_for_by_gtid() {
+    let mut first = decoder();
+    feed_all(
+        &mut first,
+        &[prepared(1, 1), prepared(2, 1), prepared(3, 0)].concat(),
+    )
+    .unwrap();
+    let mut at_start = first.prepared_xa();
+    assert!(at_start.from.take().is_some());
+    assert!(at_start.gtids.as_ref().unwrap().ends_with(":1-2"));
+    let again = |at_start: PreparedXa, gtids: GtidSet| {
+        let mut second = Decoder::new(None, Some(gtids), &[("shop".into(), "T".into())]);
+        second.prepared_at_start(at_start).unwrap();
+        let mut rotate = 4_u64.to_le_bytes().to_vec();
+        rotate.extend_from_slice(b"b.000007");
+        feed(&mut second, EventType::Rotate, &rotate).unwrap();
+        second
+    };
+    let mut second = again(at_start.clone(), first.gtids().cloned().unwrap());
+    assert_eq!(second.prepared_xa(), at_start);
+    feed_all(&mut second, &prepared(1, 1)).unwrap();
+    assert_eq!(second.committed(), None);
+    let said = feed_all(
+        &mut second,
+        &[prepared(8, 1), ended("XA COMMIT", 8, 9)].concat(),
+    );
+    assert_eq!(said.unwrap(), ["commit", "rows", "commit"]);
+    let said = feed_all(&mut second, &ended("XA COMMIT", 1, 10));
+    assert_eq!(said.unwrap(), ["rows", "commit"]);
+    // One is still to come, so that no position can be gone on from, and both are asked for again.
+    let between = second.prepared_xa();
+    assert!(second.is_passing_over());
+    assert_eq!(
+        (&between.from, &between.with_rows[..]),
+        (&None, &[xid(2)][..])
+    );
+    assert_eq!(between.gtids, at_start.gtids);
+    let mut third = again(between, second.gtids().cloned().unwrap());
+    feed_all(&mut third, &[prepared(1, 1), prepared(2, 1)].concat()).unwrap();
+    assert!(!third.is_passing_over());
+    assert_eq!(third.prepared_xa().with_rows, [xid(2)]);
+    assert_eq!(third.prepared_xa().from.unwrap().file, "b.000007");
+    let said = feed_all(&mut third, &ended("XA COMMIT", 2, 11));
+    assert_eq!(said.unwrap(), ["rows", "commit"]);
+    assert_eq!(
+        feed_all(&mut third, &ended("XA COMMIT", 3, 12)).unwrap(),
+        ["commit"]
+    );
+    assert!(third.prepared_xa().is_empty());
+}
+
+/// What has changed nothing that is followed may have changed what is followed from now on.
+#[test]
+fn without_rows_is_true_of_what_was_followed_then() {
+    let mut first = decoder();
+    first.followed(vec!["a insert".to_owned(), "b insert".to_owned()]);
+    feed_all(&mut first, &prepared(1, 0)).unwrap();
+    let start = first.committed().cloned();
+    let at_start = first.prepared_xa();
+    for (followed, is_known) in [
+        (&["b insert"][..], true),
+        (&["b insert", "a insert"], true),
+        (&["b insert", "b update"], false),
+    ] {
+        let mut second = decoder();
+        second.rewind(start.clone());
+        second.followed(followed.iter().map(ToString::to_string).collect());
+        second.prepared_at_start(at_start.clone()).unwrap();
+        let said = feed_all(&mut second, &ended("XA COMMIT", 1, 2));
+        assert_eq!(said.is_ok(), is_known, "{followed:?}");
+    }
+}
+
 /// Plain rows before the start are no concern of anybody who starts there.
 #[test]
 fn before_the_start_only_xa_matters() {
