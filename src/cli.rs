@@ -109,12 +109,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Cdc(options) => {
             let config = config::load(&options.config)?;
             let runtime = runtime()?;
-            // On a thread that waits for the connection itself, so that no other one has to wake it.
-            let agent = runtime.spawn(cdc::run(config, options.until));
-            let outcome = match runtime.block_on(agent) {
-                Ok(outcome) => outcome,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            };
+            let outcome = runtime.block_on(cdc::run(config, options.until));
             // A write that hangs must not keep the process.
             runtime.shutdown_background();
             outcome.map(|_| ())

@@ -13,7 +13,7 @@ use super::table::tables;
 use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
 
 const MIB: u64 = 1024 * 1024;
-const DEFAULT_MAX_IN_FLIGHT: u64 = 32 * MIB;
+const DEFAULT_MAX_IN_FLIGHT: u64 = 24 * MIB;
 /// Room for the open batches beside the ones under way.
 const MIN_MAX_IN_FLIGHT: u64 = MIB;
 const DEFAULT_PORT: u16 = 3306;
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(config.source.tls, Tls::Off);
         assert_eq!(config.source.start, Start::Latest);
         assert_eq!(config.flush_interval, Duration::from_secs(1));
-        assert_eq!(config.max_in_flight, 32 << 20);
+        assert_eq!(config.max_in_flight, 24 << 20);
         assert_eq!(config.checkpoint, PathBuf::from("/tmp/checkpoint.json"));
         let Sink::Firehose(firehose) = config.sink else {
             panic!()
