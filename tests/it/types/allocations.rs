@@ -7,12 +7,10 @@ use std::fs;
 use anyhow::{Result, ensure};
 use hydrant::binlog::{Decoder, EventFile, FilePosition, RowsEvent, Step};
 use hydrant::encode::{Chosen, Dialect, Disguise, Image, Plan, RowSuffix};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 
 use super::columns::Column;
 use super::oracle::Session;
-use super::{columns, insert_rows, seed, server};
+use super::{columns, fill_types, server};
 use crate::replay::binlogs;
 use crate::support::servers::Kind;
 
@@ -69,14 +67,7 @@ fn rows_are_written_without_allocating(kind: Kind) -> Result<()> {
     let mut session = Session::open(&server)?;
     let mut columns = columns::supported(kind);
     columns.retain(|column| !column.sql_type.contains("compressed"));
-    let definitions: Vec<String> = columns.iter().map(Column::definition).collect();
-    session.run("CREATE DATABASE shop")?;
-    session.run(&format!(
-        "CREATE TABLE shop.Types (id bigint, {})",
-        definitions.join(", ")
-    ))?;
-    let mut rng = StdRng::seed_from_u64(seed()?);
-    insert_rows(&mut session, "shop.Types", &columns, RANDOM_ROWS, &mut rng)?;
+    fill_types(&mut session, &columns, RANDOM_ROWS)?;
     session.run("FLUSH BINARY LOGS")?;
 
     let chosen: Vec<Chosen> = columns.iter().map(chosen).collect();

@@ -8,12 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 
-use super::columns::Column;
 use super::oracle::{Field, NULL, Numbers, Session};
-use super::{columns, insert_rows, seed, server, table};
+use super::{columns, fill_types, server, table};
 use crate::agent::{Workplace, files_below};
 use crate::sales::config;
 use crate::support::cache::PROJECT;
@@ -60,19 +57,12 @@ fn every_dialect_reads_back(kind: Kind) -> Result<()> {
     let server = server(kind)?;
     let mut session = Session::open(&server)?;
     let columns = columns::supported(kind);
-    let definitions: Vec<String> = columns.iter().map(Column::definition).collect();
     let written: Vec<String> = ["id"]
         .into_iter()
         .chain(columns.iter().map(|column| column.name.as_str()))
         .map(str::to_owned)
         .collect();
-    session.run("CREATE DATABASE shop")?;
-    session.run(&format!(
-        "CREATE TABLE shop.Types (id bigint, {})",
-        definitions.join(", ")
-    ))?;
-    let mut rng = StdRng::seed_from_u64(seed()?);
-    insert_rows(&mut session, "shop.Types", &columns, RANDOM_ROWS, &mut rng)?;
+    fill_types(&mut session, &columns, RANDOM_ROWS)?;
     let data = tempfile::tempdir()?;
     for (dialect, ending) in DIALECTS {
         let folder = data.path().join(dialect);
