@@ -3,6 +3,8 @@
 //! What lives here: how each column is written, chosen once, and bytes as hexadecimal digits. What
 //! does not: the types of each kind, which have rooms of their own.
 
+use std::ops::Range;
+
 use crate::binlog::ColumnType;
 
 use super::address::{write_inet4, write_inet6, write_uuid};
@@ -165,13 +167,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends one cell that is not NULL.
+    /// Appends the value of one cell that is not NULL; `cell` is where it lies in `bytes`.
     #[inline]
     pub(super) fn write<S: Syntax>(
         &self,
-        cell: &[u8],
+        bytes: &[u8],
+        cell: Range<usize>,
         out: &mut Vec<u8>,
     ) -> Result<(), CellProblem> {
+        if let Self::Text(Encoding::Utf8) = self {
+            return write_utf8_as::<S>(bytes, cell, out);
+        }
+        let cell = &bytes[cell];
         match self {
             Self::Int { width, unsigned } => write_int(*width, *unsigned, cell, out),
             Self::Double { scale } => {
@@ -195,7 +202,6 @@ impl Writer {
             Self::Timestamp { digits } => {
                 write_bare::<S>(out, |out| write_timestamp_cell(cell, *digits, out))
             }
-            Self::Text(Encoding::Utf8) => write_utf8_as::<S>(cell, out),
             Self::Text(Encoding::Ascii | Encoding::Latin1) if cell.is_ascii() => {
                 write_text_as::<S>(cell, out);
                 Ok(())
@@ -226,7 +232,10 @@ impl Writer {
             Self::OldTemporal { width } => {
                 write_bare::<S>(out, |out| write_old_temporal(cell, *width, out))
             }
-            Self::Compressed(writer) => writer.write::<S>(&uncompressed(cell)?, out),
+            Self::Compressed(writer) => {
+                let value = uncompressed(cell)?;
+                writer.write::<S>(&value, 0..value.len(), out)
+            }
         }
     }
 }
@@ -306,7 +315,7 @@ mod tests {
 
     fn text(writer: &Writer, cell: &[u8]) -> String {
         let mut out = Vec::new();
-        writer.write::<Csv>(cell, &mut out).unwrap();
+        writer.write::<Csv>(cell, 0..cell.len(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -395,7 +404,7 @@ mod tests {
             "café €"
         );
         assert_eq!(
-            Writer::Text(Encoding::Utf8).write::<Csv>(b"\xff", &mut Vec::new()),
+            Writer::Text(Encoding::Utf8).write::<Csv>(b"\xff", 0..1, &mut Vec::new()),
             Err(CellProblem::Text)
         );
     }
@@ -441,9 +450,11 @@ mod tests {
     fn texts(writer: &Writer, cell: &[u8]) -> [String; 3] {
         let mut outs = [Vec::new(), Vec::new(), Vec::new()];
         let [hive, open_csv, jsonl] = &mut outs;
-        writer.write::<Hive>(cell, hive).unwrap();
-        writer.write::<OpenCsv>(cell, open_csv).unwrap();
-        writer.write::<Jsonl>(cell, jsonl).unwrap();
+        writer.write::<Hive>(cell, 0..cell.len(), hive).unwrap();
+        writer
+            .write::<OpenCsv>(cell, 0..cell.len(), open_csv)
+            .unwrap();
+        writer.write::<Jsonl>(cell, 0..cell.len(), jsonl).unwrap();
         outs.map(|out| String::from_utf8(out).unwrap())
     }
 
@@ -533,7 +544,7 @@ mod tests {
                 Writer::Float { scale: None },
             ] {
                 let mut out = Vec::new();
-                if writer.write::<Csv>(&cell, &mut out).is_ok() {
+                if writer.write::<Csv>(&cell, 0..cell.len(), &mut out).is_ok() {
                     prop_assert!(std::str::from_utf8(&out).is_ok());
                 }
             }

@@ -4,6 +4,8 @@
 //! ([`super::cell`]). A plan picks the dialect's [`Syntax`] once for a line, so that each dialect's
 //! writers are compiled on their own and CSV pays for no other.
 
+use std::ops::Range;
+
 use memchr::{memchr, memchr3};
 
 use super::cell::CellProblem;
@@ -46,68 +48,55 @@ impl Dialect {
 pub(super) trait Syntax {
     /// What stands for NULL.
     const NULL: &'static [u8];
-    /// What stands before and after text that is not plain.
+    /// What stands before and after text that is not bare.
     const QUOTE: &'static [u8];
     /// Whether lines are JSON: names before values, and quotes around all that is no number.
     const IS_JSON: bool = false;
-    /// The class of each byte of text.
-    const CLASSES: &'static [u8; 256];
 
-    /// Whether text without special bytes is written as it is.
-    fn may_be_bare(text: &[u8]) -> bool;
+    /// Whether text of this length without special bytes is written as it is.
+    fn may_be_bare(len: usize) -> bool;
 
-    /// What is written within text for a byte that may not stand there; those bytes are [`ESCAPED`].
+    /// Whether text with this byte is not bare, or not written as it is.
+    fn is_special(byte: u8) -> bool;
+
+    /// What is written within text for a byte that may not stand there; all of those are special.
     fn escape(byte: u8) -> Option<&'static [u8]>;
 
-    /// The classes of all bytes of long text, where it does not matter which are not ASCII. It may
-    /// have more of them than the text.
-    fn classes_of_long(text: &[u8]) -> u8 {
-        classes_of(Self::CLASSES, text)
+    /// Whether any byte is special.
+    #[inline]
+    fn has_special(text: &[u8]) -> bool {
+        has_special_by_blocks::<Self>(text)
     }
 
     /// Where the first byte is that is escaped.
+    #[inline]
     fn find_escaped(text: &[u8]) -> Option<usize> {
-        text.iter()
-            .position(|byte| Self::CLASSES[usize::from(*byte)] & ESCAPED != 0)
+        let (blocks, _) = text.as_chunks::<BLOCK>();
+        let index = blocks.iter().position(block_has_special::<Self>);
+        let start = BLOCK * index.unwrap_or(blocks.len());
+        let is_escaped = |byte: &u8| Self::escape(*byte).is_some();
+        let at = text[start..].iter().position(is_escaped)?;
+        Some(start + at)
     }
 }
 
-/// Text with such a byte stands in quotes.
-const QUOTED: u8 = 1;
-/// Such a byte is written as something else.
-const ESCAPED: u8 = 2;
-/// Such a byte is a part of a longer character.
-const NOT_ASCII: u8 = 4;
+/// Text up to this length is looked at and copied as one block, whatever follows it.
+const BLOCK: usize = 16;
 
-/// Text from this length on is looked at by libraries that are made for long text.
-const LONG: usize = 32;
+/// From this length on a library finds bytes that are searched for sooner.
+const LONG: usize = 64;
 
-/// The classes of all bytes, of which these are special.
-const fn classes(quoted: &[u8], escaped: &[u8]) -> [u8; 256] {
-    let mut classes = [0; 256];
-    let mut byte = 0x80;
-    while byte <= 0xff {
-        classes[byte] = NOT_ASCII;
-        byte += 1;
+/// By length of a text, ones for its bytes in a block.
+const USED: [[u8; BLOCK]; BLOCK + 1] = {
+    let mut used = [[0; BLOCK]; BLOCK + 1];
+    let mut len = 1;
+    while len <= BLOCK {
+        used[len] = used[len - 1];
+        used[len][len - 1] = 0xff;
+        len += 1;
     }
-    let mut index = 0;
-    while index < quoted.len() {
-        classes[quoted[index] as usize] |= QUOTED;
-        index += 1;
-    }
-    index = 0;
-    while index < escaped.len() {
-        classes[escaped[index] as usize] |= ESCAPED;
-        index += 1;
-    }
-    classes
-}
-
-#[inline]
-fn classes_of(classes: &[u8; 256], text: &[u8]) -> u8 {
-    let class = |byte: &u8| classes[usize::from(*byte)];
-    text.iter().map(class).fold(0, std::ops::BitOr::bitor)
-}
+    used
+};
 
 /// [`Dialect::Csv`].
 pub(super) struct Csv;
@@ -121,11 +110,15 @@ pub(super) struct Jsonl;
 impl Syntax for Csv {
     const NULL: &'static [u8] = b"";
     const QUOTE: &'static [u8] = b"\"";
-    const CLASSES: &'static [u8; 256] = &classes(b",\"\n\r", b"\"");
 
     #[inline]
-    fn may_be_bare(text: &[u8]) -> bool {
-        !text.is_empty()
+    fn may_be_bare(len: usize) -> bool {
+        len > 0
+    }
+
+    #[inline]
+    fn is_special(byte: u8) -> bool {
+        (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r')
     }
 
     #[inline]
@@ -133,11 +126,16 @@ impl Syntax for Csv {
         (byte == b'"').then_some(b"\"\"")
     }
 
-    fn classes_of_long(text: &[u8]) -> u8 {
-        let special = memchr3(b',', b'"', b'\n', text).or_else(|| memchr(b'\r', text));
-        special.map_or(0, |_| QUOTED | ESCAPED)
+    #[inline]
+    fn has_special(text: &[u8]) -> bool {
+        if text.len() < LONG {
+            has_special_by_blocks::<Self>(text)
+        } else {
+            memchr3(b',', b'"', b'\n', text).is_some() || memchr(b'\r', text).is_some()
+        }
     }
 
+    #[inline]
     fn find_escaped(text: &[u8]) -> Option<usize> {
         memchr(b'"', text)
     }
@@ -146,11 +144,15 @@ impl Syntax for Csv {
 impl Syntax for Hive {
     const NULL: &'static [u8] = b"\\N";
     const QUOTE: &'static [u8] = b"";
-    const CLASSES: &'static [u8; 256] = &classes(b"", b"\\,\n\r");
 
     #[inline]
-    fn may_be_bare(_: &[u8]) -> bool {
+    fn may_be_bare(_: usize) -> bool {
         true
+    }
+
+    #[inline]
+    fn is_special(byte: u8) -> bool {
+        (byte == b'\\') | (byte == b',') | (byte == b'\n') | (byte == b'\r')
     }
 
     #[inline]
@@ -168,11 +170,15 @@ impl Syntax for Hive {
 impl Syntax for OpenCsv {
     const NULL: &'static [u8] = b"\\N";
     const QUOTE: &'static [u8] = b"\"";
-    const CLASSES: &'static [u8; 256] = &classes(b"", b"\"\\\n\r\x01");
 
     #[inline]
-    fn may_be_bare(_: &[u8]) -> bool {
+    fn may_be_bare(_: usize) -> bool {
         false
+    }
+
+    #[inline]
+    fn is_special(byte: u8) -> bool {
+        (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == 1)
     }
 
     #[inline]
@@ -193,20 +199,15 @@ impl Syntax for Jsonl {
     const NULL: &'static [u8] = b"null";
     const QUOTE: &'static [u8] = b"\"";
     const IS_JSON: bool = true;
-    const CLASSES: &'static [u8; 256] = &classes(b"", &{
-        let mut escaped = [b'"'; 34];
-        escaped[33] = b'\\';
-        let mut control = 0;
-        while control < 32 {
-            escaped[control as usize] = control;
-            control += 1;
-        }
-        escaped
-    });
 
     #[inline]
-    fn may_be_bare(_: &[u8]) -> bool {
+    fn may_be_bare(_: usize) -> bool {
         false
+    }
+
+    #[inline]
+    fn is_special(byte: u8) -> bool {
+        (byte == b'"') | (byte == b'\\') | (byte < b' ')
     }
 
     /// The escapes that MySQL's own JSON has.
@@ -232,64 +233,84 @@ impl Syntax for Jsonl {
     }
 }
 
-/// Appends a value of text in UTF-8.
+/// Appends a value of text in UTF-8, which lies at `cell`.
 ///
 /// # Errors
 /// If it is not.
 #[inline]
-pub(super) fn write_utf8_as<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    if cell.len() >= LONG {
-        from_utf8(cell)?;
-        write_classified::<S>(cell, S::classes_of_long(cell), out);
+pub(super) fn write_utf8_as<S: Syntax>(
+    bytes: &[u8],
+    cell: Range<usize>,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    let len = cell.len();
+    if len <= BLOCK
+        && let Some(block) = bytes[cell.start..].first_chunk()
+        && is_plain_block::<S>(block, len)
+    {
+        let quote = if S::may_be_bare(len) { b"" } else { S::QUOTE };
+        out.extend_from_slice(quote);
+        let start = out.len();
+        out.extend_from_slice(block);
+        out.truncate(start + len);
+        out.extend_from_slice(quote);
         return Ok(());
     }
-    let classes = classes_of(S::CLASSES, cell);
-    if classes & NOT_ASCII != 0 {
-        from_utf8(cell)?;
-    }
-    write_classified::<S>(cell, classes, out);
+    let text = from_utf8(&bytes[cell])?;
+    write_text_as::<S>(text.as_bytes(), out);
     Ok(())
+}
+
+/// Whether the first bytes of a block are ASCII, none of them special. It has no branches, so that
+/// the length does not matter.
+#[inline]
+fn is_plain_block<S: Syntax>(block: &[u8; BLOCK], len: usize) -> bool {
+    let found = block.iter().zip(&USED[len]).map(|(byte, used)| {
+        let is_plain = byte.is_ascii() & !S::is_special(*byte);
+        u8::from(!is_plain) & used
+    });
+    found.fold(0, std::ops::BitOr::bitor) == 0
+}
+
+#[inline]
+fn block_has_special<S: Syntax + ?Sized>(block: &[u8; BLOCK]) -> bool {
+    let special = block.iter().map(|byte| S::is_special(*byte));
+    special.fold(false, std::ops::BitOr::bitor)
+}
+
+#[inline]
+fn has_special_by_blocks<S: Syntax + ?Sized>(text: &[u8]) -> bool {
+    match text.last_chunk() {
+        Some(last) => {
+            let (blocks, _) = text.as_chunks();
+            block_has_special::<S>(last) || blocks.iter().any(block_has_special::<S>)
+        }
+        None => text.iter().any(|byte| S::is_special(*byte)),
+    }
 }
 
 /// Appends a value of text.
 #[inline]
 pub(super) fn write_text_as<S: Syntax>(text: &[u8], out: &mut Vec<u8>) {
-    write_classified::<S>(text, special::<S>(text), out);
-}
-
-/// The classes of text that is known to be such.
-#[inline]
-fn special<S: Syntax>(text: &[u8]) -> u8 {
-    if text.len() >= LONG {
-        S::classes_of_long(text)
-    } else {
-        classes_of(S::CLASSES, text)
-    }
-}
-
-#[inline]
-fn is_plain<S: Syntax>(text: &[u8], classes: u8) -> bool {
-    classes & (QUOTED | ESCAPED) == 0 && S::may_be_bare(text)
-}
-
-#[inline]
-fn write_classified<S: Syntax>(text: &[u8], classes: u8, out: &mut Vec<u8>) {
-    if is_plain::<S>(text, classes) {
+    if is_bare::<S>(text) {
         out.extend_from_slice(text);
     } else {
-        write_quoted::<S>(text, classes, out);
+        write_quoted::<S>(text, out);
     }
 }
 
-fn write_quoted<S: Syntax>(text: &[u8], classes: u8, out: &mut Vec<u8>) {
+#[inline]
+fn is_bare<S: Syntax>(text: &[u8]) -> bool {
+    S::may_be_bare(text.len()) && !S::has_special(text)
+}
+
+fn write_quoted<S: Syntax>(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(S::QUOTE);
     let mut rest = text;
-    if classes & ESCAPED != 0 {
-        while let Some(at) = S::find_escaped(rest) {
-            out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(S::escape(rest[at]).unwrap_or_default());
-            rest = &rest[at + 1..];
-        }
+    while let Some(at) = S::find_escaped(rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(S::escape(rest[at]).unwrap_or_default());
+        rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
     out.extend_from_slice(S::QUOTE);
@@ -298,7 +319,7 @@ fn write_quoted<S: Syntax>(text: &[u8], classes: u8, out: &mut Vec<u8>) {
 /// Makes a value of the text from `start` on, which was appended as it is.
 pub(super) fn finish_text<S: Syntax>(start: usize, out: &mut Vec<u8>) {
     let text = &out[start..];
-    if is_plain::<S>(text, special::<S>(text)) {
+    if is_bare::<S>(text) {
         return;
     }
     let growth = |byte: &u8| S::escape(*byte).map_or(0, |escape| escape.len() - 1);
@@ -361,6 +382,46 @@ mod tests {
         String::from_utf8(out.split_off(7)).unwrap()
     }
 
+    fn all_ways<S: Syntax>(before: &[u8], value: &str, after: &[u8]) {
+        let is_special = |byte: &u8| S::is_special(*byte);
+        let is_bare = S::may_be_bare(value.len()) && !value.as_bytes().iter().any(is_special);
+        let quote = if is_bare { b"" } else { S::QUOTE };
+        let escaped = value.bytes().flat_map(|byte| match S::escape(byte) {
+            Some(escape) => escape.to_vec(),
+            None => vec![byte],
+        });
+        let expected = [quote, &escaped.collect::<Vec<_>>(), quote].concat();
+
+        let bytes = [before, value.as_bytes(), after].concat();
+        let cell = before.len()..before.len() + value.len();
+        let mut out = Vec::new();
+        write_utf8_as::<S>(&bytes, cell, &mut out).unwrap();
+        assert_eq!(out, expected);
+        out.clear();
+        write_text_as::<S>(value.as_bytes(), &mut out);
+        assert_eq!(out, expected);
+        out.clear();
+        out.extend_from_slice(value.as_bytes());
+        finish_text::<S>(0, &mut out);
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn what_is_escaped_is_special() {
+        fn check<S: Syntax>(special: &[u8]) {
+            let bytes = 0..=u8::MAX;
+            let escaped: Vec<u8> = bytes.clone().filter(|b| S::escape(*b).is_some()).collect();
+            let found: Vec<u8> = bytes.filter(|byte| S::is_special(*byte)).collect();
+            assert_eq!(found, special);
+            assert!(escaped.iter().all(|byte| special.contains(byte)));
+        }
+        check::<Csv>(b"\n\r\",");
+        check::<Hive>(b"\n\r,\\");
+        check::<OpenCsv>(b"\x01\n\r\"\\");
+        let controls: Vec<u8> = (0..b' ').collect();
+        check::<Jsonl>(&[&controls[..], b"\"\\"].concat());
+    }
+
     #[test]
     fn each_dialect_has_its_escapes() {
         for (value, csv, hive, open_csv, jsonl) in [
@@ -394,10 +455,22 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<String>(&text::<Jsonl>(&value)).unwrap(), value);
         }
 
-        /// Both ways to write it agree, and there is nothing left that ends a field or a line.
+        /// All ways to write a text agree, whatever its length and whatever lies beside it.
+        #[test]
+        fn all_ways_agree(
+            before in prop::collection::vec(any::<u8>(), 0..4),
+            value in "([a-z]{0,40}[a,\"\\\\\n\r\u{1}\té東]?){0,3}",
+            after in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            all_ways::<Csv>(&before, &value, &after);
+            all_ways::<Hive>(&before, &value, &after);
+            all_ways::<OpenCsv>(&before, &value, &after);
+            all_ways::<Jsonl>(&before, &value, &after);
+        }
+
+        /// There is nothing left that ends a field or a line.
         #[test]
         fn text_stays_within_its_field(value in "[a,\"\\\\\n\r\u{1}\t]{0,12}") {
-            text::<Csv>(&value);
             let hive = text::<Hive>(&value);
             prop_assert!(!hive.contains(['\n', '\r']) && hive != "\\N");
             let open_csv = text::<OpenCsv>(&value);

@@ -272,7 +272,7 @@ fn write_container(
 }
 
 pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    write_utf8_as::<Jsonl>(text, out)
+    write_utf8_as::<Jsonl>(text, 0..text.len(), out)
 }
 
 /// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,

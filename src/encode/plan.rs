@@ -375,11 +375,10 @@ impl Plan {
                 out.extend_from_slice(S::NULL);
                 continue;
             }
-            let cell = &images[cell.clone()];
             let written = if self.cells.is_change(image, index) {
-                self.write_changed::<S>(index, images, cell, out)
+                self.write_changed::<S>(index, images, &images[cell.clone()], out)
             } else {
-                writer.write::<S>(cell, out)
+                writer.write::<S>(images, cell.clone(), out)
             };
             written.map_err(|problem| RowError {
                 column: self.output_names[index].clone(),
