@@ -1,18 +1,20 @@
 //! The yardstick: mysql_common's decoder and the csv crate, used as their documentation shows.
 //!
-//! It may keep its buffers, writes into nothing and verifies no checksums (mysql_common leaves that to its
-//! user), so what it does is less than what hydrant does.
+//! It may keep its buffers and writes into nothing. It verifies checksums and UTF-8 only if it is told to:
+//! mysql_common leaves both to its user, and hydrant always does it.
 
 #![allow(dead_code, reason = "each bench takes only the part it needs")]
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use csv::QuoteStyle;
 use mysql_common::Value;
 use mysql_common::binlog::BinlogFile;
 use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{EventData, RowsEventData, TableMapEvent, WriteRowsEvent};
+use mysql_common::binlog::events::{
+    Event, EventData, RowsEventData, TableMapEvent, WriteRowsEvent,
+};
 use mysql_common::binlog::row::BinlogRow;
 use mysql_common::binlog::value::BinlogValue;
 
@@ -21,14 +23,17 @@ const COLUMNS: std::ops::RangeInclusive<usize> = 1..=8;
 const ORDER_DATE: usize = 5;
 
 /// Writes the blog's columns of every inserted row of the binlog as a line of CSV and returns their number.
-pub(crate) fn transcode(binlog: &[u8], out: impl Write) -> Result<u64> {
+pub(crate) fn transcode(binlog: &[u8], is_checked: bool, out: impl Write) -> Result<u64> {
     let mut scratch = Vec::new();
-    transcode_with(binlog, out, |row, csv| write_row(&row, csv, &mut scratch))
+    transcode_with(binlog, is_checked, out, |row, csv| {
+        write_row(&row, is_checked, csv, &mut scratch)
+    })
 }
 
 /// Writes every inserted row of the binlog in the caller's way and returns their number.
 pub(crate) fn transcode_with<W: Write>(
     binlog: &[u8],
+    is_checked: bool,
     out: W,
     mut write_row: impl FnMut(BinlogRow, &mut csv::Writer<W>) -> Result<()>,
 ) -> Result<u64> {
@@ -37,6 +42,9 @@ pub(crate) fn transcode_with<W: Write>(
     let mut row_count = 0;
     while let Some(event) = events.next() {
         let event = event?;
+        if is_checked {
+            verify(&event)?;
+        }
         let Some(EventData::RowsEvent(RowsEventData::WriteRowsEvent(rows))) = event.read_data()?
         else {
             continue;
@@ -49,6 +57,26 @@ pub(crate) fn transcode_with<W: Write>(
     }
     csv.flush()?;
     Ok(row_count)
+}
+
+fn verify(event: &Event) -> Result<()> {
+    if let (Some(sum), Some(algorithm)) = (event.checksum(), event.footer().get_checksum_alg()?) {
+        let is_right = event.calc_checksum(algorithm).to_le_bytes() == sum;
+        ensure!(is_right, "an event with another checksum");
+    }
+    Ok(())
+}
+
+/// Writes text of utf8mb4.
+pub(crate) fn write_text(
+    text: &[u8],
+    is_checked: bool,
+    csv: &mut csv::Writer<impl Write>,
+) -> Result<()> {
+    if is_checked {
+        std::str::from_utf8(text)?;
+    }
+    Ok(csv.write_field(text)?)
 }
 
 /// The writer of the same lines that hydrant writes.
@@ -66,7 +94,7 @@ pub(crate) fn write_rows(
     csv: &mut csv::Writer<impl Write>,
     scratch: &mut Vec<u8>,
 ) -> Result<u64> {
-    write_rows_with(rows, table, |row| write_row(&row, csv, scratch))
+    write_rows_with(rows, table, |row| write_row(&row, false, csv, scratch))
 }
 
 fn write_rows_with(
@@ -87,6 +115,7 @@ fn write_rows_with(
 
 fn write_row(
     row: &BinlogRow,
+    is_checked: bool,
     csv: &mut csv::Writer<impl Write>,
     scratch: &mut Vec<u8>,
 ) -> Result<()> {
@@ -108,7 +137,7 @@ fn write_row(
                 write_utc(std::str::from_utf8(seconds)?, scratch)?;
                 csv.write_field(&scratch)?;
             }
-            Value::Bytes(text) => csv.write_field(text)?,
+            Value::Bytes(text) => write_text(text, is_checked, csv)?,
             other => bail!("column {column} has the unexpected form {other:?}"),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The text is hydrant's, byte for byte. Its libraries are those that hydrant uses, where there is one: itoa, zmij,
 //! jiff, encoding_rs; JSON is serde_json's, into which mysql_common turns it. What it need not do, hydrant does: it
-//! knows the types, labels and character sets beforehand instead of reading them from table maps, does not check
-//! utf8mb4, and verifies no checksums (see `baseline`).
+//! knows the types, labels and character sets beforehand instead of reading them from table maps, and need not check
+//! checksums and utf8mb4 (see `baseline`).
 
 use std::io::{self, Write};
 
@@ -13,16 +13,21 @@ use mysql_common::binlog::value::BinlogValue;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::baseline::{transcode_with, write_utc};
+use crate::baseline::{transcode_with, write_text, write_utc};
 use crate::workloads::{BINARY_LEN, Column, ENUM_LABELS, SET_LABELS};
 
 /// Writes all columns of every inserted row of the binlog as a line of CSV and returns the number of rows.
-pub(crate) fn transcode(binlog: &[u8], columns: &[Column], out: impl Write) -> Result<u64> {
+pub(crate) fn transcode(
+    binlog: &[u8],
+    columns: &[Column],
+    is_checked: bool,
+    out: impl Write,
+) -> Result<u64> {
     let mut scratch = Vec::new();
-    transcode_with(binlog, out, |row, csv| {
+    transcode_with(binlog, is_checked, out, |row, csv| {
         ensure!(row.len() == columns.len(), "a row of another table");
         for (column, value) in columns.iter().zip(row.unwrap()) {
-            write_cell(*column, value, csv, &mut scratch)?;
+            write_cell(*column, value, is_checked, csv, &mut scratch)?;
         }
         csv.write_record(None::<&[u8]>)?;
         Ok(())
@@ -32,6 +37,7 @@ pub(crate) fn transcode(binlog: &[u8], columns: &[Column], out: impl Write) -> R
 fn write_cell(
     column: Column,
     value: BinlogValue<'_>,
+    is_checked: bool,
     csv: &mut csv::Writer<impl Write>,
     scratch: &mut Vec<u8>,
 ) -> Result<()> {
@@ -64,8 +70,9 @@ fn write_cell(
         (Column::Double, Value::Double(number)) => {
             csv.write_field(shortest(zmij::Buffer::new().format_finite(number)))?;
         }
-        (Column::Decimal(..) | Column::Name(_) | Column::Prose(..), Value::Bytes(text)) => {
-            csv.write_field(text)?;
+        (Column::Decimal(..), Value::Bytes(digits)) => csv.write_field(digits)?,
+        (Column::Name(_) | Column::Prose(..), Value::Bytes(text)) => {
+            write_text(&text, is_checked, csv)?;
         }
         (Column::Latin1(_), Value::Bytes(text)) => {
             let text = encoding_rs::WINDOWS_1252.decode_without_bom_handling(&text);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use hydrant::encode::Chosen;
 
 use crate::support::servers::Server;
 
@@ -20,7 +21,7 @@ const SEED: u64 = 2016;
 /// How often progress is told.
 const TOLD_ROWS: u64 = 200_000;
 /// The file that a new server writes first.
-const FIRST_BINLOG: &str = "binlog.000001";
+pub(crate) const FIRST_BINLOG: &str = "binlog.000001";
 /// MySQL's largest, so that all rows are in the first file.
 pub(crate) const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
 
@@ -31,6 +32,26 @@ pub(crate) fn workload_a(row_count: u64) -> Result<Vec<u8>> {
         server.sql(SALES)?;
         insert(server, row_count, TRANSACTION_ROWS)
     })
+}
+
+/// The blog's columns of a sale.
+pub(crate) fn sales_columns() -> Vec<Chosen> {
+    let columns = [
+        ("ItemID", None),
+        ("Category", None),
+        ("Price", Some(2)),
+        ("Quantity", None),
+        ("OrderDate", None),
+        ("DestinationState", None),
+        ("ShippingType", None),
+        ("Referral", None),
+    ];
+    let chosen = |(name, scale): (&str, _)| Chosen {
+        name: name.to_owned(),
+        scale,
+        disguise: None,
+    };
+    columns.map(chosen).into()
 }
 
 /// The binlog of this name, from `target/bench` or else from a server that is started and filled for it.

@@ -14,11 +14,11 @@ use divan::{Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hydrant::binlog::{Decoder, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step};
-use hydrant::encode::{
-    Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix, write_text,
-};
+use hydrant::encode::{Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix, write_text};
 use hydrant::ledger::Ledger;
 use uuid::Uuid;
+
+use crate::capture::FIRST_BINLOG;
 
 fn main() {
     // A test runner that was told to take in benches finds no test here.
@@ -28,7 +28,6 @@ fn main() {
 }
 
 const ROWS: u64 = 20_000;
-const FILE: &str = "binlog.000001";
 
 /// Row images as they are in a binlog, and how to write them.
 struct Images {
@@ -43,24 +42,9 @@ fn images() -> Images {
 }
 
 fn read_images() -> anyhow::Result<Images> {
-    let columns = [
-        ("ItemID", None),
-        ("Category", None),
-        ("Price", Some(2)),
-        ("Quantity", None),
-        ("OrderDate", None),
-        ("DestinationState", None),
-        ("ShippingType", None),
-        ("Referral", None),
-    ];
-    let columns = columns.map(|(name, scale)| Chosen {
-        name: name.to_owned(),
-        scale,
-        disguise: None,
-    });
     let binlog = capture::workload_a(ROWS)?;
-    let mut file = EventFile::open(FILE, &binlog)?;
-    let start = FilePosition::new(FILE, FilePosition::FIRST_OFFSET);
+    let mut file = EventFile::open(FIRST_BINLOG, &binlog)?;
+    let start = FilePosition::new(FIRST_BINLOG, FilePosition::FIRST_OFFSET);
     let mut decoder = Decoder::new(Some(start), None, &[("shop".into(), "Sales".into())]);
     let mut plan = None;
     let mut events = Vec::new();
@@ -68,7 +52,7 @@ fn read_images() -> anyhow::Result<Images> {
         if let Step::Rows { table, rows } = decoder.event(&event)? {
             events.push(rows.images.to_vec());
             if let (None, Some((map, _))) = (&plan, decoder.table(table)) {
-                let mut compiled = Plan::compile(map, &columns, Dialect::Csv)?;
+                let mut compiled = Plan::compile(map, &capture::sales_columns(), Dialect::Csv)?;
                 compiled.begin(&rows);
                 plan = Some(compiled);
             }

@@ -196,26 +196,14 @@ impl Workload {
 
     /// The columns that are written, for hydrant.
     pub(crate) fn chosen(self) -> Vec<Chosen> {
-        let chosen = |name: &str, scale| Chosen {
-            name: name.to_owned(),
-            scale,
-            disguise: None,
-        };
         match self {
-            Self::Sales => [
-                ("ItemID", None),
-                ("Category", None),
-                ("Price", Some(2)),
-                ("Quantity", None),
-                ("OrderDate", None),
-                ("DestinationState", None),
-                ("ShippingType", None),
-                ("Referral", None),
-            ]
-            .map(|(name, scale)| chosen(name, scale))
-            .into(),
+            Self::Sales => capture::sales_columns(),
             Self::Wide | Self::Text => (0..self.columns().len())
-                .map(|index| chosen(&format!("c{index}"), None))
+                .map(|index| Chosen {
+                    name: format!("c{index}"),
+                    scale: None,
+                    disguise: None,
+                })
                 .collect(),
         }
     }

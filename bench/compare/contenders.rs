@@ -35,9 +35,10 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// In the order of the report. Those who are quick come first.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::HydrantDir,
         Self::HydrantStdout,
+        Self::Inside(Inside::Decoder),
         Self::Inside(Inside::Raw),
         Self::Inside(Inside::Rows),
         Self::RustConnector,
@@ -54,6 +55,9 @@ impl Contender {
         match self {
             Self::HydrantDir => "hydrant cdc, CSV to gzip objects in a directory",
             Self::HydrantStdout => "hydrant cdc, CSV to standard output",
+            Self::Inside(Inside::Decoder) => {
+                "hydrant's decoder and encoder alone, from memory, on one core"
+            }
             Self::Inside(Inside::Raw) => "mysql_async, the raw stream, nothing decoded (the limit)",
             Self::Inside(Inside::Rows) => "mysql_async, mysql_common's rows, the csv crate",
             Self::RustConnector => "mysql-binlog-connector-rust, its values, dropped",
@@ -68,8 +72,10 @@ impl Contender {
 
     pub(crate) fn version(self) -> String {
         let version = match self {
-            Self::HydrantDir | Self::HydrantStdout => Some(env!("CARGO_PKG_VERSION")),
-            Self::Inside(_) => LOCK
+            Self::HydrantDir | Self::HydrantStdout | Self::Inside(Inside::Decoder) => {
+                Some(env!("CARGO_PKG_VERSION"))
+            }
+            Self::Inside(Inside::Raw | Inside::Rows) => LOCK
                 .split_once("name = \"mysql_async\"\nversion = \"")
                 .and_then(|(_, rest)| rest.split('"').next()),
             Self::RustConnector => pinned(CARGO, "connector-rust = \"=", "\""),
@@ -100,9 +106,14 @@ impl Contender {
         }
     }
 
-    /// Whether it has a runtime to start, and so prints when its first row has come.
-    pub(crate) fn has_runtime(self) -> bool {
-        self.reports_itself() && !matches!(self, Self::Inside(_) | Self::RustConnector)
+    /// Whether it has something to do before its first row, a runtime to start or a file to read, and so
+    /// prints when that row has come.
+    pub(crate) fn prints_first(self) -> bool {
+        let is_ready = matches!(
+            self,
+            Self::Inside(Inside::Raw | Inside::Rows) | Self::RustConnector
+        );
+        self.reports_itself() && !is_ready
     }
 
     /// Whether one run of it takes so long that it is run once, after all others.

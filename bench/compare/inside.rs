@@ -2,18 +2,20 @@
 //!
 //! What does not live here: what they do with a row, which is `../baseline.rs`.
 
+use std::fs;
 use std::io;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use futures_util::StreamExt;
 use mysql_async::binlog::EventType;
 use mysql_async::binlog::events::{EventData, RowsEventData};
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts};
 
-use crate::baseline;
 use crate::contenders::Place;
+use crate::transcode::{drop_batch, transcode};
+use crate::{baseline, capture};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Inside {
@@ -21,6 +23,8 @@ pub(crate) enum Inside {
     Raw,
     /// mysql_common's rows and the csv crate, into nothing.
     Rows,
+    /// hydrant's decoder and encoder, from memory into batches that are dropped.
+    Decoder,
 }
 
 impl Inside {
@@ -29,17 +33,25 @@ impl Inside {
             .to_possible_value()
             .context("a variant without a name")?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--bench", "--as", name.get_name()]).args([
-            "--url",
-            &place.server.url(),
-            "--file",
-            &place.file,
-        ]);
+        command.args(["--bench", "--as", name.get_name()]);
+        command.args(["--url", &place.server.url(), "--file"]);
+        match self {
+            Self::Raw | Self::Rows => command.arg(&place.file),
+            Self::Decoder => command.arg(place.server.binlog_dir().join(&place.file)),
+        };
         Ok(command)
     }
 
-    /// Reads `file` to its end.
+    /// Reads `file` to its end: a name of the server's, or a path.
     pub(crate) fn run(self, url: &str, file: &str) -> Result<()> {
+        if self == Self::Decoder {
+            let binlog = fs::read(file)?;
+            println!("first");
+            let columns = capture::sales_columns();
+            let row_count = transcode(&binlog, "Sales", &columns, &[], drop_batch)?;
+            println!("rows {row_count}");
+            return Ok(());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -53,6 +65,7 @@ impl Inside {
             let row_count = match self {
                 Self::Raw => raw(stream).await,
                 Self::Rows => rows(stream).await,
+                Self::Decoder => bail!("the decoder reads no stream"),
             }?;
             println!("rows {row_count}");
             Ok(())

@@ -17,6 +17,8 @@ mod process;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod throughput;
+#[path = "../transcode.rs"]
+mod transcode;
 mod watching;
 
 use std::fs;

@@ -113,14 +113,17 @@ pub(crate) fn run(
 }
 
 fn is_ours(contender: Contender) -> bool {
-    matches!(contender, Contender::HydrantDir | Contender::HydrantStdout)
+    matches!(
+        contender,
+        Contender::HydrantDir | Contender::HydrantStdout | Contender::Inside(Inside::Decoder)
+    )
 }
 
 fn entry(contender: Contender) -> Entry {
     Entry {
         contender: contender.title(),
         version: contender.version(),
-        from_first_row: contender.has_runtime(),
+        from_first_row: contender.prints_first(),
         rounds: Vec::new(),
         rows_seen: 0,
         missing: None,
