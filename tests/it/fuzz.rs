@@ -68,6 +68,8 @@ const MARIADB: &[&str] = &[
     "INSERT INTO shop.u (id) VALUES (2), (3), (4), (5), (6), (7), (8), (9)",
     "UPDATE shop.u SET id = id + 1",
     "DELETE FROM shop.u WHERE id > 4",
+    "XA START 'y'; INSERT INTO shop.u (id) VALUES (7); XA END 'y'; XA PREPARE 'y'; XA COMMIT 'y'",
+    "XA START 'z'; INSERT INTO shop.u (id) VALUES (8); XA END 'z'; XA PREPARE 'z'; XA ROLLBACK 'z'",
     "CREATE TABLE shop.q (a_column_with_a_long_name int, another_column_with_a_long_name int)",
 ];
 
@@ -101,21 +103,24 @@ fn event_type(event: &[u8]) -> EventType {
     EventType::from_code(event[4])
 }
 
-/// A seed for each transaction, behind its file's description.
+/// A seed for each transaction, behind its file's description; that which follows an XA PREPARE ends it and
+/// is in its seed.
 fn add_events(seeds: &mut Seeds, kind: Kind, file: &[u8]) {
     let mut seed = Vec::new();
+    let mut is_prepared = false;
     let mut number = 0;
     let events = split(file);
     let (description, events) = events.split_first().expect("a file has a description");
     for event in events {
         let begins = [EventType::Gtid, EventType::GtidTagged, EventType::MariaGtid];
-        if begins.contains(&event_type(event)) && !seed.is_empty() {
+        if begins.contains(&event_type(event)) && !seed.is_empty() && !is_prepared {
             let name = format!("{}-{number:02}", kind.name());
             let seed = std::mem::take(&mut seed);
             seeds.insert(("events", name), [*description, &seed[..]].concat());
             number += 1;
         }
         seed.extend_from_slice(event);
+        is_prepared = event_type(event) == EventType::XaPrepare;
     }
     for event in events {
         let place = harness::GTID_EVENTS
