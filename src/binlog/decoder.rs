@@ -1,11 +1,12 @@
 //! The state machine between events and transactions.
 
 mod altered;
+mod one_phase;
 mod packed;
+mod transaction;
 mod xa;
 
 use std::collections::HashMap;
-use std::fmt;
 
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
@@ -17,6 +18,7 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
+pub use transaction::{Transaction, TransactionKey};
 pub use xa::{KeptEvent, PreparedXa};
 
 /// What a source of events has to say.
@@ -49,42 +51,6 @@ pub enum Step<'e> {
     Commit,
 }
 
-/// A transaction that is being read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transaction {
-    /// The identifier, where the server gives one.
-    pub gtid: Option<Gtid>,
-    /// Offset of its first event in the current file.
-    pub start: u64,
-    /// Microseconds since 1970 at which it was committed, in whole seconds where the server does
-    /// not say more.
-    pub commit_time_us: i64,
-    /// Its rows are under way: BEGIN was seen, or is implied.
-    begun: bool,
-    /// Rows of it were handed to the reader.
-    handed_out: bool,
-    /// What is kept of it, if it is an XA transaction.
-    kept: Option<Box<xa::Kept>>,
-}
-
-/// What identifies a transaction. Prints as the position that readers see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TransactionKey {
-    /// Its GTID.
-    Gtid(Gtid),
-    /// Where it starts, on a server that gives no GTIDs.
-    Start(FilePosition),
-}
-
-impl fmt::Display for TransactionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gtid(gtid) => gtid.fmt(f),
-            Self::Start(position) => position.fmt(f),
-        }
-    }
-}
-
 /// A followed table and the newest definition of it that the binlog has shown.
 #[derive(Debug)]
 struct Followed {
@@ -106,8 +72,9 @@ struct Followed {
 ///
 /// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each event that
 /// [`Decoder::next_prepared`] has. Between calls, [`Decoder::committed`] is the position from which nothing before it
-/// is needed again. After an error the decoder must be dropped. After a lost connection call [`Decoder::rewind`], ask the server for events from
-/// [`Decoder::committed`], and expect the open transaction's rows once more.
+/// is needed again. After an error the decoder must be dropped. After a lost connection, and if [`Decoder::must_read_again`],
+/// call [`Decoder::rewind`], ask the server for events from [`Decoder::committed`], and expect the open transaction's rows
+/// once more.
 #[derive(Debug)]
 pub struct Decoder {
     followed: Vec<Followed>,
@@ -221,9 +188,7 @@ impl Decoder {
         let transaction = self.transaction.as_ref()?;
         Some(match transaction.gtid {
             Some(gtid) => TransactionKey::Gtid(gtid),
-            None => {
-                TransactionKey::Start(FilePosition::new(self.next.file.clone(), transaction.start))
-            }
+            None => TransactionKey::Start(self.start_of_transaction()?),
         })
     }
 
@@ -258,8 +223,8 @@ impl Decoder {
     pub fn event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
         let event_type = EventType::from_code(event.header.type_code);
         self.start = self.next.offset;
-        if self.in_payload {
-            return Err(self.failed(Problem::Malformed("the compressed transaction before it")));
+        if self.in_payload || self.must_read_again() {
+            return Err(self.failed(Problem::Malformed("the transaction before it")));
         }
         self.advance(event_type, &event.header);
         self.step(event_type, event).map_err(|problem| DecodeError {
@@ -442,6 +407,7 @@ impl Decoder {
             begun,
             handed_out: false,
             kept: None,
+            is_one_phase: false,
         });
     }
 
@@ -534,7 +500,7 @@ impl Decoder {
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
             }
-            self.keep_table_map(body)?;
+            self.keep_table_map(body);
         }
         self.tables.insert(head.table_id, index);
         Ok(Step::Nothing)
@@ -577,7 +543,7 @@ impl Decoder {
             .ok_or(Problem::RowsOutsideTransaction)?;
         followed.has_unnamed_rows |= !followed.is_named;
         if let Some(kept) = &mut transaction.kept {
-            self.xa.keep(kept, event_type, body)?;
+            self.xa.keep(kept, event_type, body);
             return Ok(Step::Nothing);
         }
         transaction.handed_out = true;

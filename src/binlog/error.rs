@@ -167,7 +167,7 @@ impl Problem {
             ),
             Self::TooMuchPrepared => format!(
                 "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller \
-                 ones; {start_again}"
+                 ones, or with XA COMMIT ... ONE PHASE; {start_again}"
             ),
             Self::Unsupported(_) => {
                 format!("find the setting or session that writes such events, {start_again}")

@@ -229,19 +229,19 @@ impl<S: Sink> Agent<S> {
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
             News::Event => match self.reader.at_hand() {
-                Ok(Some(input)) => self.pipeline.take_in(input, now)?,
+                Ok(Some(input)) => {
+                    self.pipeline.take_in(input, now)?;
+                    if self.pipeline.decoder.must_read_again() {
+                        info!(
+                            "reading an XA transaction of one phase again, which was too large to keep"
+                        );
+                        self.reconnect();
+                    }
+                }
                 Ok(None) => {}
                 Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
             },
-            News::Lost => {
-                let mut mark = Mark::clone(&self.pipeline.newest_commit());
-                if !self.pipeline.decoder.is_passing_over() {
-                    // Its rows are in memory.
-                    mark.xa = PreparedXa::default();
-                }
-                self.reader
-                    .reconnect(Checkpoint::at(&mark, self.pipeline.shapes()));
-            }
+            News::Lost => self.reconnect(),
             News::Resumed(mark) => {
                 let was = self.pipeline.server();
                 if mark.server != *was {
@@ -251,6 +251,17 @@ impl<S: Sink> Agent<S> {
             }
         }
         Ok(())
+    }
+
+    /// Has the binlog sent again from the newest commit on.
+    fn reconnect(&mut self) {
+        let mut mark = Mark::clone(&self.pipeline.newest_commit());
+        if !self.pipeline.decoder.is_passing_over() {
+            // The rows of what is prepared are in memory.
+            mark.xa = PreparedXa::default();
+        }
+        let checkpoint = Checkpoint::at(&mark, self.pipeline.shapes());
+        self.reader.reconnect(checkpoint);
     }
 
     /// When something is to be done even if nothing happens.

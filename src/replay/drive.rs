@@ -121,7 +121,9 @@ impl<S: Sink> Replay<'_, S> {
             if let Some((previous, surveyed)) = &previous {
                 check_order(previous, surveyed, part, before.gtids())?;
             }
-            let surveyed = survey(part, names, before, self.progress);
+            let mut surveyed = survey(part, names, before, self.progress);
+            let one_phase = std::mem::take(&mut surveyed.one_phase);
+            self.pipeline.decoder.know_one_phase(one_phase);
             self.summary.files += 1;
             self.write(part, surveyed.end).await?;
             self.summary.position = Some(FilePosition::new(part.name.clone(), surveyed.end));

@@ -1,6 +1,7 @@
 //! A file's events as its server would send them, and how much of a file that is.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -161,6 +162,8 @@ pub(super) struct Survey {
     pub(super) next: Option<String>,
     /// The server has written to this file for the last time.
     pub(super) is_closed: bool,
+    /// Where XA transactions start that are too large to keep, and need not be, because they have one phase.
+    pub(super) one_phase: BTreeSet<FilePosition>,
 }
 
 /// Reads a file without writing rows. A transaction's rows are there before its commit, so that only
@@ -176,6 +179,7 @@ pub(super) fn survey(
         trouble: None,
         next: None,
         is_closed: false,
+        one_phase: BTreeSet::new(),
     };
     survey.trouble = survey.read(part, tables, before, progress).err();
     survey
@@ -201,6 +205,10 @@ impl Survey {
             let explained = |error| super::explained(&part.path, &error);
             let plain = inflater.plain(input, &decoder).map_err(explained)?;
             decoder.take(&plain).map_err(explained)?;
+            if decoder.must_read_again() {
+                decoder.do_without().map_err(explained)?;
+                self.one_phase.clone_from(decoder.one_phase());
+            }
             while let Some(kept) = decoder.next_prepared() {
                 let prepared = Input::Prepared(kept.event());
                 decoder.take(&prepared).map_err(explained)?;

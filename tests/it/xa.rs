@@ -1,4 +1,5 @@
-//! XA transactions in two phases: their rows are real when XA COMMIT comes, on any connection and much later.
+//! XA transactions: the rows of those in two phases are real when XA COMMIT comes, on any connection and much
+//! later.
 
 use std::process::Output;
 
@@ -400,6 +401,61 @@ fn too_many_prepared_rows_stop_the_agent() -> Result<()> {
         assert_eq!(drain_to_stdout(&server)?.stdout, b"0,a\n");
     }
     Ok(())
+}
+
+/// What is too large to keep until its end tells that its rows are real. Something else is kept meanwhile.
+fn large_of_one_phase(kind: Kind, arguments: &[&str]) -> Result<()> {
+    let arguments = [&["--max-allowed-packet=64M"], arguments].concat();
+    let server = shop(kind, &arguments)?;
+    server.sql("ALTER TABLE shop.T MODIFY note longtext; INSERT INTO shop.T VALUES (0, 'a')")?;
+    insert(&server, "'kept'", 1)?;
+    let long = "x".repeat(9_000_000);
+    let rows = |ids: [u32; 3]| {
+        let insert = |id| {
+            format!(
+                "INSERT INTO shop.T VALUES ({id}, REPEAT('x', {}));",
+                long.len()
+            )
+        };
+        ids.map(insert).concat()
+    };
+    for (xid, ids) in [("'x'", [2, 3, 4]), ("'y'", [6, 7, 8])] {
+        let rows = rows(ids);
+        server.sql(&format!(
+            "XA START {xid}; {rows} XA END {xid}; XA COMMIT {xid} ONE PHASE; \
+             INSERT INTO shop.T VALUES ({}, 'plain')",
+            ids[2] + 1
+        ))?;
+    }
+    server.sql("XA COMMIT 'kept'")?;
+    let expected = format!(
+        "0,a\n2,{long}\n3,{long}\n4,{long}\n5,plain\n6,{long}\n7,{long}\n8,{long}\n9,plain\n1,xa\n"
+    );
+    let workplace = Workplace::new(&config(&server, "type = \"stdout\""))?;
+    ensure!(
+        workplace.drain()? == expected,
+        "the agent wrote other lines"
+    );
+    ensure!(workplace.drain()?.is_empty());
+    let table = ["--table", "shop.T", "--out", "-"];
+    let lines = replayed(&binlogs(&server)?, &table)?;
+    ensure!(lines == expected, "the replay wrote other lines");
+    Ok(())
+}
+
+#[test]
+fn large_xa_transactions_of_one_phase_of_mysql_are_delivered() -> Result<()> {
+    large_of_one_phase(Kind::Mysql, &[])
+}
+
+#[test]
+fn large_compressed_xa_transactions_of_one_phase_are_delivered() -> Result<()> {
+    large_of_one_phase(Kind::Mysql, COMPRESSED)
+}
+
+#[test]
+fn large_xa_transactions_of_one_phase_of_mariadb_are_delivered() -> Result<()> {
+    large_of_one_phase(Kind::Mariadb, &[])
 }
 
 /// Larger than `max_in_flight` once it is handed out.

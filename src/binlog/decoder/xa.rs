@@ -13,6 +13,7 @@ use super::super::xid::{XaPrepare, Xid};
 use super::super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
 };
+use super::one_phase::OnePhase;
 use super::{Decoder, Step, Transaction, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
@@ -85,7 +86,7 @@ pub(super) struct Kept {
     has_rows: bool,
     /// It is of before the start.
     is_passed_over: bool,
-    /// It cannot be kept, and is of before the start.
+    /// It cannot be kept.
     is_given_up: bool,
 }
 
@@ -93,7 +94,8 @@ impl Kept {
     fn give_up(&mut self) {
         *self = Self {
             xid: self.xid.take(),
-            is_passed_over: true,
+            has_rows: !self.is_passed_over,
+            is_passed_over: self.is_passed_over,
             is_given_up: true,
             ..Self::default()
         };
@@ -157,23 +159,19 @@ pub(super) struct Xa {
     bytes: usize,
     handing_out: Option<HandingOut>,
     passing_over: Option<Box<PassingOver>>,
+    pub(super) one_phase: OnePhase,
 }
 
 impl Xa {
-    /// Keeps an event of the transaction that is being read.
-    pub(super) fn keep(
-        &self,
-        kept: &mut Kept,
-        event_type: EventType,
-        body: &[u8],
-    ) -> Result<(), Problem> {
+    /// Keeps an event of the transaction that is being read, if there is room.
+    pub(super) fn keep(&self, kept: &mut Kept, event_type: EventType, body: &[u8]) {
+        if kept.is_given_up {
+            return;
+        }
         let bytes = kept.bytes + body.len() + EVENT_BYTES;
-        if self.bytes + bytes > LIMIT_BYTES || kept.is_given_up {
-            if !kept.is_passed_over {
-                return Err(Problem::TooMuchPrepared);
-            }
+        if self.bytes + bytes > LIMIT_BYTES {
             kept.give_up();
-            return Ok(());
+            return;
         }
         kept.bytes = bytes;
         kept.has_rows |= event_type != EventType::TableMap;
@@ -181,7 +179,6 @@ impl Xa {
             event_type,
             body: body.into(),
         });
-        Ok(())
     }
 
     fn forget(&mut self, xid: &Xid) -> Option<Prepared> {
@@ -202,6 +199,7 @@ impl Xa {
     /// What is handed out at the moment will be sent again.
     pub(super) fn rewind(&mut self) {
         self.handing_out = None;
+        self.one_phase.rewind();
     }
 
     /// Where they start in another server's binlog is not known.
@@ -209,6 +207,7 @@ impl Xa {
         for prepared in self.prepared.values_mut() {
             prepared.start = None;
         }
+        self.one_phase.forget();
     }
 
     pub(super) fn is_passing_over(&self) -> bool {
@@ -236,6 +235,7 @@ impl Decoder {
         }
         self.xa = Xa {
             followed,
+            one_phase: std::mem::take(&mut self.xa.one_phase),
             ..Xa::default()
         };
         let until = match (&at_start.from, &self.committed) {
@@ -394,18 +394,22 @@ impl Decoder {
         }
     }
 
-    pub(super) fn keep_table_map(&mut self, body: &[u8]) -> Result<(), Problem> {
+    pub(super) fn keep_table_map(&mut self, body: &[u8]) {
         let transaction = self.transaction.as_mut();
-        match transaction.and_then(|transaction| transaction.kept.as_mut()) {
-            Some(kept) => self.xa.keep(kept, EventType::TableMap, body),
-            None => Ok(()),
+        if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
+            self.xa.keep(kept, EventType::TableMap, body);
         }
     }
 
-    /// Rows of the open transaction are kept from here on.
+    /// Rows of the open transaction are kept from here on, unless they are known to be real.
     pub(super) fn xa_start(&mut self) {
         let is_passed_over = self.is_passed_over();
+        let is_one_phase = self.is_known_one_phase();
         if let Some(transaction) = &mut self.transaction {
+            transaction.is_one_phase = is_one_phase;
+            if is_one_phase {
+                return;
+            }
             transaction.kept = Some(Box::new(Kept {
                 is_passed_over,
                 ..Kept::default()
@@ -415,9 +419,12 @@ impl Decoder {
 
     /// This statement names the transaction whole, unlike the event that follows.
     pub(super) fn xa_end<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
-        let transaction = self.transaction.as_mut();
-        let kept = transaction.and_then(|transaction| transaction.kept.as_mut());
-        let kept = kept.ok_or(Problem::Malformed("the place of XA END"))?;
+        const MISPLACED: Problem = Problem::Malformed("the place of XA END");
+        let transaction = self.transaction.as_mut().ok_or(MISPLACED)?;
+        if transaction.is_one_phase {
+            return Ok(Step::Nothing);
+        }
+        let kept = transaction.kept.as_mut().ok_or(MISPLACED)?;
         kept.xid = Some(query::xid(body)?);
         Ok(Step::Nothing)
     }
@@ -426,18 +433,32 @@ impl Decoder {
     pub(super) fn xa_prepare<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
         let event = XaPrepare::parse(body)?;
         let transaction = self.transaction.as_ref();
-        let start = transaction.map(|transaction| transaction.start);
+        if transaction.is_some_and(|transaction| transaction.is_one_phase) {
+            if !event.one_phase {
+                return Err(Problem::Malformed("an XA PREPARE of one phase"));
+            }
+            self.one_phase_was_read();
+            return self.commit();
+        }
         let gtid = transaction.and_then(|transaction| transaction.gtid);
+        let start = self.start_of_transaction();
         let transaction = self.transaction.as_mut();
         let kept = transaction.and_then(|transaction| transaction.kept.take());
         let mut kept = kept.ok_or(Problem::Malformed("the place of XA PREPARE"))?;
         let xid = kept.xid.take().filter(|xid| event.is_of(xid));
         let xid = xid.ok_or(Problem::Malformed("the XID of XA PREPARE"))?;
+        let is_too_large = kept.is_given_up && !kept.is_passed_over;
         if event.one_phase {
+            if is_too_large {
+                return Ok(self.one_phase_too_large());
+            }
             if kept.has_rows && !kept.is_passed_over {
                 return Ok(self.hand_out(None, kept.events));
             }
             return self.commit();
+        }
+        if is_too_large {
+            return Err(Problem::TooMuchPrepared);
         }
         if kept.is_passed_over && !self.is_asked_for(&xid) {
             return self.commit();
@@ -448,8 +469,6 @@ impl Decoder {
             return Err(Problem::PreparedTwice(xid.to_string()));
         }
         if !kept.is_given_up {
-            let file = &self.next.file;
-            let start = start.map(|start| FilePosition::new(file.clone(), start));
             self.remember(xid, start, gtid, *kept)?;
         }
         self.commit()

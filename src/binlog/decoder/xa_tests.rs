@@ -164,6 +164,71 @@ fn what_is_kept_has_a_limit() {
     }
 }
 
+/// An XA transaction of one phase with more rows than are kept, without its `XA_PREPARE`.
+fn too_large(name: u8) -> Events {
+    let fits = LIMIT_BYTES / (write_rows(9, &[1, 2]).len() + EVENT_BYTES);
+    let mut events = prepared(name, fits + 1);
+    events.pop();
+    events
+}
+
+#[test]
+fn what_has_one_phase_and_is_too_large_is_read_again() {
+    let mut decoder = decoder();
+    feed_all(&mut decoder, &prepared(3, 1)).unwrap();
+    let before = decoder.committed().cloned();
+    let end = [xa_prepare(1, true)];
+    for _ in 0..2 {
+        // A connection that is lost before its end is no end.
+        decoder.rewind(before.clone());
+        assert_eq!(feed_all(&mut decoder, &too_large(1)), Ok(vec![]));
+        assert!(!decoder.must_read_again());
+    }
+    assert_eq!(feed_all(&mut decoder, &end), Ok(vec![]));
+    assert!(decoder.must_read_again());
+    assert_eq!(decoder.committed(), before.as_ref());
+    // Nothing else may come before it has come again.
+    assert!(feed(&mut decoder, EventType::Gtid, &gtid(6)).is_err());
+
+    decoder.rewind(before.clone());
+    let events = [too_large(1), end.to_vec()].concat();
+    let said = feed_all(&mut decoder, &events).unwrap();
+    let row_events = events.len() - 5;
+    assert_eq!(said.len(), row_events + 1);
+    assert!(said[..row_events].iter().all(|said| *said == "rows"));
+    assert_eq!(said[row_events], "commit");
+    assert!(!decoder.must_read_again() && decoder.one_phase().is_empty());
+    let said = feed_all(&mut decoder, &ended("XA COMMIT", 3, 4)).unwrap();
+    assert_eq!(said, ["rows", "commit"]);
+}
+
+#[test]
+fn what_is_known_to_have_one_phase_is_not_believed_to_have_two() {
+    let mut survey = decoder();
+    feed_all(&mut survey, &too_large(1)).unwrap();
+    feed_all(&mut survey, &[xa_prepare(1, true)]).unwrap();
+    survey.do_without().unwrap();
+    assert_eq!(survey.committed(), Some(survey.position()));
+    feed_all(&mut survey, &prepared(2, 1)).unwrap();
+
+    let mut decoder = decoder();
+    decoder.know_one_phase(survey.one_phase().clone());
+    let said = feed_all(&mut decoder, &prepared(1, 1));
+    assert!(matches!(said, Err(Problem::Malformed(_))), "{said:?}");
+}
+
+#[test]
+fn what_another_server_has_there_is_something_else() {
+    let mut decoder = decoder();
+    let before = decoder.committed().cloned();
+    let events = [too_large(1), vec![xa_prepare(1, true)]].concat();
+    feed_all(&mut decoder, &events).unwrap();
+    decoder.server_changed();
+    decoder.rewind(before);
+    assert_eq!(feed_all(&mut decoder, &prepared(1, 1)), Ok(vec!["commit"]));
+    assert_eq!(decoder.prepared_xa().with_rows, [xid(1)]);
+}
+
 #[test]
 fn what_does_not_add_up_is_an_error() {
     let start = || prepared(1, 1)[..4].to_vec();

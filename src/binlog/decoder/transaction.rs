@@ -1,0 +1,44 @@
+//! The transaction that is being read, and what identifies it.
+
+use std::fmt;
+
+use super::super::{FilePosition, Gtid};
+use super::xa::Kept;
+
+/// A transaction that is being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// The identifier, where the server gives one.
+    pub gtid: Option<Gtid>,
+    /// Offset of its first event in the current file.
+    pub start: u64,
+    /// Microseconds since 1970 at which it was committed, in whole seconds where the server does
+    /// not say more.
+    pub commit_time_us: i64,
+    /// Its rows are under way: BEGIN was seen, or is implied.
+    pub(super) begun: bool,
+    /// Rows of it were handed to the reader.
+    pub(super) handed_out: bool,
+    /// What is kept of it, if it is an XA transaction.
+    pub(super) kept: Option<Box<Kept>>,
+    /// It is an XA transaction that is known to have one phase, so that nothing of it is kept.
+    pub(super) is_one_phase: bool,
+}
+
+/// What identifies a transaction. Prints as the position that readers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransactionKey {
+    /// Its GTID.
+    Gtid(Gtid),
+    /// Where it starts, on a server that gives no GTIDs.
+    Start(FilePosition),
+}
+
+impl fmt::Display for TransactionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gtid(gtid) => gtid.fmt(f),
+            Self::Start(position) => position.fmt(f),
+        }
+    }
+}
