@@ -93,7 +93,7 @@ pub(super) trait Syntax {
 /// Text up to this length is looked at and copied as one block, whatever follows it.
 const BLOCK: usize = 16;
 
-/// From this length on a library finds bytes that are searched for sooner.
+/// Text from this length on is searched by a library.
 const LONG: usize = 64;
 
 /// By length of a text, ones for its bytes in a block.
