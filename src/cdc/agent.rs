@@ -232,8 +232,10 @@ impl<S: Sink> Agent<S> {
                 Ok(Some(input)) => {
                     self.pipeline.take_in(input, now)?;
                     if self.pipeline.decoder.must_read_again() {
+                        let key = self.pipeline.decoder.transaction_key();
+                        let key = key.map(|key| key.to_string()).unwrap_or_default();
                         info!(
-                            "reading an XA transaction of one phase again, which was too large to keep"
+                            "reading {key} again, an XA transaction of one phase that was too large to keep"
                         );
                         self.reconnect();
                     }
