@@ -458,6 +458,29 @@ fn large_xa_transactions_of_one_phase_of_mariadb_are_delivered() -> Result<()> {
     large_of_one_phase(Kind::Mariadb, &[])
 }
 
+/// MariaDB 11.8 makes a file of its own for it.
+#[test]
+fn what_is_prepared_in_a_file_of_its_own_is_delivered() -> Result<()> {
+    let arguments = [
+        "--max-allowed-packet=64M",
+        "--binlog-large-commit-threshold=10M",
+    ];
+    let server = shop(Kind::Mariadb11, &arguments)?;
+    server.sql("ALTER TABLE shop.T MODIFY note longtext; INSERT INTO shop.T VALUES (0, 'a')")?;
+    let long = "x".repeat(12_000_000);
+    let row = format!("INSERT INTO shop.T VALUES (1, REPEAT('x', {}))", long.len());
+    prepare(&server, "'x'", &row)?;
+    server.sql("INSERT INTO shop.T VALUES (2, 'b'); XA COMMIT 'x'")?;
+    ensure!(binlogs(&server)?.len() > 1, "no file of its own");
+    let expected = format!("0,a\n2,b\n1,{long}\n");
+    let lines = Workplace::new(&config(&server, "type = \"stdout\""))?.drain()?;
+    ensure!(lines == expected, "the agent wrote other lines");
+    let table = ["--table", "shop.T", "--out", "-"];
+    let lines = replayed(&binlogs(&server)?, &table)?;
+    ensure!(lines == expected, "the replay wrote other lines");
+    Ok(())
+}
+
 /// Larger than `max_in_flight` once it is handed out.
 #[test]
 fn much_is_handed_out_as_there_is_room() -> Result<()> {
