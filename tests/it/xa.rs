@@ -313,7 +313,8 @@ fn mariadb_is_followed_from_between_the_phases() -> Result<()> {
 }
 
 /// The new writer sends what was prepared on the old one; MariaDB cannot be asked for it.
-fn failover(kind: Kind) -> Result<()> {
+/// A primary, and a replica that will write a binlog of its own.
+fn pair(kind: Kind) -> Result<(Server, Server)> {
     let log_updates = match kind {
         Kind::Mysql => "--log-replica-updates=ON",
         Kind::Mariadb | Kind::Mariadb11 => "--log-slave-updates=ON",
@@ -321,6 +322,49 @@ fn failover(kind: Kind) -> Result<()> {
     let primary = Server::start(kind, &["--server-id=11", log_updates])?;
     let replica = Server::start(kind, &["--server-id=12", log_updates])?;
     primary.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)")?;
+    Ok((primary, replica))
+}
+
+fn stop_replicating(replica: &Server) -> Result<()> {
+    let stop = match replica.kind() {
+        Kind::Mysql => "STOP REPLICA; RESET REPLICA ALL",
+        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE; RESET SLAVE ALL",
+    };
+    replica.sql(stop).map(drop)
+}
+
+/// Rows that a running agent has in memory outlive the server that they came from.
+fn replaced_while_running(kind: Kind) -> Result<()> {
+    let (mut primary, mut replica) = pair(kind)?;
+    let workplace = dir_workplace(&primary)?;
+    let agent: Agent = workplace.start()?;
+    insert(&primary, "'x'", 1)?;
+    insert(&primary, "'undone'", 2)?;
+    primary.sql("INSERT INTO shop.T VALUES (3, 'before')")?;
+    wait_for(&workplace, &["3,before"])?;
+    replicate(&primary, &replica)?;
+    stop_replicating(&replica)?;
+    replica.take_over(&mut primary)?;
+    replica.sql("INSERT INTO shop.T VALUES (4, 'after'); XA ROLLBACK 'undone'; XA COMMIT 'x'")?;
+    wait_for(&workplace, &["1,xa", "3,before", "4,after"])?;
+    let log = agent.log();
+    ensure!(log.contains("the server is now"), "{log}");
+    ensure!(agent.terminate()?.success());
+    Ok(())
+}
+
+#[test]
+fn what_a_running_agent_has_of_mysql_outlives_the_server() -> Result<()> {
+    replaced_while_running(Kind::Mysql)
+}
+
+#[test]
+fn what_a_running_agent_has_of_mariadb_outlives_the_server() -> Result<()> {
+    replaced_while_running(Kind::Mariadb)
+}
+
+fn failover(kind: Kind) -> Result<()> {
+    let (primary, replica) = pair(kind)?;
     primary.sql("CREATE TABLE shop.Other (id int)")?;
     insert(&primary, "'x'", 1)?;
     insert(&primary, "'ended'", 2)?;
@@ -331,11 +375,7 @@ fn failover(kind: Kind) -> Result<()> {
     assert_eq!(workplace.drain()?, "3,before\n2,xa\n");
     primary.sql("INSERT INTO shop.T VALUES (5, 'unread')")?;
     replicate(&primary, &replica)?;
-    let stop = match kind {
-        Kind::Mysql => "STOP REPLICA",
-        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE",
-    };
-    replica.sql(stop)?;
+    stop_replicating(&replica)?;
     replica.sql("FLUSH BINARY LOGS; INSERT INTO shop.T VALUES (6, 'after'); XA COMMIT 'none'")?;
     workplace.configure(&config(&replica, "type = \"stdout\""))?;
     let output = workplace.run(&["--until", "now"])?;

@@ -234,6 +234,16 @@ impl Server {
         Ok(())
     }
 
+    /// Stops `other` and is found at its address from then on.
+    ///
+    /// # Errors
+    /// As for [`Server::restart`].
+    pub(crate) fn take_over(&mut self, other: &mut Self) -> Result<()> {
+        other.stop()?;
+        self.port = other.port;
+        self.restart(&[])
+    }
+
     /// Shuts the server down in order and waits until it has ended. Does nothing if it is not running.
     ///
     /// # Errors
