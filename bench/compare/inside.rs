@@ -1,12 +1,13 @@
-//! The rivals that are libraries of Rust, each run in a process of its own: this program again, with `--as`.
+//! The rivals that are libraries of Rust, and hydrant's decoder alone, each run in a process of its own: this program
+//! again, with `--as`.
 //!
-//! What does not live here: what they do with a row, which is `../baseline.rs`.
+//! What does not live here: what they do with a row, which is `../baseline.rs` and `../transcode.rs`.
 
 use std::fs;
 use std::io;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use futures_util::StreamExt;
 use mysql_async::binlog::EventType;
@@ -44,33 +45,34 @@ impl Inside {
 
     /// Reads `file` to its end: a name of the server's, or a path.
     pub(crate) fn run(self, url: &str, file: &str) -> Result<()> {
-        if self == Self::Decoder {
-            let binlog = fs::read(file)?;
-            println!("first");
-            let columns = capture::sales_columns();
-            let row_count = transcode(&binlog, "Sales", &columns, &[], drop_batch)?;
-            println!("rows {row_count}");
-            return Ok(());
-        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async {
-            let conn = Conn::new(Opts::from_url(url)?).await?;
-            let request = BinlogStreamRequest::new(7_004)
-                .with_filename(file.as_bytes())
-                .with_pos(4)
-                .with_non_blocking();
-            let stream = conn.get_binlog_stream(request).await?;
-            let row_count = match self {
-                Self::Raw => raw(stream).await,
-                Self::Rows => rows(stream).await,
-                Self::Decoder => bail!("the decoder reads no stream"),
-            }?;
-            println!("rows {row_count}");
-            Ok(())
-        })
+        let row_count = runtime.block_on(async {
+            match self {
+                Self::Raw => raw(stream(url, file).await?).await,
+                Self::Rows => rows(stream(url, file).await?).await,
+                Self::Decoder => decoded(file),
+            }
+        })?;
+        println!("rows {row_count}");
+        Ok(())
     }
+}
+
+async fn stream(url: &str, file: &str) -> Result<BinlogStream> {
+    let conn = Conn::new(Opts::from_url(url)?).await?;
+    let request = BinlogStreamRequest::new(7_004)
+        .with_filename(file.as_bytes())
+        .with_pos(4)
+        .with_non_blocking();
+    Ok(conn.get_binlog_stream(request).await?)
+}
+
+fn decoded(path: &str) -> Result<u64> {
+    let binlog = fs::read(path)?;
+    println!("first");
+    transcode(&binlog, "Sales", &capture::sales_columns(), &[], drop_batch)
 }
 
 /// Nothing says how many rows there are but the rows themselves, so it is row events that are counted.

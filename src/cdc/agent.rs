@@ -228,21 +228,7 @@ impl<S: Sink> Agent<S> {
 
     fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
         match news {
-            News::Event => match self.reader.at_hand() {
-                Ok(Some(input)) => {
-                    self.pipeline.take_in(input, now)?;
-                    if self.pipeline.decoder.must_read_again() {
-                        let key = self.pipeline.decoder.transaction_key();
-                        let key = key.map(|key| key.to_string()).unwrap_or_default();
-                        info!(
-                            "reading {key} again, an XA transaction of one phase that was too large to keep"
-                        );
-                        self.reconnect();
-                    }
-                }
-                Ok(None) => {}
-                Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
-            },
+            News::Event => self.on_event(now)?,
             News::Lost => self.reconnect(),
             News::Resumed(mark) => {
                 let was = self.pipeline.server();
@@ -251,6 +237,21 @@ impl<S: Sink> Agent<S> {
                 }
                 self.pipeline.rewind(*mark)?;
             }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, now: Instant) -> Result<(), Error> {
+        match self.reader.at_hand() {
+            Ok(Some(input)) => self.pipeline.take_in(input, now)?,
+            Ok(None) => return Ok(()),
+            Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
+        }
+        if self.pipeline.decoder.must_read_again() {
+            let key = self.pipeline.decoder.transaction_key();
+            let key = key.map(|key| key.to_string()).unwrap_or_default();
+            info!("reading {key} again, an XA transaction of one phase that was too large to keep");
+            self.reconnect();
         }
         Ok(())
     }

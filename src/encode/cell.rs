@@ -167,6 +167,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Appends the value of one cell that is not NULL, with nothing beside it.
+    fn write_alone<S: Syntax>(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+        self.write::<S>(cell, 0..cell.len(), out)
+    }
+
     /// Appends the value of one cell that is not NULL; `cell` is where it lies in `bytes`.
     #[inline]
     pub(super) fn write<S: Syntax>(
@@ -232,10 +237,7 @@ impl Writer {
             Self::OldTemporal { width } => {
                 write_bare::<S>(out, |out| write_old_temporal(cell, *width, out))
             }
-            Self::Compressed(writer) => {
-                let value = uncompressed(cell)?;
-                writer.write::<S>(&value, 0..value.len(), out)
-            }
+            Self::Compressed(writer) => writer.write_alone::<S>(&uncompressed(cell)?, out),
         }
     }
 }
@@ -315,7 +317,7 @@ mod tests {
 
     fn text(writer: &Writer, cell: &[u8]) -> String {
         let mut out = Vec::new();
-        writer.write::<Csv>(cell, 0..cell.len(), &mut out).unwrap();
+        writer.write_alone::<Csv>(cell, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -404,7 +406,7 @@ mod tests {
             "café €"
         );
         assert_eq!(
-            Writer::Text(Encoding::Utf8).write::<Csv>(b"\xff", 0..1, &mut Vec::new()),
+            Writer::Text(Encoding::Utf8).write_alone::<Csv>(b"\xff", &mut Vec::new()),
             Err(CellProblem::Text)
         );
     }
@@ -450,11 +452,9 @@ mod tests {
     fn texts(writer: &Writer, cell: &[u8]) -> [String; 3] {
         let mut outs = [Vec::new(), Vec::new(), Vec::new()];
         let [hive, open_csv, jsonl] = &mut outs;
-        writer.write::<Hive>(cell, 0..cell.len(), hive).unwrap();
-        writer
-            .write::<OpenCsv>(cell, 0..cell.len(), open_csv)
-            .unwrap();
-        writer.write::<Jsonl>(cell, 0..cell.len(), jsonl).unwrap();
+        writer.write_alone::<Hive>(cell, hive).unwrap();
+        writer.write_alone::<OpenCsv>(cell, open_csv).unwrap();
+        writer.write_alone::<Jsonl>(cell, jsonl).unwrap();
         outs.map(|out| String::from_utf8(out).unwrap())
     }
 
@@ -544,7 +544,7 @@ mod tests {
                 Writer::Float { scale: None },
             ] {
                 let mut out = Vec::new();
-                if writer.write::<Csv>(&cell, 0..cell.len(), &mut out).is_ok() {
+                if writer.write_alone::<Csv>(&cell, &mut out).is_ok() {
                     prop_assert!(std::str::from_utf8(&out).is_ok());
                 }
             }

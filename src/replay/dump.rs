@@ -206,8 +206,8 @@ impl Survey {
             let plain = inflater.plain(input, &decoder).map_err(explained)?;
             decoder.take(&plain).map_err(explained)?;
             if decoder.must_read_again() {
-                decoder.do_without().map_err(explained)?;
-                self.one_phase.clone_from(decoder.one_phase());
+                let start = decoder.do_without().map_err(explained)?;
+                self.one_phase.extend(start);
             }
             while let Some(kept) = decoder.next_prepared() {
                 let prepared = Input::Prepared(kept.event());

@@ -185,13 +185,28 @@ pub(crate) fn replicate(primary: &Server, replica: &Server) -> Result<()> {
     })
 }
 
-fn failover(kind: Kind) -> Result<()> {
+/// A primary, and a replica that writes a binlog of its own.
+pub(crate) fn pair(kind: Kind) -> Result<(Server, Server)> {
     let log_updates = match kind {
         Kind::Mysql => "--log-replica-updates=ON",
         Kind::Mariadb | Kind::Mariadb11 => "--log-slave-updates=ON",
     };
     let primary = Server::start(kind, &["--server-id=11", log_updates])?;
     let replica = Server::start(kind, &["--server-id=12", log_updates])?;
+    Ok((primary, replica))
+}
+
+/// Makes a primary of it.
+pub(crate) fn stop_replicating(replica: &Server) -> Result<()> {
+    let stop = match replica.kind() {
+        Kind::Mysql => "STOP REPLICA; RESET REPLICA ALL",
+        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE; RESET SLAVE ALL",
+    };
+    replica.sql(stop).map(drop)
+}
+
+fn failover(kind: Kind) -> Result<()> {
+    let (primary, replica) = pair(kind)?;
     // The replica's own file positions are other ones.
     replica.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS")?;
     create(&primary)?;
@@ -200,19 +215,11 @@ fn failover(kind: Kind) -> Result<()> {
     assert_eq!(workplace.drain()?, "1\n");
     insert(&primary, 2)?;
     replicate(&primary, &replica)?;
-    insert_on_new_primary(&replica, 3)?;
+    stop_replicating(&replica)?;
+    insert(&replica, 3)?;
     workplace.configure(&config(&replica, "earliest"))?;
     assert_eq!(workplace.drain()?, "2\n3\n");
     Ok(())
-}
-
-fn insert_on_new_primary(replica: &Server, id: u32) -> Result<()> {
-    let stop = match replica.kind() {
-        Kind::Mysql => "STOP REPLICA",
-        Kind::Mariadb | Kind::Mariadb11 => "STOP SLAVE",
-    };
-    replica.sql(stop)?;
-    insert(replica, id)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{Decoder, Step};
 #[derive(Debug, Default)]
 pub(super) struct OnePhase {
     /// Where they start.
-    starts: BTreeSet<FilePosition>,
+    pub(super) starts: BTreeSet<FilePosition>,
     /// One of them is the open transaction, and its rows are gone.
     must_read_again: bool,
 }
@@ -37,25 +37,21 @@ impl Decoder {
         self.xa.one_phase.must_read_again
     }
 
-    /// Instead of reading it again, takes the open transaction as committed.
+    /// Instead of reading it again, takes the open transaction as committed. Gives where it starts, for
+    /// another decoder of the same files.
     ///
     /// # Errors
     /// As for [`Decoder::event`].
-    pub fn do_without(&mut self) -> Result<(), DecodeError> {
+    pub fn do_without(&mut self) -> Result<Option<FilePosition>, DecodeError> {
         self.xa.one_phase.rewind();
+        let start = self.start_of_transaction();
         match self.commit() {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(start),
             Err(problem) => Err(self.failed(problem)),
         }
     }
 
-    /// Where the transactions start that need not be kept; for another decoder of the same files.
-    #[must_use]
-    pub fn one_phase(&self) -> &BTreeSet<FilePosition> {
-        &self.xa.one_phase.starts
-    }
-
-    /// Takes over what a decoder of the same files has found out.
+    /// Where transactions start that need not be kept, as a decoder of the same files has found out.
     pub fn know_one_phase(&mut self, starts: BTreeSet<FilePosition>) {
         self.xa.one_phase.starts = starts;
     }
