@@ -11,6 +11,7 @@ use std::{env, io, path};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::servers::option;
 use super::watcher::Watcher;
 
 /// The project's folder.
@@ -181,7 +182,8 @@ impl Cache {
         let log_path = watcher.dir().join("log");
         let log = File::create(&log_path)?;
         let mut command = watcher.launch(&self.program(self.kind.server_program()));
-        command.arg(format!("--datadir={}", data_dir.display()));
+        command.arg(option("--datadir=", data_dir));
+        command.arg(option("--tmpdir=", watcher.dir()));
         match self.kind {
             Kind::Mysql => {
                 let users = watcher.dir().join("users.sql");

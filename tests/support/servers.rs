@@ -356,6 +356,8 @@ impl Server {
             Kind::Mariadb | Kind::Mariadb11 => MARIADB_SETTINGS,
         };
         let mut settings = vec![option("--datadir=", &self.data_dir())];
+        // A MariaDB that starts deletes each `#sql*` in its folder for them, whoever is using it.
+        settings.push(option("--tmpdir=", self.watcher.dir()));
         settings.push(option("--log-bin=", &self.binlog_dir().join("binlog")));
         settings.push(format!("--port={}", self.port).into());
         settings.extend(SETTINGS.iter().chain(of_kind).map(OsString::from));
@@ -410,7 +412,7 @@ pub(crate) fn mysql_for_tests() -> Result<Database> {
     }
 }
 
-fn option(name: &str, path: &Path) -> OsString {
+pub(super) fn option(name: &str, path: &Path) -> OsString {
     let mut option = OsString::from(name);
     option.push(path);
     option
