@@ -1,5 +1,5 @@
-//! How much memory `hydrant cdc` takes while it drains one huge transaction, plain and compressed, and one
-//! huge row.
+//! How much memory `hydrant cdc` takes while it drains one huge transaction, plain and compressed, or with
+//! another one prepared, and one huge row.
 //!
 //! What lives here: the transactions, and the memory of the agent, which runs as a process of its own, as
 //! users run it, with its defaults and a directory as its sink. What does not: how fast it is (`compare`).
@@ -33,6 +33,10 @@ struct Arguments {
 const LIMIT_MIB: u64 = 96;
 /// Besides, for each byte of the largest row.
 const ROW_FACTOR: u64 = 4;
+/// Besides, for rows of XA transactions that are prepared.
+const PREPARED_LIMIT_MIB: u64 = 16;
+/// As many as fit.
+const PREPARED_MIB: u64 = 15;
 const ROW_LEN: u64 = 1_000;
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -44,10 +48,16 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let rows = arguments.transaction_mib * (1 << 20) / ROW_LEN;
     // A tenth of a row is random, so that it compresses to about an eighth.
-    let transaction = format!(
-        "INSERT INTO shop.T WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-         SELECT i, CONCAT(HEX(RANDOM_BYTES(50)), REPEAT('wood ', 180)) FROM n"
-    );
+    let insert = |id: &str, rows: u64| {
+        format!(
+            "INSERT INTO shop.T WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+             SELECT {id}, CONCAT(HEX(RANDOM_BYTES(50)), REPEAT('wood ', 180)) FROM n"
+        )
+    };
+    let transaction = insert("i", rows);
+    let prepared = insert("-i", PREPARED_MIB * (1 << 20) / ROW_LEN);
+    let beside_prepared =
+        format!("XA START 'kept'; {prepared}; XA END 'kept'; XA PREPARE 'kept'; {transaction}");
     let row_len = arguments.row_mib << 20;
     let row = format!("INSERT INTO shop.T VALUES (1, REPEAT('stone ', {row_len} DIV 6))");
     let row_limit_mib = LIMIT_MIB + ROW_FACTOR * arguments.row_mib;
@@ -63,6 +73,13 @@ fn main() -> Result<()> {
             &transaction,
             rows,
             LIMIT_MIB,
+        ),
+        (
+            format!("{size} MiB, beside {PREPARED_MIB} MiB that XA has prepared"),
+            "OFF",
+            &beside_prepared,
+            rows,
+            LIMIT_MIB + PREPARED_LIMIT_MIB,
         ),
         (
             format!("one row of {} MiB", arguments.row_mib),

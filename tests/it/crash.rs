@@ -158,6 +158,11 @@ fn no_row_is_lost_to_dir_from_mariadb() -> Result<()> {
 }
 
 #[test]
+fn no_row_is_lost_to_dir_from_mariadb_11() -> Result<()> {
+    dir(Kind::Mariadb11, write_sales)
+}
+
+#[test]
 fn no_row_of_xa_transactions_is_lost_to_dir_from_mysql() -> Result<()> {
     dir(Kind::Mysql, write_xa_sales)
 }
@@ -165,6 +170,11 @@ fn no_row_of_xa_transactions_is_lost_to_dir_from_mysql() -> Result<()> {
 #[test]
 fn no_row_of_xa_transactions_is_lost_to_dir_from_mariadb() -> Result<()> {
     dir(Kind::Mariadb, write_xa_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mariadb_11() -> Result<()> {
+    dir(Kind::Mariadb11, write_xa_sales)
 }
 
 #[test]

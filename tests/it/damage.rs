@@ -97,7 +97,8 @@ impl Capture {
             Ok(end.parse()?)
         });
         let mut ends: Vec<usize> = ends.collect::<Result<_>>()?;
-        ends.retain(|end| *end <= start || *end == bytes.len());
+        // MariaDB 11.8 says 0 for those within transactions.
+        ends.retain(|end| (1..=start).contains(end) || *end == bytes.len());
         ends.extend(transactions.iter().map(|transaction| transaction.end));
         // A file without any event.
         ends.push(4);
@@ -221,6 +222,11 @@ fn a_file_of_mariadb_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
     a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mariadb, &[])
 }
 
+#[test]
+fn a_file_of_mariadb_11_cut_off_anywhere_gives_whole_transactions() -> Result<()> {
+    a_file_cut_off_anywhere_gives_whole_transactions(Kind::Mariadb11, &[])
+}
+
 fn a_flipped_bit_anywhere_is_caught(kind: Kind, options: &[&str]) -> Result<()> {
     /// The mark of a file that is open, in the format description's flags, is in no checksum.
     const OPEN_MARK: (usize, u8) = (4 + 17, 1);
@@ -261,6 +267,11 @@ fn a_flipped_bit_anywhere_in_a_file_of_mysql_is_caught() -> Result<()> {
 #[test]
 fn a_flipped_bit_anywhere_in_a_file_of_mariadb_is_caught() -> Result<()> {
     a_flipped_bit_anywhere_is_caught(Kind::Mariadb, &[])
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_file_of_mariadb_11_is_caught() -> Result<()> {
+    a_flipped_bit_anywhere_is_caught(Kind::Mariadb11, &[])
 }
 
 #[test]
