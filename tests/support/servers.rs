@@ -356,7 +356,7 @@ impl Server {
             Kind::Mariadb | Kind::Mariadb11 => MARIADB_SETTINGS,
         };
         let mut settings = vec![option("--datadir=", &self.data_dir())];
-        // A MariaDB that starts deletes each `#sql*` in its folder for them, whoever is using it.
+        // A MariaDB that starts deletes each `#sql*` in its tmpdir, whoever is using it.
         settings.push(option("--tmpdir=", self.watcher.dir()));
         settings.push(option("--log-bin=", &self.binlog_dir().join("binlog")));
         settings.push(format!("--port={}", self.port).into());
