@@ -18,8 +18,14 @@ pub(crate) fn config(server: &Server, sink: &str) -> String {
 
 pub(crate) fn shop(kind: Kind, arguments: &[&str]) -> Result<Server> {
     let server = Server::start(kind, arguments)?;
-    server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)")?;
+    open_shop(&server)?;
     Ok(server)
+}
+
+/// Creates the table that [`config`] follows.
+pub(crate) fn open_shop(server: &Server) -> Result<()> {
+    let table = "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)";
+    server.sql(table).map(drop)
 }
 
 pub(crate) fn drain_to_stdout(server: &Server) -> Result<Output> {

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use crate::agent::{Agent, Workplace, eventually, gunzip_all};
 use crate::positions::{end_of_binlog, pair, replicate, stop_replicating};
 use crate::replay::{binlogs, replay, replayed};
-use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
+use crate::scenes::{config, delivers, drain_to_stdout, open_shop, shop, stops};
 use crate::support::servers::{Kind, Server};
 
 const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
@@ -315,7 +315,7 @@ fn mariadb_is_followed_from_between_the_phases() -> Result<()> {
 /// A primary with a table, and its replica-to-be.
 fn shops(kind: Kind) -> Result<(Server, Server)> {
     let (primary, replica) = pair(kind)?;
-    primary.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note text)")?;
+    open_shop(&primary)?;
     Ok((primary, replica))
 }
 
