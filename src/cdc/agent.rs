@@ -19,9 +19,10 @@ use super::Until;
 use super::checkpoint::{Checkpoint, CheckpointStore};
 use super::end::End;
 use super::pipeline::Pipeline;
-use super::preflight::{Preflight, start_mark};
+use super::preflight::Preflight;
 use super::reader::{News, Reader};
 use super::server::Mark;
+use super::start::start_mark;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);

@@ -1,9 +1,9 @@
 //! `hydrant cdc`: the agent.
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
-//! `preflight`, `reader`), the checkpoint (`checkpoint`), each table's open batch (`tables`), the
-//! batches under way (`flow`), what leads from an event to them (`pipeline`), and the one loop
-//! (`agent`) that ties them together until a run ends (`end`).
+//! `preflight`, `reader`), the checkpoint (`checkpoint`) and where a run starts (`start`), each
+//! table's open batch (`tables`), the batches under way (`flow`), what leads from an event to them
+//! (`pipeline`), and the one loop (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
 mod checked_table;
@@ -16,6 +16,7 @@ mod preflight;
 mod reader;
 mod server;
 mod shapes;
+mod start;
 mod tables;
 
 use std::str::FromStr;

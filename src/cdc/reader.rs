@@ -18,8 +18,8 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
 use super::packed::{Next, Packed};
-use super::preflight::resume;
 use super::server::{ACCESS_DENIED, GRANTS, Mark, REACH_SERVER, Server, explain, is_server_error};
+use super::start::resume;
 
 /// How many heartbeats may be missed before the connection is given up.
 const MISSED_HEARTBEATS: u32 = 3;
