@@ -21,8 +21,11 @@ demo:
 	cargo build --bin hydrant --example demo
 	@cargo run --quiet --example demo
 
-# Lints first: they are the quickest to fail.
-test: lint doc servers
+# Lints first: they are the quickest to fail. A server, browser or Python that cannot be had fails the tests that need
+# it, and only those.
+test: lint doc
+	@$(MAKE) --no-print-directory servers || \
+		echo 'make: the tests that need what could not be fetched will fail, with the reason' >&2
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --no-fail-fast; \
 	else \
@@ -37,12 +40,15 @@ lint: compare-table
 doc:
 	cargo doc --no-deps
 
-# Real MySQL and MariaDB, unpacked under target/, and an AWS emulator with AWS's Python client in an
-# environment of their own. Most tests break their server, so that even with HYDRANT_MYSQL_URL set they
+# Real MySQL and MariaDB, unpacked under target/, an AWS emulator with AWS's Python client in an environment of
+# their own, and DuckDB in another. What failed before is tried again, and the versions are printed. Most tests break their server, so that even with HYDRANT_MYSQL_URL set they
 # need these.
 servers:
-	@servers/fetch
-	@servers/venv tests/python/requirements.txt "$${HYDRANT_SERVERS_DIR:-target/servers}/python" >/dev/null
+	@ok=true; dir="$${HYDRANT_SERVERS_DIR:-target/servers}"; \
+	servers/fetch || ok=false; \
+	servers/venv tests/python/requirements.txt "$$dir/python" >/dev/null || ok=false; \
+	servers/venv demo/requirements.txt "$$dir/python-duckdb" >/dev/null || ok=false; \
+	$$ok
 
 bench:
 	cargo bench --bench decode

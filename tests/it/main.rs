@@ -11,6 +11,7 @@ mod damage;
 mod database;
 mod errors;
 mod events;
+mod fetching;
 mod firehose;
 mod fuzz;
 mod load;

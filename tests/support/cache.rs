@@ -70,7 +70,8 @@ impl Kind {
 /// standard error.
 ///
 /// # Errors
-/// When it cannot be fetched. `servers/fetch` has then said why, and what can be done.
+/// When it cannot be fetched, or could not be before: a run of many tests does not wait for it in each of them.
+/// `servers/fetch` has then said why, and what can be done.
 pub(crate) fn fetched(name: &str) -> Result<PathBuf> {
     // One at a time, so that a first run of many tests shows one download and one wait.
     static FETCHING: Mutex<()> = Mutex::new(());
@@ -80,7 +81,7 @@ pub(crate) fn fetched(name: &str) -> Result<PathBuf> {
     // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
     let script = Path::new(PROJECT).join("servers").join("fetch");
     let status = Command::new(&script)
-        .arg(name)
+        .args(["--for-test", name])
         .env("HYDRANT_SERVERS_DIR", &servers)
         .stdin(Stdio::null())
         .status()

@@ -14,7 +14,7 @@ use super::cache::{PROJECT, servers_dir};
 /// most, and others wait for it; its progress goes to standard error. Blocks.
 ///
 /// # Errors
-/// When it cannot be made. `servers/venv` has then said why, and what can be done.
+/// When it cannot be made, or could not be before. `servers/venv` has then said why, and what can be done.
 pub(crate) fn python() -> Result<PathBuf> {
     environment("tests/python/requirements.txt", "python")
 }
@@ -32,6 +32,7 @@ fn environment(requirements: &str, folder: &str) -> Result<PathBuf> {
     let script = project.join("servers").join("venv");
     // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
     let output = Command::new(&script)
+        .arg("--for-test")
         .arg(project.join(requirements))
         .arg(servers_dir()?.join(folder))
         .stdin(Stdio::null())
