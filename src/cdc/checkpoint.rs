@@ -171,14 +171,16 @@ mod tests {
         let shapes = KnownShapes::from([("shop.T".to_owned(), vec![shape])]);
         Checkpoint::at(
             &Mark {
-                server: Identity(uuid.into()),
-                position: Some(FilePosition::new("b.000002", 157)),
-                gtids: GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
                 xa: PreparedXa {
                     from: Some(FilePosition::new("b.000001", 4)),
                     with_rows: vec!["X'31',X'',1".to_owned()],
                     ..PreparedXa::default()
                 },
+                ..Mark::new(
+                    Identity(uuid.into()),
+                    Some(FilePosition::new("b.000002", 157)),
+                    GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
+                )
             },
             shapes,
         )

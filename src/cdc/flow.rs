@@ -42,11 +42,10 @@ impl<S: Sink> Flow<S> {
     /// The decoder's newest commit, made into a mark once for all batches that ask for it.
     pub(crate) fn newest_commit(&mut self, decoder: &Decoder) -> Arc<Mark> {
         let newest = self.newest.get_or_insert_with(|| {
+            let (position, gtids) = (decoder.committed(), decoder.gtids());
             Arc::new(Mark {
-                server: self.server.clone(),
-                position: decoder.committed().cloned(),
-                gtids: decoder.gtids().cloned(),
                 xa: decoder.prepared_xa(),
+                ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())
             })
         });
         Arc::clone(newest)

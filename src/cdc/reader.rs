@@ -419,15 +419,13 @@ async fn request(
 mod tests {
     use super::super::server::Identity;
     use super::*;
-    use crate::binlog::{FilePosition, PreparedXa};
+    use crate::binlog::FilePosition;
 
     #[test]
     fn an_offset_that_the_request_cannot_hold_is_refused() {
-        let mark = |offset| Mark {
-            server: Identity("x".into()),
-            position: Some(FilePosition::new("b.000001", offset)),
-            gtids: None,
-            xa: PreparedXa::default(),
+        let mark = |offset| {
+            let position = FilePosition::new("b.000001", offset);
+            Mark::new(Identity("x".into()), Some(position), None)
         };
         assert!(check_offset(&mark(u32::MAX.into())).is_ok());
         let error = check_offset(&mark(u64::from(u32::MAX) + 1)).unwrap_err();

@@ -29,6 +29,17 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// A mark of which no more is known.
+    #[must_use]
+    pub fn new(server: Identity, position: Option<FilePosition>, gtids: Option<GtidSet>) -> Self {
+        Self {
+            server,
+            position,
+            gtids,
+            xa: PreparedXa::default(),
+        }
+    }
+
     /// From which position the server must send; `None` if only the GTIDs say where.
     #[must_use]
     pub fn read_from(&self) -> Option<&FilePosition> {
@@ -143,12 +154,8 @@ impl Server {
             Flavor::MariaDb => self.mariadb_gtids_at(&file, offset).await?,
         };
         let gtids = text.and_then(|text| GtidSet::parse(self.flavor, &text).ok());
-        Ok(Mark {
-            server: self.identity.clone(),
-            position: Some(FilePosition::new(file, offset)),
-            gtids,
-            xa: PreparedXa::default(),
-        })
+        let position = FilePosition::new(file, offset);
+        Ok(Mark::new(self.identity.clone(), Some(position), gtids))
     }
 
     /// The GTID state at a position, as far as MariaDB can tell.

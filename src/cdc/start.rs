@@ -43,19 +43,11 @@ pub(super) async fn start_mark(
                 .next()
                 .ok_or_else(super::server::binlog_is_off)?;
             let position = FilePosition::new(oldest, FilePosition::FIRST_OFFSET);
-            Mark {
-                server: server.identity.clone(),
-                position: Some(position),
-                gtids: None,
-                xa: PreparedXa::default(),
-            }
+            Mark::new(server.identity.clone(), Some(position), None)
         }
-        Start::Position(position) => Mark {
-            server: server.identity.clone(),
-            position: Some(position.clone()),
-            gtids: None,
-            xa: PreparedXa::default(),
-        },
+        Start::Position(position) => {
+            Mark::new(server.identity.clone(), Some(position.clone()), None)
+        }
         Start::Gtids(text) => {
             let gtids = text.for_flavor(server.flavor).ok_or_else(|| {
                 Failure::definite(
@@ -69,12 +61,7 @@ pub(super) async fn start_mark(
                 )
             })?;
             check_gtids_are_kept(server, &gtids)?;
-            Mark {
-                server: server.identity.clone(),
-                position: None,
-                gtids: Some(gtids),
-                xa: PreparedXa::default(),
-            }
+            Mark::new(server.identity.clone(), None, Some(gtids))
         }
     };
     check_file_is_kept(server, &mark).await?;
@@ -138,19 +125,15 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     };
     let mark = match &checkpoint.position {
         Some(position) if by_position(position) => Mark {
-            server: server.identity.clone(),
-            position: Some(position.clone()),
-            gtids,
             xa,
+            ..Mark::new(server.identity.clone(), Some(position.clone()), gtids)
         },
         _ => {
             check_prepared_can_be_sent(&xa, known.as_ref())?;
             xa.from = None;
             Mark {
-                server: server.identity.clone(),
-                position: None,
-                gtids: known,
                 xa,
+                ..Mark::new(server.identity.clone(), None, known)
             }
         }
     };

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 use tracing::warn;
 
-use crate::binlog::{FilePosition, GtidSet, PreparedXa};
+use crate::binlog::{FilePosition, GtidSet};
 use crate::cdc::{CheckedTable, Identity, KnownShapes, Mark, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
@@ -65,12 +65,7 @@ pub(super) async fn replay<S: Sink>(
     progress: &mut Progress,
 ) -> (Summary, Result<(), Error>) {
     let names = table_names(&tables);
-    let start = Mark {
-        server: Identity("files".to_owned()),
-        position: None,
-        gtids: None,
-        xa: PreparedXa::default(),
-    };
+    let start = Mark::new(Identity("files".to_owned()), None, None);
     let pipeline = match Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight) {
         Ok(pipeline) => pipeline,
         Err(error) => return (Summary::default(), Err(error)),
