@@ -8,11 +8,12 @@
 mod support;
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use support::program::program;
 use support::servers::Server;
 
 /// Drains transactions and rows that are larger than the memory it may take.
@@ -140,7 +141,7 @@ fn drain(server: &Server, rows: u64) -> Result<(f64, u64)> {
     );
     fs::write(path("hydrant.toml"), config)?;
     let started = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_hydrant"))
+    let child = program(env!("CARGO_BIN_EXE_hydrant"))
         .args(["cdc", "--until", "now", "--config", &path("hydrant.toml")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -3,15 +3,19 @@
 //! What lives here: the cluster's script, the timer to compare with, the memory, how long each
 //! change in the cluster takes until CloudWatch has it, and what CloudWatch has got in the end. What does not: the poller, which runs as a process of its own, as users run it.
 
+#[path = "../tests/support/program.rs"]
+mod program;
+
 use std::fs;
 use std::net::Ipv4Addr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use hdrhistogram::Histogram;
 use hydrant::sim::{Options, Simulator};
+use program::program;
 use tokio::task::spawn_blocking;
 
 /// RunningTask changes twice in each round, at moments that wander through the second.
@@ -71,7 +75,7 @@ async fn run(length: Duration) -> Result<()> {
         length.as_secs_f64() / 60.0
     );
     let log_path = folder.path().join("log");
-    let child = Command::new(env!("CARGO_BIN_EXE_hydrant"))
+    let child = program(env!("CARGO_BIN_EXE_hydrant"))
         .args(["metrics", "--for", &format!("{}ms", length.as_millis())])
         .arg("--config")
         .arg(&config)

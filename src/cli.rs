@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which room answers.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,23 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for log collectors.
     Json,
+}
+
+impl LogFormat {
+    /// What a command line asks for that could not be understood otherwise.
+    #[must_use]
+    pub fn asked_for(arguments: impl Iterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.collect();
+        let is_pair = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
+        let is_json = arguments
+            .iter()
+            .any(|argument| argument == "--log-format=json");
+        if is_json || arguments.windows(2).any(is_pair) {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
 }
 
 /// The commands.

@@ -1,9 +1,11 @@
 //! The program's error, the exit code it leads to, and the report that a person reads.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::binlog::DecodeError;
+use crate::cli::LogFormat;
 use crate::config::ConfigError;
 
 /// Exit codes of `sysexits.h`, as far as hydrant uses them.
@@ -122,21 +124,84 @@ impl Error {
         }
     }
 
-    /// The lines printed before the process ends: what happened, why, and what to do.
+    /// What is printed before the process ends: what happened, why, and what to do. As JSON it is one line.
     #[must_use]
-    pub fn report(&self) -> String {
-        let mut report = format!("hydrant: {self}");
+    pub fn report(&self, format: LogFormat) -> String {
+        let message = self.to_string();
+        let mut causes: Vec<String> = Vec::new();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let text = error.to_string();
-            if !report.contains(&text) {
-                let _ = write!(report, "\n  cause:  {text}");
+            if !message.contains(&text) && !causes.iter().any(|cause| cause.contains(&text)) {
+                causes.push(text);
             }
             cause = error.source();
         }
-        let _ = write!(report, "\n  remedy: {}", self.remedy());
-        report
+        match format {
+            LogFormat::Text => {
+                let mut report = format!("hydrant: {}", printable(&message));
+                for cause in &causes {
+                    let _ = write!(report, "\n  cause:  {}", printable(cause));
+                }
+                let _ = write!(report, "\n  remedy: {}", printable(&self.remedy()));
+                report
+            }
+            LogFormat::Json => as_json(&message, &causes, &self.remedy(), self.exit()),
+        }
     }
+}
+
+/// A complaint about the command line as [`Error::report`] has errors in JSON.
+#[must_use]
+pub fn usage_as_json(complaint: &str) -> String {
+    let complaint = complaint.trim().trim_start_matches("error: ");
+    let (message, remedy) = complaint.split_once("\n\n").unwrap_or((complaint, ""));
+    let on_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    as_json(
+        &on_one_line(message),
+        &[],
+        &on_one_line(remedy),
+        Exit::Usage,
+    )
+}
+
+fn as_json(message: &str, causes: &[String], remedy: &str, exit: Exit) -> String {
+    let mut report = serde_json::json!({
+        "timestamp": jiff::Timestamp::now().to_string(),
+        "level": "ERROR",
+        "message": printable(message),
+        "remedy": printable(remedy),
+        "exit_code": exit as u8,
+    });
+    if !causes.is_empty() {
+        report["causes"] = causes.iter().map(|cause| printable(cause)).collect();
+    }
+    report.to_string()
+}
+
+/// A text with what a terminal or a collector of logs would act on written out, such as `\n` or `\u{1b}`:
+/// names and messages come from servers.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_printable) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_printable(character) {
+            escaped.push(character);
+        } else {
+            escaped.extend(character.escape_default());
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Whether a character is neither a control character nor one that ends a line or turns the direction of
+/// writing.
+pub(crate) fn is_printable(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The last cause of an error: the one that says something.
@@ -146,4 +211,39 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "shop.a\nERROR b\r\u{1b}[2J\u{9b}31m\u{202e}c\0 größe";
+    const HARMLESS: &str = r"shop.a\nERROR b\r\u{1b}[2J\u{9b}31m\u{202e}c\u{0} größe";
+
+    #[test]
+    fn a_report_has_no_control_character_but_its_own_ends_of_lines() {
+        let error = Error::from(Failure::definite(Exit::Data, HOSTILE, HOSTILE));
+        assert_eq!(
+            error.report(LogFormat::Text),
+            format!("hydrant: {HARMLESS}\n  remedy: {HARMLESS}")
+        );
+        let json = error.report(LogFormat::Json);
+        assert!(json.chars().all(is_printable), "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["level"], "ERROR");
+        assert_eq!(json["message"], HARMLESS);
+        assert_eq!(json["remedy"], HARMLESS);
+        assert_eq!(json["exit_code"], 65);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_of_json() {
+        let json = usage_as_json(
+            "error: unexpected argument '--x'\n\nUsage: hydrant\n\nFor more, --help\n",
+        );
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["message"], "unexpected argument '--x'");
+        assert_eq!(json["remedy"], "Usage: hydrant For more, --help");
+        assert_eq!(json["exit_code"], 64);
+    }
 }

@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod logs;
 mod signals;
 
 pub mod config;

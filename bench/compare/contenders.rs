@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::inside::Inside;
+use crate::support::program::program;
 use crate::support::servers::Server;
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
@@ -245,7 +246,7 @@ pub(crate) fn hydrant(place: &Place, start: &str, sink: Sink, folder: &Path) -> 
     );
     let path = folder.join("hydrant.toml");
     fs::write(&path, config)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+    let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
     command.arg("cdc").arg("--config").arg(path);
     Ok(command)
 }

@@ -4,6 +4,10 @@
 //! into values of which nothing is optional any more. What does not: asking servers whether
 //! tables or streams exist; that is for the rooms that talk to them.
 
+mod environment;
+mod explain;
+#[cfg(test)]
+mod explain_tests;
 mod firehose;
 pub mod limits;
 mod metrics;
@@ -18,6 +22,7 @@ use std::time::Duration;
 use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, MetadataColumn};
 
+use explain::nearest;
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use raw::{load, load_metrics, load_replay};

@@ -1,15 +1,16 @@
 //! What a user writes: every key optional, unknown keys refused with the nearest known one.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use bytesize::ByteSize;
 use figment::Figment;
-use figment::error::{Actual, Kind};
-use figment::providers::{Env, Format, Toml};
+use figment::providers::{Format as _, Toml};
 use serde::Deserialize;
 
-use super::{Config, ConfigError, Metrics as MeantMetrics, Replay};
+use super::explain::{explain, read, syntax_error};
+use super::{Config, ConfigError, Metrics as MeantMetrics, Replay, environment};
 
 /// The file as typed. A key's documentation is the README's configuration reference.
 #[derive(Debug, Default, Deserialize)]
@@ -170,13 +171,12 @@ pub(super) struct Group {
 
 /// Reads a file, lays the environment over it, and validates what the agent needs.
 ///
-/// A variable `HYDRANT_SINK__STREAM` replaces `stream` in `[sink]`; variables without two
-/// underscores are not configuration.
+/// A variable `HYDRANT_SINK__STREAM` replaces `stream` in `[sink]`; one that means nothing is refused.
 ///
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    parse(&read(path)?, &path.display().to_string())
+    super::validate::validate(&typed_at(path)?)
 }
 
 /// [`load`], for the section `[metrics]`.
@@ -184,7 +184,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load_metrics(path: &Path) -> Result<MeantMetrics, ConfigError> {
-    parse_metrics(&read(path)?, &path.display().to_string())
+    super::metrics::validate(&typed_at(path)?)
 }
 
 /// [`load`], for a replay: `[source]` may be missing, and has no part in it if `offline`.
@@ -192,26 +192,25 @@ pub fn load_metrics(path: &Path) -> Result<MeantMetrics, ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load_replay(path: &Path, offline: bool) -> Result<Replay, ConfigError> {
-    let raw = typed(&read(path)?, &path.display().to_string())?;
-    super::validate::validate_replay(&raw, offline)
+    super::validate::validate_replay(&typed_at(path)?, offline)
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError {
-        key: None,
-        what: format!("cannot read {}: {error}", path.display()),
-        remedy: "give the file's path with --config; the README has a four-line example".into(),
-    })
+/// The file as typed, and what this process's variables replace of it.
+fn typed_at(path: &Path) -> Result<Raw, ConfigError> {
+    let (text, origin) = (read(path)?, path.display().to_string());
+    typed(&text, &origin, &environment::of_process())
 }
 
-/// [`load`] with the file's text at hand; `origin` names it in errors.
+/// [`load`] with the file's text at hand and without the environment; `origin` names it in errors.
+#[cfg(test)]
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
-    super::validate::validate(&typed(text, origin)?)
+    super::validate::validate(&typed(text, origin, &[])?)
 }
 
-/// [`load_metrics`] with the file's text at hand.
+/// [`load_metrics`] in the same way.
+#[cfg(test)]
 pub(super) fn parse_metrics(text: &str, origin: &str) -> Result<MeantMetrics, ConfigError> {
-    super::metrics::validate(&typed(text, origin)?)
+    super::metrics::validate(&typed(text, origin, &[])?)
 }
 
 /// [`load`] of a text that the program itself has written: the environment has no part in it.
@@ -229,112 +228,10 @@ fn written_raw(text: &str) -> Result<Raw, ConfigError> {
     raw.map_err(|error| explain(&error, "the command line"))
 }
 
-fn typed(text: &str, origin: &str) -> Result<Raw, ConfigError> {
+fn typed(text: &str, origin: &str, variables: &[(OsString, OsString)]) -> Result<Raw, ConfigError> {
     if let Err(error) = toml::from_str::<toml::Table>(text) {
         return Err(syntax_error(text, origin, &error));
     }
-    let env = Env::prefixed("HYDRANT_")
-        .filter(|key| key.as_str().contains("__"))
-        .split("__");
-    Figment::new()
-        .merge(Toml::string(text))
-        .merge(env)
-        .extract()
-        .map_err(|error| explain(&error, origin))
-}
-
-/// Names the line, but does not show it: it may hold a password.
-fn syntax_error(text: &str, origin: &str, error: &toml::de::Error) -> ConfigError {
-    let line = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map_or(1, |before| before.matches('\n').count() + 1);
-    ConfigError {
-        key: None,
-        what: format!(
-            "{origin}, line {line}: {}",
-            error.message().replace('\n', ", ")
-        ),
-        remedy: "mend the TOML; strings need quotes, tables look like [sink] or [[table]]".into(),
-    }
-}
-
-/// Tells what figment found, without the value: it may be a secret in the wrong place.
-fn explain(error: &figment::Error, origin: &str) -> ConfigError {
-    let from_env = error
-        .metadata
-        .as_ref()
-        .is_some_and(|metadata| metadata.name.contains("env"));
-    let place = if from_env { "the environment" } else { origin };
-    let mut key = error.path.join(".");
-    let (what, remedy) = match &error.kind {
-        Kind::UnknownField(field, known) => {
-            if error.path.last() != Some(field) {
-                key = if key.is_empty() {
-                    field.clone()
-                } else {
-                    format!("{key}.{field}")
-                };
-            }
-            let remedy = match nearest(field, known) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("known keys here are {}", known.join(", ")),
-            };
-            (format!("unknown key in {place}"), remedy)
-        }
-        Kind::UnknownVariant(variant, known) => {
-            let remedy = match nearest(variant, known) {
-                Some(nearest) => {
-                    format!("did you mean \"{nearest}\"? (one of {})", known.join(", "))
-                }
-                None => format!("write one of {}", known.join(", ")),
-            };
-            (format!("unknown value in {place}"), remedy)
-        }
-        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => (
-            format!("{} in {place}", kind_of(actual)),
-            format!("write {expected}"),
-        ),
-        // bytesize's message; sizes are no secrets.
-        Kind::Message(message) => (
-            format!("{message} (in {place})"),
-            "see the README's configuration reference".into(),
-        ),
-        Kind::InvalidLength(..)
-        | Kind::MissingField(_)
-        | Kind::DuplicateField(_)
-        | Kind::ISizeOutOfRange(_)
-        | Kind::USizeOutOfRange(_)
-        | Kind::Unsupported(_)
-        | Kind::UnsupportedKey(..) => (
-            format!("the value in {place} does not fit"),
-            "see the README's configuration reference".into(),
-        ),
-    };
-    ConfigError {
-        key: (!key.is_empty()).then_some(key),
-        what,
-        remedy,
-    }
-}
-
-fn kind_of(actual: &Actual) -> &'static str {
-    match actual {
-        Actual::Bool(_) => "a boolean",
-        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
-        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a string",
-        Actual::Seq => "a list",
-        Actual::Map => "a table",
-        _ => "something else",
-    }
-}
-
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    const ALIKE: f64 = 0.75;
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    let figment = environment::laid_over(Figment::from(Toml::string(text)), variables)?;
+    figment.extract().map_err(|error| explain(&error, origin))
 }

@@ -293,7 +293,11 @@ pub(super) fn at_least(
     let wrong = || {
         ConfigError::at(
             key,
-            format!("not a duration of at least {least:?}"),
+            if least.is_zero() {
+                "not a duration".to_owned()
+            } else {
+                format!("not a duration of at least {least:?}")
+            },
             format!("write it with a unit, like \"{default}\" or \"250ms\""),
         )
     };

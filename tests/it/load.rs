@@ -17,12 +17,13 @@ use hydrant::sim::{Options, QuotaPreset, Simulator};
 use tempfile::TempDir;
 
 use crate::agent::eventually;
+use crate::support::program::program;
 
 const USAGE: i32 = 64;
 
 /// `hydrant load`, where no credentials are to be found.
 pub(crate) fn load(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+    let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
     command
         .arg("load")
         .args(arguments.split_whitespace())

@@ -17,6 +17,7 @@ mod fuzz;
 mod load;
 mod load_metrics;
 mod load_mysql;
+mod messages;
 mod metrics;
 mod metrics_listed;
 mod ministack;

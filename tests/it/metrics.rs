@@ -24,6 +24,7 @@ use tokio::task::spawn_blocking;
 
 use crate::agent::eventually;
 use crate::support::ministack::Ministack;
+use crate::support::program::program;
 
 const CLUSTERS: &str = r#"
     [[cluster]]
@@ -73,7 +74,7 @@ impl Scene {
     }
 
     pub(crate) fn command(&self, endpoint_url: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+        let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
         command
             .arg("metrics")
             .arg("--config")

@@ -5,7 +5,7 @@ mod hostile;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
@@ -14,11 +14,12 @@ use crate::agent::{Workplace, gunzip_all};
 use crate::events::compression;
 use crate::positions::end_of_binlog;
 use crate::sales::{SALES, config, sales_table};
+use crate::support::program::program;
 use crate::support::servers::{Kind, Server};
 
 /// Runs `hydrant replay`.
 pub(crate) fn replay(files: &[PathBuf], arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+    let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
     command.arg("replay").arg("--binlog").args(files);
     Ok(command.args(arguments).output()?)
 }

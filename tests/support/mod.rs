@@ -4,6 +4,7 @@
 //! - [`servers`]: real MySQL and MariaDB servers, started for the caller and ended with it.
 //! - [`ministack`]: an AWS emulator that is not ours, started and ended likewise.
 //! - [`python`]: the environment that it and AWS's Python client are in.
+//! - [`program`]: the program itself, without the variables of this room.
 //! - `cache`: where the databases' programs come from, and the data directories that instances are copied from.
 //! - `watcher`: ends them when their test cannot.
 //!
@@ -17,6 +18,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod ministack;
+pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod servers;
 mod watcher;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,6 +14,7 @@ use hydrant::sim::{Amount, CallCounts, Options, SimError, Simulator, StreamAccou
 use super::bench::{Bench, STREAM, client, delivered, put, raw};
 use crate::agent::eventually;
 use crate::aws_clients::Clients;
+use crate::support::program::program;
 
 const PUT: &str = "firehose:PutRecordBatch";
 
@@ -393,7 +394,7 @@ async fn a_file_that_is_not_one_of_faults_stops_the_start() -> Result<()> {
     assert!(matches!(invalid, SimError::Faults { .. }));
 
     // As a user sees it.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+    let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
     command.args(["sim", "--listen", "127.0.0.1:0", "--faults"]);
     command.arg(&path).arg("--data").arg(folder.path());
     let output = command.stdin(Stdio::null()).output()?;

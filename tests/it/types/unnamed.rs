@@ -10,6 +10,7 @@ use super::oracle::Session;
 use super::{columns, interleaved, lines, seed, short, table};
 use crate::agent::{Workplace, eventually};
 use crate::sales::config;
+use crate::support::program::program;
 use crate::support::servers::{Kind, Server};
 
 const ROWS: usize = 500;
@@ -192,7 +193,7 @@ fn a_change_that_nobody_can_see_stops_the_agent() -> Result<()> {
 fn replay_without_a_database_needs_names() -> Result<()> {
     let server = shop(Kind::Mysql, "MINIMAL")?;
     server.sql("INSERT INTO shop.T VALUES (1, 'a', 'b'); FLUSH BINARY LOGS")?;
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hydrant"))
+    let output = program(env!("CARGO_BIN_EXE_hydrant"))
         .args(["replay", "--table", "shop.T", "--out", "-", "--binlog"])
         .arg(server.binlog_dir().join("binlog.000001"))
         .output()
