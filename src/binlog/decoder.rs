@@ -3,6 +3,7 @@
 mod altered;
 mod one_phase;
 mod packed;
+mod statements;
 mod transaction;
 mod xa;
 
@@ -11,7 +12,6 @@ use std::collections::HashMap;
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
-use super::query::{self, Query};
 use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
@@ -59,6 +59,7 @@ struct Followed {
     generation: u64,
     is_named: bool,
     operations: Operations,
+    schema: String,
     name: String,
     /// Where the binlog ended when the server was asked for its columns.
     described_at: Option<FilePosition>,
@@ -116,12 +117,13 @@ impl Decoder {
             .collect();
         let followed = tables
             .iter()
-            .map(|(_, name)| Followed {
+            .map(|(schema, name)| Followed {
                 definition: Vec::new(),
                 map: None,
                 generation: 0,
                 is_named: true,
                 operations: Operations::INSERTS,
+                schema: schema.clone(),
                 name: name.clone(),
                 described_at: None,
                 altered: None,
@@ -437,55 +439,6 @@ impl Decoder {
             self.xa_start();
         }
         Step::Nothing
-    }
-
-    fn query<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
-        let begun = self
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.begun);
-        let transaction = self.transaction.as_ref();
-        let has_rows = transaction.is_some_and(Transaction::has_rows);
-        let query = query::parse(event.body)?;
-        if query == Query::Alter {
-            self.alter(event.body)?;
-        }
-        match query {
-            Query::Begin | Query::XaStart => {
-                match &mut self.transaction {
-                    Some(transaction) => transaction.begun = true,
-                    None => self.begin(None, header_time_us(&event.header), true),
-                }
-                if query == Query::XaStart {
-                    self.xa_start();
-                }
-                Ok(Step::Nothing)
-            }
-            Query::XaEnd => self.xa_end(event.body),
-            Query::XaCommit => self.xa_commit(begun, event),
-            Query::XaRollback if !begun => self.xa_rollback(event.body),
-            Query::Rollback if has_rows => Err(Problem::Undone("ROLLBACK")),
-            Query::RollbackToSavepoint if has_rows => Err(Problem::Undone("ROLLBACK TO SAVEPOINT")),
-            Query::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
-            Query::Dml => self.statement_dml(begun),
-            Query::RollbackToSavepoint
-            | Query::XaRollback
-            | Query::InternalDml
-            | Query::Alter
-            | Query::Other
-                if begun =>
-            {
-                Ok(Step::Nothing)
-            }
-            // An end, or a statement that is a transaction of its own, such as DDL.
-            Query::Commit
-            | Query::Rollback
-            | Query::RollbackToSavepoint
-            | Query::XaRollback
-            | Query::InternalDml
-            | Query::Alter
-            | Query::Other => self.commit(),
-        }
     }
 
     fn table_map<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {

@@ -75,6 +75,15 @@ pub enum Problem {
     /// DML was logged as a statement, so its rows are not in the binlog.
     #[error("a data change was logged as a statement, so its rows are not in the binlog")]
     StatementDml,
+    /// A statement of which nobody knows whether it changes rows.
+    #[error("a statement was logged of which hydrant does not know whether it changes rows")]
+    UnknownStatement,
+    /// Rows came into a followed table by a statement.
+    #[error(
+        "a statement has brought rows into table {0} that no binlog event holds (EXCHANGE or CONVERT PARTITION, \
+         IMPORT TABLESPACE, or one that is not known)"
+    )]
+    RowsMoved(String),
     /// A transaction whose followed rows were handed out turned out to be undone.
     #[error("a transaction ended in {0} after changing followed tables")]
     Undone(&'static str),
@@ -178,6 +187,10 @@ impl Problem {
             Self::StatementDml => {
                 format!("set binlog_format=ROW on the server and in every session, {start_again}")
             }
+            Self::UnknownStatement => format!(
+                "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
+            ),
+            Self::RowsMoved(_) => format!("load these rows from the table itself, {start_again}"),
             Self::Undone(_) | Self::Unfinished => {
                 format!("compare the table's newest rows with what was delivered, {start_again}")
             }

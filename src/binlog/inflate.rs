@@ -40,7 +40,9 @@ impl Inflater {
     fn inflate(&mut self, event: &Event<'_>) -> Result<Event<'_>, Problem> {
         let compressed_type = EventType::from_code(event.header.type_code);
         let (plain_type, packed) = match compressed_type {
-            EventType::MariaQueryCompressed => (EventType::Query, query::statement(event.body)?),
+            EventType::MariaQueryCompressed => {
+                (EventType::Query, query::statement_text(event.body)?)
+            }
             EventType::MariaWriteRowsCompressedV1 => {
                 (EventType::WriteRowsV1, rows::images_v1(event.body, 1)?)
             }

@@ -1,13 +1,26 @@
-//! What a QUERY event means for rows. Statements are not parsed, only told apart by their first
-//! words: the table map, not the text of a DDL statement, says what a table looks like.
+//! What a QUERY event means for rows and columns.
+//!
+//! Only statements that are known to change no row pass without one; what a statement is says [`statement`]. What a
+//! table looks like is said by its table map, not by the text of DDL, but that may tell when to ask again.
 
-use super::Problem;
+mod alter_table;
+mod change;
+mod parser;
+mod statement;
+mod tokens;
+
 use super::bytes::Cursor;
 use super::xid::Xid;
+use super::{Charset, Problem};
+
+use alter_table::Rows;
+pub(super) use change::Change;
+use statement::{Statement, TableName};
+use tokens::{Tokens, Wide};
 
 /// The kinds of statements that matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Query {
+pub(super) enum Kind {
     Begin,
     Commit,
     Rollback,
@@ -18,204 +31,343 @@ pub(super) enum Query {
     XaRollback,
     /// Rows were changed by a statement; they are not in the binlog.
     Dml,
-    /// A change of a table of the server's own, which managed services log as a statement.
-    InternalDml,
-    /// DDL that may give a table other columns.
-    Alter,
-    /// Other DDL, account management, savepoints: nothing that carries rows.
-    Other,
+    /// DDL of tables and schemas, which may change columns and take rows away.
+    Ddl,
+    /// It changes neither rows nor columns of a table.
+    Harmless,
+    /// Nobody knows what it does.
+    Unknown,
 }
 
-/// Reads the body of a QUERY event.
-pub(super) fn parse(body: &[u8]) -> Result<Query, Problem> {
-    statement(body).map(classify)
+/// The statement of a QUERY event.
+#[derive(Debug)]
+pub(super) struct LoggedStatement<'a> {
+    query: QueryBody<'a>,
+    kind: Kind,
+    /// As servers of different versions read it; empty if it is unreadable, and for most of what begins and ends
+    /// transactions.
+    readings: Vec<Reading>,
+}
+
+/// What one server takes the statement for.
+#[derive(Debug)]
+struct Reading {
+    statement: Statement,
+    /// The words and identifiers of an ALTER TABLE.
+    words: Vec<Vec<u8>>,
+}
+
+/// The parts of a QUERY event's body that statements are judged by.
+#[derive(Debug)]
+struct QueryBody<'a> {
+    /// The schema of names without one; may be empty.
+    schema: &'a [u8],
+    sql_mode: Option<u64>,
+    wide: Wide,
+    /// The statement is in UTF-8.
+    is_utf8: bool,
+    statement: &'a [u8],
+}
+
+impl<'a> QueryBody<'a> {
+    fn parse(body: &'a [u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor(body);
+        cursor.take(8)?; // thread id, execution time
+        let schema_len = usize::from(cursor.u8()?);
+        cursor.take(2)?; // error code
+        let status_len = usize::from(cursor.u16()?);
+        let status = cursor.take(status_len)?;
+        let schema = cursor.take(schema_len)?;
+        cursor.take(1)?;
+        let mut query = Self {
+            schema,
+            sql_mode: None,
+            wide: Wide::No,
+            is_utf8: true,
+            statement: cursor.0,
+        };
+        query.read_status(Cursor(status))?;
+        Ok(query)
+    }
+
+    /// Reads the status variables that matter, which come before others.
+    fn read_status(&mut self, mut cursor: Cursor<'_>) -> Result<(), Problem> {
+        const FLAGS2: u8 = 0;
+        const SQL_MODE: u8 = 1;
+        const CATALOG: u8 = 2;
+        const AUTO_INCREMENT: u8 = 3;
+        const CHARSET: u8 = 4;
+        const TIME_ZONE: u8 = 5;
+        const CATALOG_WITHOUT_NUL: u8 = 6;
+        while !cursor.0.is_empty() {
+            match cursor.u8()? {
+                SQL_MODE => self.sql_mode = Some(cursor.uint(8)?),
+                CHARSET => {
+                    let charset = Charset::from_collation(cursor.uint(2)?);
+                    cursor.take(4)?; // collation_connection, collation_server
+                    self.is_utf8 = charset == Charset::Utf8;
+                    if let Charset::Other(name) = charset {
+                        self.wide = Wide::named(&name);
+                    }
+                }
+                FLAGS2 | AUTO_INCREMENT => drop(cursor.take(4)?),
+                CATALOG => {
+                    let len = usize::from(cursor.u8()?);
+                    cursor.take(len + 1)?;
+                }
+                TIME_ZONE | CATALOG_WITHOUT_NUL => {
+                    let len = usize::from(cursor.u8()?);
+                    cursor.take(len)?;
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a table of the statement may be this one. Servers may compare names with or without case.
+    fn may_be(&self, name: &TableName, schema: &str, table: &str) -> bool {
+        let may_be_schema = |name| self.may_be_name(name, schema);
+        name.schema.as_deref().is_none_or(may_be_schema) && self.may_be_name(&name.table, table)
+    }
+
+    fn may_be_name(&self, written: &[u8], name: &str) -> bool {
+        if written.is_ascii() && name.is_ascii() {
+            return written.eq_ignore_ascii_case(name.as_bytes());
+        }
+        // A letter of another alphabet can be the capital of one of ASCII.
+        const DOT_ABOVE: char = '\u{307}';
+        let folded = |name: &str| name.to_lowercase().replace(DOT_ABOVE, "");
+        match std::str::from_utf8(written) {
+            Ok(written) if self.is_utf8 => folded(written) == folded(name),
+            Ok(_) | Err(_) => true,
+        }
+    }
+}
+
+impl<'a> LoggedStatement<'a> {
+    /// Reads the body of a QUERY event.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
+        let query = QueryBody::parse(body)?;
+        let readings = match query.statement {
+            // As servers write them, with every transaction.
+            b"BEGIN" => return Ok(Self::alone(query, Kind::Begin)),
+            b"COMMIT" => return Ok(Self::alone(query, Kind::Commit)),
+            _ => readings(&query),
+        };
+        let kinds = readings.iter().map(|reading| kind(&reading.statement));
+        let worse = |one, other| {
+            // What one server takes for the begin of a transaction is nothing else for another.
+            if one == other || harm(one) != harm(other) {
+                std::cmp::max_by_key(one, other, |kind| harm(*kind))
+            } else {
+                Kind::Unknown
+            }
+        };
+        let kind = kinds.reduce(worse).unwrap_or(Kind::Unknown);
+        Ok(Self {
+            query,
+            kind,
+            readings,
+        })
+    }
+
+    fn alone(query: QueryBody<'a>, kind: Kind) -> Self {
+        Self {
+            query,
+            kind,
+            readings: Vec::new(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether all that the statement itself writes is certainly in tables of which `is_listed` (schema, table) is
+    /// true. What triggers, views and functions write is not looked at.
+    pub(super) fn writes_only(&self, is_listed: impl Fn(&str, &str) -> bool) -> bool {
+        let certain = |name: &'_ [u8]| {
+            let is_certain = name.is_ascii() || self.query.is_utf8;
+            String::from_utf8(name.to_vec()).ok().filter(|_| is_certain)
+        };
+        let is_listed = |name: &TableName| {
+            let schema = name.schema.as_deref().and_then(certain);
+            let table = certain(&name.table);
+            schema
+                .zip(table)
+                .is_some_and(|(schema, table)| is_listed(&schema, &table))
+        };
+        !self.readings.is_empty()
+            && self
+                .readings
+                .iter()
+                .all(|reading| match &reading.statement {
+                    Statement::Dml(table) => table.as_ref().is_some_and(is_listed),
+                    Statement::CreateTable { table, .. } => is_listed(table),
+                    Statement::Empty | Statement::Harmless => true,
+                    _ => false,
+                })
+    }
+
+    /// Whether a table may be the one that the statement writes.
+    pub(super) fn may_write(&self, schema: &str, table: &str) -> bool {
+        self.readings
+            .iter()
+            .any(|reading| match &reading.statement {
+                Statement::Dml(Some(name)) | Statement::CreateTable { table: name, .. } => {
+                    self.query.may_be(name, schema, table)
+                }
+                Statement::Dml(None) | Statement::Unknown => true,
+                _ => false,
+            })
+    }
+
+    /// Whether rows may have come into a table that are in no event: exchanged with another table, or out of files.
+    pub(super) fn may_bring_rows(&self, schema: &str, table: &str) -> bool {
+        let is_it = |name: &TableName| self.query.may_be(name, schema, table);
+        self.readings
+            .iter()
+            .any(|reading| match &reading.statement {
+                Statement::AlterTable(alter) => {
+                    let is_other = alter.other.as_ref().is_some_and(is_it);
+                    let is_table = is_it(&alter.table);
+                    let brings = match alter.rows {
+                        Rows::Stay | Rows::Go => false,
+                        Rows::SplitOff => is_other,
+                        Rows::Come => is_other || is_table,
+                    };
+                    brings || alter.is_unknown && (is_table || self.mentions(table))
+                }
+                _ => false,
+            })
+    }
+
+    /// Whether rows of a table may have gone with the table, with its partitions, or by TRUNCATE.
+    #[allow(dead_code, reason = "the warning about it comes with a later change")]
+    pub(super) fn may_empty(&self, schema: &str, table: &str) -> bool {
+        let is_it = |name: &TableName| self.query.may_be(name, schema, table);
+        self.readings
+            .iter()
+            .any(|reading| match &reading.statement {
+                Statement::AlterTable(alter) => {
+                    matches!(alter.rows, Rows::Go | Rows::SplitOff) && is_it(&alter.table)
+                }
+                Statement::CreateTable {
+                    table,
+                    is_temporary,
+                    replaces,
+                    ..
+                } => *replaces && !is_temporary && is_it(table),
+                Statement::DropTables(tables) => tables.iter().any(is_it),
+                Statement::DropSchema(name) => self.query.may_be_name(name, schema),
+                Statement::Truncate(table) => is_it(table),
+                _ => false,
+            })
+    }
+
+    /// What the statement may have changed of the columns of a table. What is not known to leave them alone may
+    /// have changed them. Names are compared without case.
+    pub(super) fn change(&self, schema: &str, table: &str) -> Change {
+        change::of(self, schema, table)
+    }
+
+    /// Whether the statement has a name in it as a word, whatever the case, be it by chance.
+    fn mentions(&self, name: &str) -> bool {
+        let is_part = |byte: Option<&u8>| {
+            byte.is_some_and(|byte| {
+                byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"_$".contains(byte)
+            })
+        };
+        let statement = self.query.statement;
+        // Such names may be written in another character set, or with their quotes doubled.
+        if name.is_empty() || !name.is_ascii() || name.contains(['`', '"']) {
+            return true;
+        }
+        let mut places = statement.windows(name.len()).enumerate();
+        places.any(|(at, place)| {
+            place.eq_ignore_ascii_case(name.as_bytes())
+                && !is_part(statement.get(at.wrapping_sub(1)))
+                && !is_part(statement.get(at + name.len()))
+        })
+    }
+}
+
+/// What servers of different versions take the statement for; nothing if nobody can tell.
+fn readings(query: &QueryBody<'_>) -> Vec<Reading> {
+    let Ok(tokens) = Tokens::of(query) else {
+        return Vec::new();
+    };
+    let readings = tokens.readings().unwrap_or_default();
+    let read = |list: Vec<&tokens::Token<'_>>| {
+        let statement = Statement::parse(&list, query.schema, tokens.is_cut);
+        let words = match statement {
+            Statement::AlterTable(_) => tokens::words(&list),
+            _ => Vec::new(),
+        };
+        Reading { statement, words }
+    };
+    readings.into_iter().map(read).collect()
+}
+
+fn kind(statement: &Statement) -> Kind {
+    match statement {
+        Statement::Begin => Kind::Begin,
+        Statement::Commit => Kind::Commit,
+        Statement::Rollback => Kind::Rollback,
+        Statement::RollbackToSavepoint => Kind::RollbackToSavepoint,
+        Statement::XaStart => Kind::XaStart,
+        Statement::XaEnd => Kind::XaEnd,
+        Statement::XaCommit => Kind::XaCommit,
+        Statement::XaRollback => Kind::XaRollback,
+        Statement::Empty | Statement::Harmless => Kind::Harmless,
+        Statement::Dml(_) | Statement::CreateTable { selects: true, .. } => Kind::Dml,
+        Statement::AlterTable(_)
+        | Statement::CreateTable { .. }
+        | Statement::DropTables(_)
+        | Statement::DropSchema(_)
+        | Statement::RenameSchema
+        | Statement::RenameTables(_)
+        | Statement::Truncate(_) => Kind::Ddl,
+        Statement::Unknown => Kind::Unknown,
+    }
+}
+
+/// The worst that a server may have made of the statement is assumed.
+fn harm(kind: Kind) -> u8 {
+    match kind {
+        Kind::Harmless => 0,
+        Kind::Ddl => 1,
+        Kind::Dml => 2,
+        Kind::Begin
+        | Kind::Commit
+        | Kind::Rollback
+        | Kind::RollbackToSavepoint
+        | Kind::XaStart
+        | Kind::XaEnd
+        | Kind::XaCommit
+        | Kind::XaRollback => 3,
+        Kind::Unknown => 4,
+    }
 }
 
 /// The statement of a QUERY event, which is what is compressed in a compressed one.
-pub(super) fn statement(body: &[u8]) -> Result<&[u8], Problem> {
-    let mut cursor = Cursor(body);
-    cursor.take(8)?; // thread id, execution time
-    let schema_len = usize::from(cursor.u8()?);
-    cursor.take(2)?; // error code
-    let status_len = usize::from(cursor.u16()?);
-    cursor.take(status_len)?;
-    cursor.take(schema_len + 1)?;
-    Ok(cursor.0)
+pub(super) fn statement_text(body: &[u8]) -> Result<&[u8], Problem> {
+    QueryBody::parse(body).map(|query| query.statement)
 }
 
 /// The XID in an XA statement, which servers write in one way.
 pub(super) fn xid(body: &[u8]) -> Result<Xid, Problem> {
-    let mut words = Words(statement(body)?);
-    drop((words.next(), words.next()));
-    let text = std::str::from_utf8(words.0.trim_ascii());
+    let mut text = statement_text(body)?.trim_ascii();
+    for _ in ["XA", "START, END, COMMIT or ROLLBACK"] {
+        let is_letter = |byte: &&u8| byte.is_ascii_alphabetic();
+        let len = text.iter().take_while(is_letter).count();
+        text = text[len..].trim_ascii();
+    }
+    let text = std::str::from_utf8(text);
     text.map_err(|_| Problem::Malformed("the XID"))?.parse()
 }
 
-/// Whether the statement of a QUERY event has a name in it as a word, whatever the case, be it by
-/// chance.
-pub(super) fn mentions(body: &[u8], name: &str) -> bool {
-    let is_part = |byte: Option<&u8>| {
-        byte.is_some_and(|byte| {
-            byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"_$".contains(byte)
-        })
-    };
-    let Ok(statement) = statement(body) else {
-        return true;
-    };
-    // Such names may be written in another character set, or with their quotes doubled.
-    if name.is_empty() || !name.is_ascii() || name.contains('`') {
-        return true;
-    }
-    let mut places = statement.windows(name.len()).enumerate();
-    places.any(|(at, place)| {
-        place.eq_ignore_ascii_case(name.as_bytes())
-            && !is_part(statement.get(at.wrapping_sub(1)))
-            && !is_part(statement.get(at + name.len()))
-    })
-}
-
-fn classify(statement: &[u8]) -> Query {
-    // As servers write it, before every transaction.
-    if statement == b"BEGIN" {
-        return Query::Begin;
-    }
-    let mut words = Words(statement);
-    let first = words.next();
-    match first.as_slice() {
-        b"BEGIN" => Query::Begin,
-        b"START" if words.next() == b"TRANSACTION" => Query::Begin,
-        b"COMMIT" => Query::Commit,
-        b"ROLLBACK" => match words.next().as_slice() {
-            b"TO" => Query::RollbackToSavepoint,
-            _ => Query::Rollback,
-        },
-        b"XA" => match words.next().as_slice() {
-            b"START" | b"BEGIN" => Query::XaStart,
-            b"END" => Query::XaEnd,
-            b"COMMIT" => Query::XaCommit,
-            b"ROLLBACK" => Query::XaRollback,
-            _ => Query::Other,
-        },
-        b"ALTER" | b"CREATE" | b"RENAME" => Query::Alter,
-        b"INSERT" | b"REPLACE" | b"UPDATE" | b"DELETE" => dml(words),
-        b"LOAD" | b"WITH" | b"CALL" | b"DO" | b"SELECT" | b"TABLE" | b"VALUES" => Query::Dml,
-        _ => Query::Other,
-    }
-}
-
-/// RDS writes a heartbeat and settings into the `mysql` schema as statements.
-fn dml(mut words: Words<'_>) -> Query {
-    let mut target = words.next();
-    if matches!(target.as_slice(), b"INTO" | b"FROM") {
-        target = words.next();
-    }
-    if target == b"MYSQL" && words.at_qualifier() {
-        Query::InternalDml
-    } else {
-        Query::Dml
-    }
-}
-
-/// Words in upper case; white space, comments and quotes around names are passed over.
-struct Words<'a>(&'a [u8]);
-
-impl Words<'_> {
-    /// The next word, or nothing at the end or at any other character.
-    fn next(&mut self) -> Vec<u8> {
-        loop {
-            self.0 = self.0.trim_ascii_start();
-            if let Some(rest) = self.0.strip_prefix(b"/*") {
-                let end = rest.windows(2).position(|pair| pair == b"*/");
-                self.0 = end.map_or(&[], |end| &rest[end + 2..]);
-            } else if self.0.starts_with(b"--") || self.0.starts_with(b"#") {
-                let end = self.0.iter().position(|byte| *byte == b'\n');
-                self.0 = end.map_or(&[], |end| &self.0[end..]);
-            } else {
-                break;
-            }
-        }
-        let rest = self.0.strip_prefix(b"`").unwrap_or(self.0);
-        let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'_' | b'$');
-        let len = rest.iter().take_while(in_word).count();
-        self.0 = &rest[len..];
-        rest[..len].to_ascii_uppercase()
-    }
-
-    /// Whether the word just read qualifies a name that follows.
-    fn at_qualifier(&self) -> bool {
-        self.0
-            .strip_prefix(b"`")
-            .unwrap_or(self.0)
-            .starts_with(b".")
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_told_apart() {
-        for (statement, expected) in [
-            ("BEGIN", Query::Begin),
-            ("begin", Query::Begin),
-            ("START TRANSACTION", Query::Begin),
-            ("COMMIT", Query::Commit),
-            ("ROLLBACK", Query::Rollback),
-            ("ROLLBACK TO `a`", Query::RollbackToSavepoint),
-            ("SAVEPOINT `a`", Query::Other),
-            ("XA START X'31',X'',1", Query::XaStart),
-            ("XA ROLLBACK X'31',X'',1", Query::XaRollback),
-            ("XA END X'31',X'',1", Query::XaEnd),
-            ("XA COMMIT X'31',X'',1", Query::XaCommit),
-            ("XA RECOVER", Query::Other),
-            ("CREATE TABLE t (a int) START TRANSACTION", Query::Alter),
-            ("ALTER TABLE t ADD a int", Query::Alter),
-            ("RENAME TABLE t TO u", Query::Alter),
-            ("TRUNCATE TABLE t", Query::Other),
-            ("/* tool */ insert into t values (1)", Query::Dml),
-            ("-- note\n# more\n update t set a = 1", Query::Dml),
-            ("WITH x AS (SELECT 1) DELETE FROM t", Query::Dml),
-            ("LOAD DATA INFILE 'x' INTO TABLE t", Query::Dml),
-            (
-                "INSERT INTO mysql.rds_heartbeat2(id, value) values (1,2)",
-                Query::InternalDml,
-            ),
-            ("DELETE FROM `mysql`.`rds_sysinfo`", Query::InternalDml),
-            ("INSERT INTO mysql2.t VALUES (1)", Query::Dml),
-            ("INSERT INTO mysql VALUES (1)", Query::Dml),
-            ("", Query::Other),
-        ] {
-            assert_eq!(classify(statement.as_bytes()), expected, "{statement}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_found_as_a_word() {
-        let found = |statement: &str, name: &str| {
-            let mut body = vec![0; 13];
-            body.push(0);
-            body.extend_from_slice(statement.as_bytes());
-            mentions(&body, name)
-        };
-        for statement in [
-            "ALTER TABLE t ADD a int",
-            "alter table `shop`.`T`",
-            "RENAME TABLE x TO T",
-        ] {
-            assert!(found(statement, "t"), "{statement}");
-        }
-        for statement in [
-            "ALTER TABLE tt ADD x int",
-            "ALTER TABLE _t",
-            "ALTER TABLE t$1",
-            "",
-        ] {
-            assert!(!found(statement, "t"), "{statement}");
-        }
-        // What may look otherwise in the statement may be there.
-        for name in ["größe", "a`b", ""] {
-            assert!(found("ALTER TABLE x ADD y int", name), "{name}");
-        }
-    }
-}
+#[path = "query/query_tests.rs"]
+mod tests;

@@ -3,7 +3,8 @@
 //! What lives here: what becomes doubtful by such a statement. What does not: what it does, which
 //! nobody reads.
 
-use super::super::{FilePosition, Problem, query};
+use super::super::query::LoggedStatement;
+use super::super::{FilePosition, Problem};
 use super::{Decoder, Followed};
 
 impl Decoder {
@@ -30,11 +31,14 @@ impl Decoder {
         self.followed.get(index)?.altered.as_ref()
     }
 
-    /// A statement may have changed the tables that it mentions. Those whose columns the server told
+    /// A statement may have changed columns of tables. Those whose columns the server told
     /// afterwards are known from here on, but not what they were before.
-    pub(super) fn alter(&mut self, statement: &[u8]) -> Result<(), Problem> {
-        let mentioned = |followed: &&mut Followed| query::mentions(statement, &followed.name);
-        for followed in self.followed.iter_mut().filter(mentioned) {
+    pub(super) fn alter(&mut self, logged: &LoggedStatement<'_>) -> Result<(), Problem> {
+        let may_be_changed = |followed: &&mut Followed| {
+            let change = logged.change(&followed.schema, &followed.name);
+            change.is_possible()
+        };
+        for followed in self.followed.iter_mut().filter(may_be_changed) {
             let end = followed.described_at.as_ref();
             if end.is_some_and(|end| self.next > *end) {
                 followed.altered = Some(self.next.clone());

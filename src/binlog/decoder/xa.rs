@@ -379,19 +379,19 @@ impl Decoder {
 
     /// A change whose rows are not in the binlog. Before the start it matters to XA transactions only,
     /// which may be committed after it.
-    pub(super) fn statement_dml<'e>(&mut self, begun: bool) -> Result<Step<'e>, Problem> {
+    pub(super) fn unread_rows<'e>(
+        &mut self,
+        problem: Problem,
+        begun: bool,
+    ) -> Result<Step<'e>, Problem> {
         if !self.is_passed_over() {
-            return Err(Problem::StatementDml);
+            return Err(problem);
         }
         let transaction = self.transaction.as_mut();
         if let Some(kept) = transaction.and_then(|transaction| transaction.kept.as_mut()) {
             kept.give_up();
         }
-        if begun {
-            Ok(Step::Nothing)
-        } else {
-            self.commit()
-        }
+        self.end_of_statement(begun)
     }
 
     pub(super) fn keep_table_map(&mut self, body: &[u8]) {

@@ -1,0 +1,89 @@
+//! QUERY events: which statements begin and end transactions, and which have changed rows that no event holds.
+
+use super::super::query::{Kind, LoggedStatement};
+use super::super::{Event, Problem};
+use super::{Decoder, Step, Transaction, header_time_us};
+
+impl Decoder {
+    pub(super) fn query<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
+        let transaction = self.transaction.as_ref();
+        let begun = transaction.is_some_and(|transaction| transaction.begun);
+        let has_rows = transaction.is_some_and(Transaction::has_rows);
+        let logged = LoggedStatement::parse(event.body)?;
+        match logged.kind() {
+            Kind::Begin | Kind::XaStart => {
+                match &mut self.transaction {
+                    Some(transaction) => transaction.begun = true,
+                    None => self.begin(None, header_time_us(&event.header), true),
+                }
+                if logged.kind() == Kind::XaStart {
+                    self.xa_start();
+                }
+                Ok(Step::Nothing)
+            }
+            Kind::XaEnd => self.xa_end(event.body),
+            Kind::XaCommit => self.xa_commit(begun, event),
+            Kind::XaRollback if !begun => self.xa_rollback(event.body),
+            Kind::Rollback if has_rows => Err(Problem::Undone("ROLLBACK")),
+            Kind::RollbackToSavepoint if has_rows => Err(Problem::Undone("ROLLBACK TO SAVEPOINT")),
+            Kind::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
+            Kind::Commit | Kind::Rollback => self.commit(),
+            Kind::RollbackToSavepoint | Kind::XaRollback | Kind::Harmless => {
+                self.end_of_statement(begun)
+            }
+            Kind::Ddl | Kind::Dml | Kind::Unknown => {
+                self.alter(&logged)?;
+                match self.unread_change(&logged) {
+                    Some(problem) => self.unread_rows(problem, begun),
+                    None => self.end_of_statement(begun),
+                }
+            }
+        }
+    }
+
+    /// A statement outside a transaction is one of its own.
+    pub(super) fn end_of_statement<'e>(&mut self, begun: bool) -> Result<Step<'e>, Problem> {
+        if begun {
+            Ok(Step::Nothing)
+        } else {
+            self.commit()
+        }
+    }
+
+    /// What is wrong if the statement may have changed followed rows, or brought some, without an event of them.
+    fn unread_change(&self, logged: &LoggedStatement<'_>) -> Option<Problem> {
+        match logged.kind() {
+            Kind::Dml if self.is_ignored(logged) => None,
+            Kind::Dml => Some(Problem::StatementDml),
+            Kind::Unknown => Some(Problem::UnknownStatement),
+            Kind::Ddl => {
+                let brings = |(schema, table): (&str, &str)| logged.may_bring_rows(schema, table);
+                let mut tables = self.followed_names();
+                let (schema, table) = tables.find(|table| brings(*table))?;
+                Some(Problem::RowsMoved(format!("{schema}.{table}")))
+            }
+            Kind::Begin
+            | Kind::Commit
+            | Kind::Rollback
+            | Kind::RollbackToSavepoint
+            | Kind::XaStart
+            | Kind::XaEnd
+            | Kind::XaCommit
+            | Kind::XaRollback
+            | Kind::Harmless => None,
+        }
+    }
+
+    /// Whether a statement of DML writes nothing but what may be passed over. RDS writes a heartbeat and settings
+    /// into the schema `mysql`.
+    fn is_ignored(&self, logged: &LoggedStatement<'_>) -> bool {
+        let may_write = |(schema, table): (&str, &str)| logged.may_write(schema, table);
+        !self.followed_names().any(may_write)
+            && logged.writes_only(|schema, _| schema.eq_ignore_ascii_case("mysql"))
+    }
+
+    fn followed_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names = self.followed.iter();
+        names.map(|followed| (followed.schema.as_str(), followed.name.as_str()))
+    }
+}
