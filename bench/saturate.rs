@@ -229,6 +229,7 @@ async fn offer(
 fn batch(id: u64, traffic: Traffic, limits: &BatchLimits) -> Result<SealedBatch> {
     let first = RowPlace {
         transaction: FilePosition::new("binlog.000001", 4),
+        gtid: None,
         ordinal: id,
         commit_time_us: 0,
     };

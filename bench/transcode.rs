@@ -78,6 +78,7 @@ pub(crate) fn transcode(
         let new_batch = |ordinal, expected_len: usize| {
             let first = RowPlace {
                 transaction: FilePosition::new(decoder.position().file.as_str(), transaction.start),
+                gtid: None,
                 ordinal,
                 commit_time_us: transaction.commit_time_us,
             };

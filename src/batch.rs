@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::binlog::FilePosition;
+use crate::binlog::{FilePosition, Gtid};
 
 /// Lines over this part of a record are wide: what such a record wastes at its end is worth a look.
 const WIDE_ROW_PART: usize = 100;
@@ -31,11 +31,13 @@ pub struct BatchLimits {
     pub step_bytes: usize,
 }
 
-/// Where a row stands: unique within its table.
+/// Where a row stands: unique within its table, as long as the server has one history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPlace {
     /// Where its transaction starts.
     pub transaction: FilePosition,
+    /// The transaction's identifier, where the server gives one.
+    pub gtid: Option<Gtid>,
     /// Its number within its transaction and table, from 0.
     pub ordinal: u64,
     /// Microseconds since 1970 at which its transaction was committed.
@@ -306,6 +308,7 @@ mod tests {
         let transaction = FilePosition::new("b.000001", 4);
         let first = RowPlace {
             transaction,
+            gtid: None,
             ordinal: 0,
             commit_time_us: 0,
         };

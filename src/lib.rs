@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod error;
 pub mod logs;
+mod nofollow;
 mod signals;
 
 pub mod config;

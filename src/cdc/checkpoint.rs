@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::binlog::{FilePosition, PreparedXa};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, nofollow};
 
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
@@ -71,8 +71,8 @@ impl CheckpointStore {
         let folder = folder_of(path);
         let lock_path = beside(path, "lock");
         let lock = fs::create_dir_all(folder)
-            .and_then(|()| File::options().create(true).append(true).open(&lock_path))
-            .map_err(|error| unwritable(path, &error))?;
+            .and_then(|()| nofollow::open(File::options().create(true).append(true), &lock_path))
+            .map_err(|error| unwritable(&lock_path, &error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
@@ -118,17 +118,17 @@ impl CheckpointStore {
     /// # Errors
     /// If the disk does not take it.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
-        self.replace(checkpoint)
-            .map_err(|error| unwritable(&self.path, &error))
+        let new_path = beside(&self.path, "new");
+        self.replace(&new_path, checkpoint)
+            .map_err(|error| unwritable(&new_path, &error))
     }
 
-    fn replace(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let new_path = beside(&self.path, "new");
-        let mut file = File::create(&new_path)?;
+    fn replace(&self, new_path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+        let mut file = nofollow::create_anew(new_path)?;
         serde_json::to_writer_pretty(&mut file, checkpoint)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        fs::rename(&new_path, &self.path)?;
+        fs::rename(new_path, &self.path)?;
         File::open(folder_of(&self.path))?.sync_all()
     }
 }
@@ -146,8 +146,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Disks fill up and are emptied again, so this may pass.
+/// Disks fill up and are emptied again, so this may pass; a symbolic link does not go away by itself.
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    if nofollow::is_link(error) {
+        return Failure::definite(
+            Exit::Config,
+            format!(
+                "{} is a symbolic link, which is not followed",
+                path.display()
+            ),
+            "remove it, and let nobody but hydrant's user write to the checkpoint's directory; \
+             the directory itself may be a link",
+        );
+    }
     let exit = if error.kind() == io::ErrorKind::PermissionDenied {
         Exit::Permission
     } else {
@@ -155,7 +166,10 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     };
     Failure::transient(
         exit,
-        format!("cannot write the checkpoint {}: {error}", path.display()),
+        format!(
+            "cannot write {}, for the checkpoint: {error}",
+            path.display()
+        ),
         "make room on the disk, and let hydrant's user write to the checkpoint's directory",
     )
 }
@@ -192,6 +206,48 @@ mod tests {
         let path = folder.path().join("deep/checkpoint.json");
         let store = CheckpointStore::open(&path).unwrap();
         assert_eq!(store.load().unwrap(), None);
+        store.save(&checkpoint()).unwrap();
+        assert_eq!(store.load().unwrap(), Some(checkpoint()));
+    }
+
+    #[test]
+    fn no_symbolic_link_is_followed() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::create_dir(folder.path().join("real")).unwrap();
+        symlink(folder.path().join("real"), folder.path().join("linked")).unwrap();
+        // A folder may be one.
+        let path = folder.path().join("linked/checkpoint.json");
+        for (name, there) in [
+            ("lock", false),
+            ("lock", true),
+            ("new", false),
+            ("new", true),
+        ] {
+            if there {
+                fs::write(&victim, "another's").unwrap();
+            }
+            let link = beside(&path, name);
+            symlink(&victim, &link).unwrap();
+            let store = CheckpointStore::open(&path);
+            let error = store
+                .and_then(|store| store.save(&checkpoint()))
+                .unwrap_err();
+            assert_eq!(error.exit, Exit::Config, "{error:?}");
+            assert!(error.what.contains(&*link.to_string_lossy()), "{error:?}");
+            assert!(error.remedy.contains("remove it"), "{error:?}");
+            assert_eq!(victim.exists(), there);
+            if there {
+                assert_eq!(fs::read_to_string(&victim).unwrap(), "another's");
+                fs::remove_file(&victim).unwrap();
+            }
+            fs::remove_file(link).unwrap();
+        }
+        // What a crash left is no link.
+        fs::write(beside(&path, "new"), "half").unwrap();
+        let store = CheckpointStore::open(&path).unwrap();
         store.save(&checkpoint()).unwrap();
         assert_eq!(store.load().unwrap(), Some(checkpoint()));
     }

@@ -86,7 +86,6 @@ pub async fn run_to<S: Sink>(
 pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
     let store = CheckpointStore::open(&config.checkpoint)?;
     let checked = Preflight::run(&config).await?;
-    let folders = folders(&checked.tables);
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
         SinkConfig::Firehose(firehose) => {
@@ -97,7 +96,7 @@ pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error>
                 .await
         }
         SinkConfig::Dir { path } => {
-            let sink = DirSink::open(&path, folders, max_in_flight)?;
+            let sink = DirSink::open(&path, folders(&checked.tables), max_in_flight)?;
             Agent::start(config, checked, store, sink, until)
                 .await?
                 .run()

@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    Column, DecodeError, Decoder, FilePosition, Problem, RowOperation, RowsEvent, TableMap,
+    Column, DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, TableMap,
     TransactionKey,
 };
 use crate::config::SchemaChange;
@@ -66,6 +66,7 @@ struct EventAtHand<'a> {
     /// Where its transaction starts: the file and the offset.
     file: &'a str,
     start: u64,
+    gtid: Option<Gtid>,
     commit_time_us: i64,
     now: Instant,
 }
@@ -203,6 +204,7 @@ impl TableWriter {
             images: rows.images,
             file: &decoder.position().file,
             start: transaction.start,
+            gtid: transaction.gtid,
             commit_time_us: transaction.commit_time_us,
             now,
         };
@@ -445,6 +447,7 @@ impl TableWriter {
     fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Batch {
         let first = RowPlace {
             transaction: event.place(),
+            gtid: event.gtid,
             ordinal: self.ordinal,
             commit_time_us: event.commit_time_us,
         };

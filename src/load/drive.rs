@@ -277,6 +277,7 @@ fn note(notes: &mut Notes, intended: Duration) {
 fn new_batch(id: u64, row: u64) -> Batch {
     let first = RowPlace {
         transaction: FilePosition::new("load", 0),
+        gtid: None,
         ordinal: row,
         commit_time_us: 0,
     };

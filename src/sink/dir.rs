@@ -3,22 +3,28 @@
 //!
 //! Tables that keep the shapes of their lines apart have `v=N` before `dt`.
 //!
-//! An object's name is a function of its table and its first row; it appears whole or not at
-//! all. A batch that is written again after a crash replaces its object if it starts at the same
-//! row; otherwise rows can be there twice, which the metadata columns tell.
+//! An object's name is a function of its table and its first row; it appears whole or not at all, and what is in it
+//! never changes: [`publish`] has the rules. A batch that is written again after a crash adds what its object
+//! does not have; rows of later objects can be there twice, which the metadata columns tell.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+mod publish;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tempfile::NamedTempFile;
+use tracing::{debug, warn};
 
 use crate::batch::{BatchLimits, RowPlace, SealedBatch};
 use crate::encode::Dialect;
 use crate::{Exit, Failure};
+
+use publish::{ObjectKey, publish};
 
 use super::{Attempted, Sink};
 
@@ -29,8 +35,11 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'$');
 
-/// Level 1: four times as fast as level 6, for objects that are a tenth larger.
-const COMPRESSION: Compression = Compression::fast();
+/// The names before `=` of the folders in each table's.
+pub(crate) const FOLDERS: [&str; 2] = ["dt", "hr"];
+
+/// The same, for tables that keep the shapes of their lines apart.
+pub(crate) const VERSION_FOLDER: &str = "v";
 
 /// Where one table's objects go, and how their names end.
 #[derive(Debug)]
@@ -53,16 +62,38 @@ impl TableFolder {
 
     /// Where the object that starts with this row belongs, with lines of this version. The hour is that of the row's commit, so
     /// that the name does not depend on when it is written.
-    fn object_key(&self, first: &RowPlace, version: Option<usize>) -> String {
-        let version = version.map_or_else(String::new, |version| format!("v={version}/"));
+    ///
+    /// A position is used again after a failover or a RESET, a GTID after a RESET, so that the name has a checksum of GTID
+    /// and time of the commit as well. Without GTIDs and within one second or microsecond, whichever the binlog has, it can
+    /// still meet another, which [`publish`] bears.
+    fn object_key(&self, first: &RowPlace, version: Option<usize>) -> ObjectKey {
+        let version = version.map_or_else(String::new, |version| {
+            format!("{VERSION_FOLDER}={version}/")
+        });
         let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
-        let hour = committed.strftime("dt=%Y-%m-%d/hr=%H");
+        let [day, hour] = FOLDERS;
+        let hour = format!(
+            "{day}={}/{hour}={}",
+            committed.strftime("%Y-%m-%d"),
+            committed.strftime("%H")
+        );
         let position = &first.transaction;
         let file = utf8_percent_encode(&position.file, IN_PATHS);
-        format!(
-            "{}/{version}{hour}/{file}-{:012}-{:09}.{}.gz",
-            self.name, position.offset, first.ordinal, self.extension
-        )
+        let mut transaction = crc32fast::Hasher::new();
+        if let Some(gtid) = &first.gtid {
+            transaction.update(gtid.to_string().as_bytes());
+        }
+        transaction.update(&first.commit_time_us.to_le_bytes());
+        ObjectKey {
+            stem: format!(
+                "{}/{version}{hour}/{file}-{:012}-{:09}-{:08x}",
+                self.name,
+                position.offset,
+                first.ordinal,
+                transaction.finalize()
+            ),
+            extension: self.extension,
+        }
     }
 }
 
@@ -72,13 +103,15 @@ pub struct DirSink {
     root: Arc<Path>,
     tables: Vec<TableFolder>,
     batch_bytes: usize,
+    /// Whether it was said that names are taken.
+    has_warned: AtomicBool,
 }
 
 impl DirSink {
     /// Creates the directory and removes what a crash left unfinished of these tables. Batches take a quarter of `max_in_flight` bytes.
     ///
     /// # Errors
-    /// If the directory cannot be created or written.
+    /// If the directory cannot be created or written, or its file system cannot give a file a name only if that is free.
     pub fn open(
         root: &Path,
         tables: Vec<TableFolder>,
@@ -96,12 +129,31 @@ impl DirSink {
                 "create it, writable by hydrant's user, or change sink.path",
             )
         };
+        refuse_link(root)?;
         prepare(root, &tables).map_err(|error| unusable(&error))?;
         Ok(Self {
             root: root.into(),
             tables,
             batch_bytes: max_in_flight / 4,
+            has_warned: AtomicBool::new(false),
         })
+    }
+
+    /// Says once, and from then on only to those who look for it, that something is in the way.
+    fn tell_of_taken(&self, key: &ObjectKey, name: &str) {
+        let what = format!(
+            "{} in {} has other rows, and keeps them: writing {name}",
+            key.name(1),
+            self.root.display()
+        );
+        if self.has_warned.swap(true, Ordering::Relaxed) {
+            debug!("{what}");
+        } else {
+            warn!(
+                "{what}. Another agent or an earlier run with other settings wrote there; rows of both are there now. \
+                 More of these are logged with HYDRANT_LOG=debug"
+            );
+        }
     }
 }
 
@@ -109,18 +161,66 @@ fn unfinished(root: &Path) -> PathBuf {
     root.join(".unfinished")
 }
 
+/// What a file of [`prepare`]'s trial is called as long as it is there.
+const TRIAL: &str = "trial";
+
+/// Removes what a crash left, and finds out before there is a row whether the file system can do what publishing needs.
 fn prepare(root: &Path, tables: &[TableFolder]) -> io::Result<()> {
     fs::create_dir_all(unfinished(root))?;
     for entry in fs::read_dir(unfinished(root))? {
         let entry = entry?;
         let name = entry.file_name();
-        let ours = |table: &TableFolder| {
-            name.to_string_lossy()
-                .starts_with(&format!("{}+", table.name))
-        };
-        if tables.iter().any(ours) {
-            fs::remove_file(entry.path())?;
+        let begins = |with: &str| name.to_string_lossy().starts_with(&format!("{with}+"));
+        if begins(TRIAL) || tables.iter().any(|table| begins(&table.name)) {
+            remove(&entry.path())?;
         }
+    }
+    let trial = temporary(root, TRIAL)?;
+    let mut name = trial.path().as_os_str().to_owned();
+    name.push("+named");
+    match trial.persist_noclobber(&name) {
+        Ok(_) => remove(Path::new(&name)),
+        // Another agent that starts has removed it.
+        Err(error) if error.error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io::Error::other(format!(
+            "its file system can neither rename without replacing nor link: {}",
+            error.error
+        ))),
+    }
+}
+
+/// Another agent may have been quicker.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A file that gets its name when it is finished, with the mode that the umask gives.
+fn temporary(root: &Path, table: &str) -> io::Result<NamedTempFile> {
+    let unfinished = unfinished(root);
+    // Somebody may have put another disk in the directory's place.
+    fs::create_dir_all(&unfinished)?;
+    tempfile::Builder::new()
+        .prefix(&format!("{table}+"))
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(unfinished)
+}
+
+/// Others may be able to write to the directory, and lead hydrant elsewhere. That it is a link itself is its operator's
+/// choice.
+fn refuse_link(root: &Path) -> Result<(), Failure> {
+    let unfinished = unfinished(root);
+    if unfinished.is_symlink() {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "{} is a symbolic link, which is not followed",
+                unfinished.display()
+            ),
+            "remove it, and let nobody but hydrant's user write to sink.path; sink.path itself may be a link",
+        ));
     }
     Ok(())
 }
@@ -144,49 +244,36 @@ impl Sink for DirSink {
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
         let table = &self.tables[batch.table];
         let key = table.object_key(&batch.first, batch.schema_version);
-        let written = tokio::task::block_in_place(|| {
-            write_object(&self.root, &table.name, &key, batch.bytes())
+        if let Err(failure) = refuse_link(&self.root) {
+            return Err(failure).into();
+        }
+        let published = tokio::task::block_in_place(|| {
+            publish(&self.root, &key, batch.bytes(), || {
+                temporary(&self.root, &table.name)
+            })
         });
-        let written = written.map(|()| Vec::new()).map_err(|error| {
+        let written = published.map_err(|error| {
+            let name = key.name(1);
             Failure::transient(
                 Exit::Temporary,
-                format!("cannot write {key} under {}: {error}", self.root.display()),
+                format!("cannot write {name} under {}: {error}", self.root.display()),
                 "make room on the disk and check that hydrant's user may write there",
             )
+        });
+        let written = written.map(|taken| {
+            if let Some(name) = taken {
+                self.tell_of_taken(&key, &name);
+            }
+            Vec::new()
         });
         written.into()
     }
 }
 
-/// Writes beside, syncs, renames, and syncs the directories that name the object.
-fn write_object(root: &Path, table: &str, key: &str, bytes: &[u8]) -> io::Result<()> {
-    let path = root.join(key);
-    let folder = path.parent().unwrap_or(root);
-    fs::create_dir_all(folder)?;
-    // Somebody may have put another disk in the directory's place.
-    let unfinished = unfinished(root);
-    fs::create_dir_all(&unfinished)?;
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!("{table}+"))
-        .tempfile_in(unfinished)?;
-    let mut encoder = GzEncoder::new(temporary, COMPRESSION);
-    encoder.write_all(bytes)?;
-    let temporary = encoder.finish()?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(&path).map_err(|error| error.error)?;
-    for folder in folder
-        .ancestors()
-        .take_while(|folder| folder.starts_with(root))
-    {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::FilePosition;
+    use crate::binlog::{FilePosition, Gtid};
 
     fn folder(schema: &str, table: &str) -> TableFolder {
         TableFolder::new(schema, table, Dialect::Csv)
@@ -194,19 +281,36 @@ mod tests {
 
     #[test]
     fn a_key_is_a_function_of_the_first_row() {
-        let first = RowPlace {
+        let mut first = RowPlace {
             transaction: FilePosition::new("binlog.000003", 1234),
+            gtid: None,
             ordinal: 7,
             commit_time_us: 1_457_049_600_000_000,
         };
+        let name = |first: &RowPlace, version, copy| {
+            let folder = folder("shop", "Sales");
+            folder.object_key(first, version).name(copy)
+        };
         assert_eq!(
-            folder("shop", "Sales").object_key(&first, None),
-            "shop.Sales/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007.csv.gz"
+            name(&first, None, 1),
+            "shop.Sales/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007-6df20e8f.csv.gz"
         );
         assert_eq!(
-            folder("shop", "Sales").object_key(&first, Some(2)),
-            "shop.Sales/v=2/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007.csv.gz"
+            name(&first, Some(2), 2),
+            "shop.Sales/v=2/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007-6df20e8f_002.csv.gz"
         );
+        // The same place in other histories.
+        let mut names = std::collections::BTreeSet::from([name(&first, None, 1)]);
+        for (domain, time_us) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            first.gtid = Some(Gtid::MariaDb {
+                domain,
+                server: 1,
+                sequence: 1,
+            });
+            first.commit_time_us = 1_457_049_600_000_000 + time_us;
+            names.insert(name(&first, None, 1));
+        }
+        assert_eq!(names.len(), 5, "{names:?}");
     }
 
     #[test]

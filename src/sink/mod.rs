@@ -17,6 +17,7 @@ use crate::config::limits::FirehoseQuota;
 
 pub use delivery::{Delivered, Delivery, DeliveryStats};
 pub use dir::{DirSink, TableFolder};
+pub(crate) use dir::{FOLDERS, VERSION_FOLDER};
 pub use firehose::FirehoseSink;
 pub use stdout::StdoutSink;
 

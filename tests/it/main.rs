@@ -9,6 +9,7 @@ mod boto3;
 mod crash;
 mod damage;
 mod database;
+mod dir_histories;
 mod errors;
 mod events;
 mod fetching;

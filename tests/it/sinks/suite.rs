@@ -39,6 +39,7 @@ impl Maker {
         self.batches += 1;
         let first = RowPlace {
             transaction: FilePosition::new("binlog.000001", self.batches * 100),
+            gtid: None,
             ordinal: 0,
             commit_time_us: 1_457_049_600_000_000,
         };
