@@ -44,6 +44,8 @@ pub struct Summary {
     pub bytes_delivered: u64,
     /// Records that were refused and sent again.
     pub records_refused: u64,
+    /// Cells whose text was not valid and was written with U+FFFD in places.
+    pub cells_replaced: u64,
     /// Up to where everything is delivered.
     pub position: Option<FilePosition>,
 }
@@ -62,6 +64,9 @@ impl fmt::Display for Summary {
         }
         if self.records_refused > 0 {
             write!(f, ", {} records sent again", self.records_refused)?;
+        }
+        if self.cells_replaced > 0 {
+            write!(f, ", {} cells with invalid text", self.cells_replaced)?;
         }
         match &self.position {
             Some(position) => write!(f, "; checkpoint at {position}"),
@@ -165,6 +170,7 @@ impl<S: Sink> Agent<S> {
             rows_delivered: self.pipeline.flow.rows_delivered,
             bytes_delivered: self.pipeline.flow.bytes_delivered,
             records_refused: self.pipeline.flow.delivery.stats().records_refused,
+            cells_replaced: self.pipeline.replaced_cells(),
             position: self.saved.position.clone(),
         })
     }
@@ -317,6 +323,7 @@ impl<S: Sink> Agent<S> {
             rows_waiting = self.pipeline.rows_written - rows_delivered,
             in_flight = %bytesize::ByteSize(self.pipeline.flow.sealed_bytes as u64),
             newest_row_age_s = age.as_secs(),
+            cells_replaced = self.pipeline.replaced_cells(),
             position = %self.pipeline.decoder.committed().map(ToString::to_string).unwrap_or_default(),
             "following"
         );

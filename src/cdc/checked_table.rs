@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::binlog::{FilePosition, Operations, ServerColumn};
 use crate::config::{self, SchemaChange};
-use crate::encode::{Chosen, Dialect, MetadataColumn};
+use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
 /// A followed table, as the server has it.
@@ -33,6 +33,8 @@ pub struct CheckedTable {
     pub all_columns: bool,
     /// How its lines are written.
     pub dialect: Dialect,
+    /// What happens to text that is not valid in its character set.
+    pub invalid_text: InvalidText,
 }
 
 impl CheckedTable {
@@ -71,6 +73,7 @@ impl CheckedTable {
             on_schema_change: wanted.on_schema_change,
             all_columns: wanted.columns.is_none(),
             dialect: wanted.dialect,
+            invalid_text: wanted.invalid_text,
         }
     }
 

@@ -10,6 +10,7 @@ mod checked_table;
 mod checkpoint;
 mod end;
 mod flow;
+mod invalid_text;
 mod packed;
 mod pipeline;
 mod preflight;

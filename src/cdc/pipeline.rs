@@ -196,6 +196,11 @@ impl<S: Sink> Pipeline<S> {
         tables.filter(|(_, shapes)| !shapes.is_empty()).collect()
     }
 
+    /// Cells whose text was not valid and was written with something replaced.
+    pub(crate) fn replaced_cells(&self) -> u64 {
+        self.tables.iter().map(TableWriter::replaced_cells).sum()
+    }
+
     /// The server whose binlog is read.
     pub(crate) fn server(&self) -> &Identity {
         &self.flow.server

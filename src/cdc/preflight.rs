@@ -245,7 +245,9 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
 
 /// One row of `information_schema.COLUMNS`; servers differ in the types of its numbers.
 fn server_column(row: &Row) -> ServerColumn {
-    let text = |index: usize| row.get::<Option<String>, _>(index).flatten();
+    // Labels of MariaDB may hold surrogates.
+    let bytes = |index: usize| row.get::<Option<Vec<u8>>, _>(index).flatten();
+    let text = |index: usize| bytes(index).map(encode::valid_utf8);
     let number = |index: usize| row.get::<Option<u64>, _>(index).flatten();
     ServerColumn {
         name: text(2).unwrap_or_default(),

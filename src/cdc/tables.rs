@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
+use super::invalid_text::ReplacedText;
 use super::shapes::{Shape, Shapes};
 
 /// What to do when a table is not what it was.
@@ -58,6 +59,7 @@ pub(super) struct TableWriter {
     /// The transaction in which the connection was lost, and how many of its lines were written
     /// before. Another server may send other transactions first.
     cut: Option<(TransactionKey, u64)>,
+    replaced_text: ReplacedText,
 }
 
 /// The row event that is being written.
@@ -109,6 +111,7 @@ impl TableWriter {
             operation: RowOperation::Insert,
             ordinal: 0,
             cut: None,
+            replaced_text: ReplacedText::default(),
         }
     }
 
@@ -120,6 +123,11 @@ impl TableWriter {
     /// The shapes that its lines have had.
     pub(super) fn known_shapes(&self) -> &[Shape] {
         self.shapes.known()
+    }
+
+    /// Cells whose text was not valid and was written with something replaced.
+    pub(super) fn replaced_cells(&self) -> u64 {
+        self.replaced_text.cells
     }
 
     /// Bytes of the open batch.
@@ -300,6 +308,7 @@ impl TableWriter {
             let what = format!("transaction at {}: {error}", event.place());
             Failure::definite(Exit::Data, what, CHANGED)
         })?;
+        let plan = plan.with_invalid_text(self.checked.invalid_text);
         let version = self.shapes.version();
         self.shapes.take(plan.shape()).map_err(|changes| {
             let what = format!(
@@ -461,7 +470,7 @@ impl TableWriter {
     }
 
     fn encode(
-        &self,
+        &mut self,
         image: Image,
         event: &EventAtHand<'_>,
         out: &mut Vec<u8>,
@@ -470,8 +479,18 @@ impl TableWriter {
             return Ok(());
         };
         let suffix = &self.suffixes[index_of(image)];
-        plan.write_line(event.images, image, suffix, self.ordinal, out)
-            .map_err(|error| self.row_error(event, &error))
+        let replaced = plan
+            .write_line(event.images, image, suffix, self.ordinal, out)
+            .map_err(|error| self.row_error(event, &error))?;
+        if !replaced.is_empty() {
+            let name = self.name();
+            for output in replaced {
+                let column = plan.output_name(output);
+                self.replaced_text
+                    .note(&name, column, &event.place(), self.ordinal);
+            }
+        }
+        Ok(())
     }
 
     fn row_error(&self, event: &EventAtHand<'_>, error: &RowError) -> Error {
@@ -486,6 +505,10 @@ impl TableWriter {
                 "set binlog_row_image=FULL or binlog_row_value_options='' on the server and in \
                  every session; to go on past these rows, leave the column out of the table's \
                  `columns`"
+            }
+            CellProblem::Text => {
+                "set invalid_text = \"replace\" for the table to write U+FFFD for each bad sequence, or \
+                 leave the column out of the table's `columns`"
             }
             _ => {
                 "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is whole, \

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
-use crate::encode::{Dialect, MetadataColumn};
+use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use explain::nearest;
 pub use limits::QuotaShare;
@@ -146,6 +146,8 @@ pub struct Table {
     pub on_schema_change: SchemaChange,
     /// How its lines are written.
     pub dialect: Dialect,
+    /// What happens to text that is not valid in its character set.
+    pub invalid_text: InvalidText,
 }
 
 /// What happens when the table changes so that its lines would be others.

@@ -63,8 +63,16 @@ pub(super) struct Table {
     pub(super) metadata: Vec<Metadata>,
     pub(super) before_image: bool,
     pub(super) on_schema_change: Option<SchemaChange>,
+    pub(super) invalid_text: Option<InvalidText>,
     pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum InvalidText {
+    Replace,
+    Stop,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

@@ -1,7 +1,7 @@
 //! The tables to follow: what is written of them, and how.
 
 use crate::binlog::Operations;
-use crate::encode::{Dialect, MetadataColumn};
+use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use super::raw::{self, EventKind, Metadata};
 use super::{ConfigError, SchemaChange, Table};
@@ -56,6 +56,10 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             on_schema_change: match table.on_schema_change {
                 None | Some(raw::SchemaChange::Stop) => SchemaChange::Stop,
                 Some(raw::SchemaChange::Version) => SchemaChange::Version,
+            },
+            invalid_text: match table.invalid_text {
+                None | Some(raw::InvalidText::Replace) => InvalidText::Replace,
+                Some(raw::InvalidText::Stop) => InvalidText::Stop,
             },
             dialect: table
                 .dialect

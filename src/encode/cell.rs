@@ -13,13 +13,12 @@ use super::decimal::write_decimal;
 use super::dialect::{Syntax, finish_text, write_bare, write_text_as, write_utf8_as};
 use super::json::write_json;
 use super::json_diff::write_changed_json;
-use super::label::{write_enum, write_set};
-use super::number::{write_floating, write_int};
+use super::label::{Label, write_enum, write_set};
+use super::number::{write_floating, write_int, write_vector, write_year};
 use super::temporal::{
-    two_digits, write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell,
-    write_timestamp_cell,
+    write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell, write_timestamp_cell,
 };
-use super::text::Encoding;
+use super::text::{Encoding, InvalidText};
 
 /// What can be wrong with a cell. Never holds its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -96,12 +95,12 @@ pub(super) enum Writer {
     /// ENUM, by its labels from 1 on; the index has this width in bytes.
     Enum {
         width: u8,
-        labels: Vec<String>,
+        labels: Vec<Label>,
     },
     /// SET, by its labels from the lowest bit on.
     Set {
         width: u8,
-        labels: Vec<String>,
+        labels: Vec<Label>,
     },
     Json,
     /// VECTOR of 32-bit floating numbers.
@@ -156,13 +155,14 @@ impl Writer {
         &self,
         before: &[u8],
         changes: &[u8],
+        invalid: InvalidText,
         out: &mut Vec<u8>,
     ) -> Result<(), CellProblem> {
         let Self::Json = self else {
             return Err(CellProblem::Json);
         };
         let start = out.len();
-        write_changed_json(before, changes, out)?;
+        write_changed_json(before, changes, invalid, out)?;
         finish_text::<S>(start, out);
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Writer {
             }
             Self::Text(encoding) => {
                 let start = out.len();
-                encoding.append(cell, out)?;
+                encoding.append(cell, InvalidText::Stop, out)?;
                 finish_text::<S>(start, out);
                 Ok(())
             }
@@ -222,11 +222,15 @@ impl Writer {
             }
             Self::Decimal { precision, scale } => write_decimal(cell, *precision, *scale, out),
             Self::Hex { padded_len } => write_hex::<S>(cell, *padded_len, out),
-            Self::Enum { width, labels } => write_enum::<S>(cell, *width, labels, out),
-            Self::Set { width, labels } => write_set::<S>(cell, *width, labels, out),
+            Self::Enum { width, labels } => {
+                write_enum::<S>(cell, *width, labels, InvalidText::Stop, out)
+            }
+            Self::Set { width, labels } => {
+                write_set::<S>(cell, *width, labels, InvalidText::Stop, out)
+            }
             Self::Json => {
                 let start = out.len();
-                write_json(cell, out)?;
+                write_json(cell, InvalidText::Stop, out)?;
                 finish_text::<S>(start, out);
                 Ok(())
             }
@@ -240,24 +244,48 @@ impl Writer {
             Self::Compressed(writer) => writer.write_alone::<S>(&uncompressed(cell)?, out),
         }
     }
-}
 
-/// Four digits; as a number of JSON's, which has no zeros before it, as many as it has.
-fn write_year<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let [years] = cell else {
-        return Err(CellProblem::Width);
-    };
-    let year = match *years {
-        0 => 0,
-        years => 1900 + u32::from(years),
-    };
-    if S::IS_JSON {
-        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
-    } else {
-        out.extend_from_slice(&two_digits(year / 100));
-        out.extend_from_slice(&two_digits(year % 100));
+    /// Appends a cell that [`Writer::write`] has refused with [`CellProblem::Text`], with U+FFFD for what is
+    /// no text.
+    #[cold]
+    pub(super) fn write_replacing<S: Syntax>(
+        &self,
+        cell: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
+        const REPLACE: InvalidText = InvalidText::Replace;
+        let start = out.len();
+        match self {
+            Self::Text(encoding) => encoding.append(cell, REPLACE, out)?,
+            Self::Json => write_json(cell, REPLACE, out)?,
+            Self::Enum { width, labels } => {
+                return write_enum::<S>(cell, *width, labels, REPLACE, out);
+            }
+            Self::Set { width, labels } => {
+                return write_set::<S>(cell, *width, labels, REPLACE, out);
+            }
+            Self::Compressed(writer) => {
+                return writer.write_replacing::<S>(&uncompressed(cell)?, out);
+            }
+            Self::Int { .. }
+            | Self::Float { .. }
+            | Self::Double { .. }
+            | Self::Decimal { .. }
+            | Self::Year
+            | Self::Date
+            | Self::Time { .. }
+            | Self::DateTime { .. }
+            | Self::Timestamp { .. }
+            | Self::OldTemporal { .. }
+            | Self::Hex { .. }
+            | Self::Vector
+            | Self::Inet4
+            | Self::Inet6
+            | Self::Uuid => return Err(CellProblem::Text),
+        }
+        finish_text::<S>(start, out);
+        Ok(())
     }
-    Ok(())
 }
 
 fn write_hex<S: Syntax>(
@@ -284,27 +312,6 @@ fn write_hex<S: Syntax>(
         }
         Ok(())
     })
-}
-
-/// As a JSON array, each number as the shortest text that reads back.
-fn write_vector<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    let (numbers, rest) = cell.as_chunks::<4>();
-    if !rest.is_empty() {
-        return Err(CellProblem::Width);
-    }
-    let start = out.len();
-    out.push(b'[');
-    for (index, bytes) in numbers.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_floating::<S>(f32::from_le_bytes(*bytes), None, out);
-    }
-    out.push(b']');
-    if !S::IS_JSON {
-        finish_text::<S>(start, out);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -481,7 +488,8 @@ mod tests {
     #[test]
     fn cells_in_each_dialect() {
         let date = ((2016_u32 << 9) | (3 << 5) | 4).to_le_bytes();
-        let labels: Vec<String> = ["a", "b,c"].map(Into::into).to_vec();
+        let label = |text: &str| Label::of(text.as_bytes(), Encoding::Utf8).unwrap();
+        let labels = vec![label("a"), label("b,c")];
         let one = Writer::Enum {
             width: 1,
             labels: labels.clone(),

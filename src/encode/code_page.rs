@@ -18,7 +18,7 @@ use encoding_rs::{BIG5, EUC_JP, EUC_KR, GB18030, GBK, SHIFT_JIS};
 use self::differences::Run;
 use self::single_byte::SINGLE_BYTE;
 use super::cell::CellProblem;
-use super::text::push_character;
+use super::text::{InvalidText, push_character};
 
 const UNKNOWN: u16 = b'?' as u16;
 /// In [`CodePage::one`]: the byte starts a longer character. No character of one byte has this number.
@@ -241,38 +241,42 @@ impl CodePage {
         }
     }
 
-    /// Appends text in UTF-8.
-    pub(super) fn append(&self, text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    /// Appends text in UTF-8. Only what ends within a character is invalid.
+    pub(super) fn append(
+        &self,
+        text: &[u8],
+        invalid: InvalidText,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
         let mut rest = text;
         while let [first, behind @ ..] = rest {
             rest = behind;
             match self.one[usize::from(*first)] {
-                LEAD => rest = &behind[self.append_long(*first, behind, out)?..],
+                LEAD => match self.append_long(*first, behind, out) {
+                    Some(len) => rest = &behind[len..],
+                    None => return invalid.take(out),
+                },
                 unit => push_unit(unit, out),
             }
         }
         Ok(())
     }
 
-    /// Appends the character that starts with this byte, and tells how many it has behind it.
-    fn append_long(
-        &self,
-        first: u8,
-        behind: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<usize, CellProblem> {
-        let second = *behind.first().ok_or(CellProblem::Text)?;
+    /// Appends the character that starts with this byte, and tells how many it has behind it; `None` if it is
+    /// cut off.
+    fn append_long(&self, first: u8, behind: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+        let second = *behind.first()?;
         if self.has_four && second.is_ascii_digit() {
             let [b, c, d, ..] = behind else {
-                return Err(CellProblem::Text);
+                return None;
             };
             let code = [first, *b, *c, *d];
             let (text, has_errors) = GB18030.decode_without_bom_handling(&code);
             out.extend_from_slice(if has_errors { b"?" } else { text.as_bytes() });
-            return Ok(3);
+            return Some(3);
         }
         let (unit, len) = if first == THREE && !self.three.is_empty() {
-            let third = *behind.get(1).ok_or(CellProblem::Text)?;
+            let third = *behind.get(1)?;
             let code = u16::from_be_bytes([second, third]);
             (self.three[usize::from(code)], 2)
         } else {
@@ -282,10 +286,10 @@ impl CodePage {
         if unit == 0 {
             // The first byte alone is none of the set's; the next one may be.
             push_unit(UNKNOWN, out);
-            return Ok(0);
+            return Some(0);
         }
         push_unit(unit, out);
-        Ok(len)
+        Some(len)
     }
 }
 
@@ -317,10 +321,16 @@ fn push_unit(unit: u16, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn text(charset: &str, bytes: &[u8]) -> Result<String, CellProblem> {
+    fn text_with(charset: &str, bytes: &[u8], invalid: InvalidText) -> Result<String, CellProblem> {
         let mut out = Vec::new();
-        CodePage::named(charset).unwrap().append(bytes, &mut out)?;
+        CodePage::named(charset)
+            .unwrap()
+            .append(bytes, invalid, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn text(charset: &str, bytes: &[u8]) -> Result<String, CellProblem> {
+        text_with(charset, bytes, InvalidText::Stop)
     }
 
     #[test]
@@ -350,13 +360,15 @@ mod tests {
     }
 
     #[test]
-    fn text_that_ends_within_a_character_is_refused() {
-        for (charset, bytes) in [
-            ("gbk", &b"a\xbc"[..]),
-            ("ujis", b"\x8f\xb0"),
-            ("gb18030", b"\x81\x30\x81"),
+    fn text_that_ends_within_a_character_is_refused_or_replaced() {
+        for (charset, bytes, replaced) in [
+            ("gbk", &b"a\xbc"[..], "a\u{fffd}"),
+            ("ujis", b"\x8f\xb0", "\u{fffd}"),
+            ("gb18030", b"\x81\x30\x81", "\u{fffd}"),
         ] {
             assert_eq!(text(charset, bytes), Err(CellProblem::Text), "{charset}");
+            let lossy = text_with(charset, bytes, InvalidText::Replace);
+            assert_eq!(lossy.as_deref(), Ok(replaced), "{charset}");
         }
     }
 
@@ -365,7 +377,12 @@ mod tests {
         let multi = MULTI_BYTE.iter().map(|set| set.name);
         for charset in multi.chain(SINGLE_BYTE.iter().map(|(name, _)| *name)) {
             for code in 0..=u16::MAX {
-                let _ = text(charset, &code.to_be_bytes());
+                let bytes = code.to_be_bytes();
+                let lossy = text_with(charset, &bytes, InvalidText::Replace).unwrap();
+                match text(charset, &bytes) {
+                    Ok(text) => assert_eq!(text, lossy),
+                    Err(_) => assert!(lossy.ends_with(char::REPLACEMENT_CHARACTER)),
+                }
             }
         }
     }

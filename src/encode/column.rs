@@ -3,6 +3,7 @@
 use crate::binlog::{Charset, Column, ColumnType};
 
 use super::cell::{CellProblem, Writer};
+use super::label::Label;
 use super::plan::{Chosen, Disguise};
 use super::text::Encoding;
 
@@ -62,7 +63,7 @@ fn encoding(charset: &Charset) -> Result<Encoding, String> {
 }
 
 /// The labels of an ENUM or SET, in UTF-8.
-fn labels(column: &Column) -> Result<Vec<String>, String> {
+fn labels(column: &Column) -> Result<Vec<Label>, String> {
     if column.labels.is_empty() {
         return Err(format!("{} without its labels", column.kind));
     }
@@ -71,8 +72,8 @@ fn labels(column: &Column) -> Result<Vec<String>, String> {
         Some(Charset::Binary) | None => Encoding::Utf8,
         Some(charset) => encoding(charset)?,
     };
-    let label = |label: &Vec<u8>| encoding.decode(label);
-    let labels: Result<Vec<String>, CellProblem> = column.labels.iter().map(label).collect();
+    let label = |label: &Vec<u8>| Label::of(label, encoding);
+    let labels: Result<Vec<Label>, CellProblem> = column.labels.iter().map(label).collect();
     labels.map_err(|_| format!("{} with labels that are no text", column.kind))
 }
 

@@ -10,8 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::cell::CellProblem;
 use super::decimal::write_decimal;
-use super::dialect::{Jsonl, write_utf8_as};
+use super::dialect::{Jsonl, finish_text, write_utf8_as};
 use super::temporal::write_packed_temporal;
+use super::text::{InvalidText, append_invalid_utf8};
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
 const MOST_DEPTH: u32 = 100;
@@ -45,20 +46,22 @@ const TYPE_NEWDECIMAL: u8 = 246;
 /// six for one, a number of three bytes has eight. What is longer has values that overlap.
 const MOST_GROWTH: usize = 16;
 
-/// How far a document may go.
+/// How far a document may go, and what its text may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     depth: u32,
     /// Bytes that may be in the output.
     most_bytes: usize,
+    invalid: InvalidText,
 }
 
 impl Bounds {
     /// Of a document of so many bytes whose text is appended to `out`.
-    pub(super) fn of(document_len: usize, out: &[u8]) -> Self {
+    pub(super) fn of(document_len: usize, invalid: InvalidText, out: &[u8]) -> Self {
         Self {
             depth: 0,
             most_bytes: out.len() + document_len * MOST_GROWTH,
+            invalid,
         }
     }
 
@@ -75,7 +78,11 @@ impl Bounds {
 }
 
 /// Appends the text of a document.
-pub(super) fn write_json(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+pub(super) fn write_json(
+    cell: &[u8],
+    invalid: InvalidText,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
     match cell.split_first() {
         // What an ignored error leaves in a column that is NOT NULL.
         None => {
@@ -83,7 +90,7 @@ pub(super) fn write_json(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProbl
             Ok(())
         }
         Some((kind, value)) => {
-            let bounds = Bounds::of(cell.len(), out);
+            let bounds = Bounds::of(cell.len(), invalid, out);
             write_value(*kind, value, bounds, out)
         }
     }
@@ -149,7 +156,7 @@ pub(super) fn write_value(
             out.extend_from_slice(integer.format(value).as_bytes());
         }
         DOUBLE => return write_double(f64::from_le_bytes(bytes(value, 0)?), out),
-        STRING => return write_string(sized(value)?, out),
+        STRING => return write_string(sized(value)?, bounds, out),
         OPAQUE => {
             let [kind] = bytes::<1>(value, 0)?;
             return write_opaque(kind, sized(&value[1..])?, out);
@@ -261,7 +268,7 @@ fn write_container(
             out.extend_from_slice(b", ");
         }
         if container.is_object {
-            write_string(container.key(index)?, out)?;
+            write_string(container.key(index)?, bounds, out)?;
             out.extend_from_slice(b": ");
         }
         let (kind, value) = container.value(index)?;
@@ -271,8 +278,19 @@ fn write_container(
     Ok(())
 }
 
-pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
-    write_utf8_as::<Jsonl>(text, 0..text.len(), out)
+pub(super) fn write_string(
+    text: &[u8],
+    bounds: Bounds,
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    let written = write_utf8_as::<Jsonl>(text, 0..text.len(), out);
+    if written.is_err() && bounds.invalid == InvalidText::Replace {
+        let start = out.len();
+        append_invalid_utf8(text, bounds.invalid, out)?;
+        finish_text::<Jsonl>(start, out);
+        return Ok(());
+    }
+    written
 }
 
 /// The shortest text that reads back as the same number, in MySQL's looks: `1.0`, `1.5e-16`,
@@ -410,7 +428,7 @@ mod tests {
             0x00, 0x0e, 0x00, 0x05, 0x01, 0x00, 0x0c, 0x0a, 0x00, 0x01, b'x', 0x00, 0x00,
         ];
         let mut out = Vec::new();
-        write_json(&document, &mut out).unwrap();
+        write_json(&document, InvalidText::Stop, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), r#"{"a": [1, "x"]}"#);
     }
 
@@ -426,9 +444,11 @@ mod tests {
         /// Neither panics nor grows beyond what the bytes can say.
         #[test]
         fn any_bytes_give_text_or_an_error(document in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut out = Vec::new();
-            if write_json(&document, &mut out).is_ok() {
-                prop_assert!(std::str::from_utf8(&out).is_ok());
+            for invalid in [InvalidText::Stop, InvalidText::Replace] {
+                let mut out = Vec::new();
+                if write_json(&document, invalid, &mut out).is_ok() {
+                    prop_assert!(std::str::from_utf8(&out).is_ok());
+                }
             }
         }
     }
@@ -444,7 +464,7 @@ mod tests {
             document.extend(array);
         }
         document.extend([0, 0, 4, 0]);
-        let result = write_json(&document, &mut Vec::new());
+        let result = write_json(&document, InvalidText::Stop, &mut Vec::new());
         assert_eq!(result, Err(CellProblem::Json));
     }
 }

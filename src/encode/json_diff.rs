@@ -7,6 +7,7 @@
 
 use super::cell::CellProblem;
 use super::json::{self, Bounds, Container};
+use super::text::InvalidText;
 
 /// Legs of a path are no more than levels of a document.
 const MOST_LEGS: usize = 100;
@@ -39,9 +40,10 @@ enum Change<'a> {
 pub(super) fn write_changed_json(
     document: &[u8],
     changes: &[u8],
+    invalid: InvalidText,
     out: &mut Vec<u8>,
 ) -> Result<(), CellProblem> {
-    let bounds = Bounds::of(document.len() + changes.len(), out);
+    let bounds = Bounds::of(document.len() + changes.len(), invalid, out);
     let mut root = Node::stored(document)?;
     let mut changes = changes;
     while let Some((operation, rest)) = changes.split_first() {
@@ -259,7 +261,7 @@ impl<'a> Node<'a> {
                 out.push(b'{');
                 for (index, (key, child)) in members.iter().enumerate() {
                     out.extend_from_slice(separator(index));
-                    json::write_string(key, out)?;
+                    json::write_string(key, bounds, out)?;
                     out.extend_from_slice(b": ");
                     child.write(within, out)?;
                 }
@@ -304,7 +306,7 @@ mod tests {
 
     fn changed(changes: &[Vec<u8>]) -> Result<String, CellProblem> {
         let mut out = Vec::new();
-        write_changed_json(&DOCUMENT, &changes.concat(), &mut out)?;
+        write_changed_json(&DOCUMENT, &changes.concat(), InvalidText::Stop, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -382,7 +384,8 @@ mod tests {
         let first = whole[0].len();
         let whole = whole.concat();
         for len in 1..whole.len() {
-            let result = write_changed_json(&DOCUMENT, &whole[..len], &mut Vec::new());
+            let result =
+                write_changed_json(&DOCUMENT, &whole[..len], InvalidText::Stop, &mut Vec::new());
             assert!(result.is_err() || len == first, "{len}");
         }
     }
@@ -395,7 +398,7 @@ mod tests {
             changes in prop::collection::vec(any::<u8>(), 0..60),
         ) {
             let mut out = Vec::new();
-            if write_changed_json(&document, &changes, &mut out).is_ok() {
+            if write_changed_json(&document, &changes, InvalidText::Replace, &mut out).is_ok() {
                 prop_assert!(std::str::from_utf8(&out).is_ok());
             }
         }
@@ -403,8 +406,8 @@ mod tests {
         #[test]
         fn no_change_is_the_document(document in prop::collection::vec(any::<u8>(), 1..200)) {
             let (mut whole, mut unchanged) = (Vec::new(), Vec::new());
-            let result = write_json(&document, &mut whole);
-            prop_assert_eq!(write_changed_json(&document, &[], &mut unchanged), result);
+            let result = write_json(&document, InvalidText::Stop, &mut whole);
+            prop_assert_eq!(write_changed_json(&document, &[], InvalidText::Stop, &mut unchanged), result);
             prop_assert_eq!(whole, unchanged);
         }
     }

@@ -2,6 +2,39 @@
 
 use super::cell::CellProblem;
 use super::dialect::{Syntax, finish_text, write_text_as};
+use super::text::{Encoding, InvalidText};
+
+/// A member of an ENUM or SET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    text: String,
+    /// Whether nothing of it was replaced.
+    is_valid: bool,
+}
+
+impl Label {
+    /// The label that is these bytes in the column's character set.
+    pub(super) fn of(bytes: &[u8], encoding: Encoding) -> Result<Self, CellProblem> {
+        Ok(match encoding.decode(bytes, InvalidText::Stop) {
+            Ok(text) => Self {
+                text,
+                is_valid: true,
+            },
+            Err(_) => Self {
+                text: encoding.decode(bytes, InvalidText::Replace)?,
+                is_valid: false,
+            },
+        })
+    }
+
+    fn text(&self, invalid: InvalidText) -> Result<&str, CellProblem> {
+        if self.is_valid || invalid == InvalidText::Replace {
+            Ok(&self.text)
+        } else {
+            Err(CellProblem::Text)
+        }
+    }
+}
 
 /// A number of `width` bytes, the lowest first.
 fn little_endian(cell: &[u8], width: u8) -> Result<u64, CellProblem> {
@@ -16,13 +49,17 @@ fn little_endian(cell: &[u8], width: u8) -> Result<u64, CellProblem> {
 pub(super) fn write_enum<S: Syntax>(
     cell: &[u8],
     width: u8,
-    labels: &[String],
+    labels: &[Label],
+    invalid: InvalidText,
     out: &mut Vec<u8>,
 ) -> Result<(), CellProblem> {
     let index = little_endian(cell, width)?;
     let label = match usize::try_from(index) {
         Ok(0) => "",
-        Ok(index) => labels.get(index - 1).ok_or(CellProblem::Label)?,
+        Ok(index) => {
+            let label = labels.get(index - 1).ok_or(CellProblem::Label)?;
+            label.text(invalid)?
+        }
         Err(_) => return Err(CellProblem::Label),
     };
     write_text_as::<S>(label.as_bytes(), out);
@@ -32,7 +69,8 @@ pub(super) fn write_enum<S: Syntax>(
 pub(super) fn write_set<S: Syntax>(
     cell: &[u8],
     width: u8,
-    labels: &[String],
+    labels: &[Label],
+    invalid: InvalidText,
     out: &mut Vec<u8>,
 ) -> Result<(), CellProblem> {
     let mut members = little_endian(cell, width)?;
@@ -44,7 +82,7 @@ pub(super) fn write_set<S: Syntax>(
         if out.len() > start {
             out.push(b',');
         }
-        out.extend_from_slice(label.as_bytes());
+        out.extend_from_slice(label.text(invalid)?.as_bytes());
     }
     finish_text::<S>(start, out);
     Ok(())

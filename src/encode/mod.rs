@@ -25,6 +25,7 @@ pub use column::unsupported;
 pub use dialect::Dialect;
 pub use image::Image;
 pub use plan::{Chosen, Disguise, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix};
+pub use text::{InvalidText, valid_utf8};
 
 /// Appends a value of text to a line of CSV.
 pub fn write_text(text: &[u8], out: &mut Vec<u8>) {

@@ -1,12 +1,13 @@
 //! Integers and floating numbers.
 //!
 //! What lives here: FLOAT and DOUBLE as the shortest text that reads back, or with the digits of
-//! FLOAT(M,D) and DOUBLE(M,D). What does not: DECIMAL ([`super::decimal`]).
+//! FLOAT(M,D) and DOUBLE(M,D), YEAR, and VECTOR, which is numbers. What does not: DECIMAL ([`super::decimal`]).
 
 use std::io::Write as _;
 
 use super::cell::CellProblem;
-use super::dialect::Syntax;
+use super::dialect::{Syntax, finish_text};
+use super::temporal::two_digits;
 
 pub(super) fn write_int(
     width: u8,
@@ -165,4 +166,42 @@ fn write_scaled(scaled: u64, scale: usize, out: &mut Vec<u8>) {
         out.resize(out.len() + scale - fraction.len(), b'0');
         out.extend_from_slice(fraction);
     }
+}
+/// Four digits; as a number of JSON's, which has no zeros before it, as many as it has.
+pub(super) fn write_year<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    let [years] = cell else {
+        return Err(CellProblem::Width);
+    };
+    let year = match *years {
+        0 => 0,
+        years => 1900 + u32::from(years),
+    };
+    if S::IS_JSON {
+        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
+    } else {
+        out.extend_from_slice(&two_digits(year / 100));
+        out.extend_from_slice(&two_digits(year % 100));
+    }
+    Ok(())
+}
+
+/// As a JSON array, each number as the shortest text that reads back.
+pub(super) fn write_vector<S: Syntax>(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    let (numbers, rest) = cell.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(CellProblem::Width);
+    }
+    let start = out.len();
+    out.push(b'[');
+    for (index, bytes) in numbers.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_floating::<S>(f32::from_le_bytes(*bytes), None, out);
+    }
+    out.push(b']');
+    if !S::IS_JSON {
+        finish_text::<S>(start, out);
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use super::column::writer;
 use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
 use super::image::{Cells, CutOff, Image, NULL};
 use super::temporal::write_utc_micros;
+use super::text::InvalidText;
 
 /// A column that the configuration chose, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,6 +238,7 @@ pub struct Plan {
     cells: Cells,
     outputs: Vec<Writer>,
     dialect: Dialect,
+    invalid_text: InvalidText,
     /// By output, what stands before its value where the dialect has names; otherwise nothing.
     keys: Vec<Vec<u8>>,
     /// Of the written columns, by output.
@@ -288,6 +290,7 @@ impl Plan {
             cells,
             outputs,
             dialect,
+            invalid_text: InvalidText::Stop,
             keys: if dialect.has_keys() {
                 keys(chosen)
             } else {
@@ -296,6 +299,21 @@ impl Plan {
             output_names: chosen.iter().map(|column| column.name.clone()).collect(),
             names: map.columns.iter().map(name).collect(),
         })
+    }
+
+    /// Chooses what is done with text that is not valid; a new plan refuses it.
+    #[must_use]
+    pub fn with_invalid_text(self, invalid_text: InvalidText) -> Self {
+        Self {
+            invalid_text,
+            ..self
+        }
+    }
+
+    /// The name of a written column.
+    #[must_use]
+    pub fn output_name(&self, output: usize) -> &str {
+        self.output_names.get(output).map_or("", String::as_str)
     }
 
     /// The written columns: each one's name, and what it is written as. Two plans with the same of
@@ -337,7 +355,8 @@ impl Plan {
             })
     }
 
-    /// Appends the row that was found in `images` as one line.
+    /// Appends the row that was found in `images` as one line. Gives the written columns, by
+    /// [`Plan::output_name`], in whose text something was replaced.
     ///
     /// # Errors
     /// If a cell does not fit its type; `out` may then end in a part of the line.
@@ -348,7 +367,7 @@ impl Plan {
         suffix: &RowSuffix,
         ordinal: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), RowError> {
+    ) -> Result<Vec<usize>, RowError> {
         match self.dialect {
             Dialect::Csv => self.write_as::<Csv>(images, image, suffix, ordinal, out),
             Dialect::Hive => self.write_as::<Hive>(images, image, suffix, ordinal, out),
@@ -364,7 +383,8 @@ impl Plan {
         suffix: &RowSuffix,
         ordinal: u64,
         out: &mut Vec<u8>,
-    ) -> Result<(), RowError> {
+    ) -> Result<Vec<usize>, RowError> {
+        let mut replaced = Vec::new();
         for (index, (writer, cell)) in self.outputs.iter().zip(self.cells.of(image)).enumerate() {
             if S::IS_JSON {
                 out.extend_from_slice(self.keys.get(index).map_or(&[], Vec::as_slice));
@@ -375,15 +395,20 @@ impl Plan {
                 out.extend_from_slice(S::NULL);
                 continue;
             }
-            let written = if self.cells.is_change(image, index) {
-                self.write_changed::<S>(index, images, &images[cell.clone()], out)
+            let start = out.len();
+            let is_change = self.cells.is_change(image, index);
+            let written = if is_change {
+                let changes = &images[cell.clone()];
+                self.write_changed::<S>(index, images, changes, InvalidText::Stop, out)
             } else {
                 writer.write::<S>(images, cell.clone(), out)
             };
-            written.map_err(|problem| RowError {
-                column: self.output_names[index].clone(),
-                problem,
-            })?;
+            if let Err(problem) = written {
+                out.truncate(start);
+                let cell = &images[cell.clone()];
+                self.replace_invalid::<S>(problem, index, (images, cell, is_change), out)?;
+                replaced.push(index);
+            }
         }
         out.extend_from_slice(&suffix.fields);
         if suffix.ordinal {
@@ -392,7 +417,32 @@ impl Plan {
         }
         out.extend_from_slice(&suffix.last_fields);
         out.extend_from_slice(if S::IS_JSON { b"}\n" } else { b"\n" });
-        Ok(())
+        Ok(replaced)
+    }
+
+    /// Writes a cell that was refused once more, if only its text is not valid and that may be replaced.
+    #[cold]
+    fn replace_invalid<S: Syntax>(
+        &self,
+        problem: CellProblem,
+        output: usize,
+        (images, cell, is_change): (&[u8], &[u8], bool),
+        out: &mut Vec<u8>,
+    ) -> Result<(), RowError> {
+        let may_be_replaced = self.invalid_text == InvalidText::Replace;
+        let written = match problem {
+            CellProblem::Text if may_be_replaced && is_change => {
+                self.write_changed::<S>(output, images, cell, InvalidText::Replace, out)
+            }
+            CellProblem::Text if may_be_replaced => {
+                self.outputs[output].write_replacing::<S>(cell, out)
+            }
+            problem => Err(problem),
+        };
+        written.map_err(|problem| RowError {
+            column: self.output_names[output].clone(),
+            problem,
+        })
     }
 
     /// Writes a JSON document that the image after tells by what has changed of it.
@@ -402,6 +452,7 @@ impl Plan {
         output: usize,
         images: &[u8],
         changes: &[u8],
+        invalid: InvalidText,
         out: &mut Vec<u8>,
     ) -> Result<(), CellProblem> {
         if !self.cells.has_before(output) {
@@ -409,7 +460,7 @@ impl Plan {
         }
         let before = self.cells.of(Image::Before)[output].clone();
         let before = images.get(before).ok_or(CellProblem::Json)?;
-        self.outputs[output].write_changed::<S>(before, changes, out)
+        self.outputs[output].write_changed::<S>(before, changes, invalid, out)
     }
 }
 

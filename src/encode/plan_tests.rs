@@ -388,3 +388,68 @@ fn versions_and_absent_columns_come_last_in_each_dialect() {
         }
     }
 }
+
+/// Each in a dialect: text, a label, compressed text and JSON with half of a surrogate pair.
+#[test]
+fn text_that_is_not_valid_is_replaced_or_refused() {
+    let utf8 = || Some(Charset::Utf8);
+    let label = Column {
+        labels: vec![b"a".to_vec(), b"b,\xed\xa0\xbd".to_vec()],
+        ..column("set", ColumnType::Set(1), utf8())
+    };
+    let map = TableMap {
+        has_signs: true,
+        schema: "shop".into(),
+        table: "T".into(),
+        columns: vec![
+            column("id", ColumnType::Int(1), None),
+            column("text", ColumnType::Blob(1), utf8()),
+            label,
+            column("packed", ColumnType::Compressed(1), utf8()),
+            column("json", ColumnType::Json(1), None),
+        ],
+    };
+    let mut images = vec![0, 1, 5];
+    images.extend(b",\xed\xa0\xbd\xff");
+    images.extend([3, 5, 0]);
+    images.extend(b"a\xed\xa0\xbd");
+    // ["\xd8="]
+    let json = [2, 1, 0, 10, 0, 12, 7, 0, 2, 0xd8, b'='];
+    images.push(11);
+    images.extend(json);
+    let names = ["id", "text", "set", "packed", "json"];
+    let wanted = names.map(|name| chosen(name, None));
+    for (dialect, line) in [
+        (Dialect::Csv, "1,\",??\",\"a,b,?\",a?,\"[\"\"?=\"\"]\"\n"),
+        (Dialect::Hive, "1,\\,??,a\\,b\\,?,a?,[\"?=\"]\n"),
+        (
+            Dialect::OpenCsv,
+            "1,\",??\",\"a,b,?\",\"a?\",\"[\"\"?=\"\"]\"\n",
+        ),
+        (
+            Dialect::Jsonl,
+            "{\"id\":1,\"text\":\",??\",\"set\":\"a,b,?\",\"packed\":\"a?\",\"json\":\"[\\\"?=\\\"]\"}\n",
+        ),
+    ] {
+        let suffix = RowSuffix::new(dialect);
+        for invalid in [InvalidText::Replace, InvalidText::Stop] {
+            let plan = Plan::compile(&map, &wanted, dialect).unwrap();
+            let mut plan = plan.with_invalid_text(invalid);
+            begin(&mut plan, &images);
+            plan.find_row(&images, 0).unwrap();
+            let mut out = Vec::new();
+            let written = plan.write_line(&images, Image::After, &suffix, 0, &mut out);
+            if invalid == InvalidText::Stop {
+                let error = written.unwrap_err();
+                assert_eq!(
+                    (error.column.as_str(), error.problem),
+                    ("text", CellProblem::Text)
+                );
+                continue;
+            }
+            assert_eq!(written.unwrap(), [1, 2, 3, 4]);
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text, line.replace('?', "\u{fffd}"));
+        }
+    }
+}

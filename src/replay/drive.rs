@@ -23,6 +23,8 @@ pub struct Summary {
     pub rows: u64,
     /// Bytes of their lines.
     pub bytes: u64,
+    /// Cells whose text was not valid and was written with U+FFFD in places.
+    pub cells_replaced: u64,
     /// Files that were read, the last perhaps in part.
     pub files: usize,
     /// Behind the last whole transaction.
@@ -41,6 +43,9 @@ impl fmt::Display for Summary {
             bytesize::ByteSize(self.bytes),
             self.files
         )?;
+        if self.cells_replaced > 0 {
+            write!(f, ", {} cells with invalid text", self.cells_replaced)?;
+        }
         if let Some(position) = &self.position {
             write!(f, ": all up to {position}")?;
         }
@@ -87,6 +92,7 @@ pub(super) async fn replay<S: Sink>(
     } = replay;
     summary.rows = pipeline.flow.rows_delivered;
     summary.bytes = pipeline.flow.bytes_delivered;
+    summary.cells_replaced = pipeline.replaced_cells();
     summary.prepared = pipeline.decoder.prepared_xa().with_rows;
     let outcome = written.and(drained);
     if outcome.is_ok() {

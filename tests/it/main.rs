@@ -15,6 +15,7 @@ mod events;
 mod fetching;
 mod firehose;
 mod fuzz;
+mod invalid_text;
 mod load;
 mod load_metrics;
 mod load_mysql;

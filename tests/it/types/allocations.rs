@@ -48,7 +48,7 @@ fn write(plan: &mut Plan, rows: &RowsEvent<'_>, suffix: &RowSuffix) -> Result<us
         let allocated = allocation_counter::measure(|| {
             written = plan.find_row(rows.images, at);
             let line = plan.write_line(rows.images, Image::After, suffix, 0, &mut out);
-            written = written.clone().and_then(|end| line.map(|()| end));
+            written = written.clone().and_then(|end| line.map(|_| end));
         });
         ensure!(written == Ok(end));
         ensure!(
