@@ -42,7 +42,8 @@ pub(crate) fn transcode(
     let now = Instant::now();
     while let Some(event) = events.next()? {
         let (table, rows) = match decoder.event(&event)? {
-            Step::Nothing => continue,
+            Step::Nothing | Step::Savepoint { .. } => continue,
+            Step::RolledBackTo(_) | Step::RolledBack => anyhow::bail!("rows were undone"),
             Step::Commit => {
                 ordinal = 0;
                 continue;

@@ -184,13 +184,18 @@ impl Batch {
                 < typical_row.saturating_mul(record_bytes)
     }
 
-    /// Forgets all lines but the first `row_count`, which have `len` bytes; no line may be appended
-    /// any more.
-    pub fn truncate(&mut self, len: usize, row_count: usize) {
+    /// Forgets all lines but the first `row_count`, which have `len` bytes; `step_bytes` is that of
+    /// [`BatchLimits`].
+    pub fn truncate(&mut self, len: usize, row_count: usize, step_bytes: usize) {
         self.bytes.truncate(len);
         self.row_count = row_count;
         self.record_ends.retain(|end| *end <= len);
         self.record_start = self.record_ends.last().copied().unwrap_or(0);
+        let starts = std::iter::once(&0).chain(&self.record_ends);
+        let records = starts.zip(&self.record_ends);
+        self.billed_bytes = records
+            .map(|(start, end)| (end - start).next_multiple_of(step_bytes))
+            .sum();
     }
 
     /// Closes the last record; no line may be appended any more.
@@ -292,7 +297,7 @@ mod tests {
             if kept == 20 {
                 kept_len = batch.len();
             }
-            batch.truncate(kept_len, kept);
+            batch.truncate(kept_len, kept, limits.step_bytes);
             let sealed = batch.seal();
             assert_eq!(sealed.row_count, kept);
             assert_eq!(sealed.bytes().len(), kept * 11);

@@ -5,6 +5,7 @@ mod one_phase;
 mod packed;
 mod statements;
 mod transaction;
+mod undone;
 mod xa;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use super::{
 };
 
 pub use transaction::{Transaction, TransactionKey};
+pub use undone::UndoneParts;
 pub use xa::{KeptEvent, PreparedXa};
 
 /// What a source of events has to say.
@@ -49,6 +51,17 @@ pub enum Step<'e> {
     },
     /// The open transaction is committed and complete.
     Commit,
+    /// Rows of the open transaction that follow may be undone alone.
+    Savepoint {
+        /// Its number within the transaction.
+        id: u64,
+        /// The number of one that is gone with it.
+        gone: Option<u64>,
+    },
+    /// Rows of the open transaction behind the savepoint of this number are undone; those after it are gone.
+    RolledBackTo(u64),
+    /// The open transaction is complete, and none of its rows is real.
+    RolledBack,
 }
 
 /// A followed table and the newest definition of it that the binlog has shown.
@@ -95,6 +108,7 @@ pub struct Decoder {
     /// Who writes the file; it begins with an event that tells.
     flavor: Flavor,
     xa: xa::Xa,
+    undo: undone::Undo,
 }
 
 impl Decoder {
@@ -142,6 +156,7 @@ impl Decoder {
             transaction: None,
             flavor: Flavor::MySql,
             xa: xa::Xa::default(),
+            undo: undone::Undo::default(),
         }
     }
 
@@ -201,6 +216,7 @@ impl Decoder {
         self.in_payload = false;
         self.tables.clear();
         self.xa.rewind();
+        self.undo.rewind();
         self.next = start.clone().unwrap_or_else(unknown_position);
         self.committed = start;
     }
@@ -410,10 +426,15 @@ impl Decoder {
             handed_out: false,
             kept: None,
             is_one_phase: false,
+            outlook: self.outlook(),
+            savepoints: undone::Savepoints::default(),
         });
     }
 
     fn commit<'e>(&mut self) -> Result<Step<'e>, Problem> {
+        if self.ends_unread() {
+            return Ok(Step::Nothing);
+        }
         self.tables.clear();
         if self.passes_transaction_over()? {
             return Ok(Step::Commit);
@@ -500,6 +521,9 @@ impl Decoder {
             return Ok(Step::Nothing);
         }
         transaction.handed_out = true;
+        if !self.is_handed_out() {
+            return Ok(Step::Nothing);
+        }
         Ok(Step::Rows { table, rows })
     }
 }

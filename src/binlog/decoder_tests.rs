@@ -431,6 +431,7 @@ fn a_compressed_transaction_is_rows_then_a_commit_at_its_end() {
             Step::Rows { rows: some, .. } => rows += some.images.len() / 5,
             Step::Commit => assert_eq!(*event_type, EventType::Xid),
             Step::Nothing => {}
+            step => panic!("{step:?}"),
         }
     }
     assert_eq!(rows, 2);

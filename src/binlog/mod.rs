@@ -23,7 +23,9 @@ mod rows;
 mod table_map;
 mod xid;
 
-pub use decoder::{Decoder, Input, KeptEvent, PreparedXa, Step, Transaction, TransactionKey};
+pub use decoder::{
+    Decoder, Input, KeptEvent, PreparedXa, Step, Transaction, TransactionKey, UndoneParts,
+};
 pub use definition::{Misfit, ServerColumn};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream, EventType};

@@ -257,7 +257,9 @@ impl<S: Sink> Agent<S> {
         if self.pipeline.decoder.must_read_again() {
             let key = self.pipeline.decoder.transaction_key();
             let key = key.map(|key| key.to_string()).unwrap_or_default();
-            info!("reading {key} again, an XA transaction of one phase that was too large to keep");
+            info!(
+                "reading {key} again: only its end told which of its rows are real, and they were too many to keep"
+            );
             self.reconnect();
         }
         Ok(())
@@ -380,6 +382,7 @@ impl<S: Sink> Agent<S> {
 
     /// Delivers all that was read, as long as there is time.
     async fn drain(&mut self) -> Result<(), Error> {
+        self.pipeline.forget_unfinished();
         self.pipeline.seal_all();
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;

@@ -96,4 +96,8 @@ impl<S: Sink> Outlet for FlowOutlet<'_, S> {
     fn full(&mut self, batch: SealedBatch) {
         self.flow.push(batch);
     }
+
+    fn close(&mut self, id: u64) {
+        self.flow.ledger.acknowledge(id);
+    }
 }

@@ -11,6 +11,7 @@ mod checkpoint;
 mod end;
 mod flow;
 mod invalid_text;
+mod open_lines;
 mod packed;
 mod pipeline;
 mod preflight;

@@ -14,7 +14,12 @@ use super::checked_table::CheckedTable;
 use super::flow::{Flow, FlowOutlet};
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
-use super::tables::TableWriter;
+use super::tables::{TableMark, TableWriter};
+
+/// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
+/// they may take.
+const MOST_DOUBTFUL: usize = 16 << 20;
+const DOUBTFUL_PART: usize = 2;
 
 /// The decoder, the tables' open batches, and the batches under way.
 ///
@@ -27,6 +32,8 @@ pub(crate) struct Pipeline<S> {
     tables: Vec<TableWriter>,
     /// Bytes of encoded rows that may be in memory.
     max_in_flight: usize,
+    /// The savepoints of the open transaction, by their number, with a mark for each table.
+    savepoints: Vec<(u64, Vec<TableMark>)>,
     pub(crate) rows_written: u64,
     /// When the transaction of the newest row was committed.
     pub(crate) newest_commit_us: i64,
@@ -71,6 +78,7 @@ impl<S: Sink> Pipeline<S> {
             flow: Flow::new(start.server.clone(), delivery),
             tables,
             max_in_flight,
+            savepoints: Vec::new(),
             rows_written: 0,
             newest_commit_us: 0,
         })
@@ -82,25 +90,96 @@ impl<S: Sink> Pipeline<S> {
     /// If it cannot be decoded or its rows cannot be written.
     pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
         let input = self.inflater.plain(input, &self.decoder)?;
-        match self.decoder.take(&input)? {
+        let step = self.decoder.take(&input)?;
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        match step {
             Step::Nothing => {}
             Step::Rows { table, rows } => {
                 if let Some(transaction) = self.decoder.transaction() {
                     self.newest_commit_us = transaction.commit_time_us;
                 }
-                let mut outlet = FlowOutlet {
-                    flow: &mut self.flow,
-                    decoder: &self.decoder,
-                };
                 let writer = &mut self.tables[table];
                 self.rows_written += writer.write(&rows, &self.decoder, now, &mut outlet)?;
+                if self.decoder.may_be_undone() {
+                    self.bound_doubt();
+                }
             }
-            Step::Commit => {
-                self.flow.moved();
-                self.tables.iter_mut().for_each(TableWriter::commit);
+            Step::Savepoint { id, gone } => {
+                self.savepoints.retain(|(other, _)| Some(*other) != gone);
+                let marks = self.tables.iter().map(TableWriter::mark);
+                self.savepoints.push((id, marks.collect()));
             }
+            Step::RolledBackTo(savepoint) => {
+                let index = self.savepoints.iter().position(|(id, _)| *id == savepoint);
+                self.savepoints.truncate(index.map_or(0, |index| index + 1));
+                if let Some((_, marks)) = self.savepoints.last() {
+                    for (table, mark) in self.tables.iter_mut().zip(marks) {
+                        self.rows_written -= table.undo_to(*mark, &mut outlet);
+                    }
+                }
+            }
+            Step::RolledBack => {
+                self.undo_open_transaction();
+                self.end_transaction();
+            }
+            Step::Commit => self.end_transaction(),
         }
         Ok(())
+    }
+
+    fn end_transaction(&mut self) {
+        self.flow.moved();
+        self.savepoints.clear();
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        for table in &mut self.tables {
+            table.commit(&mut outlet);
+        }
+    }
+
+    /// Rows that are held back because they may be undone must leave room for others. If they are too many, they
+    /// are dropped, and read again once the end of their transaction is known.
+    fn bound_doubt(&mut self) {
+        let most = (self.max_in_flight / DOUBTFUL_PART).min(MOST_DOUBTFUL);
+        let bytes: usize = self.tables.iter().map(TableWriter::doubtful_bytes).sum();
+        if bytes > most {
+            self.give_up_open_transaction();
+        }
+    }
+
+    fn give_up_open_transaction(&mut self) {
+        self.undo_open_transaction();
+        self.decoder.give_up_open_transaction();
+    }
+
+    /// Takes all rows of the open transaction back that are not on their way.
+    fn undo_open_transaction(&mut self) {
+        self.savepoints.clear();
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        for table in &mut self.tables {
+            self.rows_written -= table.undo(&mut outlet);
+        }
+    }
+
+    /// Takes rows of the open transaction back if it may be undone, because its end will not be read. Nothing
+    /// may be taken in after that.
+    pub(crate) fn forget_unfinished(&mut self) {
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        for table in &mut self.tables {
+            self.rows_written -= table.undo_doubtful(&mut outlet);
+            table.commit(&mut outlet);
+        }
     }
 
     /// Takes in the next event of the XA transaction that is being committed; says whether there was one.
@@ -121,8 +200,7 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn forget_doubtful_rows(&mut self, problem: &Problem) {
         // A compressed transaction's checksum may not have been verified.
         if problem.is_doubt_of_open_rows() || self.decoder.is_in_payload() {
-            let forget = TableWriter::forget_open_transaction;
-            self.rows_written -= self.tables.iter_mut().map(forget).sum::<u64>();
+            self.undo_open_transaction();
         }
     }
 
@@ -140,7 +218,14 @@ impl<S: Sink> Pipeline<S> {
             self.decoder.prepared_at_start(mark.xa)?;
         }
         self.flow.moved();
-        self.tables.iter_mut().for_each(TableWriter::rewind);
+        self.savepoints.clear();
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        for table in &mut self.tables {
+            self.rows_written -= table.rewind(&mut outlet);
+        }
         Ok(())
     }
 
@@ -151,6 +236,11 @@ impl<S: Sink> Pipeline<S> {
             return true;
         }
         self.seal_all();
+        if self.flow.batches_under_way == 0 {
+            // What is held back takes all the room, together with what it shares a batch with.
+            self.give_up_open_transaction();
+            self.seal_all();
+        }
         false
     }
 

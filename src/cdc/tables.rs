@@ -19,6 +19,7 @@ use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
+use super::open_lines::{LinesMark, OpenLines};
 use super::shapes::{Shape, Shapes};
 
 /// What to do when a table is not what it was.
@@ -31,8 +32,9 @@ const ROOM_PART: usize = 8;
 
 /// Writes the rows of one table into batches.
 ///
-/// Contract: [`TableWriter::write`] for each row event, [`TableWriter::commit`] at each commit,
-/// [`TableWriter::rewind`] when the open transaction will be sent again.
+/// Contract: [`TableWriter::write`] for each row event, [`TableWriter::commit`] at the end of each transaction,
+/// after [`TableWriter::undo`] if that is no commit; [`TableWriter::rewind`] when the open transaction will be
+/// sent again.
 #[derive(Debug)]
 pub(super) struct TableWriter {
     index: usize,
@@ -40,12 +42,7 @@ pub(super) struct TableWriter {
     limits: BatchLimits,
     plan: Option<(u64, Plan)>,
     shapes: Shapes,
-    batch: Option<Batch>,
-    /// Bytes of the newest sealed batch. The next one gets room for as many and some more at once,
-    /// because to grow step by step is to copy all lines again and again.
-    expected_len: usize,
-    /// Bytes and lines of the open batch that are of committed transactions.
-    committed: (usize, usize),
+    lines: OpenLines,
     /// Of lines that show the image before and the one after.
     suffixes: [RowSuffix; 2],
     /// The written columns that are in neither, with commas between their names.
@@ -86,6 +83,15 @@ pub(super) trait Outlet {
     fn open(&mut self) -> u64;
     /// Takes a full batch.
     fn full(&mut self, batch: SealedBatch);
+    /// A batch of this number will not come.
+    fn close(&mut self, id: u64);
+}
+
+/// A place in the open transaction, to go back to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableMark {
+    lines: LinesMark,
+    ordinal: u64,
 }
 
 impl TableWriter {
@@ -104,9 +110,7 @@ impl TableWriter {
             checked,
             limits,
             plan: None,
-            batch: None,
-            expected_len: 0,
-            committed: (0, 0),
+            lines: OpenLines::default(),
             transaction: None,
             operation: RowOperation::Insert,
             ordinal: 0,
@@ -130,54 +134,85 @@ impl TableWriter {
         self.replaced_text.cells
     }
 
-    /// Bytes of the open batch.
+    /// Bytes that are not on their way to the sink.
     pub(super) fn open_bytes(&self) -> usize {
-        self.batch.as_ref().map_or(0, Batch::len)
+        self.lines.bytes()
     }
 
-    /// When the first row of the open batch was written.
+    /// Bytes of those that may be undone.
+    pub(super) fn doubtful_bytes(&self) -> usize {
+        self.lines.doubtful_bytes()
+    }
+
+    /// When the first row of the open batch was written, if it can be sealed.
     pub(super) fn opened_at(&self) -> Option<Instant> {
-        self.batch.as_ref().map(|batch| batch.opened_at)
+        self.lines.opened_at()
     }
 
-    /// Closes the open batch.
+    /// Closes the open batch, unless something of it may be undone.
     pub(super) fn seal(&mut self) -> Option<SealedBatch> {
-        self.committed = (0, 0);
-        let batch = self.batch.take().filter(|batch| !batch.is_empty())?;
-        self.expected_len = batch.len();
-        Some(batch.seal())
+        self.lines.seal()
     }
 
     /// The transaction is over; the next one counts its rows from zero.
-    pub(super) fn commit(&mut self) {
+    pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
         self.ordinal = 0;
-        if let Some(batch) = &self.batch {
-            self.committed = (batch.len(), batch.row_count);
-        }
+        self.lines.commit(outlet);
         if let Some(transaction) = self.transaction.take() {
             self.cut.take_if(|(cut, _)| *cut == transaction);
         }
     }
 
     /// The open transaction will be read again from its first row; those rows that were written
-    /// already are passed over then.
-    pub(super) fn rewind(&mut self) {
+    /// already are passed over then, or taken back if they may be undone. Gives the number of those.
+    pub(super) fn rewind(&mut self, outlet: &mut impl Outlet) -> u64 {
+        if self.lines.is_doubtful() {
+            let undone = self.undo(outlet);
+            self.transaction = None;
+            self.lines.commit(outlet);
+            return undone;
+        }
         if let Some(transaction) = self.transaction.take() {
             let before = self.written_before(&transaction);
             self.cut = Some((transaction, before.max(self.ordinal)));
         }
         self.ordinal = 0;
+        0
     }
 
-    /// Takes the open transaction's rows out of the open batch, because they may not be real, and
-    /// counts them. Nothing may be written after that.
-    pub(super) fn forget_open_transaction(&mut self) -> u64 {
-        let (len, row_count) = self.committed;
-        self.batch.as_mut().map_or(0, |batch| {
-            let forgotten = batch.row_count - row_count;
-            batch.truncate(len, row_count);
-            forgotten as u64
-        })
+    /// Where the open transaction's next row is written.
+    pub(super) fn mark(&self) -> TableMark {
+        TableMark {
+            lines: self.lines.mark(),
+            ordinal: self.ordinal,
+        }
+    }
+
+    /// Takes the open transaction's rows back, as far as they are not on their way, and counts them.
+    pub(super) fn undo(&mut self, outlet: &mut impl Outlet) -> u64 {
+        self.undo_to(
+            TableMark {
+                lines: self.lines.begin(),
+                ordinal: 0,
+            },
+            outlet,
+        )
+    }
+
+    /// Takes those back that were written behind a place, and counts them.
+    pub(super) fn undo_to(&mut self, mark: TableMark, outlet: &mut impl Outlet) -> u64 {
+        self.ordinal = mark.ordinal;
+        self.lines
+            .undo_to(mark.lines, self.limits.step_bytes, outlet)
+    }
+
+    /// Takes them back if they may be undone.
+    pub(super) fn undo_doubtful(&mut self, outlet: &mut impl Outlet) -> u64 {
+        if self.lines.is_doubtful() {
+            self.undo(outlet)
+        } else {
+            0
+        }
     }
 
     fn written_before(&self, transaction: &TransactionKey) -> u64 {
@@ -216,6 +251,7 @@ impl TableWriter {
             commit_time_us: transaction.commit_time_us,
             now,
         };
+        self.lines.doubt(decoder.may_be_undone());
         self.prepare_plan(map, generation, decoder.altered(self.index), &event, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
             let problem = Problem::NoColumnNames;
@@ -319,8 +355,8 @@ impl TableWriter {
             Failure::definite(Exit::Data, what, CHANGED)
         })?;
         if self.shapes.version() != version || self.plan.is_none() {
-            if let Some(batch) = self.seal() {
-                outlet.full(batch);
+            if let Some(batch) = self.lines.take() {
+                self.lines.put_full(batch, outlet);
             }
             if self.checked.on_schema_change == SchemaChange::Version {
                 let columns: Vec<String> = plan.shape().into_iter().map(|(name, _)| name).collect();
@@ -420,7 +456,7 @@ impl TableWriter {
         event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
-        let mut batch = match self.batch.take() {
+        let mut batch = match self.lines.take() {
             Some(batch) => batch,
             None => self.new_batch(event, outlet),
         };
@@ -431,23 +467,21 @@ impl TableWriter {
         });
         match written {
             Ok(None) => {
-                self.batch = Some(batch);
+                self.lines.put(batch);
                 Ok(())
             }
             Ok(Some(line)) => {
-                self.expected_len = batch.len();
-                outlet.full(batch.seal());
-                self.committed = (0, 0);
+                self.lines.put_full(batch, outlet);
                 let mut batch = self.new_batch(event, outlet);
                 batch.buffer().extend_from_slice(&line);
                 let alone = batch.row_written(0, &self.limits);
                 alone.map_err(|oversize| self.oversize(event, oversize))?;
-                self.batch = Some(batch);
+                self.lines.put(batch);
                 Ok(())
             }
             Err(error) => {
                 batch.buffer().truncate(row_start);
-                self.batch = Some(batch);
+                self.lines.put(batch);
                 Err(error)
             }
         }
@@ -461,7 +495,8 @@ impl TableWriter {
             commit_time_us: event.commit_time_us,
         };
         let mut batch = Batch::new(outlet.open(), self.index, first, event.now);
-        let room = self.expected_len + self.expected_len / ROOM_PART;
+        let room = self.lines.expected_len();
+        let room = room + room / ROOM_PART;
         batch.buffer().reserve_exact(room);
         if self.checked.on_schema_change == SchemaChange::Version {
             batch.schema_version = Some(self.shapes.version());

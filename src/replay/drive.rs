@@ -125,6 +125,8 @@ impl<S: Sink> Replay<'_, S> {
             let mut surveyed = survey(part, names, before, self.progress);
             let one_phase = std::mem::take(&mut surveyed.one_phase);
             self.pipeline.decoder.know_one_phase(one_phase);
+            let undone = std::mem::take(&mut surveyed.undone);
+            self.pipeline.decoder.know_undone(undone);
             self.summary.files += 1;
             self.write(part, surveyed.end).await?;
             self.summary.position = Some(FilePosition::new(part.name.clone(), surveyed.end));

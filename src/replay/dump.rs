@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::binlog::{
     DecodeError, Decoder, Event, EventType, FilePosition, GtidSet, Inflater, Input, Payload,
-    Problem, Unpacked,
+    Problem, UndoneParts, Unpacked,
 };
 use crate::error::Error;
 use crate::{Exit, Failure};
@@ -164,6 +164,8 @@ pub(super) struct Survey {
     pub(super) is_closed: bool,
     /// Where XA transactions start that are too large to keep, and need not be, because they have one phase.
     pub(super) one_phase: BTreeSet<FilePosition>,
+    /// Where rows are that their transaction takes back.
+    pub(super) undone: UndoneParts,
 }
 
 /// Reads a file without writing rows. A transaction's rows are there before its commit, so that only
@@ -180,6 +182,7 @@ pub(super) fn survey(
         next: None,
         is_closed: false,
         one_phase: BTreeSet::new(),
+        undone: UndoneParts::default(),
     };
     survey.trouble = survey.read(part, tables, before, progress).err();
     survey
@@ -193,9 +196,22 @@ impl Survey {
         before: &Decoder,
         progress: &mut Progress,
     ) -> Result<(), Error> {
-        let mut dump = Dump::open(part, progress.bytes_read())?;
         let mut decoder = Decoder::new(None, None, tables);
         decoder.prepared_as_in(before);
+        decoder.survey();
+        let read = self.read_with(&mut decoder, part, before, progress);
+        self.undone = decoder.surveyed();
+        read
+    }
+
+    fn read_with(
+        &mut self,
+        decoder: &mut Decoder,
+        part: &Part,
+        before: &Decoder,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        let mut dump = Dump::open(part, progress.bytes_read())?;
         let mut inflater = Inflater::default();
         while let Some(input) = dump.next()? {
             let header = match &input {
@@ -203,7 +219,7 @@ impl Survey {
                 Input::Packed(_) | Input::PayloadEnd | Input::Prepared(_) => None,
             };
             let explained = |error| super::explained(&part.path, &error);
-            let plain = inflater.plain(input, &decoder).map_err(explained)?;
+            let plain = inflater.plain(input, decoder).map_err(explained)?;
             decoder.take(&plain).map_err(explained)?;
             if decoder.must_read_again() {
                 let start = decoder.do_without().map_err(explained)?;

@@ -36,4 +36,5 @@ mod sim_metrics;
 mod sinks;
 mod tls;
 mod types;
+mod undone;
 mod xa;

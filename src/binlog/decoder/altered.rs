@@ -22,6 +22,7 @@ impl Decoder {
             followed.described_at = Some(FilePosition::new("", 0));
         }
         self.xa.server_changed();
+        self.undo.forget();
     }
 
     /// The position behind the newest statement that may have given a table other columns since the

@@ -34,7 +34,7 @@ impl Decoder {
     /// are real, and they were too many to keep. Until then the decoder takes nothing in.
     #[must_use]
     pub fn must_read_again(&self) -> bool {
-        self.xa.one_phase.must_read_again
+        self.xa.one_phase.must_read_again || self.undo.must_read_again()
     }
 
     /// Instead of reading it again, takes the open transaction as committed. Gives where it starts, for

@@ -24,10 +24,11 @@ impl Decoder {
             Kind::XaEnd => self.xa_end(event.body),
             Kind::XaCommit => self.xa_commit(begun, event),
             Kind::XaRollback if !begun => self.xa_rollback(event.body),
-            Kind::Rollback if has_rows => Err(Problem::Undone("ROLLBACK")),
-            Kind::RollbackToSavepoint if has_rows => Err(Problem::Undone("ROLLBACK TO SAVEPOINT")),
+            Kind::Rollback if has_rows => self.rolled_back(),
+            Kind::RollbackToSavepoint if has_rows => self.rolled_back_to(event.body),
             Kind::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
             Kind::Commit | Kind::Rollback => self.commit(),
+            Kind::Harmless if begun => self.savepoint(event.body),
             Kind::RollbackToSavepoint | Kind::XaRollback | Kind::Harmless => {
                 self.end_of_statement(begun)
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::{FilePosition, Gtid};
+use super::undone::{Outlook, Savepoints};
 use super::xa::Kept;
 
 /// A transaction that is being read.
@@ -23,6 +24,9 @@ pub struct Transaction {
     pub(super) kept: Option<Box<Kept>>,
     /// It is an XA transaction that is known to have one phase, so that nothing of it is kept.
     pub(super) is_one_phase: bool,
+    /// What is known of its end.
+    pub(super) outlook: Outlook,
+    pub(super) savepoints: Savepoints,
 }
 
 /// What identifies a transaction. Prints as the position that readers see.

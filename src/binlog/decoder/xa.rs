@@ -14,6 +14,7 @@ use super::super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
 };
 use super::one_phase::OnePhase;
+use super::undone::Outlook;
 use super::{Decoder, Step, Transaction, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
@@ -372,6 +373,9 @@ impl Decoder {
             events: events.into_iter(),
             in_payload: self.in_payload,
         });
+        if let Some(transaction) = &mut self.transaction {
+            transaction.outlook = Outlook::Real;
+        }
         // Nothing else may come meanwhile.
         self.in_payload = true;
         Step::Nothing

@@ -16,6 +16,9 @@ fn feed_all(decoder: &mut Decoder, events: &[(EventType, Vec<u8>)]) -> Said {
         Step::Nothing => {}
         Step::Rows { .. } => said.push("rows"),
         Step::Commit => said.push("commit"),
+        Step::Savepoint { .. } | Step::RolledBackTo(_) | Step::RolledBack => {
+            said.push("undone");
+        }
     };
     for (event_type, body) in events {
         note(&feed(decoder, *event_type, body).map_err(|error| error.problem)?);

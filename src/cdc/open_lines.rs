@@ -1,0 +1,333 @@
+//! The lines of a table that are not on their way to the sink: those of the open batch, and of full ones whose rows
+//! may still be taken back.
+
+use std::time::Instant;
+
+use crate::batch::{Batch, SealedBatch};
+
+use super::tables::Outlet;
+
+/// Contract: [`OpenLines::doubt`] before rows of a transaction are written, [`OpenLines::commit`] or
+/// [`OpenLines::undo_to`] at its end. Each line goes into the batch between [`OpenLines::take`] and
+/// [`OpenLines::put`] or [`OpenLines::put_full`].
+#[derive(Debug, Default)]
+pub(super) struct OpenLines {
+    batch: Option<Batch>,
+    /// Full batches with rows of the open transaction, the oldest first.
+    held: Vec<Batch>,
+    held_bytes: usize,
+    /// Bytes and lines of committed transactions in the oldest batch.
+    committed: (usize, usize),
+    /// Rows of the open transaction may be taken back, so that no batch goes out with them.
+    is_doubtful: bool,
+    /// Bytes of the newest full or sealed batch. The next one gets room for as many and some more at once,
+    /// because to grow step by step is to copy all lines again and again.
+    expected_len: usize,
+}
+
+/// A place among the lines, to go back to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LinesMark {
+    held: usize,
+    /// The open batch, and what it had.
+    batch: Option<u64>,
+    len: usize,
+    row_count: usize,
+}
+
+impl OpenLines {
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.held_bytes + self.batch.as_ref().map_or(0, Batch::len)
+    }
+
+    /// Bytes of those that may be taken back.
+    pub(super) fn doubtful_bytes(&self) -> usize {
+        if self.is_doubtful {
+            self.bytes() - self.committed.0
+        } else {
+            0
+        }
+    }
+
+    /// Whether rows of the open transaction may be taken back.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Tells whether the rows that follow may be taken back.
+    pub(super) fn doubt(&mut self, is_doubtful: bool) {
+        self.is_doubtful = is_doubtful;
+    }
+
+    /// Bytes that the next batch may have.
+    pub(super) fn expected_len(&self) -> usize {
+        self.expected_len
+    }
+
+    fn is_held(&self, batch: &Batch) -> bool {
+        self.is_doubtful && (!self.held.is_empty() || batch.row_count > self.committed.1)
+    }
+
+    /// When the first row of the open batch was written, if it can be sealed.
+    pub(super) fn opened_at(&self) -> Option<Instant> {
+        let batch = self.batch.as_ref().filter(|batch| !self.is_held(batch));
+        batch.map(|batch| batch.opened_at)
+    }
+
+    /// Takes the open batch out.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        self.batch.take()
+    }
+
+    /// Makes this the open batch.
+    pub(super) fn put(&mut self, batch: Batch) {
+        self.batch = Some(batch);
+    }
+
+    /// Sends a full batch on its way, or holds it back.
+    pub(super) fn put_full(&mut self, batch: Batch, outlet: &mut impl Outlet) {
+        self.expected_len = batch.len();
+        if self.is_held(&batch) {
+            self.held_bytes += batch.len();
+            self.held.push(batch);
+        } else {
+            self.committed = (0, 0);
+            outlet.full(batch.seal());
+        }
+    }
+
+    /// Closes the open batch, unless something of it may be taken back.
+    pub(super) fn seal(&mut self) -> Option<SealedBatch> {
+        let batch = self.batch.take()?;
+        if self.is_held(&batch) {
+            self.batch = Some(batch);
+            return None;
+        }
+        self.committed = (0, 0);
+        if batch.is_empty() {
+            return None;
+        }
+        self.expected_len = batch.len();
+        Some(batch.seal())
+    }
+
+    /// All rows that were written are real.
+    pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
+        for batch in self.held.drain(..) {
+            outlet.full(batch.seal());
+        }
+        self.held_bytes = 0;
+        self.is_doubtful = false;
+        if let Some(batch) = &self.batch {
+            self.committed = (batch.len(), batch.row_count);
+        } else {
+            self.committed = (0, 0);
+        }
+    }
+
+    /// Where the next line is written.
+    pub(super) fn mark(&self) -> LinesMark {
+        let batch = self.batch.as_ref();
+        LinesMark {
+            held: self.held.len(),
+            batch: batch.map(|batch| batch.id),
+            len: batch.map_or(0, Batch::len),
+            row_count: batch.map_or(0, |batch| batch.row_count),
+        }
+    }
+
+    /// Where the first line of the open transaction was written.
+    pub(super) fn begin(&self) -> LinesMark {
+        let (len, row_count) = self.committed;
+        let oldest = self.held.first().or(self.batch.as_ref());
+        LinesMark {
+            held: 0,
+            batch: oldest.filter(|_| row_count > 0).map(|batch| batch.id),
+            len,
+            row_count,
+        }
+    }
+
+    /// Drops all lines behind a place of the open transaction, and counts them. A batch that was open there and
+    /// went out since has none of them.
+    pub(super) fn undo_to(
+        &mut self,
+        mark: LinesMark,
+        step_bytes: usize,
+        outlet: &mut impl Outlet,
+    ) -> u64 {
+        let from = mark.held.min(self.held.len());
+        let open = self.batch.take();
+        let mut undone = 0;
+        for mut batch in self.held.split_off(from).into_iter().chain(open) {
+            if Some(batch.id) == mark.batch && mark.row_count > 0 {
+                undone += batch.row_count - mark.row_count;
+                batch.truncate(mark.len, mark.row_count, step_bytes);
+                self.batch = Some(batch);
+            } else {
+                undone += batch.row_count;
+                outlet.close(batch.id);
+            }
+        }
+        self.held_bytes = self.held.iter().map(Batch::len).sum();
+        undone as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::batch::{BatchLimits, RowPlace};
+    use crate::binlog::FilePosition;
+
+    use super::*;
+
+    const LIMITS: BatchLimits = BatchLimits {
+        row_bytes: 100,
+        record_bytes: 20,
+        records: 4,
+        bytes: 60,
+        step_bytes: 10,
+    };
+
+    #[derive(Default)]
+    struct Sent {
+        next_id: u64,
+        open: Vec<u64>,
+        lines: Vec<u8>,
+    }
+
+    impl Outlet for Sent {
+        fn open(&mut self) -> u64 {
+            self.next_id += 1;
+            self.open.push(self.next_id);
+            self.next_id
+        }
+
+        fn full(&mut self, batch: SealedBatch) {
+            self.close(batch.id);
+            assert!(batch.row_count > 0);
+            let records: Vec<&[u8]> = (0..batch.record_count())
+                .map(|index| batch.record(index))
+                .collect();
+            assert_eq!(records.concat(), batch.bytes());
+            assert!(
+                records
+                    .iter()
+                    .all(|record| record.len() <= LIMITS.record_bytes)
+            );
+            self.lines.extend_from_slice(batch.bytes());
+        }
+
+        fn close(&mut self, id: u64) {
+            self.open.retain(|open| *open != id);
+        }
+    }
+
+    fn write(lines: &mut OpenLines, line: u8, len: usize, sent: &mut Sent) {
+        let first = || RowPlace {
+            transaction: FilePosition::new("b.000001", 4),
+            gtid: None,
+            ordinal: 0,
+            commit_time_us: 0,
+        };
+        let new = |sent: &mut Sent| Batch::new(sent.open(), 0, first(), Instant::now());
+        let mut batch = lines.take().unwrap_or_else(|| new(sent));
+        let start = batch.len();
+        batch.buffer().resize(start + len, line);
+        match batch.row_written(start, &LIMITS).unwrap() {
+            None => lines.put(batch),
+            Some(line) => {
+                lines.put_full(batch, sent);
+                let mut batch = new(sent);
+                batch.buffer().extend_from_slice(&line);
+                assert_eq!(batch.row_written(0, &LIMITS), Ok(None));
+                lines.put(batch);
+            }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Write(usize),
+        Mark,
+        UndoTo(prop::sample::Index),
+        Seal,
+        Commit,
+        RollBack,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            6 => (1_usize..20).prop_map(Act::Write),
+            2 => Just(Act::Mark),
+            2 => any::<prop::sample::Index>().prop_map(Act::UndoTo),
+            1 => Just(Act::Seal),
+            1 => Just(Act::Commit),
+            1 => Just(Act::RollBack),
+        ]
+    }
+
+    proptest! {
+        /// What goes out is what was committed, whatever was taken back in between.
+        #[test]
+        fn lines_that_are_taken_back_are_never_sent(acts in prop::collection::vec(act(), 0..80)) {
+            let mut lines = OpenLines::default();
+            let mut sent = Sent::default();
+            let mut committed: Vec<u8> = Vec::new();
+            let mut open: Vec<u8> = Vec::new();
+            let mut open_rows = Vec::new();
+            let mut marks: Vec<(LinesMark, usize, usize)> = Vec::new();
+            for (line, act) in (0..=u8::MAX).cycle().zip(acts) {
+                match act {
+                    Act::Write(len) => {
+                        lines.doubt(true);
+                        write(&mut lines, line, len, &mut sent);
+                        open.resize(open.len() + len, line);
+                        open_rows.push(line);
+                    }
+                    Act::Mark => marks.push((lines.mark(), open.len(), open_rows.len())),
+                    Act::UndoTo(index) => {
+                        if marks.is_empty() {
+                            continue;
+                        }
+                        let index = index.index(marks.len());
+                        marks.truncate(index + 1);
+                        let (mark, len, row_count) = marks[index];
+                        let undone = lines.undo_to(mark, LIMITS.step_bytes, &mut sent);
+                        prop_assert_eq!(undone, (open_rows.len() - row_count) as u64);
+                        open.truncate(len);
+                        open_rows.truncate(row_count);
+                    }
+                    Act::Seal => {
+                        if let Some(batch) = lines.seal() {
+                            sent.full(batch);
+                        }
+                    }
+                    Act::Commit | Act::RollBack => {
+                        if matches!(act, Act::RollBack) {
+                            let undone = lines.undo_to(lines.begin(), LIMITS.step_bytes, &mut sent);
+                            prop_assert_eq!(undone, open_rows.len() as u64);
+                            open.clear();
+                        }
+                        committed.append(&mut open);
+                        lines.commit(&mut sent);
+                        open_rows.clear();
+                        marks.clear();
+                    }
+                }
+                prop_assert!(committed.starts_with(&sent.lines));
+                prop_assert_eq!(lines.bytes(), committed.len() + open.len() - sent.lines.len());
+            }
+            lines.undo_to(lines.begin(), LIMITS.step_bytes, &mut sent);
+            lines.commit(&mut sent);
+            if let Some(batch) = lines.seal() {
+                sent.full(batch);
+            }
+            prop_assert_eq!(&sent.lines, &committed);
+            prop_assert!(sent.open.is_empty());
+        }
+    }
+}
