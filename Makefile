@@ -19,6 +19,7 @@ help:
 # Compiles first; fetches MySQL and DuckDB once.
 demo:
 	cargo build --bin hydrant --example demo
+	@test -n "$$HYDRANT_MYSQL_URL" || servers/fetch mysql
 	@cargo run --quiet --example demo
 
 # Lints first: they are the quickest to fail. A server, browser or Python that cannot be had fails the tests that need
