@@ -50,7 +50,7 @@ impl LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Follow the binlog and ship inserted rows.
+    /// Follow the binlog and ship row changes: inserts, and on request updates and deletes.
     Cdc(CdcOptions),
     /// Sample ECS clusters every second and publish high-resolution CloudWatch metrics.
     Metrics(MetricsOptions),

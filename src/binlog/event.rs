@@ -143,15 +143,19 @@ impl Checksum {
         }
     }
 
-    /// The setting at the end of a FORMAT_DESCRIPTION event's body (checksum included).
-    pub(super) fn of_file(format_description: &[u8]) -> Result<Self, Problem> {
+    /// The setting at the end of a FORMAT_DESCRIPTION event's body (checksum included); `None` if its
+    /// server knew no checksums, so that the format description has none either.
+    pub(super) fn of_file(format_description: &[u8]) -> Result<Option<Self>, Problem> {
+        if is_before_checksums(format_description) {
+            return Ok(None);
+        }
         let before_sum = format_description
             .len()
             .checked_sub(Self::CRC32_LEN + 1)
             .ok_or(Problem::Truncated)?;
         match format_description[before_sum] {
-            0 => Ok(Self::Off),
-            1 => Ok(Self::Crc32),
+            0 => Ok(Some(Self::Off)),
+            1 => Ok(Some(Self::Crc32)),
             _ => Err(Problem::Malformed("the checksum algorithm")),
         }
     }
@@ -175,6 +179,28 @@ impl Checksum {
             }
         }
     }
+}
+
+/// Whether a format description is of a server from before MySQL 5.6.1 or MariaDB 5.3, which wrote no
+/// checksums. Source: `is_version_before_checksum` of both servers.
+fn is_before_checksums(format_description: &[u8]) -> bool {
+    const VERSION: std::ops::Range<usize> = 2..52;
+    let version = format_description.get(VERSION).unwrap_or_default();
+    let version = version.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(version).to_ascii_lowercase();
+    let mut numbers = text
+        .split(|character: char| !character.is_ascii_digit())
+        .map_while(|number| number.parse::<u32>().ok());
+    let (Some(major), Some(minor), Some(patch)) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return false;
+    };
+    let first = if text.contains("mariadb") {
+        (5, 3, 0)
+    } else {
+        (5, 6, 1)
+    };
+    (major, minor, patch) < first
 }
 
 /// CRC32 of an event; of a format description as if its file were closed, as the server does.
@@ -214,13 +240,16 @@ impl EventStream {
         let checksum = match (EventType::from_code(header.type_code), self.checksum) {
             (EventType::FormatDescription, _) => {
                 let checksum = Checksum::of_file(body)?;
-                self.checksum = Some(checksum);
-                if checksum == Checksum::Off {
+                self.checksum = Some(checksum.unwrap_or(Checksum::Off));
+                match checksum {
+                    None => return Ok(Event { header, body }),
                     // A server that does not compute checksums does not mend this one either.
-                    let body = &body[..body.len() - Checksum::CRC32_LEN];
-                    return Ok(Event { header, body });
+                    Some(Checksum::Off) => {
+                        let body = &body[..body.len() - Checksum::CRC32_LEN];
+                        return Ok(Event { header, body });
+                    }
+                    Some(Checksum::Crc32) => Checksum::Crc32,
                 }
-                checksum
             }
             (EventType::Rotate, None | Some(Checksum::Off)) => {
                 return Ok(Event::before_format_description(header, body));
@@ -387,6 +416,35 @@ mod tests {
             assert!(Checksum::Crc32.verify(&whole).is_err(), "{index}");
             whole[index] ^= 1;
         }
+    }
+
+    #[test]
+    fn servers_from_before_checksums_are_known_by_their_versions() {
+        let description = |version: &str| {
+            let mut body = vec![4, 0];
+            body.extend_from_slice(version.as_bytes());
+            body.resize(2 + 50 + 4 + 1 + 27, 0);
+            body
+        };
+        for (version, is_before) in [
+            ("5.5.62-log", true),
+            ("5.1.73", true),
+            ("5.6.0-m4", true),
+            ("5.6.1", false),
+            ("5.7.44-log", false),
+            ("9.7.4-2", false),
+            ("5.2.14-MariaDB", true),
+            ("5.3.12-MariaDB-log", false),
+            ("5.5.68-MariaDB", false),
+            ("10.11.14-MariaDB-0+deb12u2-log", false),
+            ("x", false),
+            ("", false),
+        ] {
+            let body = description(version);
+            assert_eq!(is_before_checksums(&body), is_before, "{version}");
+            assert_eq!(Checksum::of_file(&body) == Ok(None), is_before, "{version}");
+        }
+        assert!(!is_before_checksums(&[4, 0, b'5']));
     }
 
     #[test]

@@ -90,9 +90,14 @@ impl FileFrames {
     pub fn event<'b>(&mut self, whole: &'b [u8]) -> Result<Event<'b>, Problem> {
         let header = EventHeader::parse(whole)?;
         let covered = if header.type_code == EventType::FormatDescription.code() {
-            self.checksum = Some(Checksum::of_file(&whole[EventHeader::LEN..])?);
-            // A format description is always protected, whatever it says of the others.
-            let covered = Checksum::Crc32.verify(whole)?;
+            let checksum = Checksum::of_file(&whole[EventHeader::LEN..])?;
+            self.checksum = Some(checksum.unwrap_or(Checksum::Off));
+            // A format description is always protected, whatever it says of the others, if its server
+            // knew how to.
+            let covered = match checksum {
+                Some(_) => Checksum::Crc32.verify(whole)?,
+                None => whole,
+            };
             if is_of_relay_log(&header) {
                 return Err(Problem::RelayLog);
             }

@@ -5,7 +5,7 @@
 
 use url::Url;
 
-use super::limits::QuotaShare;
+use super::limits::{QuotaShare, nearest_region};
 use super::raw;
 use super::validate::duration;
 use super::{ConfigError, Firehose, QuotaChoice, Table};
@@ -28,12 +28,42 @@ pub(super) fn validate(
     }
     Ok(Firehose {
         streams: streams(raw, raw_tables, tables)?,
-        region: raw.region.clone(),
+        region: match &raw.endpoint {
+            Some(_) => raw.region.clone(),
+            None => region("sink.region", raw.region.as_deref())?,
+        },
         endpoint: raw.endpoint.clone(),
         quota: quota(raw)?,
         quota_share: quota_share(raw)?,
         patience: duration("sink.patience", raw.patience.as_deref(), "30s")?,
     })
+}
+
+/// A region as AWS names them; whether there is such a one is known to AWS alone.
+pub(super) fn region(key: &str, text: Option<&str>) -> Result<Option<String>, ConfigError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_word =
+        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_region = match parts.as_slice() {
+        [words @ .., number] => {
+            words.len() >= 2
+                && words.iter().all(is_word)
+                && !number.is_empty()
+                && number.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        [] => false,
+    };
+    if is_region {
+        return Ok(Some(text.to_owned()));
+    }
+    let hint = match nearest_region(text) {
+        Some(region) => format!("did you mean {region}?"),
+        None => "write it like eu-west-1".to_owned(),
+    };
+    Err(ConfigError::at(key, "no region of AWS", hint))
 }
 
 fn quota_share(raw: &raw::Sink) -> Result<QuotaShare, ConfigError> {
@@ -66,6 +96,7 @@ fn streams(
                 "name the delivery stream in [sink] or in the [[table]]",
             ));
         };
+        check_name(stream)?;
         if let Some(index) = streams.iter().position(|other| other == stream) {
             return Err(ConfigError::at(
                 "table.stream",
@@ -80,6 +111,30 @@ fn streams(
         streams.push(stream.clone());
     }
     Ok(streams)
+}
+
+/// What AWS takes as the name of a delivery stream.
+fn check_name(stream: &str) -> Result<(), ConfigError> {
+    const MOST_CHARACTERS: usize = 64;
+    let at = |what: &str, remedy: String| Err(ConfigError::at("sink.stream", what, remedy));
+    if stream.trim().is_empty() {
+        return at("empty", "write the delivery stream's name".to_owned());
+    }
+    if stream.starts_with("arn:") {
+        let name = stream.rsplit('/').next().unwrap_or_default();
+        return at(
+            "an ARN",
+            format!("write the name alone: stream = \"{name}\""),
+        );
+    }
+    let is_part = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    if stream.len() > MOST_CHARACTERS || !stream.chars().all(is_part) {
+        return at(
+            "no name of a delivery stream",
+            "write 1 to 64 of the letters A to Z, digits, and _ . - without blanks".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn quota(raw: &raw::Sink) -> Result<QuotaChoice, ConfigError> {
@@ -181,5 +236,38 @@ mod tests {
         let dir = SMALLEST.replace("sink.stream", "sink.path");
         let error = parse(&format!("{dir}\nsink.patience = \"1s\""), "x").unwrap_err();
         assert_eq!(error.key.as_deref(), Some("sink.patience"));
+    }
+
+    #[test]
+    fn a_stream_is_named_as_aws_names_them() {
+        for (name, said) in [
+            ("", "write the delivery stream's name"),
+            ("  ", "write the delivery stream's name"),
+            (
+                "arn:aws:firehose:us-east-1:123456789012:deliverystream/AuroraChangesToS3",
+                "stream = \"AuroraChangesToS3\"",
+            ),
+            ("Aurora Changes", "without blanks"),
+            (" AuroraChanges", "without blanks"),
+            ("Änderungen", "without blanks"),
+            (&"x".repeat(65), "1 to 64"),
+        ] {
+            let text = SMALLEST.replace("AuroraChangesToS3", name);
+            let error = parse(&text, "x").unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("sink.stream"), "{name}");
+            assert!(error.remedy.contains(said), "{name}: {}", error.remedy);
+        }
+        assert!(meant("sink.region = \"ap-southeast-7\"").is_ok());
+        for (region, said) in [
+            ("us-esat-1x", "us-east-1"),
+            ("EU-WEST-1", "eu-west-1"),
+            ("eu-west-1a", "eu-west-1"),
+            ("Frankfurt", "write it like"),
+            ("", "write it like"),
+        ] {
+            let error = meant(&format!("sink.region = \"{region}\"")).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("sink.region"), "{region}");
+            assert!(error.remedy.contains(said), "{region}: {}", error.remedy);
+        }
     }
 }

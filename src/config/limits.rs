@@ -86,6 +86,61 @@ impl FirehoseQuota {
     }
 }
 
+/// Regions of AWS with Firehose, for hints. There are new ones each year, so that one that is not here may
+/// still be there.
+const REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// Whether hydrant knows the region.
+#[must_use]
+pub fn is_known_region(region: &str) -> bool {
+    REGIONS.contains(&region)
+}
+
+/// The known region that is most like this one, if any is.
+#[must_use]
+pub fn nearest_region(region: &str) -> Option<&'static str> {
+    super::nearest(&region.to_lowercase(), REGIONS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

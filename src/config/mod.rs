@@ -28,6 +28,7 @@ pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use raw::{load, load_metrics, load_replay};
 pub(crate) use raw::{written, written_metrics};
 pub use secret::Secret;
+pub(crate) use table::quoted_part;
 pub(crate) use validate::{parse_position, table_named};
 
 /// Everything that a run of the agent needs to know.

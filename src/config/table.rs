@@ -18,24 +18,23 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
     let mut tables: Vec<Table> = Vec::with_capacity(raw.len());
     for table in raw {
         let name = table.name.as_deref().unwrap_or_default();
-        let Some((schema, name)) = name
-            .split_once('.')
-            .filter(|(schema, name)| !schema.is_empty() && !name.is_empty())
-        else {
+        let Some((schema, name)) = schema_and_name(name) else {
             return Err(ConfigError::at(
                 "table.name",
                 "no schema.table",
-                "write it like shop.Sales",
+                "write it like shop.Sales; a name with a point in backticks, like `my.shop`.Sales",
             ));
         };
+        // In folders and in the checkpoint tables go by this name.
+        let whole = format!("{schema}.{name}");
         if tables
             .iter()
-            .any(|other| other.schema == schema && other.name == name)
+            .any(|other| format!("{}.{}", other.schema, other.name) == whole)
         {
             return Err(ConfigError::at(
                 "table.name",
-                format!("{schema}.{name} is there twice"),
-                "leave one out",
+                format!("{whole} is listed twice, or names two tables"),
+                "leave one out, or let another agent follow it",
             ));
         }
         let operations = operations(table.events.as_deref())?;
@@ -47,8 +46,8 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             ));
         }
         tables.push(Table {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
+            schema,
+            name,
             columns: table.columns.clone().map(columns).transpose()?,
             metadata: metadata(&table.metadata, operations),
             operations,
@@ -72,6 +71,46 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
         });
     }
     Ok(tables)
+}
+
+/// The parts of `schema.table`, either of which may be in backticks as in SQL. Without, the first point
+/// ends the schema.
+fn schema_and_name(text: &str) -> Option<(String, String)> {
+    let (schema, rest) = part(text)?;
+    let rest = rest.strip_prefix('.')?;
+    let name = match part(rest) {
+        Some((name, "")) => name,
+        // A name with points and without backticks.
+        Some(_) if !rest.contains('`') => rest.to_owned(),
+        Some(_) | None => return None,
+    };
+    Some((schema, name))
+}
+
+/// The name that a text begins with, and what is behind it.
+fn part(text: &str) -> Option<(String, &str)> {
+    if text.starts_with('`') {
+        return quoted_part(text);
+    }
+    let (name, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    (!name.is_empty()).then(|| (name.to_owned(), rest))
+}
+
+/// The name in backticks that a text begins with, and what is behind it.
+pub(crate) fn quoted_part(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('`')?;
+    let mut name = String::new();
+    loop {
+        let (before, behind) = rest.split_once('`')?;
+        name.push_str(before);
+        match behind.strip_prefix('`') {
+            Some(behind) => {
+                name.push('`');
+                rest = behind;
+            }
+            None => return (!name.is_empty()).then_some((name, behind)),
+        }
+    }
 }
 
 fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
@@ -155,5 +194,32 @@ mod tests {
             metadata("events = [\"delete\", \"insert\"], metadata = [\"ordinal\"]"),
             [Operation, Ordinal]
         );
+    }
+
+    #[test]
+    fn names_may_be_quoted_as_in_sql() {
+        let of = |schema: &str, name: &str| Some((schema.to_owned(), name.to_owned()));
+        for (text, parts) in [
+            ("shop.Sales", of("shop", "Sales")),
+            ("`my.db`.Sales", of("my.db", "Sales")),
+            ("`my.db`.`Sales.2026`", of("my.db", "Sales.2026")),
+            ("shop.`a``b`", of("shop", "a`b")),
+            ("shop.Sales.2026", of("shop", "Sales.2026")),
+            ("shop.größe", of("shop", "größe")),
+            ("shop", None),
+            ("shop.", None),
+            (".Sales", None),
+            ("", None),
+            ("`shop.Sales", None),
+            ("`shop`Sales", None),
+            ("``.Sales", None),
+            ("shop.`Sales`x", None),
+        ] {
+            assert_eq!(super::schema_and_name(text), parts, "{text}");
+        }
+        let both = "source.url = \"mysql://u@127.0.0.1\"\n\
+                    table = [{ name = \"`my.db`.Sales\" }, { name = \"my.`db.Sales`\" }]";
+        let error = parse(both, "x").unwrap_err();
+        assert!(error.to_string().contains("two tables"), "{error}");
     }
 }

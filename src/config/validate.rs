@@ -1,6 +1,6 @@
 //! From what was typed to what was meant: defaults, ranges, and rules across keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -174,7 +174,10 @@ fn tls(raw: &raw::Source, loopback: bool) -> Result<Tls, ConfigError> {
         _ => TlsMode::Verify,
     });
     match (mode, authority) {
-        (TlsMode::Verify, authority) => Ok(Tls::Verify(authority)),
+        (TlsMode::Verify, authority) => {
+            authority.as_deref().map(check_authority).transpose()?;
+            Ok(Tls::Verify(authority))
+        }
         (TlsMode::Off, None) => Ok(Tls::Off),
         (TlsMode::Encrypt, None) => Ok(Tls::Encrypt),
         (TlsMode::Off | TlsMode::Encrypt, Some(_)) => Err(ConfigError::at(
@@ -182,6 +185,22 @@ fn tls(raw: &raw::Source, loopback: bool) -> Result<Tls, ConfigError> {
             "given, but source.tls does not look at certificates",
             "set source.tls = \"verify\", or leave source.tls_ca out",
         )),
+    }
+}
+
+/// Looks into the file now, where a wrong path is told as that and not as a broken connection.
+fn check_authority(path: &Path) -> Result<(), ConfigError> {
+    let at = |what: String, remedy: &str| Err(ConfigError::at("source.tls_ca", what, remedy));
+    match std::fs::read(path) {
+        Err(error) => at(
+            format!("cannot read {}: {error}", path.display()),
+            "give the path of a PEM file that hydrant's user may read; on RDS and Aurora the region's bundle",
+        ),
+        Ok(bytes) if memchr::memmem::find(&bytes, b"-----BEGIN CERTIFICATE-----").is_none() => at(
+            format!("{} has no certificate in PEM", path.display()),
+            "give the certificate of the authority in PEM (openssl x509 -inform der converts it)",
+        ),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -420,8 +439,25 @@ mod tests {
         assert_eq!(parse(&remote, "x").unwrap().source.tls, Tls::Verify(None));
         let off = format!("{remote}\nsource.tls = \"off\"");
         assert_eq!(parse(&off, "x").unwrap().source.tls, Tls::Off);
-        let bundle = format!("{remote}\nsource.tls_ca = \"/rds.pem\"");
-        let verified = Tls::Verify(Some("/rds.pem".into()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rds.pem");
+        let bundle = format!("{remote}\nsource.tls_ca = {path:?}");
+        for (content, said) in [
+            (None, "cannot read"),
+            (Some("DER"), "no certificate in PEM"),
+        ] {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = wrong(&bundle);
+            assert_eq!(error.key.as_deref(), Some("source.tls_ca"));
+            assert!(
+                error.what.contains(said) && error.what.contains("rds.pem"),
+                "{error}"
+            );
+        }
+        std::fs::write(&path, "# eu-west-1\n-----BEGIN CERTIFICATE-----\n").unwrap();
+        let verified = Tls::Verify(Some(path));
         assert_eq!(parse(&bundle, "x").unwrap().source.tls, verified);
         for loopback in ["localhost", "127.0.0.9", "[::1]"] {
             let text = SMALLEST.replace("127.0.0.1", loopback);

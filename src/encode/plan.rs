@@ -1,5 +1,6 @@
 //! A table's plan: from a table map and the chosen columns to the steps that write one line.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -338,7 +339,7 @@ impl Plan {
     #[must_use]
     pub fn absent(&self, image: Image) -> String {
         let names = self.cells.absent(image);
-        let names = names.map(|output| self.output_names[output].as_str());
+        let names = names.map(|output| listed(&self.output_names[output]));
         names.collect::<Vec<_>>().join(",")
     }
 
@@ -473,6 +474,15 @@ fn keys(chosen: &[Chosen]) -> Vec<Vec<u8>> {
         key
     };
     chosen.iter().enumerate().map(key).collect()
+}
+
+/// A name in a list with commas; one that would be taken for two is in backticks, as in SQL.
+fn listed(name: &str) -> Cow<'_, str> {
+    if name.contains([',', '`']) {
+        Cow::Owned(format!("`{}`", name.replace('`', "``")))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tracing::info;
 
 use crate::binlog::{DecodeError, FilePosition, Problem};
@@ -33,6 +33,7 @@ pub use drive::Summary;
 
 /// Options of `hydrant replay`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("tables").required(true))]
 #[command(after_help = "Examples:\n  \
     hydrant replay --binlog binlog.000007 binlog.000008 --config hydrant.toml --out ./replayed\n  \
     hydrant replay --binlog backup/binlog.*.gz --table shop.Sales --out - \\\n    \
@@ -52,15 +53,16 @@ pub struct Options {
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     binlog: Vec<PathBuf>,
     /// A configuration: its tables are written. The sink and the checkpoint have no part in it.
-    #[arg(long, value_name = "FILE", required_unless_present = "table")]
+    #[arg(long, value_name = "FILE", group = "tables")]
     config: Option<PathBuf>,
     /// Do not ask the configuration's database.
     #[arg(long, requires = "config")]
     offline: bool,
     /// Write this table, without a configuration.
-    #[arg(long, value_name = "SCHEMA.TABLE", conflicts_with = "config")]
+    #[arg(long, value_name = "SCHEMA.TABLE", group = "tables")]
     table: Option<String>,
-    /// The table's columns in the order in which they are written; all if not given.
+    /// The table's columns in the order in which they are written; all if not given. A name with a comma, a
+    /// blank or a parenthesis goes into backticks.
     #[arg(long, value_name = "COLUMNS", requires = "table")]
     columns: Option<String>,
     /// A directory for gzip objects, or - for standard output.
@@ -209,6 +211,10 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
              back to the one with its XA PREPARE"
                 .to_owned()
         }
+        Problem::NoColumnNames => "give the tables with --config and let [source] name a database that has \
+                                   them, which tells the columns; set binlog_row_metadata=FULL on the server, \
+                                   so that its binlogs tell them by themselves"
+            .to_owned(),
         problem => problem.remedy(
             "go on with --start at a transaction behind it, and load what lies between from the \
              table itself",

@@ -1,7 +1,7 @@
 //! What is known of the tables: from the database if there is one, or from the command line.
 
 use crate::cdc::{CheckedTable, Server, check_tables};
-use crate::config::{Replay, Table};
+use crate::config::{self, Replay, Table};
 use crate::encode::{Chosen, Disguise};
 use crate::error::Error;
 
@@ -23,13 +23,16 @@ fn unchecked(table: &Table) -> CheckedTable {
     CheckedTable::new(table, table.schema.clone(), table.name.clone(), columns)
 }
 
-/// Splits a list of columns at its commas, but not at those within parentheses.
+/// Splits a list of columns at its commas, but not at those within parentheses or backticks.
 pub(super) fn split(text: &str) -> Vec<String> {
     let mut columns = Vec::new();
     let mut depth = 0_u32;
+    let mut is_quoted = false;
     let mut column = String::new();
     for character in text.chars() {
+        is_quoted ^= character == '`';
         match character {
+            _ if is_quoted => {}
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
@@ -48,13 +51,20 @@ pub(super) fn split(text: &str) -> Vec<String> {
 /// A column, perhaps with its type behind it where the binlog does not tell: `Price DOUBLE(10,2)`,
 /// `address INET6`.
 fn chosen(text: &str) -> Chosen {
-    let plain = || Chosen {
-        name: text.to_owned(),
+    let named = |name: &str| Chosen {
+        name: name.to_owned(),
         scale: None,
         disguise: None,
     };
-    let Some((name, data_type)) = text.trim().rsplit_once(char::is_whitespace) else {
-        return plain();
+    let plain = || named(text);
+    let quoted = config::quoted_part(text.trim_start());
+    let (name, data_type) = match &quoted {
+        Some((name, "")) => return named(name),
+        Some((name, data_type)) => (name.as_str(), data_type.trim()),
+        None => match text.trim().rsplit_once(char::is_whitespace) {
+            Some(parts) => parts,
+            None => return plain(),
+        },
     };
     let (scale, disguise) = (scale(data_type), Disguise::of(data_type));
     if scale.is_none() && disguise.is_none() {
@@ -95,6 +105,18 @@ mod tests {
                 ("my column".to_owned(), None, None),
                 ("ip".to_owned(), None, Some(Disguise::Inet6)),
                 ("f".to_owned(), Some(3), None),
+            ]
+        );
+        let columns = split("`a,b`, `c (d` , `e``,f` DOUBLE(9, 1), g");
+        let columns = columns.iter().map(|text| super::chosen(text));
+        let quoted: Vec<_> = columns.map(|chosen| (chosen.name, chosen.scale)).collect();
+        assert_eq!(
+            quoted,
+            [
+                ("a,b".to_owned(), None),
+                ("c (d".to_owned(), None),
+                ("e`,f".to_owned(), Some(1)),
+                ("g".to_owned(), None),
             ]
         );
     }

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::{
     FIREHOSE_BATCH_BYTES, FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
-    FirehoseQuota,
+    FirehoseQuota, is_known_region, nearest_region,
 };
 use crate::config::{Firehose, QuotaChoice};
 use crate::error::{Fault, root_cause};
@@ -58,6 +58,8 @@ pub struct FirehoseSink {
     quota: Option<FirehoseQuota>,
     limits: BatchLimits,
     patience: Duration,
+    /// The region, if the endpoint is made from it.
+    region_of_endpoint: Option<String>,
 }
 
 /// A delivery stream.
@@ -115,6 +117,11 @@ impl FirehoseSink {
             client: Client::new(&aws),
             unpooled: Client::from_conf(unpooled),
             streams: streams(config, region.as_ref()),
+            region_of_endpoint: aws
+                .endpoint_url()
+                .is_none()
+                .then(|| region.to_string())
+                .filter(|_| std::env::var_os("AWS_ENDPOINT_URL_FIREHOSE").is_none()),
             limits: limits(quota.as_ref()),
             quota,
             patience: config.patience,
@@ -140,6 +147,9 @@ impl FirehoseSink {
                 }
                 Err(error) => {
                     let error = classify(label, &error);
+                    if let Some(unknown) = self.unknown_region(&error) {
+                        return Err(unknown);
+                    }
                     if error.fault == Fault::Definite || attempt == START_ATTEMPTS {
                         return Err(error);
                     }
@@ -160,6 +170,26 @@ impl FirehoseSink {
                 "create a stream with Direct PUT as its source, and name it",
             )),
         }
+    }
+}
+
+impl FirehoseSink {
+    /// A failure for which a region that is not known is to blame: its endpoint has no address.
+    fn unknown_region(&self, error: &Failure) -> Option<Failure> {
+        let region = self.region_of_endpoint.as_deref()?;
+        if error.fault == Fault::Definite || is_known_region(region) {
+            return None;
+        }
+        let hint = nearest_region(region).map(|nearest| format!("did you mean {nearest}? "));
+        Some(Failure::definite(
+            Exit::Config,
+            format!("{}: hydrant knows no region {region}", error.what),
+            format!(
+                "{}set sink.region (or AWS_REGION) to the region of the stream; if there is a new region of \
+                 this name, set sink.endpoint to its endpoint",
+                hint.unwrap_or_default()
+            ),
+        ))
     }
 }
 

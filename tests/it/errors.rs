@@ -211,6 +211,17 @@ fn a_wrong_sink_is_told_with_its_remedy() -> Result<()> {
         UNAVAILABLE,
         &["Missing at http://127.0.0.1:1", "endpoint"],
     )?;
+    let nowhere = "stream = \"Missing\"\nregion = \"eu-wset-9\"";
+    refused(
+        &workplace,
+        &config(&server, sales_table(), nowhere),
+        CONFIG,
+        &[
+            "no region eu-wset-9",
+            "did you mean eu-west-",
+            "sink.region",
+        ],
+    )?;
     let file = workplace.path("a-file");
     std::fs::write(&file, "")?;
     let no_folder = config(

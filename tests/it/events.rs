@@ -349,3 +349,32 @@ fn a_checkpoint_past_four_gibibytes_is_resumed_by_gtid() -> Result<()> {
     assert_eq!(workplace.drain()?, "2,b\n");
     Ok(())
 }
+
+/// What the README says of cascades.
+#[test]
+fn cascades_are_delivered_where_the_server_logs_them() -> Result<()> {
+    for (kind, arguments, is_logged) in [
+        (Kind::Mysql, &[][..], true),
+        (Kind::Mysql, &["--innodb-native-foreign-keys=ON"], false),
+        (Kind::Mariadb, &[], false),
+        (Kind::Mariadb11, &[], false),
+    ] {
+        let server = Server::start(kind, arguments)?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.p (id INT PRIMARY KEY); \
+             CREATE TABLE shop.c (id INT PRIMARY KEY, p INT, \
+             FOREIGN KEY (p) REFERENCES shop.p (id) ON DELETE CASCADE); \
+             INSERT INTO shop.p VALUES (1); INSERT INTO shop.c VALUES (5, 1); DELETE FROM shop.p",
+        )?;
+        let table = "name = \"shop.c\"\nevents = [\"insert\", \"delete\"]";
+        let rows =
+            Workplace::new(&crate::sales::config(&server, table, "type = \"stdout\""))?.drain()?;
+        let expected = if is_logged {
+            "5,1,I\n5,1,D\n"
+        } else {
+            "5,1,I\n"
+        };
+        assert_eq!(rows, expected, "{} {arguments:?}", kind.name());
+    }
+    Ok(())
+}

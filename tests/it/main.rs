@@ -23,6 +23,8 @@ mod messages;
 mod metrics;
 mod metrics_listed;
 mod ministack;
+mod names;
+mod old_binlogs;
 mod pages;
 mod path;
 mod positions;

@@ -203,5 +203,9 @@ fn replay_without_a_database_needs_names() -> Result<()> {
         output.status.code() == Some(65) && log.contains("no column names"),
         "{log}"
     );
+    ensure!(
+        log.contains("--config") && log.contains("[source]"),
+        "{log}"
+    );
     Ok(())
 }
