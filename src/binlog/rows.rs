@@ -1,5 +1,7 @@
 //! Row events: which table, which columns, and the row images behind them.
 
+use serde::{Deserialize, Serialize};
+
 use super::bytes::Cursor;
 use super::{EventType, Problem};
 
@@ -28,7 +30,7 @@ impl RowOperation {
 }
 
 /// Which changes of a table are followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operations {
     /// Rows that were inserted.
     pub insert: bool,

@@ -16,7 +16,9 @@ use crate::signals::{Asked, Signals};
 use crate::sink::Sink;
 
 use super::Until;
-use super::checkpoint::{Checkpoint, CheckpointStore};
+use super::announce;
+use super::checked_table::CheckedTable;
+use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
 use super::pipeline::Pipeline;
 use super::preflight::Preflight;
@@ -85,6 +87,10 @@ pub(super) struct Agent<S> {
     store: Arc<CheckpointStore>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
+    /// What the checkpoint is of.
+    followed: Vec<FollowedTable>,
+    /// What the reader said when the server took the request.
+    first_news: Option<News>,
     saved_at: Instant,
     progress_at: Instant,
     /// Rows written and delivered when it was last told.
@@ -92,7 +98,7 @@ pub(super) struct Agent<S> {
 }
 
 impl<S: Sink> Agent<S> {
-    /// Decides where to start, stores that, and asks for the stream.
+    /// Decides where to start, asks for the stream, and stores the place once the server sends from there.
     pub(super) async fn start(
         config: Config,
         checked: Preflight,
@@ -111,10 +117,9 @@ impl<S: Sink> Agent<S> {
             .as_ref()
             .map(|checkpoint| checkpoint.shapes.clone())
             .unwrap_or_default();
-        let saved = Checkpoint::at(&mark, shapes.clone());
-        if loaded.as_ref() != Some(&saved) {
-            store.save(&saved)?;
-        }
+        let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
+        let saved = Checkpoint::at(&mark, shapes.clone()).of(&followed);
+        announce::missing_rows(&config, loaded.as_ref(), &mark, &tables);
         let signals = Signals::new()?;
         for table in &tables {
             info!("{table}");
@@ -132,7 +137,13 @@ impl<S: Sink> Agent<S> {
         if let Some(from) = &mark.xa.from {
             info!("reading from {from} for what XA transactions have prepared");
         }
-        let reader = Reader::start(&config.source, server, &mark).await?;
+        let mut reader = Reader::start(&config.source, server, &mark).await?;
+        // A place that the server cannot send from must not be stored: it would be found at the next start,
+        // whatever has been corrected by then.
+        let first_news = Some(reader.next().await?);
+        if loaded.as_ref() != Some(&saved) {
+            store.save(&saved)?;
+        }
         let pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
         let now = Instant::now();
         Ok(Self {
@@ -144,6 +155,8 @@ impl<S: Sink> Agent<S> {
             store: Arc::new(store),
             saving: None,
             saved,
+            followed,
+            first_news,
             saved_at: now,
             progress_at: now,
             told: (0, 0),
@@ -178,6 +191,9 @@ impl<S: Sink> Agent<S> {
     /// Reads until a signal or the end that was asked for.
     async fn follow(&mut self) -> Result<(), Error> {
         let mut timer = pin!(tokio::time::sleep_until(self.next_timer().into()));
+        if let Some(news) = self.first_news.take().filter(|_| !self.reached_end()) {
+            self.take_in(news)?;
+        }
         while !self.reached_end() {
             let room = self.pipeline.has_room();
             if room && self.pipeline.take_in_prepared(Instant::now())? {
@@ -272,7 +288,7 @@ impl<S: Sink> Agent<S> {
             // The rows of what is prepared are in memory.
             mark.xa = PreparedXa::default();
         }
-        let checkpoint = Checkpoint::at(&mark, self.pipeline.shapes());
+        let checkpoint = Checkpoint::at(&mark, self.pipeline.shapes()).of(&self.followed);
         self.reader.reconnect(checkpoint);
     }
 
@@ -335,6 +351,7 @@ impl<S: Sink> Agent<S> {
     fn save(&mut self) {
         self.saved_at = Instant::now();
         let checkpoint = Checkpoint::at(&self.pipeline.safe_commit(), self.pipeline.shapes());
+        let checkpoint = checkpoint.of(&self.followed);
         if checkpoint == self.saved {
             return;
         }

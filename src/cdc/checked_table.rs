@@ -7,6 +7,8 @@ use crate::config::{self, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
+use super::checkpoint::FollowedTable;
+
 /// A followed table, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedTable {
@@ -52,6 +54,15 @@ impl CheckedTable {
         followed
             .map(|(_, operation)| format!("{}.{} {operation}", self.schema, self.name))
             .collect()
+    }
+
+    /// What a checkpoint says of it.
+    pub(super) fn to_followed(&self) -> FollowedTable {
+        FollowedTable {
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+            events: self.operations,
+        }
     }
 
     /// The table that the configuration wants, under the names and with the columns it has.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::{FilePosition, PreparedXa};
+use crate::binlog::{FilePosition, Operations, PreparedXa};
 use crate::{Exit, Failure, nofollow};
 
 use super::server::{Identity, Mark};
@@ -15,6 +15,16 @@ use super::shapes::KnownShapes;
 /// The file's format, and the one with prepared XA transactions, which must not be passed over.
 const VERSION: u32 = 1;
 const VERSION_WITH_XA: u32 = 2;
+/// The one that names the followed tables.
+const VERSION_WITH_TABLES: u32 = 3;
+
+/// A table whose rows from before a checkpoint are with the sink, and which changes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FollowedTable {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) events: Operations,
+}
 
 /// What is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +43,9 @@ pub struct Checkpoint {
     /// The XA transactions that are prepared there.
     #[serde(default, skip_serializing_if = "PreparedXa::is_empty")]
     pub(crate) xa: PreparedXa,
+    /// The followed tables; none in a checkpoint of an earlier version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tables: Vec<FollowedTable>,
 }
 
 impl Checkpoint {
@@ -50,6 +63,22 @@ impl Checkpoint {
             gtids: mark.gtids.as_ref().map(ToString::to_string),
             shapes,
             xa: mark.xa.clone(),
+            tables: Vec::new(),
+        }
+    }
+
+    /// The same, of these tables.
+    #[must_use]
+    pub(crate) fn of(self, tables: &[FollowedTable]) -> Self {
+        let version = if tables.is_empty() {
+            self.version
+        } else {
+            VERSION_WITH_TABLES
+        };
+        Self {
+            version,
+            tables: tables.to_vec(),
+            ..self
         }
     }
 }
@@ -106,7 +135,7 @@ impl CheckpointStore {
         };
         let checkpoint: Checkpoint =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        if !(VERSION..=VERSION_WITH_XA).contains(&checkpoint.version) {
+        if !(VERSION..=VERSION_WITH_TABLES).contains(&checkpoint.version) {
             return Err(unusable(format!("its version is {}", checkpoint.version)));
         }
         Ok(Some(checkpoint))
@@ -290,11 +319,29 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
             &text[..text.len() / 2],
-            &text.replace("\"version\": 2", "\"version\": 3"),
+            &text.replace("\"version\": 2", "\"version\": 4"),
         ] {
             fs::write(&path, damaged).unwrap();
             let error = store.load().unwrap_err();
             assert_eq!(error.exit, Exit::Data);
         }
+    }
+
+    #[test]
+    fn the_followed_tables_are_kept_and_older_versions_name_none() {
+        let followed = FollowedTable {
+            schema: "my.db".to_owned(),
+            name: "T".to_owned(),
+            events: Operations::INSERTS,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(&folder.path().join("checkpoint.json")).unwrap();
+        let saved = checkpoint().of(std::slice::from_ref(&followed));
+        store.save(&saved).unwrap();
+        let loaded = store.load().unwrap().unwrap();
+        assert_eq!(loaded.version, VERSION_WITH_TABLES);
+        assert_eq!(loaded.tables, [followed]);
+        store.save(&checkpoint()).unwrap();
+        assert_eq!(store.load().unwrap().unwrap().tables, []);
     }
 }

@@ -6,6 +6,7 @@
 //! (`pipeline`), and the one loop (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
+mod announce;
 mod checked_table;
 mod checkpoint;
 mod end;
@@ -16,6 +17,7 @@ mod packed;
 mod pipeline;
 mod preflight;
 mod reader;
+mod refusals;
 mod server;
 mod shapes;
 mod start;

@@ -10,6 +10,7 @@ use crate::encode::{self, Chosen, Disguise};
 use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
+use super::refusals;
 use super::server::Server;
 
 /// A server that can be followed.
@@ -37,6 +38,11 @@ impl Preflight {
         check_retention(&mut server).await?;
         let end = server.end_of_binlog().await?;
         let mut tables = check_tables(&mut server, &config.tables).await?;
+        for table in &tables {
+            refusals::check_table(&mut server, &table.schema, &table.name).await?;
+        }
+        let schemas = tables.iter().map(|table| table.schema.as_str());
+        refusals::check_server(&mut server, schemas).await?;
         for table in &mut tables {
             table.described_at.clone_from(&end.position);
         }

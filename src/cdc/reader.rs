@@ -18,6 +18,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
 use super::packed::{Next, Packed};
+use super::refusals;
 use super::server::{ACCESS_DENIED, GRANTS, Mark, REACH_SERVER, Server, explain, is_server_error};
 use super::start::resume;
 
@@ -202,6 +203,9 @@ impl Reader {
                 let attempt = async {
                     let mut server = Server::connect(&source).await?;
                     let mark = resume(&mut server, &checkpoint).await?;
+                    // Another server may have taken the place of the one that was checked.
+                    let schemas = checkpoint.tables.iter().map(|table| table.schema.as_str());
+                    refusals::check_server(&mut server, schemas).await?;
                     let wire = open_stream(&source, server, server_id, &mark).await?;
                     Ok::<_, Failure>((wire, mark))
                 };

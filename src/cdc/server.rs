@@ -135,6 +135,23 @@ impl Server {
     /// # Errors
     /// If the user may not ask, or the binlog is off.
     pub async fn end_of_binlog(&mut self) -> Result<Mark, Failure> {
+        let row = self.binlog_status().await?;
+        let file: String = row.get(0).ok_or_else(binlog_is_off)?;
+        let offset: u64 = row.get(1).ok_or_else(binlog_is_off)?;
+        let text: Option<String> = match self.flavor {
+            Flavor::MySql => row.get("Executed_Gtid_Set"),
+            Flavor::MariaDb => self.mariadb_gtids_at(&file, offset).await?,
+        };
+        let gtids = text.and_then(|text| GtidSet::parse(self.flavor, &text).ok());
+        Ok(Mark::new(
+            self.identity.clone(),
+            Some(FilePosition::new(file, offset)),
+            gtids,
+        ))
+    }
+
+    /// Where the binlog ends, and what is left out of it, as the server says it.
+    pub(super) async fn binlog_status(&mut self) -> Result<mysql_async::Row, Failure> {
         // The statement was renamed in MySQL 8.2, and its old name is gone since 8.4.
         let mut row: Result<Option<mysql_async::Row>, _> =
             self.conn.query_first("SHOW BINARY LOG STATUS").await;
@@ -144,18 +161,8 @@ impl Server {
         {
             row = self.conn.query_first("SHOW MASTER STATUS").await;
         }
-        let row = row
-            .map_err(|error| self.explain(&error))?
-            .ok_or_else(binlog_is_off)?;
-        let file: String = row.get(0).ok_or_else(binlog_is_off)?;
-        let offset: u64 = row.get(1).ok_or_else(binlog_is_off)?;
-        let text: Option<String> = match self.flavor {
-            Flavor::MySql => row.get("Executed_Gtid_Set"),
-            Flavor::MariaDb => self.mariadb_gtids_at(&file, offset).await?,
-        };
-        let gtids = text.and_then(|text| GtidSet::parse(self.flavor, &text).ok());
-        let position = FilePosition::new(file, offset);
-        Ok(Mark::new(self.identity.clone(), Some(position), gtids))
+        row.map_err(|error| self.explain(&error))?
+            .ok_or_else(binlog_is_off)
     }
 
     /// The GTID state at a position, as far as MariaDB can tell.
@@ -297,6 +304,18 @@ pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
                      again at any time",
                 ),
             }
+        }
+        // MySQL 9 answers an unknown user with the name of a plugin that nobody has.
+        mysql_async::Error::Driver(mysql_async::DriverError::UnknownAuthPlugin { name }) => {
+            Failure::definite(
+                Exit::Permission,
+                format!(
+                    "{place}: access denied: the server asks for the authentication plugin {name}"
+                ),
+                "check the user in source.url (MySQL 9 answers unknown users so), source.password, and from \
+                 which hosts the user may connect; if the user has that plugin: ALTER USER ... IDENTIFIED \
+                 WITH caching_sha2_password (MariaDB: mysql_native_password)",
+            )
         }
         mysql_async::Error::Io(error) if is_tls(error) => Failure::definite(
             Exit::Config,

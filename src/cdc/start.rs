@@ -46,6 +46,8 @@ pub(super) async fn start_mark(
             Mark::new(server.identity.clone(), Some(position), None)
         }
         Start::Position(position) => {
+            check_file(server, position).await?;
+            check_event(server, position).await?;
             Mark::new(server.identity.clone(), Some(position.clone()), None)
         }
         Start::Gtids(text) => {
@@ -60,12 +62,107 @@ pub(super) async fn start_mark(
                      @@gtid_binlog_pos (MariaDB)",
                 )
             })?;
+            check_gtids_are_executed(server, &gtids).await?;
             check_gtids_are_kept(server, &gtids)?;
             Mark::new(server.identity.clone(), None, Some(gtids))
         }
     };
     check_file_is_kept(server, &mark).await?;
     Ok(mark)
+}
+
+const CHOOSE_START: &str = "correct source.start: \"earliest\", \"latest\", a position that SHOW BINARY LOG STATUS \
+                            has printed (SHOW MASTER STATUS on MariaDB), or a GTID set of this server";
+
+/// A file that never was there is a mistake, and one that is gone is a loss; nobody can tell them apart.
+async fn check_file(server: &mut Server, position: &FilePosition) -> Result<(), Failure> {
+    let files: Result<Vec<Row>, _> = server.conn.query("SHOW BINARY LOGS").await;
+    let files = files.map_err(|error| server.explain(&error))?;
+    let text = |row: &Row, column| super::refusals::text(row, column).unwrap_or_default();
+    let name = |row: &Row| text(row, "Log_name");
+    let refused = |why: String| {
+        let what = format!("source.start = \"{position}\": {why}");
+        Err(Failure::definite(Exit::Data, what, CHOOSE_START))
+    };
+    let Some(file) = files.iter().find(|file| name(file) == position.file) else {
+        let known = match (files.first(), files.last()) {
+            (Some(first), Some(last)) => format!("; it has {} to {}", name(first), name(last)),
+            _ => String::new(),
+        };
+        return refused(format!(
+            "the server has no binlog file {}{known}",
+            position.file
+        ));
+    };
+    let size = text(file, "File_size").parse::<u64>();
+    match size {
+        Ok(size) if size < position.offset => {
+            refused(format!("no event begins there, the file ends at {size}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a transaction, or what stands between two, begins at a position.
+async fn check_event(server: &mut Server, position: &FilePosition) -> Result<(), Failure> {
+    const WRONG_OFFSET: u16 = 1220;
+    let refused = |why: &str| {
+        Failure::definite(
+            Exit::Data,
+            format!("source.start = \"{position}\": {why}"),
+            CHOOSE_START,
+        )
+    };
+    let (file, offset) = (super::refusals::sql_text(&position.file), position.offset);
+    let statement = format!("SHOW BINLOG EVENTS IN {file} FROM {offset} LIMIT 1");
+    let events: Result<Vec<Row>, _> = server.conn.query(statement).await;
+    let events = events.map_err(|error| {
+        if super::server::is_server_error(&error, WRONG_OFFSET) {
+            refused("no event begins there")
+        } else {
+            server.explain(&error)
+        }
+    })?;
+    let Some(event) = events.first() else {
+        // The end of the file.
+        return Ok(());
+    };
+    let text = |column| super::refusals::text(event, column).unwrap_or_default();
+    let (kind, info) = (text("Event_type").to_lowercase(), text("Info"));
+    let has_gtid_events =
+        server.flavor == Flavor::MariaDb || server.variable("gtid_mode").is_some();
+    let begins = match kind.as_str() {
+        "format_desc" | "previous_gtids" | "gtid_list" | "binlog_checkpoint"
+        | "start_encryption" | "rotate" | "stop" | "anonymous_gtid" | "incident" => true,
+        "query" => !has_gtid_events || info.starts_with("BEGIN"),
+        other => other.starts_with("gtid"),
+    };
+    if begins {
+        return Ok(());
+    }
+    Err(refused("a transaction is under way there"))
+}
+
+/// Whoever starts after transactions that are still to come never gets them.
+async fn check_gtids_are_executed(server: &mut Server, gtids: &GtidSet) -> Result<(), Failure> {
+    let executed = server.executed_gtids().await?;
+    if executed
+        .as_ref()
+        .is_none_or(|executed| executed.contains(gtids))
+    {
+        return Ok(());
+    }
+    let executed = executed
+        .map(|executed| executed.to_string())
+        .unwrap_or_default();
+    Err(Failure::definite(
+        Exit::Data,
+        format!(
+            "source.start = \"{gtids}\" has transactions that the server has not executed; it has executed \
+             \"{executed}\""
+        ),
+        CHOOSE_START,
+    ))
 }
 
 /// The rows of a prepared XA transaction are in the binlog where it was prepared, so that who starts

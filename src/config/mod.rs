@@ -74,6 +74,8 @@ pub struct Source {
     pub password: Option<Secret>,
     /// Where to start without a checkpoint.
     pub start: Start,
+    /// Whether nobody has chosen that.
+    pub start_is_default: bool,
     /// How the connection is protected.
     pub tls: Tls,
     /// The replica's number towards the server; chosen at random if nobody sets it.

@@ -130,6 +130,7 @@ fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
         user: percent_decoded(url.username()),
         password,
         start: start(raw.start.as_deref())?,
+        start_is_default: raw.start.is_none(),
         tls: tls(raw, is_loopback(&url))?,
         server_id: raw.server_id,
         connect_timeout: duration(

@@ -60,6 +60,13 @@ impl TableFolder {
         }
     }
 
+    /// Whether there is anything of the table below a directory.
+    #[must_use]
+    pub fn has_objects(&self, root: &Path) -> bool {
+        let mut entries = fs::read_dir(root.join(&self.name)).into_iter().flatten();
+        entries.next().is_some()
+    }
+
     /// Where the object that starts with this row belongs, with lines of this version. The hour is that of the row's commit, so
     /// that the name does not depend on when it is written.
     ///

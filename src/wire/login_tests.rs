@@ -14,6 +14,7 @@ pub(super) fn source(server: &Server, user: &str, password: &str, tls: Tls) -> S
         port: server.port(),
         user: user.to_owned(),
         password: (!password.is_empty()).then(|| Secret::new(password.to_owned())),
+        start_is_default: true,
         start: Start::Latest,
         tls,
         server_id: None,

@@ -99,8 +99,6 @@ fn a_wrong_source_is_told_with_its_remedy() -> Result<()> {
         CONFIG,
         &["source.strat", "did you mean `start`?"],
     )?;
-    // An earlier start left its first checkpoint behind, which goes before `start`.
-    std::fs::remove_file(workplace.path("checkpoint.json"))?;
     refused(
         &workplace,
         &good.replace("\"earliest\"", "\"binlog.000099:4\""),

@@ -36,6 +36,7 @@ mod schema_changes;
 mod sim;
 mod sim_metrics;
 mod sinks;
+mod starts;
 mod tls;
 mod types;
 mod undone;

@@ -1,0 +1,138 @@
+//! What a start says of rows that it will not deliver, before anything is stored: those from before a first
+//! start, from before a table was followed, and between a checkpoint and a `source.start` that has no part in it.
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use crate::binlog::Operations;
+use crate::config::{Config, Sink, Start};
+use crate::sink::TableFolder;
+
+use super::checked_table::CheckedTable;
+use super::checkpoint::{Checkpoint, FollowedTable};
+use super::server::Mark;
+
+/// Says it, for a start at `mark`.
+pub(super) fn missing_rows(
+    config: &Config,
+    loaded: Option<&Checkpoint>,
+    mark: &Mark,
+    tables: &[CheckedTable],
+) {
+    match loaded {
+        None => first_start(config, tables),
+        Some(checkpoint) => {
+            unused_start(config, mark);
+            new_tables(checkpoint, tables);
+        }
+    }
+}
+
+fn first_start(config: &Config, tables: &[CheckedTable]) {
+    let checkpoint = config.checkpoint.display();
+    if let Sink::Dir { path } = &config.sink {
+        let delivered = delivered(path, tables);
+        if !delivered.is_empty() {
+            warn!(
+                "there is no checkpoint in {checkpoint}, but {} has rows of {} already: if the checkpoint \
+                 was lost, rows committed since the newest of these are not delivered, or rows come twice, \
+                 depending on source.start; see \"A lost checkpoint\" in the README",
+                path.display(),
+                delivered.join(", ")
+            );
+        }
+    }
+    match &config.source.start {
+        Start::Latest if config.source.start_is_default => warn!(
+            "there is no checkpoint in {checkpoint}: rows committed before now are not delivered; for those \
+             that the binlog still has, stop, delete the checkpoint and set source.start = \"earliest\"; for \
+             older ones, load the table; source.start = \"latest\" says that none of them is wanted"
+        ),
+        Start::Latest => info!("rows committed before now are not delivered (source.start)"),
+        Start::Earliest | Start::Position(_) | Start::Gtids(_) => {
+            info!("rows committed before source.start are not delivered");
+        }
+    }
+}
+
+/// The tables that have objects below a directory.
+fn delivered(path: &Path, tables: &[CheckedTable]) -> Vec<String> {
+    let has_objects = |table: &&CheckedTable| {
+        TableFolder::new(&table.schema, &table.name, table.dialect).has_objects(path)
+    };
+    let names = tables.iter().filter(has_objects);
+    names
+        .map(|table| format!("{}.{}", table.schema, table.name))
+        .collect()
+}
+
+/// `source.start` is for a start without a checkpoint.
+fn unused_start(config: &Config, mark: &Mark) {
+    let is_there = match &config.source.start {
+        _ if config.source.start_is_default => true,
+        Start::Position(position) => mark.position.as_ref() == Some(position),
+        Start::Gtids(text) => {
+            let sets = [
+                Some(text.as_str().to_owned()),
+                mark.gtids.as_ref().map(ToString::to_string),
+            ];
+            sets[0] == sets[1]
+        }
+        Start::Latest | Start::Earliest => {
+            info!("source.start has no part in this start: there is a checkpoint");
+            true
+        }
+    };
+    if !is_there {
+        warn!(
+            "source.start has no part in this start, because there is a checkpoint in {}, which is at {}; to \
+             start at source.start after all, stop and delete the checkpoint: what lies between is then \
+             delivered again or not at all",
+            config.checkpoint.display(),
+            place(mark)
+        );
+    }
+}
+
+fn place(mark: &Mark) -> String {
+    match (&mark.position, &mark.gtids) {
+        (Some(position), _) => position.to_string(),
+        (None, Some(gtids)) => gtids.to_string(),
+        (None, None) => "an unknown place".to_owned(),
+    }
+}
+
+/// A checkpoint is of the tables that were followed up to it.
+fn new_tables(checkpoint: &Checkpoint, tables: &[CheckedTable]) {
+    if checkpoint.tables.is_empty() {
+        // It is of a hydrant that did not note them.
+        return;
+    }
+    for table in tables {
+        let name = format!("{}.{}", table.schema, table.name);
+        let is_same = |followed: &&FollowedTable| {
+            followed.schema == table.schema && followed.name == table.name
+        };
+        let Some(followed) = checkpoint.tables.iter().find(is_same) else {
+            warn!(
+                "{name} was not followed before: its rows from before the checkpoint are not delivered; load \
+                 them from the table"
+            );
+            continue;
+        };
+        let (before, now): (Operations, Operations) = (followed.events, table.operations);
+        for (event, is_new) in [
+            ("inserts", now.insert && !before.insert),
+            ("updates", now.update && !before.update),
+            ("deletes", now.delete && !before.delete),
+        ] {
+            if is_new {
+                warn!(
+                    "{event} of {name} were not followed before: those from before the checkpoint are not \
+                     delivered; compare the table with what was delivered"
+                );
+            }
+        }
+    }
+}

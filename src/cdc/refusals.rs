@@ -1,0 +1,356 @@
+//! Servers and tables that can be followed and never deliver: a server that leaves the table's changes out of
+//! its binlog, and what has no rows there. Each is refused before anything is stored.
+
+use mysql_async::Row;
+use mysql_async::prelude::{FromValue, Queryable};
+use tracing::warn;
+
+use crate::binlog::Flavor;
+use crate::{Exit, Failure};
+
+use super::server::{Server, is_server_error};
+
+/// The types of tables that have rows of their own.
+const TABLES: &[&str] = &["BASE TABLE", "SYSTEM VERSIONED"];
+
+/// Storage engines whose rows change by this server's statements alone, each of which writes them into the
+/// binlog. (BLACKHOLE keeps no rows, but what is inserted is logged.) Rows of FEDERATED, CONNECT, SPIDER and
+/// MRG_MYISAM also change elsewhere, NDB logs updates in a way of its own, and Columnstore logs no rows.
+const ENGINES: &[&str] = &[
+    "InnoDB",
+    "MyISAM",
+    "Aria",
+    "MEMORY",
+    "CSV",
+    "ARCHIVE",
+    "BLACKHOLE",
+    "ROCKSDB",
+    "TokuDB",
+];
+
+/// Schemas that servers fill by themselves, or by statements without rows.
+const SYSTEM_SCHEMAS: &[&str] = &[
+    "information_schema",
+    "mysql",
+    "ndbinfo",
+    "performance_schema",
+    "sys",
+];
+
+const NO_SUCH_TABLE_IS_SEEN: u16 = 1142;
+const NO_SUCH_COLUMN_IS_SEEN: u16 = 1143;
+const NOT_ALLOWED: u16 = 1227;
+const PARSE_ERROR: u16 = 1064;
+
+/// Refuses a server whose binlog has nothing of these schemas' tables.
+///
+/// # Errors
+/// If it is filtered out, or the server is a replica that writes nothing of what it receives.
+pub(super) async fn check_server<'s>(
+    server: &mut Server,
+    schemas: impl Iterator<Item = &'s str>,
+) -> Result<(), Failure> {
+    check_replica(server).await?;
+    let status = server.binlog_status().await?;
+    let filter = Filter {
+        only: list(&status, "Binlog_Do_DB"),
+        not: list(&status, "Binlog_Ignore_DB"),
+        has_case: server.variable("lower_case_table_names") == Some("0"),
+    };
+    filter.check(schemas)
+}
+
+/// A comma-separated list in a column; empty if there is no such column.
+fn list(row: &Row, column: &str) -> Vec<String> {
+    let text = text(row, column).unwrap_or_default();
+    let names = text.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What a column of that name says; `None` if it is not there or NULL.
+pub(super) fn text(row: &Row, column: &str) -> Option<String> {
+    let column = row
+        .columns_ref()
+        .iter()
+        .position(|other| other.name_str().eq_ignore_ascii_case(column))?;
+    Option::<String>::from_value_opt(row.as_ref(column)?.clone()).ok()?
+}
+
+/// What a server's `binlog_do_db` and `binlog_ignore_db` leave out. Of row changes they look at the
+/// table's schema, of statements at the session's.
+struct Filter {
+    only: Vec<String>,
+    not: Vec<String>,
+    has_case: bool,
+}
+
+impl Filter {
+    fn check<'s>(&self, schemas: impl Iterator<Item = &'s str>) -> Result<(), Failure> {
+        for schema in schemas {
+            if let Some(option) = self.leaves_out(schema) {
+                return Err(Failure::definite(
+                    Exit::Config,
+                    format!("the server leaves the schema {schema} out of its binlog ({option})"),
+                    "take the schema out of binlog_ignore_db, or name it in a binlog_do_db of its own, in \
+                     the server's my.cnf, and restart it; rows from before are not in the binlog: load \
+                     them from the table",
+                ));
+            }
+            if self.only.len() > 1 {
+                warn!(
+                    "the server has binlog_do_db = {}: if one option names several schemas with commas, it \
+                     is taken as one name, and {schema} is not in the binlog; give each schema an option \
+                     of its own",
+                    self.only.join(",")
+                );
+            }
+        }
+        if !self.only.is_empty() || !self.not.is_empty() {
+            warn!(
+                "the server leaves statements out of its binlog by the session's schema (binlog_do_db, \
+                 binlog_ignore_db): what such a session changes with binlog_format = STATEMENT is not \
+                 delivered, and what it ALTERs is not seen; remove these options"
+            );
+        }
+        Ok(())
+    }
+
+    /// The option that leaves a schema out. As the server does, `binlog_ignore_db` is not looked at if
+    /// there is any `binlog_do_db`.
+    fn leaves_out(&self, schema: &str) -> Option<String> {
+        let is_same = |name: &&String| {
+            name.as_str() == schema
+                || (!self.has_case && name.to_lowercase() == schema.to_lowercase())
+        };
+        if self.only.is_empty() {
+            let ignored = self.not.iter().find(is_same)?;
+            return Some(format!("binlog_ignore_db = {ignored}"));
+        }
+        if self.only.iter().any(|name| is_same(&name)) {
+            return None;
+        }
+        Some(format!("binlog_do_db = {}", self.only.join(",")))
+    }
+}
+
+/// A replica that does not write what it receives into its own binlog has none of its source's rows.
+async fn check_replica(server: &mut Server) -> Result<(), Failure> {
+    let log_updates = ["log_replica_updates", "log_slave_updates"]
+        .into_iter()
+        .find_map(|name| server.variable(name).map(|value| (name, value.to_owned())));
+    // A server without the setting writes them.
+    let muted = log_updates.filter(|(_, value)| !value.eq_ignore_ascii_case("ON"));
+    let sources = match replica_status(server).await {
+        Ok(sources) => sources,
+        Err(error) if is_server_error(&error, NOT_ALLOWED) => {
+            if let Some((name, _)) = muted {
+                let privilege = match server.flavor {
+                    Flavor::MySql => "REPLICATION CLIENT",
+                    Flavor::MariaDb => "REPLICA MONITOR",
+                };
+                warn!(
+                    "not allowed to see whether the server is a replica: if it is, nothing that it \
+                     receives is delivered, because it has {name} = OFF; GRANT {privilege} ON *.* to \
+                     hydrant's user"
+                );
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(server.explain(&error)),
+    };
+    let Some(source) = sources.first() else {
+        return Ok(());
+    };
+    let host = text(source, "Source_Host").or_else(|| text(source, "Master_Host"));
+    let host = host.unwrap_or_default();
+    if let Some((name, _)) = muted {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "the server is a replica of {host} and does not write what it receives into its own \
+                 binlog ({name} = OFF)"
+            ),
+            format!(
+                "start it with {name} = ON, or follow {host} itself; if it is no replica any more, \
+                 RESET REPLICA ALL"
+            ),
+        ));
+    }
+    for source in &sources {
+        warn_of_filters(source);
+    }
+    Ok(())
+}
+
+/// What a replica passes over is not in its binlog.
+fn warn_of_filters(source: &Row) {
+    for column in source.columns_ref() {
+        let name = column.name_str();
+        let is_filter = name.to_ascii_lowercase().starts_with("replicate_")
+            && (name.contains("_Do_") || name.contains("_Ignore_") || name.contains("_Rewrite_"))
+            && !name.contains("Server_Ids");
+        let value = text(source, &name).filter(|value| is_filter && !value.is_empty());
+        if let Some(value) = value {
+            warn!(
+                "the server is a replica with {name} = {value}: what that leaves out is not in its binlog, \
+                 and not delivered; remove the filter, or follow the server it replicates from"
+            );
+        }
+    }
+}
+
+/// A row for each server that this one replicates from.
+async fn replica_status(server: &mut Server) -> Result<Vec<Row>, mysql_async::Error> {
+    // The names changed in MySQL 8.0.22; MariaDB has several sources.
+    let statements = match server.flavor {
+        Flavor::MySql => ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
+        Flavor::MariaDb => ["SHOW ALL SLAVES STATUS", "SHOW SLAVE STATUS"],
+    };
+    let answer = server.conn.query(statements[0]).await;
+    match answer {
+        Err(error) if is_server_error(&error, PARSE_ERROR) => {
+            server.conn.query(statements[1]).await
+        }
+        answer => answer,
+    }
+}
+
+/// Refuses what has no rows in the binlog.
+///
+/// # Errors
+/// If it is no table, or one whose rows change without the binlog, or one of which the user does not see
+/// all columns.
+pub(super) async fn check_table(
+    server: &mut Server,
+    schema: &str,
+    name: &str,
+) -> Result<(), Failure> {
+    let refused = |why: String, remedy: &str| {
+        Err(Failure::definite(
+            Exit::Config,
+            format!("{schema}.{name} cannot be followed: {why}"),
+            remedy,
+        ))
+    };
+    let mut systems = SYSTEM_SCHEMAS.iter();
+    if systems.any(|system| system.eq_ignore_ascii_case(schema)) {
+        let why = "the server does not write the changes of its own schemas as rows";
+        return refused(
+            why.to_owned(),
+            "name a table of an application in table.name",
+        );
+    }
+    let kind: Result<Option<Row>, _> = server
+        .conn
+        .exec_first(
+            "SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+            (schema, name),
+        )
+        .await;
+    let kind = kind.map_err(|error| server.explain(&error))?;
+    let Some(kind) = kind else {
+        // It was there a moment ago.
+        return refused(
+            "it is gone".to_owned(),
+            "start again, or correct table.name",
+        );
+    };
+    let table_type = text(&kind, "TABLE_TYPE").unwrap_or_default();
+    if !TABLES.contains(&table_type.to_ascii_uppercase().as_str()) {
+        return refused(
+            format!("it is no table (its type is {table_type}) and has no rows in the binlog"),
+            "name the table that the rows are in",
+        );
+    }
+    let engine = text(&kind, "ENGINE").unwrap_or_else(|| "none".to_owned());
+    if !ENGINES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(&engine))
+    {
+        return refused(
+            format!("its rows can change without this server's binlog (its engine is {engine})"),
+            "follow the table that the rows are in, on the server that has it; or move them into InnoDB",
+        );
+    }
+    check_privilege(server, schema, name).await
+}
+
+/// With a grant on columns the others are not there for the user. The statement is allowed to who has a
+/// privilege on the whole table, and takes no lock that keeps others waiting.
+async fn check_privilege(server: &mut Server, schema: &str, name: &str) -> Result<(), Failure> {
+    let table = format!("{}.{}", quoted(schema), quoted(name));
+    let shown: Result<Option<Row>, _> = server
+        .conn
+        .query_first(format!("SHOW CREATE TABLE {table}"))
+        .await;
+    match shown {
+        Ok(_) => Ok(()),
+        Err(error)
+            if is_server_error(&error, NO_SUCH_TABLE_IS_SEEN)
+                || is_server_error(&error, NO_SUCH_COLUMN_IS_SEEN) =>
+        {
+            Err(Failure::definite(
+                Exit::Permission,
+                format!(
+                    "the user has a privilege on columns of {schema}.{name} and not on the table, so that \
+                     it does not see all of them"
+                ),
+                format!("GRANT SELECT ON {table} to the user of source.url"),
+            ))
+        }
+        Err(error) => Err(server.explain(&error)),
+    }
+}
+
+/// A text as SQL has it.
+pub(super) fn sql_text(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(only: &[&str], not: &[&str], has_case: bool) -> Filter {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Filter {
+            only: owned(only),
+            not: owned(not),
+            has_case,
+        }
+    }
+
+    #[test]
+    fn a_schema_is_left_out_as_the_server_leaves_it_out() {
+        for (filter, schema, is_out) in [
+            (filter(&[], &[], true), "shop", false),
+            (filter(&["shop"], &[], true), "shop", false),
+            (filter(&["other", "shop"], &[], true), "shop", false),
+            (filter(&["other"], &[], true), "shop", true),
+            (filter(&["Shop"], &[], true), "shop", true),
+            (filter(&["Shop"], &[], false), "shop", false),
+            (filter(&[], &["shop"], true), "shop", true),
+            (filter(&[], &["other"], true), "shop", false),
+            (filter(&[], &["SHOP"], false), "shop", true),
+            (filter(&["shop"], &["shop"], true), "shop", false),
+        ] {
+            let checked = filter.check([schema].into_iter());
+            assert_eq!(
+                checked.is_err(),
+                is_out,
+                "{:?} {:?} {schema}",
+                filter.only,
+                filter.not
+            );
+        }
+    }
+}
