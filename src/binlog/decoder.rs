@@ -199,6 +199,12 @@ impl Decoder {
         &self.next
     }
 
+    /// Who writes the binlog.
+    #[must_use]
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
     /// What identifies the open transaction, on this server and, by GTID, on others.
     #[must_use]
     pub fn transaction_key(&self) -> Option<TransactionKey> {
@@ -502,8 +508,13 @@ impl Decoder {
         }
         let followed = &mut self.followed[table];
         let operation = RowOperation::of(event_type);
-        let Some(operation) = operation.filter(|operation| followed.operations.has(*operation))
-        else {
+        // A system-versioned table of MariaDB logs a DELETE as an update; the reader tells them apart.
+        let may_delete = self.flavor == Flavor::MariaDb && followed.operations.delete;
+        let is_followed = |operation: &RowOperation| {
+            followed.operations.has(*operation)
+                || (may_delete && *operation == RowOperation::Update)
+        };
+        let Some(operation) = operation.filter(is_followed) else {
             return Ok(Step::Nothing);
         };
         let column_count = followed

@@ -21,6 +21,7 @@ mod position;
 mod query;
 mod rows;
 mod table_map;
+mod versioned;
 mod xid;
 
 pub use decoder::{
@@ -36,6 +37,8 @@ pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};
 pub use rows::{Operations, RowOperation, RowsEvent};
 pub use table_map::{Charset, Column, ColumnType, TableMap};
+pub use versioned::{VersionedColumns, Versioning};
+pub(crate) use versioned::{is_end_of_time, operation_seen};
 
 /// The two families of servers, which differ in GTIDs, in some event types and in commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

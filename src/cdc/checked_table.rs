@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::binlog::{FilePosition, Operations, ServerColumn};
+use crate::binlog::{
+    Column, FilePosition, Operations, ServerColumn, TableMap, VersionedColumns, Versioning,
+};
 use crate::config::{self, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
@@ -21,6 +23,8 @@ pub struct CheckedTable {
     /// All columns that the server told of, for table maps that do not name them; empty if nobody
     /// was asked.
     pub definition: Vec<ServerColumn>,
+    /// What the server told of its system versioning.
+    pub versioning: Versioning,
     /// Where the binlog ended before it was asked; `None` if nobody looked.
     pub described_at: Option<FilePosition>,
     /// Columns about the change.
@@ -77,6 +81,7 @@ impl CheckedTable {
             name,
             columns,
             definition: Vec::new(),
+            versioning: Versioning::Unknown,
             described_at: None,
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
@@ -128,4 +133,23 @@ impl fmt::Display for CheckedTable {
         }
         Ok(())
     }
+}
+
+/// All columns that `SELECT *` may show, with what is known of them from the server.
+pub(super) fn all_of(
+    map: &TableMap,
+    known: &[Chosen],
+    versioned: &VersionedColumns,
+) -> Vec<Chosen> {
+    let chosen = |column: &Column| {
+        let is_same = |known: &&Chosen| known.name.eq_ignore_ascii_case(&column.name);
+        let unknown = || Chosen {
+            name: column.name.clone(),
+            scale: None,
+            disguise: None,
+        };
+        known.iter().find(is_same).cloned().unwrap_or_else(unknown)
+    };
+    let unlisted_from = versioned.unlisted_from.unwrap_or(map.columns.len());
+    map.columns[..unlisted_from].iter().map(chosen).collect()
 }

@@ -18,10 +18,12 @@ mod pipeline;
 mod preflight;
 mod reader;
 mod refusals;
+mod remedies;
 mod server;
 mod shapes;
 mod start;
 mod tables;
+mod versioned;
 
 use std::str::FromStr;
 

@@ -12,6 +12,7 @@ use crate::{Exit, Failure};
 use super::checked_table::CheckedTable;
 use super::refusals;
 use super::server::Server;
+use super::versioned::versioning;
 
 /// A server that can be followed.
 #[derive(Debug)]
@@ -244,7 +245,9 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
         })
         .collect();
     let mut checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    checked.versioning = versioning(server, &checked.schema, &checked.name).await?;
     checked.definition = definition;
+    checked.definition.extend(checked.versioning.unlisted());
     checked.refuse_double_keys()?;
     Ok(checked)
 }

@@ -7,25 +7,22 @@ use tracing::info;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    Column, DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, TableMap,
-    TransactionKey,
+    DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, TableMap,
+    TransactionKey, VersionedColumns,
 };
 use crate::config::SchemaChange;
 use crate::encode::{
-    CellProblem, Chosen, Image, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
+    Chosen, Image, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
 };
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::checked_table::CheckedTable;
+use super::checked_table::{CheckedTable, all_of};
 use super::invalid_text::ReplacedText;
 use super::open_lines::{LinesMark, OpenLines};
+use super::remedies;
 use super::shapes::{Shape, Shapes};
-
-/// What to do when a table is not what it was.
-const CHANGED: &str = "set on_schema_change = \"version\" for the table to write the new lines apart from those of \
-                       before; or choose the columns to write in its `columns`; or deliver what came before, then \
-                       delete the checkpoint and choose source.start";
+use super::versioned::versioned_columns;
 
 /// The part of a batch's expected bytes that it has room for beyond them.
 const ROOM_PART: usize = 8;
@@ -51,6 +48,8 @@ pub(super) struct TableWriter {
     /// newest operation.
     transaction: Option<TransactionKey>,
     operation: RowOperation,
+    /// `suffixes` are of other columns than those of the images at hand.
+    is_suffix_stale: bool,
     /// Lines of the open transaction that were read.
     ordinal: u64,
     /// The transaction in which the connection was lost, and how many of its lines were written
@@ -113,6 +112,7 @@ impl TableWriter {
             lines: OpenLines::default(),
             transaction: None,
             operation: RowOperation::Insert,
+            is_suffix_stale: false,
             ordinal: 0,
             cut: None,
             replaced_text: ReplacedText::default(),
@@ -216,10 +216,8 @@ impl TableWriter {
     }
 
     fn written_before(&self, transaction: &TransactionKey) -> u64 {
-        match &self.cut {
-            Some((cut, rows)) if cut == transaction => *rows,
-            Some(_) | None => 0,
-        }
+        let cut = self.cut.as_ref().filter(|(cut, _)| cut == transaction);
+        cut.map_or(0, |(_, rows)| *rows)
     }
 
     /// Writes the rows of one event of the decoder's open transaction, and counts them.
@@ -252,30 +250,35 @@ impl TableWriter {
             now,
         };
         self.lines.doubt(decoder.may_be_undone());
-        self.prepare_plan(map, generation, decoder.altered(self.index), &event, outlet)?;
+        self.prepare_plan(map, generation, decoder, &event, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
             let problem = Problem::NoColumnNames;
             return Err(self.decode_error(event.place(), problem).into());
         };
-        let differs = plan.begin(rows);
-        if differs {
+        if !plan.may_be_versioned() && !self.checked.operations.has(rows.operation) {
+            return Ok(0);
+        }
+        if plan.begin(rows) {
             self.absent = [Image::Before, Image::After].map(|image| plan.absent(image));
+            self.is_suffix_stale = true;
         }
-        let images = self.images(rows.operation);
-        self.refuse_absent(images, &event)?;
         let written_before = self.written_before(&key);
-        let is_same = !differs && self.operation == rows.operation;
-        if !is_same || self.transaction.as_ref() != Some(&key) {
-            self.prepare_suffixes(rows.operation, key, &event);
-        }
         let mut at = 0;
         let mut line_count = 0;
+        let mut at_hand = None;
+        let mut images = &[][..];
         while at < rows.images.len() {
-            at = match &mut self.plan {
-                Some((_, plan)) => plan.find_row(rows.images, at),
-                None => Ok(rows.images.len()),
+            let found = self.find_row(rows, at);
+            let (next, operation) = found.map_err(|error| self.row_error(&event, &error))?;
+            at = next;
+            let Some(operation) = operation.filter(|seen| self.checked.operations.has(*seen))
+            else {
+                continue;
+            };
+            if at_hand != Some(operation) {
+                images = self.begin_rows(operation, &key, &event)?;
+                at_hand = Some(operation);
             }
-            .map_err(|error| self.row_error(&event, &error))?;
             for image in images {
                 if self.ordinal >= written_before {
                     line_count += 1;
@@ -285,6 +288,38 @@ impl TableWriter {
             }
         }
         Ok(line_count)
+    }
+
+    /// Finds the row that starts at `at`. Gives where the next one starts, and what has happened to it as the
+    /// application sees it, if anything.
+    #[inline]
+    fn find_row(
+        &mut self,
+        rows: &RowsEvent<'_>,
+        at: usize,
+    ) -> Result<(usize, Option<RowOperation>), RowError> {
+        let Some((_, plan)) = &mut self.plan else {
+            return Ok((rows.images.len(), None));
+        };
+        let next = plan.find_row(rows.images, at)?;
+        Ok((next, plan.operation_seen(rows.operation, rows.images)?))
+    }
+
+    /// Prepares for rows that were changed so, and gives their images.
+    fn begin_rows(
+        &mut self,
+        operation: RowOperation,
+        key: &TransactionKey,
+        event: &EventAtHand<'_>,
+    ) -> Result<&'static [Image], Failure> {
+        let images = self.images(operation);
+        self.refuse_absent(images, event)?;
+        let is_same = !self.is_suffix_stale && self.operation == operation;
+        if !is_same || self.transaction.as_ref() != Some(key) {
+            self.prepare_suffixes(operation, key.clone(), event);
+            self.is_suffix_stale = false;
+        }
+        Ok(images)
     }
 
     /// The images that are written of a change, in this order.
@@ -301,17 +336,12 @@ impl TableWriter {
         let mut absent = images.iter().map(|image| &self.absent[index_of(*image)]);
         match absent.find(|names| !names.is_empty()) {
             Some(names) if !self.checked.metadata.contains(&MetadataColumn::Absent) => {
-                Err(Failure::definite(
-                    Exit::Data,
-                    format!(
-                        "table {}, transaction at {}: the row image does not hold the columns {names}",
-                        self.name(),
-                        event.place()
-                    ),
-                    "set binlog_row_image=FULL on the server and in every session; to go on past \
-                     these rows, leave the columns out of the table's `columns`, or add \"absent\" \
-                     to its `metadata`, which then names them in each such line",
-                ))
+                let what = format!(
+                    "table {}, transaction at {}: the row image does not hold the columns {names}",
+                    self.name(),
+                    event.place()
+                );
+                Err(Failure::definite(Exit::Data, what, remedies::ABSENT))
             }
             Some(_) | None => Ok(()),
         }
@@ -323,7 +353,7 @@ impl TableWriter {
         &mut self,
         map: &TableMap,
         generation: u64,
-        altered: Option<&FilePosition>,
+        decoder: &Decoder,
         event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
@@ -334,17 +364,21 @@ impl TableWriter {
         {
             return Ok(());
         }
-        let named = self.named(map, altered);
+        let named = self.named(map, decoder.altered(self.index));
         let map = &*named.map_err(|problem| self.decode_error(event.place().clone(), problem))?;
+        let old = self.plan.as_ref().map(|(_, plan)| plan);
+        let versioned =
+            versioned_columns(&self.checked, map, decoder.flavor(), old, &event.place());
         if self.checked.columns.is_none() {
-            self.checked.columns = Some(all_of(map, &[]));
+            self.checked.columns = Some(all_of(map, &[], &versioned));
             self.checked.refuse_double_keys()?;
         }
-        let plan = self.compile(map).map_err(|error| {
+        let plan = self.compile(map, &versioned).map_err(|error| {
             let what = format!("transaction at {}: {error}", event.place());
-            Failure::definite(Exit::Data, what, CHANGED)
+            Failure::definite(Exit::Data, what, remedies::CHANGED)
         })?;
         let plan = plan.with_invalid_text(self.checked.invalid_text);
+        let plan = plan.with_versioned(&versioned);
         let version = self.shapes.version();
         self.shapes.take(plan.shape()).map_err(|changes| {
             let what = format!(
@@ -352,7 +386,7 @@ impl TableWriter {
                 self.name(),
                 event.place()
             );
-            Failure::definite(Exit::Data, what, CHANGED)
+            Failure::definite(Exit::Data, what, remedies::CHANGED)
         })?;
         if self.shapes.version() != version || self.plan.is_none() {
             if let Some(batch) = self.lines.take() {
@@ -394,7 +428,7 @@ impl TableWriter {
 
     /// The plan for the chosen columns. Where versions are kept apart, a column that is not there is
     /// left out of its version, and columns that nobody has chosen are taken as they come with it.
-    fn compile(&self, map: &TableMap) -> Result<Plan, PlanError> {
+    fn compile(&self, map: &TableMap, versioned: &VersionedColumns) -> Result<Plan, PlanError> {
         let chosen = self.checked.columns.as_deref().unwrap_or_default();
         let dialect = self.checked.dialect;
         if self.checked.on_schema_change == SchemaChange::Stop {
@@ -415,7 +449,7 @@ impl TableWriter {
                 {
                     Ok(plan)
                 }
-                _ => Plan::compile(map, &all_of(map, chosen), dialect),
+                _ => Plan::compile(map, &all_of(map, chosen, versioned), dialect),
             };
         }
         if left.is_empty() {
@@ -535,36 +569,17 @@ impl TableWriter {
             event.place(),
             self.ordinal
         );
-        let remedy = match error.problem {
-            CellProblem::NoDocument => {
-                "set binlog_row_image=FULL or binlog_row_value_options='' on the server and in \
-                 every session; to go on past these rows, leave the column out of the table's \
-                 `columns`"
-            }
-            CellProblem::Text => {
-                "set invalid_text = \"replace\" for the table to write U+FFFD for each bad sequence, or \
-                 leave the column out of the table's `columns`"
-            }
-            _ => {
-                "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is whole, \
-                 report the column's type and the server's version"
-            }
-        };
+        let remedy = remedies::of_cell(error.problem);
         Failure::definite(Exit::Data, place, remedy).into()
     }
 
     fn oversize(&self, event: &EventAtHand<'_>, oversize: Oversize) -> Error {
-        Failure::definite(
-            Exit::Data,
-            format!(
-                "table {}, transaction at {}: {oversize}",
-                self.name(),
-                event.place()
-            ),
-            "leave the large column out of the table's `columns`, or send the table to a sink \
-             without such a limit",
-        )
-        .into()
+        let what = format!(
+            "table {}, transaction at {}: {oversize}",
+            self.name(),
+            event.place()
+        );
+        Failure::definite(Exit::Data, what, remedies::OVERSIZE).into()
     }
 
     fn decode_error(&self, position: FilePosition, problem: Problem) -> DecodeError {
@@ -574,20 +589,6 @@ impl TableWriter {
             problem,
         }
     }
-}
-
-/// All columns, with what is known of them from the server.
-fn all_of(map: &TableMap, known: &[Chosen]) -> Vec<Chosen> {
-    let chosen = |column: &Column| {
-        let is_same = |known: &&Chosen| known.name.eq_ignore_ascii_case(&column.name);
-        let unknown = || Chosen {
-            name: column.name.clone(),
-            scale: None,
-            disguise: None,
-        };
-        known.iter().find(is_same).cloned().unwrap_or_else(unknown)
-    };
-    map.columns.iter().map(chosen).collect()
 }
 
 fn index_of(image: Image) -> usize {

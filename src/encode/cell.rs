@@ -50,6 +50,17 @@ pub enum CellProblem {
     /// A compressed cell that cannot be unpacked.
     #[error("the cell's compressed value is damaged")]
     Compressed,
+    /// The table is system-versioned, and the image does not hold the column that tells a row's history from it.
+    #[error(
+        "the row image does not hold it, and so it is not known whether the row is of the table's history"
+    )]
+    NoRowEnd,
+    /// The cell may say that the table is system-versioned.
+    #[error(
+        "the cell is the end of all time, as in ROW END of a system-versioned table, and it is not known \
+         whether it is that"
+    )]
+    MaybeRowEnd,
     /// The cell has another width than its type.
     #[error("the cell has the wrong width")]
     Width,

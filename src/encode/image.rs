@@ -173,6 +173,20 @@ impl Cells {
         })
     }
 
+    /// Wants a column's cells, too, and gives the output that they are found under. Call it before the first
+    /// event.
+    pub(super) fn watch(&mut self, column: usize) -> Option<usize> {
+        let step = self.all.get_mut(column)?;
+        let output = *step.output.get_or_insert_with(|| {
+            for images in [&mut self.before, &mut self.after] {
+                images.has.push(false);
+                images.cells.push(NULL);
+            }
+            self.after.cells.len() - 1
+        });
+        Some(output)
+    }
+
     /// Takes the next event. Gives whether its images hold others than those of the last one.
     pub(super) fn begin(&mut self, rows: &RowsEvent<'_>) -> bool {
         self.is_partial = rows.is_partial;

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::binlog::{Column, RowOperation, RowsEvent, TableMap};
+use crate::binlog::{
+    Column, RowOperation, RowsEvent, TableMap, VersionedColumns, is_end_of_time, operation_seen,
+};
 
 use super::cell::{CellProblem, Writer};
 use super::column::writer;
@@ -246,6 +248,10 @@ pub struct Plan {
     output_names: Vec<String>,
     /// Of all columns, in the table's order.
     names: Vec<String>,
+    /// The output of ROW END, of a system-versioned table, and its name.
+    row_end: Option<(usize, String)>,
+    /// The outputs of columns that may be ROW END, and their names.
+    suspects: Vec<(usize, String)>,
 }
 
 impl Plan {
@@ -299,7 +305,77 @@ impl Plan {
             },
             output_names: chosen.iter().map(|column| column.name.clone()).collect(),
             names: map.columns.iter().map(name).collect(),
+            row_end: None,
+            suspects: Vec::new(),
         })
+    }
+
+    /// Has [`Plan::operation_seen`] look at the columns of a system-versioned table.
+    #[must_use]
+    pub fn with_versioned(mut self, columns: &VersionedColumns) -> Self {
+        let mut watch = |index: usize| {
+            let name = self.names.get(index).cloned().unwrap_or_default();
+            self.cells.watch(index).map(|output| (output, name))
+        };
+        self.row_end = columns.row_end.and_then(&mut watch);
+        self.suspects = columns.suspects.iter().copied().filter_map(watch).collect();
+        self
+    }
+
+    /// Whether the table is system-versioned, or may be.
+    #[must_use]
+    pub fn may_be_versioned(&self) -> bool {
+        self.row_end.is_some() || !self.suspects.is_empty()
+    }
+
+    /// What an event has done, as the application sees it, to the row that was found in `images`; `None` concerns
+    /// the table's history only.
+    ///
+    /// # Errors
+    /// If the images do not tell.
+    #[inline]
+    pub fn operation_seen(
+        &self,
+        operation: RowOperation,
+        images: &[u8],
+    ) -> Result<Option<RowOperation>, RowError> {
+        if !self.may_be_versioned() {
+            return Ok(Some(operation));
+        }
+        self.operation_of_versioned(operation, images)
+    }
+
+    fn operation_of_versioned(
+        &self,
+        operation: RowOperation,
+        images: &[u8],
+    ) -> Result<Option<RowOperation>, RowError> {
+        let cell = |image: Image, output: usize| {
+            let cell = self.cells.of(image)[output].clone();
+            images.get(cell)
+        };
+        let error = |column: &String, problem: CellProblem| RowError {
+            column: column.clone(),
+            problem,
+        };
+        for (output, column) in &self.suspects {
+            let is_image = |image: Image| cell(image, *output).is_some_and(is_end_of_time);
+            let is_written = operation != RowOperation::Delete && is_image(Image::After);
+            if is_written || (operation != RowOperation::Insert && is_image(Image::Before)) {
+                return Err(error(column, CellProblem::MaybeRowEnd));
+            }
+        }
+        let Some((output, column)) = &self.row_end else {
+            return Ok(Some(operation));
+        };
+        let is_present = |image: Image| {
+            let cell = cell(image, *output);
+            cell.map(is_end_of_time)
+                .ok_or_else(|| error(column, CellProblem::NoRowEnd))
+        };
+        let is_before = operation != RowOperation::Insert && is_present(Image::Before)?;
+        let is_after = operation != RowOperation::Delete && is_present(Image::After)?;
+        Ok(operation_seen(operation, is_before, is_after))
     }
 
     /// Chooses what is done with text that is not valid; a new plan refuses it.
@@ -339,6 +415,7 @@ impl Plan {
     #[must_use]
     pub fn absent(&self, image: Image) -> String {
         let names = self.cells.absent(image);
+        let names = names.filter(|output| *output < self.outputs.len());
         let names = names.map(|output| listed(&self.output_names[output]));
         names.collect::<Vec<_>>().join(",")
     }

@@ -40,4 +40,5 @@ mod starts;
 mod tls;
 mod types;
 mod undone;
+mod versioned;
 mod xa;
