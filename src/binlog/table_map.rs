@@ -453,9 +453,8 @@ fn utf8(text: &[u8]) -> Result<String, Problem> {
 
 /// Bit `index` of a bitmap whose first byte holds the first eight, lowest bit first.
 pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
-    bitmap
-        .get(index / 8)
-        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+    let byte = bitmap.get(index / 8);
+    byte.is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
 /// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output. Gives
