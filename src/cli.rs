@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::binlog::FilePosition;
 use crate::{Error, Exit, Failure, cdc, config, ecs, load, replay, sim};
 
 /// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
@@ -80,6 +81,10 @@ pub struct CdcOptions {
     /// Stop there: `now`, a position such as binlog.000042:4, or a GTID set.
     #[arg(long, value_name = "POSITION")]
     pub until: Option<cdc::Until>,
+    /// Pass over the one event that starts there, with which the last run stopped and named this option; may be
+    /// given more than once.
+    #[arg(long, value_name = "FILE:OFFSET")]
+    pub pass_over: Vec<FilePosition>,
 }
 
 /// Options of `hydrant metrics`.
@@ -125,7 +130,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Cdc(options) => {
-            let config = config::load(&options.config)?;
+            let mut config = config::load(&options.config)?;
+            config.exemptions.events.extend(options.pass_over);
             let runtime = runtime()?;
             let outcome = runtime.block_on(cdc::run(config, options.until));
             // A write that hangs must not keep the process.

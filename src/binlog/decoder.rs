@@ -1,6 +1,7 @@
 //! The state machine between events and transactions.
 
 mod altered;
+mod exempt;
 mod one_phase;
 mod packed;
 mod statements;
@@ -8,7 +9,7 @@ mod transaction;
 mod undone;
 mod xa;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
@@ -19,6 +20,7 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
+pub use exempt::{Exemptions, Note};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
 pub use xa::{KeptEvent, PreparedXa};
@@ -31,6 +33,8 @@ pub enum Input<'e> {
     Event(Event<'e>),
     /// The next event of the compressed transaction.
     Packed(Event<'e>),
+    /// A fragment of an event that comes later, as [`super::Inflater`] has found.
+    Fragment(EventHeader),
     /// The compressed transaction has no more events.
     PayloadEnd,
     /// What [`Decoder::next_prepared`] has.
@@ -109,6 +113,10 @@ pub struct Decoder {
     flavor: Flavor,
     xa: xa::Xa,
     undo: undone::Undo,
+    exemptions: Exemptions,
+    notes: Vec<Note>,
+    /// How many events there were of each type that is not known.
+    unknown: BTreeMap<u8, u64>,
 }
 
 impl Decoder {
@@ -157,6 +165,9 @@ impl Decoder {
             flavor: Flavor::MySql,
             xa: xa::Xa::default(),
             undo: undone::Undo::default(),
+            exemptions: Exemptions::default(),
+            notes: Vec::new(),
+            unknown: BTreeMap::new(),
         }
     }
 
@@ -235,6 +246,7 @@ impl Decoder {
         match input {
             Input::Event(event) => self.event(event),
             Input::Packed(event) => self.packed_event(event),
+            Input::Fragment(header) => self.fragment(header),
             Input::PayloadEnd => self.payload_end(),
             Input::Prepared(event) => self.prepared_event(event),
         }
@@ -246,15 +258,23 @@ impl Decoder {
     /// If the event is damaged, unknown, or means that rows would be lost or invented.
     pub fn event<'e>(&mut self, event: &Event<'e>) -> Result<Step<'e>, DecodeError> {
         let event_type = EventType::from_code(event.header.type_code);
+        self.go_on(event_type, &event.header)?;
+        let step = self.step(event_type, event);
+        let step = step.or_else(|problem| self.pass_over(event_type, problem));
+        step.map_err(|problem| DecodeError {
+            table: self.table_named_in(event_type, event.body),
+            ..self.failed(problem)
+        })
+    }
+
+    /// Goes to the place of an event.
+    fn go_on(&mut self, event_type: EventType, header: &EventHeader) -> Result<(), DecodeError> {
         self.start = self.next.offset;
         if self.in_payload || self.must_read_again() {
             return Err(self.failed(Problem::Malformed("the transaction before it")));
         }
-        self.advance(event_type, &event.header);
-        self.step(event_type, event).map_err(|problem| DecodeError {
-            table: self.table_named_in(event_type, event.body),
-            ..self.failed(problem)
-        })
+        self.advance(event_type, header);
+        Ok(())
     }
 
     /// A problem with the newest event.
@@ -334,6 +354,7 @@ impl Decoder {
             EventType::MariaGtid => Ok(self.gtid(event, gtid_event::mariadb(&event.header, body)?)),
             EventType::TransactionPayload => self.payload(),
             EventType::Query => self.query(event),
+            EventType::ExecuteLoadQuery => self.load_query(event),
             EventType::Xid => self.commit(),
             EventType::XaPrepare => self.xa_prepare(body),
             EventType::TableMap => self.table_map(body),
@@ -362,14 +383,13 @@ impl Decoder {
             | EventType::PreGaDeleteRows
             | EventType::Load
             | EventType::CreateFile
-            | EventType::AppendBlock
             | EventType::ExecLoad
             | EventType::NewLoad
-            | EventType::BeginLoadQuery
-            | EventType::ExecuteLoadQuery
             | EventType::MariaStartEncryption
+            | EventType::MariaPartialRowData
             | EventType::MariaQueryCompressed => Err(Problem::Unsupported(event_type)),
-            // Nothing that carries rows. Variables belong to statements, which QUERY judges.
+            // Nothing that carries rows. Variables, and the files of LOAD DATA, belong to statements, which
+            // QUERY and EXECUTE_LOAD_QUERY judge.
             EventType::Heartbeat
             | EventType::HeartbeatV2
             | EventType::StartV3
@@ -379,14 +399,17 @@ impl Decoder {
             | EventType::Intvar
             | EventType::Rand
             | EventType::UserVar
-            | EventType::Ignorable
+            | EventType::BeginLoadQuery
+            | EventType::AppendBlock
             | EventType::RowsQuery
             | EventType::TransactionContext
             | EventType::ViewChange
             | EventType::MariaAnnotateRows
             | EventType::MariaBinlogCheckpoint => self.between_transactions(),
-            EventType::Unknown if event.header.is_ignorable() => self.between_transactions(),
-            EventType::Unknown => Err(Problem::UnknownEvent(event.header.type_code)),
+            EventType::Ignorable => self.unknown_event(event.header.type_code, true),
+            EventType::Unknown => {
+                self.unknown_event(event.header.type_code, event.header.is_ignorable())
+            }
         }
     }
 
@@ -486,7 +509,7 @@ impl Decoder {
         Ok(Step::Nothing)
     }
 
-    fn followed_table(&self, body: &[u8]) -> Result<Option<usize>, Problem> {
+    pub(super) fn followed_table(&self, body: &[u8]) -> Result<Option<usize>, Problem> {
         let table_id = rows::table_id(body)?;
         self.tables
             .get(&table_id)

@@ -29,6 +29,14 @@ impl DecodeError {
     /// What the operator of an agent can do.
     #[must_use]
     pub fn remedy(&self) -> String {
+        if self.problem.may_be_passed_over() {
+            let pass_over = format!(
+                "start with `--pass-over {}`, which passes over this one event, and load from the table \
+                 itself what it has changed",
+                self.position
+            );
+            return self.problem.remedy(&pass_over);
+        }
         self.problem.remedy(
             "then set `start` past this position and delete the checkpoint, and load what lies \
              between from the table itself",
@@ -66,6 +74,9 @@ pub enum Problem {
     /// A known event type that carries data hydrant cannot decode.
     #[error("{0} events are not supported")]
     Unsupported(EventType),
+    /// A row event in fragments that is larger than what is put together.
+    #[error("a row event of {0} bytes, in fragments; at most 1 GiB are read")]
+    RowEventTooLarge(u64),
     /// Events were compressed in a way that hydrant does not know.
     #[error("compressed by algorithm {0}, which is not known")]
     UnknownCompression(u64),
@@ -73,8 +84,11 @@ pub enum Problem {
     #[error("the server reports an incident: events before this position were lost")]
     Incident,
     /// DML was logged as a statement, so its rows are not in the binlog.
-    #[error("a data change was logged as a statement, so its rows are not in the binlog")]
-    StatementDml,
+    #[error(
+        "a data change{} was logged as a statement, so its rows are not in the binlog",
+        .0.as_ref().map(|table| format!(" of table {table}")).unwrap_or_default()
+    )]
+    StatementDml(Option<String>),
     /// A statement of which nobody knows whether it changes rows.
     #[error("a statement was logged of which hydrant does not know whether it changes rows")]
     UnknownStatement,
@@ -142,6 +156,41 @@ impl Problem {
         matches!(self, Self::Undone(_) | Self::Unfinished)
     }
 
+    /// Whether the event can be taken for one that changes nothing, if somebody decides so: it is whole and
+    /// understood as far as those after it need it.
+    #[must_use]
+    pub fn may_be_passed_over(&self) -> bool {
+        match self {
+            Self::StatementDml(_)
+            | Self::UnknownStatement
+            | Self::RowsMoved(_)
+            | Self::UnknownEvent(_)
+            | Self::Incident
+            | Self::NotSeenPrepared(_) => true,
+            Self::Truncated
+            | Self::Malformed(_)
+            | Self::Checksum
+            | Self::NotABinlog
+            | Self::Encrypted
+            | Self::RelayLog
+            | Self::Misplaced
+            | Self::Unsupported(_)
+            | Self::UnknownCompression(_)
+            | Self::RowEventTooLarge(_)
+            | Self::Undone(_)
+            | Self::PreparedTwice(_)
+            | Self::TooMuchPrepared
+            | Self::Unfinished
+            | Self::NoTableMap(_)
+            | Self::RowsOutsideTransaction
+            | Self::EmptyImage
+            | Self::NoColumnNames
+            | Self::Misfit(_)
+            | Self::ReadWithLaterColumns(_)
+            | Self::MaybeAltered(_) => false,
+        }
+    }
+
     /// What the operator can do; `start_again` says how to go on behind the problem.
     pub(crate) fn remedy(&self, start_again: &str) -> String {
         match self {
@@ -160,12 +209,13 @@ impl Problem {
             Self::RelayLog => "take the binlogs of the server that the replica follows, or the \
                                replica's own (log_replica_updates=ON)"
                 .to_owned(),
-            Self::UnknownEvent(_)
-            | Self::UnknownCompression(_)
-            | Self::Unsupported(EventType::Unknown) => {
+            Self::UnknownCompression(_) | Self::Unsupported(EventType::Unknown) => {
                 "report this message and the server's version; a newer hydrant may know it"
                     .to_owned()
             }
+            Self::UnknownEvent(_) => format!(
+                "report this message and the server's version: a newer hydrant may know it; or {start_again}"
+            ),
             Self::NotSeenPrepared(_) => format!(
                 "start before its XA PREPARE (delete the checkpoint, and rows in between are delivered \
                  again); or {start_again}"
@@ -182,15 +232,19 @@ impl Problem {
                 format!("find the setting or session that writes such events, {start_again}")
             }
             Self::Incident => {
-                format!("see the server's error log for what was lost, {start_again}")
+                format!("see the server's error log for what was lost; {start_again}")
             }
-            Self::StatementDml => {
-                format!("set binlog_format=ROW on the server and in every session, {start_again}")
+            Self::StatementDml(_) => format!(
+                "set binlog_format=ROW on the server and in every session, or list a table that is not \
+                 followed in source.ignore_statements; to go on behind this, {start_again}"
+            ),
+            Self::RowEventTooLarge(_) => {
+                format!("write smaller values, or fewer rows with one statement; {start_again}")
             }
             Self::UnknownStatement => format!(
                 "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
             ),
-            Self::RowsMoved(_) => format!("load these rows from the table itself, {start_again}"),
+            Self::RowsMoved(_) => format!("decide how these rows are to come to where the others are; {start_again}"),
             Self::Undone(_) | Self::Unfinished => {
                 format!("compare the table's newest rows with what was delivered, {start_again}")
             }

@@ -277,7 +277,7 @@ pub(super) fn is_of_relay_log(format_description: &EventHeader) -> bool {
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)+) => {
-        /// Every type of event that MySQL 9.7 and MariaDB 11 can write.
+        /// Every type of event that MySQL 9.7 and MariaDB 12 can write.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum EventType {
             /// A number that is in neither list.
@@ -372,6 +372,7 @@ event_types! {
     MariaWriteRowsCompressed = 169, "WRITE_ROWS_COMPRESSED";
     MariaUpdateRowsCompressed = 170, "UPDATE_ROWS_COMPRESSED";
     MariaDeleteRowsCompressed = 171, "DELETE_ROWS_COMPRESSED";
+    MariaPartialRowData = 172, "PARTIAL_ROW_DATA";
 }
 
 #[cfg(test)]

@@ -1,73 +1,107 @@
-//! MariaDB's compressed events (`log_bin_compress`), made into the events that they stand for.
+//! MariaDB's compressed events (`log_bin_compress`) and those that come in fragments, made into the events that they
+//! stand for.
 
 use std::io::Read as _;
 
 use flate2::bufread::ZlibDecoder;
 
 use super::bytes::Cursor;
+use super::fragments::Fragments;
 use super::{DecodeError, Decoder, Event, EventHeader, EventType, Input, Problem, query, rows};
 
 /// Room that is kept for the next event.
 const KEPT_ROOM: usize = 1 << 20;
 
-/// Unpacks one event at a time into a buffer of its own.
+/// Unpacks one event at a time into a buffer of its own, and keeps the fragments of one.
 #[derive(Debug, Default)]
 pub struct Inflater {
     body: Vec<u8>,
+    fragments: Fragments,
 }
 
 impl Inflater {
     /// The input as `decoder` takes it: with the event that a QUERY_COMPRESSED, or a WRITE_, UPDATE_
-    /// or DELETE_ROWS_COMPRESSED_V1 event of a followed table, stands for. Memory is what its bytes
-    /// unpack to.
+    /// or DELETE_ROWS_COMPRESSED_V1 event of a followed table, stands for, and in place of the last fragment of
+    /// a row event that event. Memory is what its bytes unpack to, and all fragments of one event.
     ///
     /// # Errors
-    /// If its data are not as long as it says.
+    /// If its data are not as long as it says, or if fragments do not follow each other.
     pub fn plain<'a>(
         &'a mut self,
         input: Input<'a>,
         decoder: &Decoder,
     ) -> Result<Input<'a>, DecodeError> {
-        match input {
-            Input::Event(event) if decoder.is_to_be_inflated(&event) => self
-                .inflate(&event)
-                .map(Input::Event)
-                .map_err(|problem| decoder.ahead(problem)),
-            other => Ok(other),
-        }
+        let Input::Event(event) = input else {
+            return Ok(input);
+        };
+        let made = self.made(event, decoder);
+        made.map_err(|problem| decoder.ahead(problem))
     }
 
-    fn inflate(&mut self, event: &Event<'_>) -> Result<Event<'_>, Problem> {
-        let compressed_type = EventType::from_code(event.header.type_code);
-        let (plain_type, packed) = match compressed_type {
-            EventType::MariaQueryCompressed => {
-                (EventType::Query, query::statement_text(event.body)?)
-            }
-            EventType::MariaWriteRowsCompressedV1 => {
-                (EventType::WriteRowsV1, rows::images_v1(event.body, 1)?)
-            }
-            EventType::MariaUpdateRowsCompressedV1 => {
-                (EventType::UpdateRowsV1, rows::images_v1(event.body, 2)?)
-            }
-            EventType::MariaDeleteRowsCompressedV1 => {
-                (EventType::DeleteRowsV1, rows::images_v1(event.body, 1)?)
-            }
-            other => return Err(Problem::Unsupported(other)),
-        };
-        let head_len = event.body.len() - packed.len();
-        self.body.clear();
-        self.body.shrink_to(KEPT_ROOM);
-        self.body.extend_from_slice(&event.body[..head_len]);
-        unpack(packed, &mut self.body)?;
-        let header = EventHeader {
-            type_code: plain_type.code(),
-            ..event.header
-        };
-        Ok(Event {
-            header,
-            body: &self.body,
-        })
+    /// The server sends what is open once more.
+    pub fn rewind(&mut self) {
+        self.fragments.clear();
     }
+
+    #[cfg(test)]
+    pub(super) fn kept_fragments(&self) -> &Vec<u8> {
+        self.fragments.bytes()
+    }
+
+    fn made<'a>(
+        &'a mut self,
+        mut event: Event<'a>,
+        decoder: &Decoder,
+    ) -> Result<Input<'a>, Problem> {
+        let event_type = EventType::from_code(event.header.type_code);
+        if event_type == EventType::MariaPartialRowData {
+            if !self.fragments.add(event.body, decoder)? {
+                return Ok(Input::Fragment(event.header));
+            }
+            event = self.fragments.whole(event.header)?;
+        } else if self.fragments.are_open() {
+            match event_type {
+                EventType::Heartbeat | EventType::HeartbeatV2 => {}
+                // The server died in the middle of them.
+                EventType::Rotate | EventType::Stop | EventType::FormatDescription => {
+                    self.fragments.clear();
+                }
+                _ => return Err(Problem::Malformed("the fragments of a row event")),
+            }
+        }
+        if decoder.is_to_be_inflated(&event) {
+            inflate(&event, &mut self.body).map(Input::Event)
+        } else {
+            Ok(Input::Event(event))
+        }
+    }
+}
+
+fn inflate<'b>(event: &Event<'_>, out: &'b mut Vec<u8>) -> Result<Event<'b>, Problem> {
+    let compressed_type = EventType::from_code(event.header.type_code);
+    let (plain_type, packed) = match compressed_type {
+        EventType::MariaQueryCompressed => (EventType::Query, query::statement_text(event.body)?),
+        EventType::MariaWriteRowsCompressedV1 => {
+            (EventType::WriteRowsV1, rows::images_v1(event.body, 1)?)
+        }
+        EventType::MariaUpdateRowsCompressedV1 => {
+            (EventType::UpdateRowsV1, rows::images_v1(event.body, 2)?)
+        }
+        EventType::MariaDeleteRowsCompressedV1 => {
+            (EventType::DeleteRowsV1, rows::images_v1(event.body, 1)?)
+        }
+        other => return Err(Problem::Unsupported(other)),
+    };
+    let head_len = event.body.len() - packed.len();
+    out.clear();
+    out.shrink_to(KEPT_ROOM);
+    out.extend_from_slice(&event.body[..head_len]);
+    unpack(packed, out)?;
+    let header = EventHeader {
+        type_code: plain_type.code(),
+        ..event.header
+    };
+    Ok(Event { header, body: out })
 }
 
 /// A byte of which bit 7 is set, bits 4 to 6 name the algorithm (0 is zlib) and bits 0 to 2 count the

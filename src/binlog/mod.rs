@@ -13,6 +13,7 @@ mod definition;
 mod error;
 mod event;
 mod file;
+mod fragments;
 pub mod gtid;
 mod gtid_event;
 mod inflate;
@@ -25,7 +26,8 @@ mod versioned;
 mod xid;
 
 pub use decoder::{
-    Decoder, Input, KeptEvent, PreparedXa, Step, Transaction, TransactionKey, UndoneParts,
+    Decoder, Exemptions, Input, KeptEvent, Note, PreparedXa, Step, Transaction, TransactionKey,
+    UndoneParts,
 };
 pub use definition::{Misfit, ServerColumn};
 pub use error::{DecodeError, Problem};

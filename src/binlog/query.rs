@@ -70,12 +70,14 @@ struct QueryBody<'a> {
 }
 
 impl<'a> QueryBody<'a> {
-    fn parse(body: &'a [u8]) -> Result<Self, Problem> {
+    /// Reads it; `more_len` bytes stand between the fixed fields of a QUERY event and those that vary in length.
+    fn parse(body: &'a [u8], more_len: usize) -> Result<Self, Problem> {
         let mut cursor = Cursor(body);
         cursor.take(8)?; // thread id, execution time
         let schema_len = usize::from(cursor.u8()?);
         cursor.take(2)?; // error code
         let status_len = usize::from(cursor.u16()?);
+        cursor.take(more_len)?;
         let status = cursor.take(status_len)?;
         let schema = cursor.take(schema_len)?;
         cursor.take(1)?;
@@ -148,11 +150,21 @@ impl<'a> QueryBody<'a> {
 impl<'a> LoggedStatement<'a> {
     /// Reads the body of a QUERY event.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
-        let query = QueryBody::parse(body)?;
+        QueryBody::parse(body, 0).map(Self::of)
+    }
+
+    /// Reads the body of an EXECUTE_LOAD_QUERY event.
+    pub(super) fn parse_load(body: &'a [u8]) -> Result<Self, Problem> {
+        // The file's number, two places in the statement, and what becomes of duplicate rows.
+        const MORE_LEN: usize = 4 + 4 + 4 + 1;
+        QueryBody::parse(body, MORE_LEN).map(Self::of)
+    }
+
+    fn of(query: QueryBody<'a>) -> Self {
         let readings = match query.statement {
             // As servers write them, with every transaction.
-            b"BEGIN" => return Ok(Self::alone(query, Kind::Begin)),
-            b"COMMIT" => return Ok(Self::alone(query, Kind::Commit)),
+            b"BEGIN" => return Self::alone(query, Kind::Begin),
+            b"COMMIT" => return Self::alone(query, Kind::Commit),
             _ => readings(&query),
         };
         let kinds = readings.iter().map(|reading| kind(&reading.statement));
@@ -165,11 +177,11 @@ impl<'a> LoggedStatement<'a> {
             }
         };
         let kind = kinds.reduce(worse).unwrap_or(Kind::Unknown);
-        Ok(Self {
+        Self {
             query,
             kind,
             readings,
-        })
+        }
     }
 
     fn alone(query: QueryBody<'a>, kind: Kind) -> Self {
@@ -210,6 +222,18 @@ impl<'a> LoggedStatement<'a> {
                 })
     }
 
+    /// `schema.table` that the statement writes, as far as it is known.
+    pub(super) fn written_table(&self) -> Option<String> {
+        let written = |reading: &Reading| match &reading.statement {
+            Statement::Dml(table) => table.clone(),
+            Statement::CreateTable { table, .. } => Some(table.clone()),
+            _ => None,
+        };
+        let TableName { schema, table } = self.readings.iter().find_map(written)?;
+        let schema = String::from_utf8(schema?).ok()?;
+        Some(format!("{schema}.{}", String::from_utf8(table).ok()?))
+    }
+
     /// Whether a table may be the one that the statement writes.
     pub(super) fn may_write(&self, schema: &str, table: &str) -> bool {
         self.readings
@@ -244,7 +268,6 @@ impl<'a> LoggedStatement<'a> {
     }
 
     /// Whether rows of a table may have gone with the table, with its partitions, or by TRUNCATE.
-    #[allow(dead_code, reason = "the warning about it comes with a later change")]
     pub(super) fn may_empty(&self, schema: &str, table: &str) -> bool {
         let is_it = |name: &TableName| self.query.may_be(name, schema, table);
         self.readings
@@ -351,9 +374,16 @@ fn harm(kind: Kind) -> u8 {
     }
 }
 
+/// Whether an entry (schema, table) of a list means a table; `*` is every table of the schema.
+pub(super) fn names_table(listed: &(String, String), schema: &str, table: &str) -> bool {
+    let (listed_schema, listed_table) = listed;
+    listed_schema.eq_ignore_ascii_case(schema)
+        && (listed_table == "*" || listed_table.eq_ignore_ascii_case(table))
+}
+
 /// The statement of a QUERY event, which is what is compressed in a compressed one.
 pub(super) fn statement_text(body: &[u8]) -> Result<&[u8], Problem> {
-    QueryBody::parse(body).map(|query| query.statement)
+    QueryBody::parse(body, 0).map(|query| query.statement)
 }
 
 /// The XID in an XA statement, which servers write in one way.

@@ -78,7 +78,6 @@ impl Charset {
         Some(Self::Other(charset.to_owned()))
     }
 
-    /// The character set of the collation with this number.
     pub(super) fn from_collation(id: u64) -> Self {
         // Its NO PAD collations are numbered 1024 above those that pad (`MY_NOPAD_ID`).
         const NO_PAD: std::ops::Range<u64> = 1024..2048;

@@ -48,6 +48,8 @@ pub struct Summary {
     pub records_refused: u64,
     /// Cells whose text was not valid and was written with U+FFFD in places.
     pub cells_replaced: u64,
+    /// Events of unknown types that were passed over, because their server marks them as of no importance.
+    pub unknown_events: u64,
     /// Up to where everything is delivered.
     pub position: Option<FilePosition>,
 }
@@ -69,6 +71,13 @@ impl fmt::Display for Summary {
         }
         if self.cells_replaced > 0 {
             write!(f, ", {} cells with invalid text", self.cells_replaced)?;
+        }
+        if self.unknown_events > 0 {
+            write!(
+                f,
+                ", {} events of unknown types passed over",
+                self.unknown_events
+            )?;
         }
         match &self.position {
             Some(position) => write!(f, "; checkpoint at {position}"),
@@ -144,7 +153,8 @@ impl<S: Sink> Agent<S> {
         if loaded.as_ref() != Some(&saved) {
             store.save(&saved)?;
         }
-        let pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
+        let mut pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
+        pipeline.decoder.exempt(config.exemptions.clone());
         let now = Instant::now();
         Ok(Self {
             config,
@@ -184,6 +194,7 @@ impl<S: Sink> Agent<S> {
             bytes_delivered: self.pipeline.flow.bytes_delivered,
             records_refused: self.pipeline.flow.delivery.stats().records_refused,
             cells_replaced: self.pipeline.replaced_cells(),
+            unknown_events: self.pipeline.decoder.unknown_events(),
             position: self.saved.position.clone(),
         })
     }

@@ -91,6 +91,9 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
         let input = self.inflater.plain(input, &self.decoder)?;
         let step = self.decoder.take(&input)?;
+        for note in self.decoder.take_notes() {
+            warn!("{note}");
+        }
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
             decoder: &self.decoder,
@@ -214,6 +217,7 @@ impl<S: Sink> Pipeline<S> {
         }
         self.flow.server = mark.server;
         self.decoder.rewind(mark.position);
+        self.inflater.rewind();
         if !mark.xa.is_empty() {
             self.decoder.prepared_at_start(mark.xa)?;
         }

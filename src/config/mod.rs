@@ -5,6 +5,7 @@
 //! tables or streams exist; that is for the rooms that talk to them.
 
 mod environment;
+mod exempt;
 mod explain;
 #[cfg(test)]
 mod explain_tests;
@@ -19,7 +20,7 @@ mod validate;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet, Operations};
+use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use explain::nearest;
@@ -48,6 +49,8 @@ pub struct Config {
     pub checkpoint: PathBuf,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
+    /// What of the binlog is passed over.
+    pub exemptions: Exemptions,
 }
 
 /// What a replay of binlog files needs to know.
@@ -59,6 +62,8 @@ pub struct Replay {
     pub tables: Vec<Table>,
     /// Bytes of encoded rows that may be in memory.
     pub max_in_flight: usize,
+    /// What of the binlog is passed over.
+    pub exemptions: Exemptions,
 }
 
 /// The database to follow.

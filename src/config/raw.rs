@@ -33,6 +33,7 @@ pub(super) struct Source {
     pub(super) tls: Option<TlsMode>,
     pub(super) tls_ca: Option<String>,
     pub(super) server_id: Option<u32>,
+    pub(super) ignore_statements: Vec<String>,
     pub(super) connect_timeout: Option<String>,
     pub(super) heartbeat_interval: Option<String>,
 }

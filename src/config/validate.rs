@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
 
+use super::exempt::exemptions;
 use super::firehose;
 use super::raw::{self, Raw, SinkType, TlsMode};
 use super::table::tables;
@@ -22,6 +23,7 @@ const DEFAULT_PORT: u16 = 3306;
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     let source = source(&raw.source)?;
     let tables = tables(&raw.table)?;
+    let exemptions = exemptions(&raw.source.ignore_statements, &tables)?;
     let max_in_flight = max_in_flight(&raw.sink)?;
     let sink = sink(&raw.sink, &raw.table, &tables)?;
     // An object for every second would be a directory full of crumbs.
@@ -43,15 +45,18 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
         max_in_flight,
         checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
         shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
+        exemptions,
     })
 }
 
 /// [`validate`], as far as it concerns a replay.
 pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, ConfigError> {
     let asks = !offline && raw.source.url.is_some();
+    let tables = tables(&raw.table)?;
     Ok(Replay {
         source: asks.then(|| source(&raw.source)).transpose()?,
-        tables: tables(&raw.table)?,
+        exemptions: exemptions(&raw.source.ignore_statements, &tables)?,
+        tables,
         max_in_flight: max_in_flight(&raw.sink)?,
     })
 }

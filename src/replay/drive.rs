@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::FutureExt as _;
 use tracing::warn;
 
-use crate::binlog::{FilePosition, GtidSet};
+use crate::binlog::{Exemptions, FilePosition, GtidSet};
 use crate::cdc::{CheckedTable, Identity, KnownShapes, Mark, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
@@ -66,15 +66,17 @@ pub(super) async fn replay<S: Sink>(
     parts: &[Part],
     tables: Vec<CheckedTable>,
     sink: S,
-    max_in_flight: usize,
+    (max_in_flight, exemptions): (usize, Exemptions),
     progress: &mut Progress,
 ) -> (Summary, Result<(), Error>) {
     let names = table_names(&tables);
     let start = Mark::new(Identity("files".to_owned()), None, None);
-    let pipeline = match Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight) {
+    let mut pipeline = match Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight)
+    {
         Ok(pipeline) => pipeline,
         Err(error) => return (Summary::default(), Err(error)),
     };
+    pipeline.decoder.exempt(exemptions);
     let mut replay = Replay {
         pipeline,
         progress,

@@ -198,6 +198,7 @@ impl Survey {
     ) -> Result<(), Error> {
         let mut decoder = Decoder::new(None, None, tables);
         decoder.prepared_as_in(before);
+        decoder.exempt_as_in(before);
         decoder.survey();
         let read = self.read_with(&mut decoder, part, before, progress);
         self.undone = decoder.surveyed();
@@ -216,11 +217,15 @@ impl Survey {
         while let Some(input) = dump.next()? {
             let header = match &input {
                 Input::Event(event) => Some(event.header),
-                Input::Packed(_) | Input::PayloadEnd | Input::Prepared(_) => None,
+                Input::Packed(_) | Input::Fragment(_) | Input::PayloadEnd | Input::Prepared(_) => {
+                    None
+                }
             };
             let explained = |error| super::explained(&part.path, &error);
             let plain = inflater.plain(input, decoder).map_err(explained)?;
             decoder.take(&plain).map_err(explained)?;
+            // They are told when the rows are written.
+            drop(decoder.take_notes());
             if decoder.must_read_again() {
                 let start = decoder.do_without().map_err(explained)?;
                 self.one_phase.extend(start);

@@ -72,6 +72,10 @@ pub struct Options {
     /// transaction begins. Files before it are not read.
     #[arg(long, value_name = "FILE:OFFSET")]
     start: Option<FilePosition>,
+    /// Pass over the one event that starts there, with which the last replay stopped and named this option; may
+    /// be given more than once.
+    #[arg(long, value_name = "FILE:OFFSET")]
+    pass_over: Vec<FilePosition>,
     /// Stop there, or after the transaction that is under way there. Files after it are not read.
     #[arg(long, value_name = "FILE:OFFSET")]
     until: Option<FilePosition>,
@@ -116,13 +120,17 @@ struct Job {
 
 impl Job {
     fn of(options: &Options) -> Result<Self, Error> {
-        let config = match (&options.config, &options.table) {
+        let mut config = match (&options.config, &options.table) {
             (Some(path), _) => config::load_replay(path, options.offline)?,
             (None, table) => {
                 let columns = options.columns.as_deref().map(tables::split);
                 config::table_named(table.clone().unwrap_or_default(), columns)?
             }
         };
+        config
+            .exemptions
+            .events
+            .extend(options.pass_over.iter().cloned());
         let (start, until) = (options.start.as_ref(), options.until.as_ref());
         let parts = parts(&options.binlog, start, until)?;
         let progress = Progress::new(bytes_to_read(&parts)?);
@@ -139,7 +147,9 @@ impl Job {
         sink: S,
     ) -> (Summary, Result<(), Error>) {
         let max_in_flight = self.config.max_in_flight;
-        drive::replay(&self.parts, tables, sink, max_in_flight, &mut self.progress).await
+        let exemptions = std::mem::take(&mut self.config.exemptions);
+        let limits = (max_in_flight, exemptions);
+        drive::replay(&self.parts, tables, sink, limits, &mut self.progress).await
     }
 }
 
@@ -215,6 +225,11 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
                                    them, which tells the columns; set binlog_row_metadata=FULL on the server, \
                                    so that its binlogs tell them by themselves"
             .to_owned(),
+        problem if problem.may_be_passed_over() => problem.remedy(&format!(
+            "repeat the replay with `--pass-over {}`, which passes over this one event, and load from the table \
+             itself what it has changed",
+            error.position
+        )),
         problem => problem.remedy(
             "go on with --start at a transaction behind it, and load what lies between from the \
              table itself",

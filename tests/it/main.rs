@@ -37,6 +37,7 @@ mod sim;
 mod sim_metrics;
 mod sinks;
 mod starts;
+mod statements;
 mod tls;
 mod types;
 mod undone;

@@ -1,6 +1,6 @@
 //! Events that come in another one, or packed: which the decoder takes, and when.
 
-use super::super::{DecodeError, Event, EventType, Problem};
+use super::super::{DecodeError, Event, EventHeader, EventType, Problem};
 use super::{Decoder, Step, Transaction};
 
 impl Decoder {
@@ -35,6 +35,15 @@ impl Decoder {
             table: self.table_named_in(event_type, event.body),
             ..self.failed(problem)
         })
+    }
+
+    /// Goes past a fragment of an event that comes with its last one.
+    ///
+    /// # Errors
+    /// As for [`Decoder::event`].
+    pub(super) fn fragment<'e>(&mut self, header: &EventHeader) -> Result<Step<'e>, DecodeError> {
+        self.go_on(EventType::MariaPartialRowData, header)?;
+        Ok(Step::Nothing)
     }
 
     /// The compressed transaction at hand has no more events.

@@ -6,9 +6,8 @@ use super::{Decoder, Step, Transaction, header_time_us};
 
 impl Decoder {
     pub(super) fn query<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
-        let transaction = self.transaction.as_ref();
-        let begun = transaction.is_some_and(|transaction| transaction.begun);
-        let has_rows = transaction.is_some_and(Transaction::has_rows);
+        let begun = self.has_begun();
+        let has_rows = self.transaction.as_ref().is_some_and(Transaction::has_rows);
         let logged = LoggedStatement::parse(event.body)?;
         match logged.kind() {
             Kind::Begin | Kind::XaStart => {
@@ -32,14 +31,34 @@ impl Decoder {
             Kind::RollbackToSavepoint | Kind::XaRollback | Kind::Harmless => {
                 self.end_of_statement(begun)
             }
-            Kind::Ddl | Kind::Dml | Kind::Unknown => {
-                self.alter(&logged)?;
-                match self.unread_change(&logged) {
-                    Some(problem) => self.unread_rows(problem, begun),
-                    None => self.end_of_statement(begun),
-                }
-            }
+            Kind::Ddl | Kind::Dml | Kind::Unknown => self.change(&logged, begun),
         }
+    }
+
+    /// LOAD DATA, logged as a statement. The file is in events before it.
+    pub(super) fn load_query<'e>(&mut self, event: &Event<'_>) -> Result<Step<'e>, Problem> {
+        let logged = LoggedStatement::parse_load(event.body)?;
+        self.change(&logged, self.has_begun())
+    }
+
+    fn has_begun(&self) -> bool {
+        let transaction = self.transaction.as_ref();
+        transaction.is_some_and(|transaction| transaction.begun)
+    }
+
+    fn change<'e>(
+        &mut self,
+        logged: &LoggedStatement<'_>,
+        begun: bool,
+    ) -> Result<Step<'e>, Problem> {
+        self.alter(logged)?;
+        if let Some(problem) = self.unread_change(logged) {
+            return self.unread_rows(problem, begun);
+        }
+        if !self.is_passed_over() {
+            self.note_emptied(logged);
+        }
+        self.end_of_statement(begun)
     }
 
     /// A statement outside a transaction is one of its own.
@@ -55,7 +74,7 @@ impl Decoder {
     fn unread_change(&self, logged: &LoggedStatement<'_>) -> Option<Problem> {
         match logged.kind() {
             Kind::Dml if self.is_ignored(logged) => None,
-            Kind::Dml => Some(Problem::StatementDml),
+            Kind::Dml => Some(Problem::StatementDml(logged.written_table())),
             Kind::Unknown => Some(Problem::UnknownStatement),
             Kind::Ddl => {
                 let brings = |(schema, table): (&str, &str)| logged.may_bring_rows(schema, table);
@@ -75,15 +94,7 @@ impl Decoder {
         }
     }
 
-    /// Whether a statement of DML writes nothing but what may be passed over. RDS writes a heartbeat and settings
-    /// into the schema `mysql`.
-    fn is_ignored(&self, logged: &LoggedStatement<'_>) -> bool {
-        let may_write = |(schema, table): (&str, &str)| logged.may_write(schema, table);
-        !self.followed_names().any(may_write)
-            && logged.writes_only(|schema, _| schema.eq_ignore_ascii_case("mysql"))
-    }
-
-    fn followed_names(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn followed_names(&self) -> impl Iterator<Item = (&str, &str)> {
         let names = self.followed.iter();
         names.map(|followed| (followed.schema.as_str(), followed.name.as_str()))
     }

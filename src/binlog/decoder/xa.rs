@@ -514,7 +514,7 @@ impl Decoder {
         self.commit()
     }
 
-    fn is_passed_over(&self) -> bool {
+    pub(super) fn is_passed_over(&self) -> bool {
         let passing_over = self.xa.passing_over.as_ref();
         passing_over.is_some_and(|passing_over| passing_over.has(self.transaction.as_ref()))
     }

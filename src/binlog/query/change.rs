@@ -118,3 +118,7 @@ fn columns(
         Columns::None
     })
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

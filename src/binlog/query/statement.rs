@@ -126,10 +126,13 @@ impl Parser<'_, '_> {
         if self.any_word(HARMLESS) {
             return Statement::Harmless;
         }
+        let is_analyze = self.clone().word("ANALYZE");
         if self.any_word(CARE) {
             self.any_word(&["LOCAL", "NO_WRITE_TO_BINLOG"]);
             return if self.any_word(&["TABLE", "TABLES", "VIEW"]) {
                 Statement::Harmless
+            } else if is_analyze {
+                Statement::Dml(None)
             } else {
                 Statement::Unknown
             };
