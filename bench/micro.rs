@@ -14,7 +14,9 @@ use divan::{Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hydrant::binlog::{Decoder, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step};
-use hydrant::encode::{Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix, write_text};
+use hydrant::encode::{
+    Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix, write_text,
+};
 use hydrant::ledger::Ledger;
 use uuid::Uuid;
 
@@ -74,7 +76,11 @@ fn write_rows(images: &mut Images, suffix: &RowSuffix, out: &mut Vec<u8>) {
         while at < event.len() {
             let plan = &mut images.plan;
             at = plan.find_row(event, at).expect("the row was found before");
-            plan.write_line(event, Image::After, suffix, ordinal, out)
+            let number = LineNumber {
+                ordinal,
+                sequence: 0,
+            };
+            plan.write_line(event, Image::After, suffix, number, out)
                 .expect("the row was written before");
             ordinal += 1;
         }

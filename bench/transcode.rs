@@ -9,7 +9,9 @@ use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
 use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
-use hydrant::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
+use hydrant::encode::{
+    Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+};
 
 use crate::capture::FIRST_BINLOG;
 
@@ -95,7 +97,11 @@ pub(crate) fn transcode(
             let batch = open.get_or_insert_with(|| new_batch(ordinal, 0));
             let row_start = batch.len();
             at = plan.find_row(rows.images, at)?;
-            plan.write_line(rows.images, Image::After, &suffix, ordinal, batch.buffer())?;
+            let number = LineNumber {
+                ordinal,
+                sequence: 0,
+            };
+            plan.write_line(rows.images, Image::After, &suffix, number, batch.buffer())?;
             if let Some(line) = batch.row_written(row_start, &LIMITS)? {
                 let next = new_batch(ordinal, batch.len());
                 let full = std::mem::replace(batch, next);

@@ -8,7 +8,9 @@ use super::binlog::{
     Column, ColumnType, Decoder, Event, EventHeader, EventType, Flavor, GtidSet, Inflater, Input,
     Operations, Payload, RowOperation, RowsEvent, Step, TableMap, Unpacked,
 };
-use super::encode::{Chosen, Dialect, Image, LineFacts, MetadataColumn, Plan, RowSuffix};
+use super::encode::{
+    Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+};
 
 /// The tables that are followed in the seeds.
 pub const TABLES: [&str; 2] = ["t", "u"];
@@ -192,6 +194,7 @@ fn write(
         MetadataColumn::Ordinal,
         MetadataColumn::Absent,
         MetadataColumn::SchemaVersion,
+        MetadataColumn::Sequence,
     ];
     let images: &[Image] = match rows.operation {
         RowOperation::Insert => &[Image::After],
@@ -221,7 +224,13 @@ fn write(
             };
             suffix.set(&columns, &facts);
             line.clear();
-            let written = table.plan.write_line(rows.images, *image, &suffix, 1, line);
+            let number = LineNumber {
+                ordinal: 1,
+                sequence: 1,
+            };
+            let written = table
+                .plan
+                .write_line(rows.images, *image, &suffix, number, line);
             assert!(
                 line.len() <= most,
                 "{} bytes for a row of {row_len}",
@@ -266,7 +275,13 @@ pub fn json(input: &[u8]) {
     assert_eq!(plan.find_row(&images, 0), Ok(images.len()));
     let mut line = Vec::new();
     let suffix = RowSuffix::new(dialect);
-    let written = plan.write_line(&images, Image::After, &suffix, 0, &mut line);
+    let written = plan.write_line(
+        &images,
+        Image::After,
+        &suffix,
+        LineNumber::default(),
+        &mut line,
+    );
     // What is written in vain has bounds, too.
     assert!(
         line.len() <= input.len() * GROWTH + COLUMN_BYTES,

@@ -364,7 +364,7 @@ impl Decoder {
             | EventType::WriteRows
             | EventType::UpdateRows
             | EventType::DeleteRows
-            | EventType::PartialUpdateRows => self.rows(event_type, body),
+            | EventType::PartialUpdateRows => self.rows(event_type, event),
             // Those of followed tables come inflated. MariaDB defines the later versions and writes
             // none of them.
             EventType::MariaWriteRowsCompressedV1
@@ -451,6 +451,8 @@ impl Decoder {
             gtid,
             start: self.start,
             commit_time_us,
+            told_commit_time_us: None,
+            statement_time_us: commit_time_us,
             begun,
             handed_out: false,
             kept: None,
@@ -482,9 +484,12 @@ impl Decoder {
     }
 
     fn gtid<'e>(&mut self, event: &Event<'_>, begins: GtidEvent) -> Step<'e> {
-        let commit_time_us = begins.commit_time_us;
-        let commit_time_us = commit_time_us.unwrap_or_else(|| header_time_us(&event.header));
+        let told = begins.commit_time_us;
+        let commit_time_us = told.unwrap_or_else(|| header_time_us(&event.header));
         self.begin(begins.gtid, commit_time_us, begins.begins);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.told_commit_time_us = told;
+        }
         if begins.prepares {
             self.xa_start();
         }
@@ -517,7 +522,8 @@ impl Decoder {
             .ok_or(Problem::NoTableMap(table_id))
     }
 
-    fn rows<'e>(&mut self, event_type: EventType, body: &'e [u8]) -> Result<Step<'e>, Problem> {
+    fn rows<'e>(&mut self, event_type: EventType, event: &Event<'e>) -> Result<Step<'e>, Problem> {
+        let body = event.body;
         // Such an event only ends the statement.
         const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
         if rows::table_id(body)? == DUMMY_TABLE_ID {
@@ -553,6 +559,10 @@ impl Decoder {
         if let Some(kept) = &mut transaction.kept {
             self.xa.keep(kept, event_type, body);
             return Ok(Step::Nothing);
+        }
+        // Events that were kept have no time of their own.
+        if event.header.timestamp != 0 {
+            transaction.statement_time_us = header_time_us(&event.header);
         }
         transaction.handed_out = true;
         if !self.is_handed_out() {

@@ -11,7 +11,8 @@ use super::{EventHeader, Gtid, Problem};
 pub(super) struct GtidEvent {
     /// `None` on a server that keeps no GTIDs.
     pub(super) gtid: Option<Gtid>,
-    /// Microseconds since 1970, where the event says so.
+    /// Microseconds since 1970, where the event says so: of the commit on the server that was written to,
+    /// which its replicas repeat.
     pub(super) commit_time_us: Option<i64>,
     /// It stands for BEGIN, too.
     pub(super) begins: bool,
@@ -30,17 +31,15 @@ pub(super) fn mysql(body: &[u8]) -> Result<GtidEvent, Problem> {
 
 /// Flags, UUID, number, clock type, two logical times, commit time.
 fn untagged(body: &[u8]) -> Result<GtidEvent, Problem> {
-    const ORIGINAL_TIME_FOLLOWS: u64 = 1 << 55;
     let mut cursor = Cursor(body);
     cursor.take(1)?;
     let source = Uuid::from_slice(cursor.take(16)?).map_err(|_| Problem::Truncated)?;
     let number = cursor.uint(8)?;
     // MySQL 5.6 ends here, 5.7 after the logical times.
-    let commit_time_us = cursor
-        .take(1 + 8 + 8)
-        .and_then(|_| cursor.uint(7))
-        .ok()
-        .and_then(|time| i64::try_from(time & !ORIGINAL_TIME_FOLLOWS).ok());
+    let commit_time_us = match cursor.take(1 + 8 + 8) {
+        Ok(_) => times(cursor),
+        Err(_) => None,
+    };
     Ok(GtidEvent {
         gtid: Some(Gtid::MySql {
             source,
@@ -51,6 +50,25 @@ fn untagged(body: &[u8]) -> Result<GtidEvent, Problem> {
         begins: false,
         prepares: false,
     })
+}
+
+/// Reads when it was committed by this server and, if that is not the same, by the one that was written to.
+fn times(mut cursor: Cursor<'_>) -> Option<i64> {
+    const ORIGINAL_TIME_FOLLOWS: u64 = 1 << 55;
+    let immediate = cursor.uint(7).ok()?;
+    if immediate & ORIGINAL_TIME_FOLLOWS == 0 {
+        return i64::try_from(immediate).ok();
+    }
+    let original = cursor.uint(7).ok()?;
+    commit_time_us(immediate & !ORIGINAL_TIME_FOLLOWS, original)
+}
+
+/// The time on the server that was written to, if it is known there: servers before MySQL 8.0.1 do not tell,
+/// and then it is 0, or all bits (`UNDEFINED_COMMIT_TIMESTAMP`).
+fn commit_time_us(immediate: u64, original: u64) -> Option<i64> {
+    const UNDEFINED: u64 = (1 << 55) - 1;
+    let is_known = original != 0 && original != UNDEFINED;
+    i64::try_from(if is_known { original } else { immediate }).ok()
 }
 
 /// An event of the same form, whose GTID means nothing.
@@ -72,6 +90,7 @@ pub(super) fn mysql_tagged(body: &[u8]) -> Result<GtidEvent, Problem> {
     const LAST_COMMITTED: u64 = 4;
     const SEQUENCE_NUMBER: u64 = 5;
     const COMMIT_TIME: u64 = 6;
+    const ORIGINAL_COMMIT_TIME: u64 = 7;
     const LAST_KNOWN: u64 = 11;
     const MALFORMED: Problem = Problem::Malformed("the GTID event");
 
@@ -82,7 +101,8 @@ pub(super) fn mysql_tagged(body: &[u8]) -> Result<GtidEvent, Problem> {
     if version != VERSION || size != body.len() as u64 || last_needed > LAST_KNOWN {
         return Err(MALFORMED);
     }
-    let (mut source, mut number, mut tag, mut commit_time_us) = (None, None, None, None);
+    let (mut source, mut number, mut tag) = (None, None, None);
+    let (mut immediate, mut original) = (None, 0);
     let mut before = None;
     while !cursor.is_empty() {
         let field = cursor.varlen()?;
@@ -108,8 +128,10 @@ pub(super) fn mysql_tagged(body: &[u8]) -> Result<GtidEvent, Problem> {
                 let text = std::str::from_utf8(cursor.take(len)?).map_err(|_| MALFORMED)?;
                 tag = Tag::new(text);
             }
-            COMMIT_TIME => commit_time_us = i64::try_from(cursor.varlen()?).ok(),
-            // Times, versions and sizes that hydrant does not need; nor what may follow them.
+            COMMIT_TIME => immediate = Some(cursor.varlen()?),
+            // Only if it is another one.
+            ORIGINAL_COMMIT_TIME => original = cursor.varlen()?,
+            // Versions and sizes that hydrant does not need; nor what may follow them.
             _ => break,
         }
     }
@@ -120,7 +142,7 @@ pub(super) fn mysql_tagged(body: &[u8]) -> Result<GtidEvent, Problem> {
                 tag,
                 number,
             }),
-            commit_time_us,
+            commit_time_us: immediate.and_then(|time| commit_time_us(time, original)),
             begins: false,
             prepares: false,
         }),
@@ -166,6 +188,33 @@ mod tests {
             "77d1902c-01da-11f1-9a41-908d6e5f6e8d:test_tag:1"
         );
         assert_eq!(event.commit_time_us, Some(0x0006_5bfa_0089_3e00));
+    }
+
+    #[test]
+    fn replicas_tell_the_time_of_the_server_that_was_written_to() {
+        let event = |times: &[u64]| {
+            let mut body = vec![1; 1 + 16 + 8 + 1 + 8 + 8];
+            for time in times {
+                body.extend_from_slice(&time.to_le_bytes()[..7]);
+            }
+            mysql(&body).unwrap().commit_time_us
+        };
+        let replicated = 9_000 + (1 << 55);
+        assert_eq!(event(&[9_000]), Some(9_000));
+        assert_eq!(event(&[replicated, 8_000]), Some(8_000));
+        // Nobody on the way has known it.
+        assert_eq!(event(&[replicated, 0]), Some(9_000));
+        assert_eq!(event(&[replicated, (1 << 55) - 1]), Some(9_000));
+        assert_eq!(event(&[replicated]), None);
+        assert_eq!(event(&[]), None);
+
+        // Field 7, of eight bytes, behind field 6.
+        let at = TAGGED.len() - 7;
+        let original = b"\x0e\x7f\x00\x3e\x89\x00\xfa\x5a\x06";
+        let mut tagged = [&TAGGED[..at], original, &TAGGED[at..]].concat();
+        tagged[1] += u8::try_from(2 * original.len()).unwrap();
+        let event = mysql_tagged(&tagged).unwrap();
+        assert_eq!(event.commit_time_us, Some(0x0006_5afa_0089_3e00));
     }
 
     #[test]

@@ -12,11 +12,11 @@ use crate::{Exit, Failure, nofollow};
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
 
-/// The file's format, and the one with prepared XA transactions, which must not be passed over.
-const VERSION: u32 = 1;
-const VERSION_WITH_XA: u32 = 2;
-/// The one that names the followed tables.
-const VERSION_WITH_TABLES: u32 = 3;
+/// The file's format. Older agents refuse it, because they would lose what it adds.
+const VERSION: u32 = 3;
+/// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables and
+/// the numbers of lines.
+const OLDEST_VERSION: u32 = 1;
 
 /// A table whose rows from before a checkpoint are with the sink, and which changes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Checkpoint {
     /// The followed tables; none in a checkpoint of an earlier version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tables: Vec<FollowedTable>,
+    /// The newest number of the metadata column `sequence` up to there.
+    #[serde(default)]
+    pub(crate) sequence: i64,
 }
 
 impl Checkpoint {
@@ -53,30 +56,21 @@ impl Checkpoint {
     #[must_use]
     pub(crate) fn at(mark: &Mark, shapes: KnownShapes) -> Self {
         Self {
-            version: if mark.xa.is_empty() {
-                VERSION
-            } else {
-                VERSION_WITH_XA
-            },
+            version: VERSION,
             server: mark.server.clone(),
             position: mark.position.clone(),
             gtids: mark.gtids.as_ref().map(ToString::to_string),
             shapes,
             xa: mark.xa.clone(),
             tables: Vec::new(),
+            sequence: mark.sequence,
         }
     }
 
     /// The same, of these tables.
     #[must_use]
     pub(crate) fn of(self, tables: &[FollowedTable]) -> Self {
-        let version = if tables.is_empty() {
-            self.version
-        } else {
-            VERSION_WITH_TABLES
-        };
         Self {
-            version,
             tables: tables.to_vec(),
             ..self
         }
@@ -135,7 +129,7 @@ impl CheckpointStore {
         };
         let checkpoint: Checkpoint =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        if !(VERSION..=VERSION_WITH_TABLES).contains(&checkpoint.version) {
+        if !(OLDEST_VERSION..=VERSION).contains(&checkpoint.version) {
             return Err(unusable(format!("its version is {}", checkpoint.version)));
         }
         Ok(Some(checkpoint))
@@ -219,6 +213,7 @@ mod tests {
                     with_rows: vec!["X'31',X'',1".to_owned()],
                     ..PreparedXa::default()
                 },
+                sequence: 1_700_000_000_000_000_000,
                 ..Mark::new(
                     Identity(uuid.into()),
                     Some(FilePosition::new("b.000002", 157)),
@@ -292,22 +287,51 @@ mod tests {
         assert!(CheckpointStore::open(&path).is_ok());
     }
 
-    /// Older versions wrote no more, and know no more.
+    /// What older versions have written is read; what they do not have is as if nothing were known of it.
     #[test]
-    fn a_checkpoint_without_xa_is_of_the_first_version() {
-        let Checkpoint {
-            server,
-            position,
-            gtids,
-            ..
-        } = checkpoint();
-        let text = serde_json::json!({
-            "version": 1, "server": server, "position": position, "gtids": gtids
-        });
-        let read: Checkpoint = serde_json::from_value(text.clone()).unwrap();
-        assert!(read.xa.is_empty());
-        assert_eq!(serde_json::to_value(read).unwrap(), text);
-        assert_eq!(checkpoint().version, VERSION_WITH_XA);
+    fn older_versions_are_read_and_become_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.json");
+        let store = CheckpointStore::open(&path).unwrap();
+        let without_sequence = Checkpoint {
+            sequence: 0,
+            ..checkpoint()
+        };
+        let without_xa = Checkpoint {
+            xa: PreparedXa::default(),
+            ..without_sequence.clone()
+        };
+        for (version, text, expected) in [
+            (
+                1,
+                include_str!("../../tests/data/checkpoints/version-1.json"),
+                without_xa,
+            ),
+            (
+                2,
+                include_str!("../../tests/data/checkpoints/version-2.json"),
+                without_sequence,
+            ),
+            (
+                3,
+                include_str!("../../tests/data/checkpoints/version-3.json"),
+                checkpoint(),
+            ),
+        ] {
+            fs::write(&path, text).unwrap();
+            let read = store.load().unwrap().unwrap();
+            assert_eq!(
+                read,
+                Checkpoint {
+                    version,
+                    ..expected
+                }
+            );
+        }
+        // That is also how the newest one is written.
+        let written = fs::read_to_string(&path).unwrap();
+        store.save(&checkpoint()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), written);
     }
 
     #[test]
@@ -319,7 +343,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
             &text[..text.len() / 2],
-            &text.replace("\"version\": 2", "\"version\": 4"),
+            &text.replace("\"version\": 3", "\"version\": 4"),
         ] {
             fs::write(&path, damaged).unwrap();
             let error = store.load().unwrap_err();
@@ -339,7 +363,7 @@ mod tests {
         let saved = checkpoint().of(std::slice::from_ref(&followed));
         store.save(&saved).unwrap();
         let loaded = store.load().unwrap().unwrap();
-        assert_eq!(loaded.version, VERSION_WITH_TABLES);
+        assert_eq!(loaded.version, VERSION);
         assert_eq!(loaded.tables, [followed]);
         store.save(&checkpoint()).unwrap();
         assert_eq!(store.load().unwrap().unwrap().tables, []);

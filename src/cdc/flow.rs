@@ -14,6 +14,8 @@ use super::tables::Outlet;
 pub(crate) struct Flow<S> {
     /// The server that is being read.
     pub(crate) server: Identity,
+    /// As in [`Mark::sequence`], at the decoder's newest commit.
+    sequence: i64,
     pub(crate) delivery: Delivery<S>,
     ledger: Ledger<Arc<Mark>>,
     /// The newest commit, once something asked for it.
@@ -26,9 +28,10 @@ pub(crate) struct Flow<S> {
 }
 
 impl<S: Sink> Flow<S> {
-    pub(crate) fn new(server: Identity, delivery: Delivery<S>) -> Self {
+    pub(crate) fn new(server: Identity, sequence: i64, delivery: Delivery<S>) -> Self {
         Self {
             server,
+            sequence,
             delivery,
             ledger: Ledger::default(),
             newest: None,
@@ -45,14 +48,16 @@ impl<S: Sink> Flow<S> {
             let (position, gtids) = (decoder.committed(), decoder.gtids());
             Arc::new(Mark {
                 xa: decoder.prepared_xa(),
+                sequence: self.sequence,
                 ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())
             })
         });
         Arc::clone(newest)
     }
 
-    /// The decoder has moved to another commit.
-    pub(crate) fn moved(&mut self) {
+    /// The decoder has moved to another commit, up to which lines have this number.
+    pub(super) fn moved(&mut self, sequence: i64) {
+        self.sequence = sequence;
         self.newest = None;
     }
 
@@ -62,7 +67,7 @@ impl<S: Sink> Flow<S> {
             return Arc::clone(mark);
         }
         // Between commits the position moves on over what carries no rows.
-        self.moved();
+        self.newest = None;
         self.newest_commit(decoder)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `reader`), the checkpoint (`checkpoint`) and where a run starts (`start`), each
-//! table's open batch (`tables`), the batches under way (`flow`), what leads from an event to them
-//! (`pipeline`), and the one loop (`agent`) that ties them together until a run ends (`end`).
+//! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`),
+//! what leads from an event to them (`pipeline`), and the one loop (`agent`) that ties them together
+//! until a run ends (`end`).
 
 mod agent;
 mod announce;
@@ -19,6 +20,7 @@ mod preflight;
 mod reader;
 mod refusals;
 mod remedies;
+mod sequence;
 mod server;
 mod shapes;
 mod start;

@@ -12,6 +12,7 @@ use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
 
 use super::checked_table::CheckedTable;
 use super::flow::{Flow, FlowOutlet};
+use super::sequence::Sequence;
 use super::server::{Identity, Mark};
 use super::shapes::KnownShapes;
 use super::tables::{TableMark, TableWriter};
@@ -30,13 +31,20 @@ pub(crate) struct Pipeline<S> {
     inflater: Inflater,
     pub(crate) flow: Flow<S>,
     tables: Vec<TableWriter>,
+    sequence: Sequence,
     /// Bytes of encoded rows that may be in memory.
     max_in_flight: usize,
-    /// The savepoints of the open transaction, by their number, with a mark for each table.
-    savepoints: Vec<(u64, Vec<TableMark>)>,
+    savepoints: Vec<Savepoint>,
     pub(crate) rows_written: u64,
     /// When the transaction of the newest row was committed.
     pub(crate) newest_commit_us: i64,
+}
+
+/// A savepoint of the open transaction: its number, and what to go back to.
+struct Savepoint {
+    id: u64,
+    tables: Vec<TableMark>,
+    sequence: i64,
 }
 
 impl<S: Sink> Pipeline<S> {
@@ -75,8 +83,9 @@ impl<S: Sink> Pipeline<S> {
         Ok(Self {
             decoder,
             inflater: Inflater::default(),
-            flow: Flow::new(start.server.clone(), delivery),
+            flow: Flow::new(start.server.clone(), start.sequence, delivery),
             tables,
+            sequence: Sequence::after(start.sequence),
             max_in_flight,
             savepoints: Vec::new(),
             rows_written: 0,
@@ -105,27 +114,37 @@ impl<S: Sink> Pipeline<S> {
                     self.newest_commit_us = transaction.commit_time_us;
                 }
                 let writer = &mut self.tables[table];
-                self.rows_written += writer.write(&rows, &self.decoder, now, &mut outlet)?;
+                self.rows_written +=
+                    writer.write(&rows, &self.decoder, &mut self.sequence, now, &mut outlet)?;
                 if self.decoder.may_be_undone() {
                     self.bound_doubt();
                 }
             }
             Step::Savepoint { id, gone } => {
-                self.savepoints.retain(|(other, _)| Some(*other) != gone);
+                self.savepoints.retain(|other| Some(other.id) != gone);
                 let marks = self.tables.iter().map(TableWriter::mark);
-                self.savepoints.push((id, marks.collect()));
+                self.savepoints.push(Savepoint {
+                    id,
+                    tables: marks.collect(),
+                    sequence: self.sequence.newest(),
+                });
             }
             Step::RolledBackTo(savepoint) => {
-                let index = self.savepoints.iter().position(|(id, _)| *id == savepoint);
+                let index = self
+                    .savepoints
+                    .iter()
+                    .position(|other| other.id == savepoint);
                 self.savepoints.truncate(index.map_or(0, |index| index + 1));
-                if let Some((_, marks)) = self.savepoints.last() {
-                    for (table, mark) in self.tables.iter_mut().zip(marks) {
+                if let Some(savepoint) = self.savepoints.last() {
+                    self.sequence.undo_to(savepoint.sequence);
+                    for (table, mark) in self.tables.iter_mut().zip(&savepoint.tables) {
                         self.rows_written -= table.undo_to(*mark, &mut outlet);
                     }
                 }
             }
             Step::RolledBack => {
                 self.undo_open_transaction();
+                self.sequence.undo_to(self.sequence.committed());
                 self.end_transaction();
             }
             Step::Commit => self.end_transaction(),
@@ -134,7 +153,8 @@ impl<S: Sink> Pipeline<S> {
     }
 
     fn end_transaction(&mut self) {
-        self.flow.moved();
+        self.sequence.commit();
+        self.flow.moved(self.sequence.committed());
         self.savepoints.clear();
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
@@ -216,12 +236,14 @@ impl<S: Sink> Pipeline<S> {
             self.decoder.server_changed();
         }
         self.flow.server = mark.server;
+        let open = self.decoder.transaction_key();
+        self.sequence.rewind(mark.sequence, open);
         self.decoder.rewind(mark.position);
         self.inflater.rewind();
         if !mark.xa.is_empty() {
             self.decoder.prepared_at_start(mark.xa)?;
         }
-        self.flow.moved();
+        self.flow.moved(mark.sequence);
         self.savepoints.clear();
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,

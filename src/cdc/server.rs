@@ -26,6 +26,8 @@ pub struct Mark {
     pub gtids: Option<GtidSet>,
     /// The XA transactions that are prepared there.
     pub xa: PreparedXa,
+    /// The newest number of the metadata column `sequence` up to there; 0 if no line was written.
+    pub sequence: i64,
 }
 
 impl Mark {
@@ -37,6 +39,7 @@ impl Mark {
             position,
             gtids,
             xa: PreparedXa::default(),
+            sequence: 0,
         }
     }
 

@@ -223,6 +223,7 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     let mark = match &checkpoint.position {
         Some(position) if by_position(position) => Mark {
             xa,
+            sequence: checkpoint.sequence,
             ..Mark::new(server.identity.clone(), Some(position.clone()), gtids)
         },
         _ => {
@@ -230,6 +231,7 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
             xa.from = None;
             Mark {
                 xa,
+                sequence: checkpoint.sequence,
                 ..Mark::new(server.identity.clone(), None, known)
             }
         }

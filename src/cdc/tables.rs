@@ -12,7 +12,7 @@ use crate::binlog::{
 };
 use crate::config::SchemaChange;
 use crate::encode::{
-    Chosen, Image, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
+    Chosen, Image, LineFacts, LineNumber, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
 };
 use crate::error::Error;
 use crate::{Exit, Failure};
@@ -21,6 +21,7 @@ use super::checked_table::{CheckedTable, all_of};
 use super::invalid_text::ReplacedText;
 use super::open_lines::{LinesMark, OpenLines};
 use super::remedies;
+use super::sequence::Sequence;
 use super::shapes::{Shape, Shapes};
 use super::versioned::versioned_columns;
 
@@ -66,6 +67,7 @@ struct EventAtHand<'a> {
     start: u64,
     gtid: Option<Gtid>,
     commit_time_us: i64,
+    order_time_us: i64,
     now: Instant,
 }
 
@@ -228,6 +230,7 @@ impl TableWriter {
         &mut self,
         rows: &RowsEvent<'_>,
         decoder: &Decoder,
+        sequence: &mut Sequence,
         now: Instant,
         outlet: &mut impl Outlet,
     ) -> Result<u64, Error> {
@@ -247,6 +250,7 @@ impl TableWriter {
             start: transaction.start,
             gtid: transaction.gtid,
             commit_time_us: transaction.commit_time_us,
+            order_time_us: transaction.order_time_us(),
             now,
         };
         self.lines.doubt(decoder.may_be_undone());
@@ -277,12 +281,17 @@ impl TableWriter {
             };
             if at_hand != Some(operation) {
                 images = self.begin_rows(operation, &key, &event)?;
+                sequence.begin(&key, event.order_time_us);
                 at_hand = Some(operation);
             }
             for image in images {
+                let number = LineNumber {
+                    ordinal: self.ordinal,
+                    sequence: sequence.next_number(),
+                };
                 if self.ordinal >= written_before {
                     line_count += 1;
-                    self.write_line(*image, &event, outlet)?;
+                    self.write_line(*image, number, &event, outlet)?;
                 }
                 self.ordinal += 1;
             }
@@ -487,6 +496,7 @@ impl TableWriter {
     fn write_line(
         &mut self,
         image: Image,
+        number: LineNumber,
         event: &EventAtHand<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
@@ -495,10 +505,12 @@ impl TableWriter {
             None => self.new_batch(event, outlet),
         };
         let row_start = batch.len();
-        let written = self.encode(image, event, batch.buffer()).and_then(|()| {
-            let full = batch.row_written(row_start, &self.limits);
-            full.map_err(|oversize| self.oversize(event, oversize))
-        });
+        let written = self
+            .encode(image, number, event, batch.buffer())
+            .and_then(|()| {
+                let full = batch.row_written(row_start, &self.limits);
+                full.map_err(|oversize| self.oversize(event, oversize))
+            });
         match written {
             Ok(None) => {
                 self.lines.put(batch);
@@ -541,6 +553,7 @@ impl TableWriter {
     fn encode(
         &mut self,
         image: Image,
+        number: LineNumber,
         event: &EventAtHand<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
@@ -549,7 +562,7 @@ impl TableWriter {
         };
         let suffix = &self.suffixes[index_of(image)];
         let replaced = plan
-            .write_line(event.images, image, suffix, self.ordinal, out)
+            .write_line(event.images, image, suffix, number, out)
             .map_err(|error| self.row_error(event, &error))?;
         if !replaced.is_empty() {
             let name = self.name();

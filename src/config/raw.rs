@@ -100,6 +100,7 @@ pub(super) enum Metadata {
     Ordinal,
     SchemaVersion,
     Absent,
+    Sequence,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

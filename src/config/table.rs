@@ -165,6 +165,7 @@ fn metadata(raw: &[Metadata], operations: Operations) -> Vec<MetadataColumn> {
             Metadata::Ordinal => MetadataColumn::Ordinal,
             Metadata::SchemaVersion => MetadataColumn::SchemaVersion,
             Metadata::Absent => MetadataColumn::Absent,
+            Metadata::Sequence => MetadataColumn::Sequence,
         })
         .collect();
     if operations != Operations::INSERTS {

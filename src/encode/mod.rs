@@ -24,7 +24,9 @@ pub use cell::CellProblem;
 pub use column::unsupported;
 pub use dialect::Dialect;
 pub use image::Image;
-pub use plan::{Chosen, Disguise, LineFacts, MetadataColumn, Plan, PlanError, RowError, RowSuffix};
+pub use plan::{
+    Chosen, Disguise, LineFacts, LineNumber, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
+};
 pub use text::{InvalidText, valid_utf8};
 
 /// Appends a value of text to a line of CSV.

@@ -72,6 +72,8 @@ pub enum MetadataColumn {
     /// The columns that the row image does not hold, with commas between their names; NULL if it
     /// holds all that are written.
     Absent,
+    /// The line's number in the order of the binlog over all tables, which grows and is unique.
+    Sequence,
 }
 
 impl MetadataColumn {
@@ -85,6 +87,7 @@ impl MetadataColumn {
             Self::Ordinal => "ordinal",
             Self::SchemaVersion => "schema_version",
             Self::Absent => "absent",
+            Self::Sequence => "sequence",
         }
     }
 }
@@ -137,6 +140,16 @@ pub struct RowSuffix {
     ordinal: bool,
     /// After it.
     last_fields: Vec<u8>,
+    sequence: bool,
+}
+
+/// The numbers of one line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineNumber {
+    /// Within its transaction and table, from 0.
+    pub ordinal: u64,
+    /// Over all tables, in the order of the binlog.
+    pub sequence: i64,
 }
 
 /// What a [`RowSuffix`] is made of.
@@ -180,6 +193,7 @@ impl RowSuffix {
         self.fields.clear();
         self.last_fields.clear();
         self.ordinal = columns.contains(&MetadataColumn::Ordinal);
+        self.sequence = columns.contains(&MetadataColumn::Sequence);
         if columns.contains(&MetadataColumn::Operation) {
             start_field::<S>(MetadataColumn::Operation, &mut self.fields);
             let letter = match (facts.operation, facts.image) {
@@ -443,14 +457,14 @@ impl Plan {
         images: &[u8],
         image: Image,
         suffix: &RowSuffix,
-        ordinal: u64,
+        number: LineNumber,
         out: &mut Vec<u8>,
     ) -> Result<Vec<usize>, RowError> {
         match self.dialect {
-            Dialect::Csv => self.write_as::<Csv>(images, image, suffix, ordinal, out),
-            Dialect::Hive => self.write_as::<Hive>(images, image, suffix, ordinal, out),
-            Dialect::OpenCsv => self.write_as::<OpenCsv>(images, image, suffix, ordinal, out),
-            Dialect::Jsonl => self.write_as::<Jsonl>(images, image, suffix, ordinal, out),
+            Dialect::Csv => self.write_as::<Csv>(images, image, suffix, number, out),
+            Dialect::Hive => self.write_as::<Hive>(images, image, suffix, number, out),
+            Dialect::OpenCsv => self.write_as::<OpenCsv>(images, image, suffix, number, out),
+            Dialect::Jsonl => self.write_as::<Jsonl>(images, image, suffix, number, out),
         }
     }
 
@@ -459,7 +473,7 @@ impl Plan {
         images: &[u8],
         image: Image,
         suffix: &RowSuffix,
-        ordinal: u64,
+        number: LineNumber,
         out: &mut Vec<u8>,
     ) -> Result<Vec<usize>, RowError> {
         let mut replaced = Vec::new();
@@ -491,9 +505,13 @@ impl Plan {
         out.extend_from_slice(&suffix.fields);
         if suffix.ordinal {
             start_field::<S>(MetadataColumn::Ordinal, out);
-            out.extend_from_slice(itoa::Buffer::new().format(ordinal).as_bytes());
+            out.extend_from_slice(itoa::Buffer::new().format(number.ordinal).as_bytes());
         }
         out.extend_from_slice(&suffix.last_fields);
+        if suffix.sequence {
+            start_field::<S>(MetadataColumn::Sequence, out);
+            out.extend_from_slice(itoa::Buffer::new().format(number.sequence).as_bytes());
+        }
         out.extend_from_slice(if S::IS_JSON { b"}\n" } else { b"\n" });
         Ok(replaced)
     }

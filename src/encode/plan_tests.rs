@@ -26,7 +26,11 @@ fn write_row(
 ) -> Result<usize, RowError> {
     begin(plan, images);
     let next = plan.find_row(images, at)?;
-    plan.write_line(images, Image::After, suffix, ordinal, out)?;
+    let number = LineNumber {
+        ordinal,
+        sequence: 1_700_000_000_000_000_000,
+    };
+    plan.write_line(images, Image::After, suffix, number, out)?;
     Ok(next)
 }
 
@@ -249,8 +253,14 @@ fn what_an_image_does_not_hold_is_absent_unless_the_one_before_holds_it() {
         let end = plan.find_row(rows.images, 0).unwrap();
         assert_eq!(end, rows.images.len());
         let mut out = Vec::new();
-        plan.write_line(rows.images, image, &RowSuffix::default(), 0, &mut out)
-            .unwrap();
+        plan.write_line(
+            rows.images,
+            image,
+            &RowSuffix::default(),
+            LineNumber::default(),
+            &mut out,
+        )
+        .unwrap();
         (String::from_utf8(out).unwrap(), plan.absent(image))
     };
     let absent = |line: &str, names: &str| (line.to_owned(), names.to_owned());
@@ -322,8 +332,14 @@ fn a_changed_document_needs_the_one_before() {
     plan.begin(&rows);
     assert_eq!(plan.find_row(&images, 0), Ok(images.len()));
     for image in [Image::Before, Image::After] {
-        plan.write_line(&images, image, &RowSuffix::default(), 0, &mut out)
-            .unwrap();
+        plan.write_line(
+            &images,
+            image,
+            &RowSuffix::default(),
+            LineNumber::default(),
+            &mut out,
+        )
+        .unwrap();
     }
     assert_eq!(
         String::from_utf8(out).unwrap(),
@@ -342,7 +358,7 @@ fn a_changed_document_needs_the_one_before() {
             &images,
             Image::After,
             &RowSuffix::default(),
-            0,
+            LineNumber::default(),
             &mut Vec::new(),
         )
         .unwrap_err();
@@ -351,25 +367,34 @@ fn a_changed_document_needs_the_one_before() {
 }
 
 #[test]
-fn versions_and_absent_columns_come_last_in_each_dialect() {
+fn versions_absent_columns_and_sequences_come_last_in_each_dialect() {
     let columns = [
         MetadataColumn::Operation,
         MetadataColumn::Ordinal,
         MetadataColumn::SchemaVersion,
         MetadataColumn::Absent,
+        MetadataColumn::Sequence,
     ];
     for (dialect, some, none) in [
-        (Dialect::Csv, "7,B,4,2,\"n,note\"\n", "7,B,4,2,\n"),
-        (Dialect::Hive, "7,B,4,2,n\\,note\n", "7,B,4,2,\\N\n"),
+        (
+            Dialect::Csv,
+            "7,B,4,2,\"n,note\",1700000000000000000\n",
+            "7,B,4,2,,1700000000000000000\n",
+        ),
+        (
+            Dialect::Hive,
+            "7,B,4,2,n\\,note,1700000000000000000\n",
+            "7,B,4,2,\\N,1700000000000000000\n",
+        ),
         (
             Dialect::OpenCsv,
-            "7,\"B\",4,2,\"n,note\"\n",
-            "7,\"B\",4,2,\\N\n",
+            "7,\"B\",4,2,\"n,note\",1700000000000000000\n",
+            "7,\"B\",4,2,\\N,1700000000000000000\n",
         ),
         (
             Dialect::Jsonl,
-            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":\"n,note\"}\n",
-            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":null}\n",
+            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":\"n,note\",\"sequence\":1700000000000000000}\n",
+            "{\"InvoiceID\":7,\"operation\":\"B\",\"ordinal\":4,\"schema_version\":2,\"absent\":null,\"sequence\":1700000000000000000}\n",
         ),
     ] {
         let mut plan = Plan::compile(&sales(), &[chosen("InvoiceID", None)], dialect).unwrap();
@@ -438,7 +463,13 @@ fn text_that_is_not_valid_is_replaced_or_refused() {
             begin(&mut plan, &images);
             plan.find_row(&images, 0).unwrap();
             let mut out = Vec::new();
-            let written = plan.write_line(&images, Image::After, &suffix, 0, &mut out);
+            let written = plan.write_line(
+                &images,
+                Image::After,
+                &suffix,
+                LineNumber::default(),
+                &mut out,
+            );
             if invalid == InvalidText::Stop {
                 let error = written.unwrap_err();
                 assert_eq!(

@@ -25,6 +25,7 @@ mod metrics_listed;
 mod ministack;
 mod names;
 mod old_binlogs;
+mod order;
 mod pages;
 mod path;
 mod positions;

@@ -172,7 +172,6 @@ fn killed_between_phases(kind: Kind, arguments: &[&str]) -> Result<()> {
     let before = ["1,before", "3,between", "6,xa", "7,between"];
     wait_for(&workplace, &before)?;
     let checkpoint = wait_for_checkpoint(&workplace, &server)?;
-    assert_eq!(checkpoint["version"], 2);
     assert_eq!(
         checkpoint["xa"]["with_rows"].as_array().map(Vec::len),
         Some(3)
@@ -216,7 +215,7 @@ fn killed_between_phases(kind: Kind, arguments: &[&str]) -> Result<()> {
     ];
     wait_for(&workplace, &all)?;
     let checkpoint = wait_for_checkpoint(&workplace, &server)?;
-    assert_eq!(checkpoint["version"], 1);
+    assert_eq!(checkpoint["xa"], serde_json::Value::Null);
     ensure!(agent.terminate()?.success());
     assert_eq!(delivered(&workplace)?, all);
     Ok(())

@@ -16,6 +16,10 @@ pub struct Transaction {
     /// Microseconds since 1970 at which it was committed, in whole seconds where the server does
     /// not say more.
     pub commit_time_us: i64,
+    /// The same, if its first event tells it.
+    pub(super) told_commit_time_us: Option<i64>,
+    /// Of the statement whose rows are at hand, or of the transaction before there are any.
+    pub(super) statement_time_us: i64,
     /// Its rows are under way: BEGIN was seen, or is implied.
     pub(super) begun: bool,
     /// Rows of it were handed to the reader.
@@ -27,6 +31,16 @@ pub struct Transaction {
     /// What is known of its end.
     pub(super) outlook: Outlook,
     pub(super) savepoints: Savepoints,
+}
+
+impl Transaction {
+    /// A time that is the same on each server that has the transaction, in microseconds since 1970: of its
+    /// commit, if its first event tells it; otherwise of the statement whose rows are at hand, because
+    /// replicas of MariaDB 10.11 do not repeat when a transaction of several statements was committed.
+    #[must_use]
+    pub fn order_time_us(&self) -> i64 {
+        self.told_commit_time_us.unwrap_or(self.statement_time_us)
+    }
 }
 
 /// What identifies a transaction. Prints as the position that readers see.

@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use hydrant::binlog::{Decoder, EventFile, FilePosition, RowsEvent, Step};
-use hydrant::encode::{Chosen, Dialect, Disguise, Image, Plan, RowSuffix};
+use hydrant::encode::{Chosen, Dialect, Disguise, Image, LineNumber, Plan, RowSuffix};
 
 use super::columns::Column;
 use super::oracle::Session;
@@ -42,12 +42,24 @@ fn write(plan: &mut Plan, rows: &RowsEvent<'_>, suffix: &RowSuffix) -> Result<us
     while at < rows.images.len() {
         let end = plan.find_row(rows.images, at)?;
         out.clear();
-        plan.write_line(rows.images, Image::After, suffix, 0, &mut out)?;
+        plan.write_line(
+            rows.images,
+            Image::After,
+            suffix,
+            LineNumber::default(),
+            &mut out,
+        )?;
         out.clear();
         let mut written = Ok(0);
         let allocated = allocation_counter::measure(|| {
             written = plan.find_row(rows.images, at);
-            let line = plan.write_line(rows.images, Image::After, suffix, 0, &mut out);
+            let line = plan.write_line(
+                rows.images,
+                Image::After,
+                suffix,
+                LineNumber::default(),
+                &mut out,
+            );
             written = written.clone().and_then(|end| line.map(|_| end));
         });
         ensure!(written == Ok(end));

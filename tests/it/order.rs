@@ -1,0 +1,194 @@
+//! The metadata column `sequence`: one order of all lines, the same whoever reads them and how often.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::agent::{Workplace, gunzip_all};
+use crate::positions::{pair, replicate, stop_replicating};
+use crate::support::servers::{Kind, Server};
+
+const TABLES: [&str; 2] = ["a", "b"];
+
+/// Two tables whose lines all go to standard output: id, table, commit time, sequence.
+fn config(server: &Server) -> String {
+    let url = server.url();
+    let tables = TABLES.map(|table| {
+        format!(
+            "[[table]]\nname = \"shop.{table}\"\nevents = [\"insert\", \"update\", \"delete\"]\n\
+             metadata = [\"commit_time\", \"sequence\"]\n"
+        )
+    });
+    format!(
+        "[source]\nurl = \"{url}\"\nstart = \"earliest\"\n{}[sink]\ntype = \"stdout\"\n",
+        tables.concat()
+    )
+}
+
+fn create(server: &Server) -> Result<()> {
+    server.sql("CREATE DATABASE shop")?;
+    for table in TABLES {
+        server.sql(&format!(
+            "CREATE TABLE shop.{table} (id int PRIMARY KEY, origin char(1) DEFAULT '{table}')"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Each line's sequence, by the rest of the line but the commit time.
+fn sequences(lines: &str) -> Result<BTreeMap<i64, String>> {
+    let mut sequences = BTreeMap::new();
+    for line in lines.lines() {
+        let (line, sequence) = line.rsplit_once(',').context("no fields")?;
+        let (line, _) = line.rsplit_once(',').context("no fields")?;
+        let before = sequences.insert(sequence.parse()?, line.to_owned());
+        ensure!(before.is_none(), "{sequence} twice: {line} and {before:?}");
+    }
+    Ok(sequences)
+}
+
+fn same(found: &BTreeMap<i64, String>, expected: &BTreeMap<i64, String>) -> Result<()> {
+    let differs = found
+        .iter()
+        .zip(expected)
+        .find(|(found, expected)| found != expected);
+    if let Some((found, expected)) = differs {
+        bail!("{found:?} instead of {expected:?}");
+    }
+    ensure!(found.len() == expected.len());
+    Ok(())
+}
+
+fn failover(kind: Kind) -> Result<()> {
+    let (primary, replica) = pair(kind)?;
+    replica.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS")?;
+    create(&primary)?;
+    let transaction = |first: u32| {
+        format!(
+            "BEGIN; INSERT INTO shop.a (id) VALUES ({first}), ({first} + 1); \
+             INSERT INTO shop.b (id) VALUES ({first}); UPDATE shop.a SET origin = 'x' WHERE id = {first}; \
+             DELETE FROM shop.b; COMMIT;"
+        )
+    };
+    primary.sql(&(0..20).map(|n| transaction(n * 10)).collect::<String>())?;
+    let workplace = Workplace::new(&config(&primary))?;
+    let mut lines = workplace.drain()?;
+    primary.sql(&(20..40).map(|n| transaction(n * 10)).collect::<String>())?;
+    // A transaction that takes longer than a second, in which MariaDB counts.
+    primary.sql(
+        "BEGIN; INSERT INTO shop.a (id) VALUES (1000); DO SLEEP(1.1); INSERT INTO shop.b (id) VALUES (1000); \
+         DO SLEEP(1.1); COMMIT; INSERT INTO shop.a (id) VALUES (1001)",
+    )?;
+    let uninterrupted = Workplace::new(&config(&primary))?.drain()?;
+    // The replica commits later, in another second.
+    primary.sql("DO SLEEP(2)")?;
+    replicate(&primary, &replica)?;
+    stop_replicating(&replica)?;
+    workplace.configure(&config(&replica))?;
+    lines.push_str(&workplace.drain()?);
+    let sequences = sequences(&lines)?;
+    ensure!(sequences.len() == 40 * 5 + 3);
+    same(&sequences, &self::sequences(&uninterrupted)?)?;
+    if kind == Kind::Mysql {
+        // It tells on each server when a transaction was committed on the first one.
+        let sorted = |lines: &str| lines.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+        ensure!(sorted(&lines) == sorted(&uninterrupted));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_failover_keeps_the_order_on_mysql() -> Result<()> {
+    failover(Kind::Mysql)
+}
+
+#[test]
+fn a_failover_keeps_the_order_on_mariadb() -> Result<()> {
+    failover(Kind::Mariadb)
+}
+
+#[test]
+fn a_failover_keeps_the_order_on_mariadb_11() -> Result<()> {
+    failover(Kind::Mariadb11)
+}
+
+const KILLS: usize = 12;
+
+/// Writes to both tables, in transactions of one phase and of two, until it is told to stop.
+fn write(server: &Server, stop: &AtomicBool) -> Result<()> {
+    for number in 0_u32.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let first = number * 100;
+        let rows: Vec<String> = (first..first + 50).map(|id| format!("({id})")).collect();
+        let rows = rows.join(",");
+        server.sql(&format!(
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+             INSERT INTO shop.a (id) VALUES {rows}; INSERT INTO shop.b (id) VALUES {rows}; \
+             XA START '{number}'; UPDATE shop.a SET origin = 'x' WHERE id >= {first}; \
+             DELETE FROM shop.b WHERE id >= {first} LIMIT 10; XA END '{number}'; XA PREPARE '{number}'"
+        ))?;
+        server.sql(&format!(
+            "BEGIN; INSERT INTO shop.a (id) VALUES ({first} + 60); INSERT INTO shop.b (id) VALUES ({first} + 60); \
+             COMMIT; XA COMMIT '{number}'"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Each time that a row is delivered it has the same line, `sequence` included.
+fn killed_again_and_again(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    create(&server)?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("data");
+    let sink = format!("path = \"{}\"\nflush_interval = \"5ms\"", folder.display());
+    workplace.configure(&config(&server).replace("type = \"stdout\"", &sink))?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&server, &stop));
+        let killed = (0..KILLS).try_for_each(|_| {
+            let agent = workplace.start()?;
+            // The moment of the kill is what is random here; nothing waits for anything.
+            std::thread::sleep(Duration::from_millis(rand::random_range(20..500)));
+            agent.kill9()
+        });
+        stop.store(true, Ordering::Relaxed);
+        writer.join().ok().context("the writer panicked")??;
+        killed
+    })?;
+    workplace.drain()?;
+    let delivered = gunzip_all(&folder)?;
+    let once = Workplace::new(&config(&server))?.drain()?;
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let (found, expected) = (lines(&delivered), lines(&once));
+    if let Some(differs) = found.symmetric_difference(&expected).next() {
+        bail!("not in both: {differs}");
+    }
+    ensure!(sequences(&once)?.len() == once.lines().count());
+    ensure!(once.lines().count() > 500, "the writer hardly wrote");
+    eprintln!(
+        "{} lines, {} delivered",
+        once.lines().count(),
+        delivered.lines().count()
+    );
+    Ok(())
+}
+
+#[test]
+fn kills_keep_the_order_on_mysql() -> Result<()> {
+    killed_again_and_again(Kind::Mysql)
+}
+
+#[test]
+fn kills_keep_the_order_on_mariadb() -> Result<()> {
+    killed_again_and_again(Kind::Mariadb)
+}
+
+#[test]
+fn kills_keep_the_order_on_mariadb_11() -> Result<()> {
+    killed_again_and_again(Kind::Mariadb11)
+}
