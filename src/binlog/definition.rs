@@ -29,6 +29,29 @@ pub struct ServerColumn {
     pub nullable: bool,
 }
 
+/// Names that somebody has given do not make a table map complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misnamed {
+    /// Another number of columns.
+    #[error("it has {in_map} columns, and {given} are named")]
+    Count {
+        /// In the table map.
+        in_map: usize,
+        /// Names that were given.
+        given: usize,
+    },
+    /// A name alone does not say what a column's bytes mean.
+    #[error("its column {number}, {name}, is {what}, which the binlog does not tell")]
+    NotEnough {
+        /// From 1 on.
+        number: usize,
+        /// The name that was given.
+        name: String,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
 /// A table map that is not of the table that the server has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
@@ -218,6 +241,50 @@ impl TableMap {
     #[must_use]
     pub fn is_named(&self) -> bool {
         self.columns.iter().all(|column| !column.name.is_empty())
+    }
+
+    /// The same table map with names that somebody has given for its columns, in their order.
+    ///
+    /// # Errors
+    /// If there are more or fewer of them, or if more than the name is missing.
+    pub fn with_names<'n>(
+        &self,
+        names: impl ExactSizeIterator<Item = &'n str>,
+    ) -> Result<Self, Misnamed> {
+        let (in_map, given) = (self.columns.len(), names.len());
+        if in_map != given {
+            return Err(Misnamed::Count { in_map, given });
+        }
+        let columns = self.columns.iter().zip(names).enumerate();
+        let give = |(index, (column, name)): (usize, (&Column, &str))| {
+            let missing = match column.kind {
+                ColumnType::Int(_) if !self.has_signs => Some("an integer with or without a sign"),
+                ColumnType::Enum(_) | ColumnType::Set(_) if column.labels.is_empty() => {
+                    Some("an ENUM or SET with labels")
+                }
+                ColumnType::String { .. } | ColumnType::Blob(_) | ColumnType::Compressed(_)
+                    if column.charset.is_none() =>
+                {
+                    Some("text of a character set, or bytes")
+                }
+                _ => None,
+            };
+            match missing {
+                Some(what) => Err(Misnamed::NotEnough {
+                    number: index + 1,
+                    name: name.to_owned(),
+                    what,
+                }),
+                None => Ok(Column {
+                    name: name.to_owned(),
+                    ..column.clone()
+                }),
+            }
+        };
+        Ok(Self {
+            columns: columns.map(give).collect::<Result<_, _>>()?,
+            ..self.clone()
+        })
     }
 
     /// The same table map with what the server tells of the table's columns, in their order.

@@ -1,6 +1,6 @@
 //! Why decoding stops: the problem, where it is, and what an operator can do.
 
-use super::{EventType, FilePosition, Misfit};
+use super::{EventType, FilePosition, Misfit, Misnamed};
 
 /// A problem at a place in the binlog. Decoding does not go on after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +135,9 @@ pub enum Problem {
     /// The table map does not name its columns, and is not of the table that the server has.
     #[error("the table map carries no column names, and the server's do not fit: {0}")]
     Misfit(Box<Misfit>),
+    /// The table map does not name its columns, and names that were given do not fit it.
+    #[error("the table map carries no column names, and those that were given do not fit: {0}")]
+    Misnamed(Box<Misnamed>),
     /// Table maps did not name their columns, and those that the server told are of later.
     #[error(
         "this statement may have changed table {0}, and rows before it were read with the columns that \
@@ -186,6 +189,7 @@ impl Problem {
             | Self::EmptyImage
             | Self::NoColumnNames
             | Self::Misfit(_)
+            | Self::Misnamed(_)
             | Self::ReadWithLaterColumns(_)
             | Self::MaybeAltered(_) => false,
         }
@@ -270,7 +274,7 @@ impl Problem {
                  set binlog_row_metadata=FULL on the server, so that it cannot happen again"
                     .to_owned()
             }
-            Self::NoColumnNames => {
+            Self::NoColumnNames | Self::Misnamed(_) => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }
         }

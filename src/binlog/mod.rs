@@ -29,7 +29,7 @@ pub use decoder::{
     Decoder, Exemptions, Input, KeptEvent, Note, PreparedXa, Step, Transaction, TransactionKey,
     UndoneParts,
 };
-pub use definition::{Misfit, ServerColumn};
+pub use definition::{Misfit, Misnamed, ServerColumn};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream, EventType};
 pub use file::{EventFile, FILE_MAGIC, FileFrames};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::binlog::{
-    Column, FilePosition, Operations, ServerColumn, TableMap, VersionedColumns, Versioning,
+    Column, FilePosition, Operations, Problem, ServerColumn, TableMap, VersionedColumns, Versioning,
 };
 use crate::config::{self, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
@@ -27,6 +27,8 @@ pub struct CheckedTable {
     pub versioning: Versioning,
     /// Where the binlog ended before it was asked; `None` if nobody looked.
     pub described_at: Option<FilePosition>,
+    /// Whether `columns`, if there are any, name those of table maps that have no names.
+    pub columns_are_names: bool,
     /// Columns about the change.
     pub metadata: Vec<MetadataColumn>,
     /// The changes that are followed.
@@ -60,6 +62,19 @@ impl CheckedTable {
             .collect()
     }
 
+    /// A table map without names, with those of the command line.
+    ///
+    /// # Errors
+    /// If there are none, or they do not fit.
+    pub(super) fn named(&self, map: &TableMap) -> Result<TableMap, Problem> {
+        match &self.columns {
+            Some(columns) if self.columns_are_names => map
+                .with_names(columns.iter().map(|chosen| chosen.name.as_str()))
+                .map_err(|misnamed| Problem::Misnamed(Box::new(misnamed))),
+            Some(_) | None => Err(Problem::NoColumnNames),
+        }
+    }
+
     /// What a checkpoint says of it.
     pub(super) fn to_followed(&self) -> FollowedTable {
         FollowedTable {
@@ -83,6 +98,7 @@ impl CheckedTable {
             definition: Vec::new(),
             versioning: Versioning::Unknown,
             described_at: None,
+            columns_are_names: false,
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
             before_image: wanted.before_image,

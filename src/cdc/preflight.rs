@@ -305,7 +305,14 @@ async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {
         .await;
     let names = names.unwrap_or_default();
     let nearest = nearest(&wanted.name, names.iter().map(String::as_str));
-    let hint = nearest.map(|name| format!("did you mean {}.{name}? otherwise ", wanted.schema));
+    let hint = match nearest {
+        Some(name) => Some(format!("did you mean {}.{name}? otherwise ", wanted.schema)),
+        None if wanted.name.contains('.') => Some(
+            "if the schema's name has a point, write it in backticks: name = \"`my.db`.Sales\"; otherwise "
+                .to_owned(),
+        ),
+        None => None,
+    };
     Failure::definite(
         Exit::Config,
         format!(

@@ -426,7 +426,8 @@ impl TableWriter {
             return Ok(Cow::Borrowed(map));
         }
         match (self.checked.definition.as_slice(), altered) {
-            ([], _) => Err(Problem::NoColumnNames),
+            ([], None) => self.checked.named(map).map(Cow::Owned),
+            ([], Some(_)) => Err(Problem::NoColumnNames),
             (_, Some(altered)) => Err(Problem::MaybeAltered(altered.clone())),
             (server, None) => map
                 .complete(server)

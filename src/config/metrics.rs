@@ -11,9 +11,9 @@ use crate::ecs::price::LONGEST_PUBLISH_EVERY;
 use crate::ecs::schedule::Interval;
 use crate::ecs::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 
-use super::ConfigError;
 use super::raw::{self, Raw};
 use super::validate::{at_least, duration};
+use super::{ConfigError, firehose};
 
 /// The longest buffer. CloudWatch takes datums of up to two weeks ago.
 const LONGEST_BUFFER: Duration = Duration::from_hours(13 * 24);
@@ -243,6 +243,9 @@ fn groups(raw: &raw::Metrics) -> Result<Vec<ClusterGroup>, ConfigError> {
         if typed.clusters.is_empty() && (section == "metrics.group" || raw.group.is_empty()) {
             let remedy = "write clusters = [\"my-cluster\"], names or ARNs";
             return Err(ConfigError::at(key, "no cluster to sample", remedy));
+        }
+        if raw.ecs_endpoint.is_none() {
+            firehose::region(&format!("{section}.region"), typed.region.as_deref())?;
         }
         let role = role(section, typed)?;
         for id in &typed.clusters {

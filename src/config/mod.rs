@@ -60,6 +60,9 @@ pub struct Replay {
     pub source: Option<Source>,
     /// The tables; at least one, no table twice.
     pub tables: Vec<Table>,
+    /// The table is of the command line. Its columns, if they are given, name those of table maps that
+    /// have no names.
+    pub columns_are_names: bool,
     /// Bytes of encoded rows that may be in memory.
     pub max_in_flight: usize,
     /// What of the binlog is passed over.

@@ -57,6 +57,7 @@ pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, Config
         source: asks.then(|| source(&raw.source)).transpose()?,
         exemptions: exemptions(&raw.source.ignore_statements, &tables)?,
         tables,
+        columns_are_names: false,
         max_in_flight: max_in_flight(&raw.sink)?,
     })
 }
@@ -75,7 +76,10 @@ pub(crate) fn table_named(
         table: vec![table],
         ..Raw::default()
     };
-    validate_replay(&raw, true)
+    Ok(Replay {
+        columns_are_names: true,
+        ..validate_replay(&raw, true)?
+    })
 }
 
 fn max_in_flight(sink: &raw::Sink) -> Result<usize, ConfigError> {

@@ -112,7 +112,7 @@ fn agent_config(options: &MysqlLoadOptions, folder: &Path) -> Result<Config, Err
     let password = password.map_or(String::new(), |it| format!("password = {it}\n"));
     let columns: Vec<String> = COLUMNS.iter().map(|column| quoted(column)).collect();
     let text = format!(
-        "[checkpoint]\npath = {}\n[source]\nurl = {}\n{password}\
+        "[checkpoint]\npath = {}\n[source]\nurl = {}\nstart = \"latest\"\n{password}\
          [[table]]\nname = {}\ncolumns = [{}]\n[sink]\ntype = \"stdout\"\n",
         quoted(&folder.join("checkpoint.json").to_string_lossy()),
         quoted(&options.url),

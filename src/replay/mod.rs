@@ -61,7 +61,8 @@ pub struct Options {
     /// Write this table, without a configuration.
     #[arg(long, value_name = "SCHEMA.TABLE", group = "tables")]
     table: Option<String>,
-    /// The table's columns in the order in which they are written; all if not given. A name with a comma, a
+    /// The table's columns in the order in which they are written; all if not given. If the binlog does not
+    /// name columns (binlog_row_metadata = MINIMAL), all of the table's, in its order. A name with a comma, a
     /// blank or a parenthesis goes into backticks.
     #[arg(long, value_name = "COLUMNS", requires = "table")]
     columns: Option<String>,
@@ -221,10 +222,12 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
              back to the one with its XA PREPARE"
                 .to_owned()
         }
-        Problem::NoColumnNames => "give the tables with --config and let [source] name a database that has \
-                                   them, which tells the columns; set binlog_row_metadata=FULL on the server, \
-                                   so that its binlogs tell them by themselves"
-            .to_owned(),
+        Problem::NoColumnNames | Problem::Misnamed(_) => {
+            "name all of the table's columns in its order: --table with --columns 'a, b'; or give the tables \
+             with --config and let [source] name a database that has them, which tells the columns; set \
+             binlog_row_metadata=FULL on the server, so that its binlogs tell them by themselves"
+                .to_owned()
+        }
         problem if problem.may_be_passed_over() => problem.remedy(&format!(
             "repeat the replay with `--pass-over {}`, which passes over this one event, and load from the table \
              itself what it has changed",

@@ -13,7 +13,13 @@ pub(super) async fn checked(config: &Replay) -> Result<Vec<CheckedTable>, Error>
             let mut server = Server::connect(source).await?;
             Ok(check_tables(&mut server, &config.tables).await?)
         }
-        None => Ok(config.tables.iter().map(unchecked).collect()),
+        None => {
+            let unchecked = |table| CheckedTable {
+                columns_are_names: config.columns_are_names,
+                ..unchecked(table)
+            };
+            Ok(config.tables.iter().map(unchecked).collect())
+        }
     }
 }
 

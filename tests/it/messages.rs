@@ -49,6 +49,29 @@ fn a_variable_that_means_nothing_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_password_that_looks_like_a_reference_is_told() -> Result<()> {
+    for (password, said) in [
+        (
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:hunter2",
+            "Secrets Manager",
+        ),
+        ("ENV:HUNTER2", "env:NAME"),
+        ("${HUNTER2}", "a variable of a shell"),
+    ] {
+        let config = format!("{NOBODY}source.password = \"{password}\"");
+        let output = cdc(&config, &[], &[])?;
+        let log = log(&output);
+        assert_eq!(output.status.code(), Some(69), "{log}");
+        assert!(
+            log.contains("WARN source.password looks like") && log.contains(said),
+            "{log}"
+        );
+        assert!(!log.to_lowercase().contains("hunter2"), "{log}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_filter_of_logs_never_hides_all_of_them_by_mistake() -> Result<()> {
     const WARNING: &str = "the server's certificate is not verified";
     for (filter, is_there) in [

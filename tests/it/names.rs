@@ -24,6 +24,14 @@ fn names_are_quoted_as_in_sql() -> Result<()> {
         // A list of names must be one that can be split again.
         assert_eq!(workplace.drain()?, "1,,,,\"`a,b`,`c``d`,e\"\n");
 
+        let unquoted = Workplace::new(&format!(
+            "source.url = \"{url}\"\ntable = [{{ name = \"no.db.Orders\" }}]\n"
+        ))?;
+        let output = unquoted.run(&["--until", "now"])?;
+        let log = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(78), "{log}");
+        assert!(log.contains("in backticks"), "{log}");
+
         server.sql("FLUSH BINARY LOGS")?;
         let files = binlogs(&server)?;
         let arguments = |columns| {

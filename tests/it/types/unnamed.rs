@@ -204,8 +204,72 @@ fn replay_without_a_database_needs_names() -> Result<()> {
         "{log}"
     );
     ensure!(
-        log.contains("--config") && log.contains("[source]"),
+        log.contains("--config") && log.contains("[source]") && log.contains("--columns"),
         "{log}"
     );
+    Ok(())
+}
+
+/// Without a database the names can be given; what else the binlog does not tell is refused.
+#[test]
+fn columns_name_those_of_a_binlog_without_names() -> Result<()> {
+    for (kind, metadata, is_enough) in [
+        (Kind::Mysql, "MINIMAL", true),
+        (Kind::Mariadb, "MINIMAL", true),
+        (Kind::Mariadb11, "MINIMAL", true),
+        (Kind::Mariadb, "NO_LOG", false),
+        (Kind::Mariadb11, "NO_LOG", false),
+    ] {
+        let server = server(kind, metadata)?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.T (id INT UNSIGNED, `a,b` VARCHAR(9), c DOUBLE(8,2), \
+             d VARBINARY(9)); INSERT INTO shop.T VALUES (4294967295, 'größe', 1.5, x'00ff'); \
+             CREATE TABLE shop.E (id INT, e ENUM('x')); INSERT INTO shop.E VALUES (1, 'x'); \
+             FLUSH BINARY LOGS",
+        )?;
+        let run = |table: &str, columns: &str| -> Result<(Option<i32>, String, String)> {
+            let output = program(env!("CARGO_BIN_EXE_hydrant"))
+                .args([
+                    "replay",
+                    "--table",
+                    table,
+                    "--out",
+                    "-",
+                    "--columns",
+                    columns,
+                    "--binlog",
+                ])
+                .arg(server.binlog_dir().join("binlog.000001"))
+                .output()?;
+            let text = |bytes| String::from_utf8(bytes);
+            Ok((
+                output.status.code(),
+                text(output.stdout)?,
+                text(output.stderr)?,
+            ))
+        };
+        let (code, rows, log) = run("shop.T", "id, `a,b`, c DOUBLE(8,2), d")?;
+        if !is_enough {
+            ensure!(
+                code == Some(65) && log.contains("with or without a sign"),
+                "{log}"
+            );
+            ensure!(log.contains("--config") && log.contains("FULL"), "{log}");
+            continue;
+        }
+        ensure!(code == Some(0), "{log}");
+        assert_eq!(rows, "4294967295,größe,1.50,00FF\n", "{}", kind.name());
+        let (code, rows, log) = run("shop.T", "id, d")?;
+        ensure!(
+            code == Some(65) && log.contains("it has 4 columns, and 2 are named"),
+            "{log}"
+        );
+        ensure!(rows.is_empty() && log.contains("in its order"), "{log}");
+        let (code, _, log) = run("shop.E", "id, e")?;
+        ensure!(
+            code == Some(65) && log.contains("column 2, e, is an ENUM"),
+            "{log}"
+        );
+    }
     Ok(())
 }
