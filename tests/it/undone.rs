@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::agent::Workplace;
+use crate::agent::{Workplace, eventually, gunzip_all};
 use crate::replay::{binlogs, replayed};
 use crate::support::servers::{Kind, Server};
 
@@ -146,6 +146,67 @@ fn large_transactions_that_take_rows_back_are_read_twice() -> Result<()> {
             assert_eq!(again, if columns == "id" { 0 } else { 2 }, "{log}");
         }
         is_delivered(&server, "")?;
+    }
+    Ok(())
+}
+
+/// Connections break in the middle of transactions whose rows are held back, or are read for the second time.
+#[test]
+fn connections_that_break_double_nothing_and_bring_nothing_back() -> Result<()> {
+    for kind in MARIADBS {
+        let server = shop(kind, &[])?;
+        let mut sql = "USE shop; ".to_owned();
+        for number in 0..24 {
+            let from = number * 10_000;
+            let rows = |from: u32| {
+                format!("INSERT INTO T SELECT seq + {from}, repeat('x', 1000) FROM seq_1_to_700; ")
+            };
+            let (first, second) = (rows(from), rows(from + 1_000));
+            let end = ["COMMIT", "ROLLBACK", "ROLLBACK TO s; COMMIT"][number as usize % 3];
+            let _ = write!(
+                sql,
+                "BEGIN; {first} CREATE TEMPORARY TABLE x{number} (a int); SAVEPOINT s; {second} {end}; "
+            );
+        }
+        server.sql(&sql)?;
+        let left = sorted(&server.sql("SELECT id FROM shop.T")?)?;
+        for max_in_flight in ["1 MiB", "24 MiB"] {
+            let workplace = Workplace::new("")?;
+            let data = workplace.path("data");
+            let url = server.url();
+            workplace.configure(&format!(
+                "[source]\nurl = \"{url}\"\nstart = \"earliest\"\n[[table]]\nname = \"shop.T\"\n[sink]\n\
+                 path = \"{}\"\nflush_interval = \"20ms\"\nmax_in_flight = \"{max_in_flight}\"\n",
+                data.display()
+            ))?;
+            let agent = workplace.start()?;
+            let mut kills = 0;
+            let delivered = || -> Result<Vec<u32>> {
+                let lines = if data.exists() {
+                    gunzip_all(&data)?
+                } else {
+                    String::new()
+                };
+                let ids = lines.lines().filter_map(|line| line.split(',').next());
+                sorted(&ids.collect::<Vec<_>>().join("\n"))
+            };
+            eventually("all rows are delivered", || {
+                kills += 1;
+                if kills > 20 {
+                    return Ok((delivered()?.len() >= left.len()).then_some(()));
+                }
+                let dumps = server.sql(
+                    "SELECT CONCAT('KILL ', id, ';') FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump'",
+                )?;
+                // It may have ended meanwhile.
+                let _ = server.sql(&dumps);
+                Ok(None)
+            })?;
+            let log = agent.log();
+            ensure!(agent.terminate()?.success(), "{log}");
+            assert_eq!(delivered()?, left, "{log}");
+            ensure!(log.contains("connected again"), "{log}");
+        }
     }
     Ok(())
 }
