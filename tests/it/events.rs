@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::agent::Workplace;
 use crate::replay::{binlogs, replayed};
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
+use crate::statements::place_to_pass_over;
 use crate::support::servers::{Kind, Server};
 
 /// Options of a server that compresses whatever it writes.
@@ -137,6 +138,18 @@ fn rows_that_a_server_could_not_log_stop_the_agent() -> Result<()> {
         stops(&server, "reports an incident")?;
         let output = drain_to_stdout(&server)?;
         assert_eq!(String::from_utf8(output.stdout)?, "1,a\n");
+        let place = place_to_pass_over(&String::from_utf8(output.stderr)?)?;
+        let workplace = Workplace::new(&config(&server, "type = \"stdout\""))?;
+        let output = workplace.run(&["--until", "now", "--pass-over", &place])?;
+        ensure!(output.status.success());
+        assert_eq!(String::from_utf8(output.stdout)?, "1,a\n2,b\n");
+        // What the incident's transaction was is behind the reader, too.
+        if kind == Kind::Mysql {
+            assert_eq!(
+                workplace.checkpoint()?["gtids"],
+                gtid_executed(&server)?.as_str()
+            );
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ fn stderr(output: &Output) -> String {
 }
 
 /// The place in the option that a remedy names.
-fn place_to_pass_over(log: &str) -> Result<String> {
+pub(crate) fn place_to_pass_over(log: &str) -> Result<String> {
     let (_, rest) = log.split_once("--pass-over ").context("no --pass-over")?;
     let place = rest.split(['`', '"']).next().unwrap_or_default();
     Ok(place.to_owned())
