@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::binlog::FilePosition;
+use crate::signals::Signals;
 use crate::{Error, Exit, Failure, cdc, config, ecs, load, replay, sim};
 
 /// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
@@ -69,8 +70,8 @@ pub enum Command {
 #[command(after_help = "Example:\n  \
     hydrant cdc --config hydrant.toml               follow until SIGTERM or SIGINT\n  \
     hydrant cdc --config hydrant.toml --until now   deliver what is there, then exit 0\n\n\
-    SIGTERM and SIGINT deliver what was read, store the checkpoint and exit 0; SIGUSR1 logs\n\
-    how it goes.\n\n\
+    SIGTERM, SIGINT and SIGHUP deliver what was read, store the checkpoint and exit 0; a second\n\
+    one stops at once. SIGUSR1 logs how it goes.\n\n\
     Exit codes: 0 done, 64 usage, 65 data or position that cannot be continued,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {
@@ -93,7 +94,7 @@ pub struct CdcOptions {
     echo 'metrics.clusters = [\"my-cluster\"]' > metrics.toml\n  \
     hydrant metrics --config metrics.toml                      until SIGTERM or SIGINT\n  \
     hydrant metrics --config metrics.toml --dry-run --for 10s  print instead of publishing\n\n\
-    SIGTERM and SIGINT publish what waits and exit 0; SIGUSR1 logs how it goes.\n\n\
+    SIGTERM, SIGINT and SIGHUP publish what waits and exit 0; SIGUSR1 logs how it goes.\n\n\
     Exit codes: 0 done, 64 usage, 69 unavailable, 75 datums could not be published at the end,\n\
     77 permission, 78 configuration.")]
 pub struct MetricsOptions {
@@ -130,15 +131,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Cdc(options) => {
+            let (runtime, signals) = listening_runtime()?;
             let mut config = config::load(&options.config)?;
             config.exemptions.events.extend(options.pass_over);
-            let runtime = runtime()?;
-            let outcome = runtime.block_on(cdc::run(config, options.until));
+            let outcome = runtime.block_on(cdc::run(config, options.until, signals));
             // A write that hangs must not keep the process.
             runtime.shutdown_background();
-            outcome.map(|_| ())
+            outcome
         }
         Command::Metrics(options) => {
+            let (runtime, signals) = listening_runtime()?;
             let config = config::load_metrics(&options.config)?;
             if options.print_alarms {
                 println!("{:#}", ecs::templates::alarms(&config)?);
@@ -151,11 +153,10 @@ pub fn run(cli: Cli) -> Result<(), Error> {
                 println!("{dashboard:#}");
                 return Ok(());
             }
-            let runtime = runtime()?;
-            let polling = ecs::run(config, options.dry_run, options.length);
+            let polling = ecs::run(config, options.dry_run, options.length, signals);
             let outcome = runtime.block_on(polling);
             runtime.shutdown_background();
-            outcome.map(|_| ())
+            outcome
         }
         Command::Replay(options) => {
             let runtime = runtime()?;
@@ -171,6 +172,16 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         }
         Command::Sim(options) => Ok(sim::run_until_signal(options)?),
     }
+}
+
+/// A runtime, and the signals from now on.
+fn listening_runtime() -> Result<(tokio::runtime::Runtime, Signals), Failure> {
+    let runtime = runtime()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new()?
+    };
+    Ok((runtime, signals))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -36,6 +36,8 @@ impl From<Exit> for ExitCode {
 pub enum Fault {
     /// It may pass: try again.
     Transient,
+    /// Nobody knows: what runs tries again for a while, a start stops and tells.
+    Uncertain,
     /// It will not pass by itself: stop and tell.
     Definite,
 }
@@ -66,6 +68,15 @@ impl Failure {
             remedy: remedy.into(),
             fault: Fault::Definite,
             exit,
+        }
+    }
+
+    /// A failure of which nobody knows whether it passes.
+    #[must_use]
+    pub fn uncertain(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            fault: Fault::Uncertain,
+            ..Self::definite(exit, what, remedy)
         }
     }
 

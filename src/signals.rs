@@ -1,13 +1,17 @@
 //! What somebody asks a running command for: to end, or how it goes.
 
+use std::future::Future;
+use std::pin::pin;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
 
 use crate::{Exit, Failure};
 
 /// What somebody asks for with a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// SIGTERM or SIGINT, by name: deliver and end.
+    /// SIGTERM, SIGINT or SIGHUP, by name: deliver and end.
     Stop(&'static str),
     /// SIGUSR1: say how it goes.
     Progress,
@@ -17,6 +21,8 @@ pub(crate) enum Asked {
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` if the process was started to ignore it, as by nohup.
+    hangup: Option<Signal>,
     user1: Signal,
 }
 
@@ -35,6 +41,11 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: if ignores_hangup() {
+                None
+            } else {
+                Some(listen(SignalKind::hangup())?)
+            },
             user1: listen(SignalKind::user_defined1())?,
         })
     }
@@ -44,7 +55,48 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            () = received(&mut self.hangup) => Asked::Stop("SIGHUP"),
             _ = self.user1.recv() => Asked::Progress,
         }
     }
+
+    /// Does what comes before a command's own loop; `None` if somebody asks for a stop meanwhile.
+    pub(crate) async fn unless_stopped<T>(
+        &mut self,
+        starting: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut starting = pin!(starting);
+        loop {
+            tokio::select! {
+                biased;
+                asked = self.next() => match asked {
+                    Asked::Stop(signal) => {
+                        info!("{signal}: stopping before the start is done");
+                        return None;
+                    }
+                    Asked::Progress => info!("starting"),
+                },
+                started = &mut starting => return Some(started),
+            }
+        }
+    }
+}
+
+/// Waits for a signal that may not be listened to; for ever if it is not.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether SIGHUP was ignored when the process was started. Linux tells; elsewhere it is taken not to be.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is that of signal 1.
+    ignored.is_some_and(|mask| mask & 1 != 0)
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
+use super::lineage::{History, Lineage, fingerprint};
 use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
@@ -117,6 +118,7 @@ pub struct Decoder {
     notes: Vec<Note>,
     /// How many events there were of each type that is not known.
     unknown: BTreeMap<u8, u64>,
+    history: History,
 }
 
 impl Decoder {
@@ -168,6 +170,7 @@ impl Decoder {
             exemptions: Exemptions::default(),
             notes: Vec::new(),
             unknown: BTreeMap::new(),
+            history: History::default(),
         }
     }
 
@@ -189,6 +192,17 @@ impl Decoder {
     #[must_use]
     pub fn gtids(&self) -> Option<&GtidSet> {
         self.gtids.as_ref()
+    }
+
+    /// What tells the history before [`Decoder::committed`] from others.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.history.lineage()
+    }
+
+    /// The history before the start, as [`Decoder::lineage`] told it; call it after [`Decoder::rewind`], too.
+    pub fn lineage_at_start(&mut self, lineage: Lineage) {
+        self.history = History::new(lineage);
     }
 
     /// The open transaction.
@@ -335,6 +349,7 @@ impl Decoder {
         match event_type {
             EventType::FormatDescription => {
                 self.flavor = Flavor::of_format_description(body);
+                self.history.file(Some(event.header.timestamp));
                 self.new_file()
             }
             EventType::Rotate => self.rotate(body),
@@ -420,6 +435,7 @@ impl Decoder {
             && let Some(committed) = &mut self.committed
         {
             committed.clone_from(&self.next);
+            self.history.moved();
         }
         Ok(Step::Nothing)
     }
@@ -443,13 +459,15 @@ impl Decoder {
         let offset = cursor.uint(8)?;
         let file = std::str::from_utf8(cursor.0).map_err(|_| Problem::Malformed("a file name"))?;
         self.next = FilePosition::new(file, offset);
+        self.history.file(None);
         self.new_file()
     }
 
-    fn begin(&mut self, gtid: Option<Gtid>, commit_time_us: i64, begun: bool) {
+    fn begin(&mut self, gtid: Option<Gtid>, commit_time_us: i64, begun: bool, event: &Event<'_>) {
         self.transaction = Some(Transaction {
             gtid,
             start: self.start,
+            fingerprint: fingerprint(event),
             commit_time_us,
             told_commit_time_us: None,
             statement_time_us: commit_time_us,
@@ -470,12 +488,16 @@ impl Decoder {
         if self.passes_transaction_over()? {
             return Ok(Step::Commit);
         }
-        let transaction = self.transaction.take();
-        if let Some(gtid) = transaction.and_then(|transaction| transaction.gtid)
-            && let Some(gtids) = &mut self.gtids
-        {
-            gtids.add(gtid);
+        if let Some(transaction) = self.transaction.take() {
+            let gtid = transaction.gtid;
+            let gtids = self.gtids.as_mut().zip(gtid);
+            let before = gtids.and_then(|(gtids, gtid)| gtids.add(gtid));
+            let (start, fingerprint) = (transaction.start, transaction.fingerprint);
+            let end = &self.next;
+            self.history
+                .committed(start, end, fingerprint, gtid, before);
         }
+        self.history.moved();
         match &mut self.committed {
             Some(committed) => committed.clone_from(&self.next),
             None => self.committed = Some(self.next.clone()),
@@ -486,7 +508,7 @@ impl Decoder {
     fn gtid<'e>(&mut self, event: &Event<'_>, begins: GtidEvent) -> Step<'e> {
         let told = begins.commit_time_us;
         let commit_time_us = told.unwrap_or_else(|| header_time_us(&event.header));
-        self.begin(begins.gtid, commit_time_us, begins.begins);
+        self.begin(begins.gtid, commit_time_us, begins.begins, event);
         if let Some(transaction) = &mut self.transaction {
             transaction.told_commit_time_us = told;
         }

@@ -99,8 +99,9 @@ impl GtidSet {
         .ok_or_else(|| GtidSetError(text.to_owned()))
     }
 
-    /// Adds one transaction. A GTID of the other family is ignored: no server mixes them.
-    pub fn add(&mut self, gtid: Gtid) {
+    /// Adds one transaction, and gives the one before it in its domain of MariaDB, if there is one. A GTID of
+    /// the other family is ignored: no server mixes them.
+    pub fn add(&mut self, gtid: Gtid) -> Option<Gtid> {
         match (self, gtid) {
             (
                 Self::MySql(set),
@@ -109,7 +110,10 @@ impl GtidSet {
                     tag,
                     number,
                 },
-            ) => set.add(Source { uuid: source, tag }, number, number),
+            ) => {
+                set.add(Source { uuid: source, tag }, number, number);
+                None
+            }
             (
                 Self::MariaDb(state),
                 Gtid::MariaDb {
@@ -118,9 +122,14 @@ impl GtidSet {
                     sequence,
                 },
             ) => {
-                state.0.insert(domain, (server, sequence));
+                let before = state.0.insert(domain, (server, sequence));
+                before.map(|(server, sequence)| Gtid::MariaDb {
+                    domain,
+                    server,
+                    sequence,
+                })
             }
-            _ => {}
+            _ => None,
         }
     }
 
@@ -134,13 +143,26 @@ impl GtidSet {
         }
     }
 
-    /// What is in this set and not in the other; all of it if they are not both MySQL's.
+    /// What is in this set and not in the other, of MariaDB the newest of each domain; all of it if they are
+    /// of two families.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::MySql(this), Self::MySql(other)) => Self::MySql(this.without(other)),
+            (Self::MariaDb(this), Self::MariaDb(other)) => Self::MariaDb(this.without(other)),
             _ => self.clone(),
         }
+    }
+
+    /// A state of MariaDB whose newest transaction in the domain of this one is this one.
+    #[must_use]
+    pub fn back_at(&self, newest: &str) -> Option<Self> {
+        let (Self::MariaDb(state), Some(newest)) = (self, MariaDbGtidState::parse(newest)) else {
+            return None;
+        };
+        let mut state = state.clone();
+        state.0.extend(newest.0);
+        Some(Self::MariaDb(state))
     }
 
     /// Whether no transaction is in the set.
@@ -404,6 +426,18 @@ impl fmt::Display for MySqlGtidSet {
 pub struct MariaDbGtidState(BTreeMap<u32, (u32, u64)>);
 
 impl MariaDbGtidState {
+    fn without(&self, other: &Self) -> Self {
+        let is_there = |domain, wanted| {
+            let newest = other.0.get(domain);
+            newest.is_some_and(|(_, sequence)| *sequence >= wanted)
+        };
+        let left = self
+            .0
+            .iter()
+            .filter(|(domain, (_, wanted))| !is_there(*domain, *wanted));
+        Self(left.map(|(domain, newest)| (*domain, *newest)).collect())
+    }
+
     fn contains(&self, other: &Self) -> bool {
         other.0.iter().all(|(domain, (_, wanted))| {
             self.0

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use crate::Failure;
 use crate::binlog::{FilePosition, PreparedXa};
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
 use crate::sink::Sink;
+use crate::{Exit, Failure};
 
 use super::Until;
 use super::announce;
@@ -32,11 +32,13 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a line tells how it goes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// What a stop leaves the checkpoint at least, once `shutdown_grace` is used up.
+const SAVE_GRACE: Duration = Duration::from_secs(2);
 /// Events that are taken in before completions and timers are looked at again.
 const EVENTS_AT_ONCE: usize = 256;
 
 /// What a run did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Rows that were written into batches.
     pub rows_written: u64,
@@ -89,7 +91,6 @@ impl fmt::Display for Summary {
 /// The agent, ready to run.
 pub(super) struct Agent<S> {
     config: Config,
-    signals: Signals,
     reader: Reader,
     pipeline: Pipeline<S>,
     end: Option<End>,
@@ -116,10 +117,12 @@ impl<S: Sink> Agent<S> {
         until: Option<Until>,
     ) -> Result<Self, Error> {
         let Preflight { mut server, tables } = checked;
-        let loaded = store.load()?;
+        let store = Arc::new(store);
+        let loading = Arc::clone(&store);
+        let loaded = on_disk(move || loading.load()).await?;
         let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
         let end = match until {
-            Some(until) => Some(End::of(until, &mut server).await?),
+            Some(until) => Some(End::of(until, &mark, &mut server).await?),
             None => None,
         };
         let shapes = loaded
@@ -129,7 +132,6 @@ impl<S: Sink> Agent<S> {
         let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
         let saved = Checkpoint::at(&mark, shapes.clone()).of(&followed);
         announce::missing_rows(&config, loaded.as_ref(), &mark, &tables);
-        let signals = Signals::new()?;
         for table in &tables {
             info!("{table}");
         }
@@ -146,23 +148,24 @@ impl<S: Sink> Agent<S> {
         if let Some(from) = &mark.xa.from {
             info!("reading from {from} for what XA transactions have prepared");
         }
-        let mut reader = Reader::start(&config.source, server, &mark).await?;
+        let starting = Box::pin(Reader::start(&config.source, server, mark));
+        let (mut reader, mark) = starting.await?;
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
         let first_news = Some(reader.next().await?);
         if loaded.as_ref() != Some(&saved) {
-            store.save(&saved)?;
+            let (saving, checkpoint) = (Arc::clone(&store), saved.clone());
+            on_disk(move || saving.save(&checkpoint)).await?;
         }
         let mut pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
         pipeline.decoder.exempt(config.exemptions.clone());
         let now = Instant::now();
         Ok(Self {
             config,
-            signals,
             reader,
             pipeline,
             end,
-            store: Arc::new(store),
+            store,
             saving: None,
             saved,
             followed,
@@ -174,8 +177,8 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Runs to the end. Whatever ends it, what is with the sink by then is in the checkpoint.
-    pub(super) async fn run(mut self) -> Result<Summary, Error> {
-        let followed = self.follow().await;
+    pub(super) async fn run(mut self, mut signals: Signals) -> Result<Summary, Error> {
+        let followed = self.follow(&mut signals).await;
         let deliver = match &followed {
             // What came before the trouble is whole, so that a start behind it loses nothing.
             Err(Error::Decode(error)) => {
@@ -185,8 +188,15 @@ impl<S: Sink> Agent<S> {
             Ok(()) | Err(Error::Failure(_)) => true,
             Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
         };
-        let drained = if deliver { self.drain().await } else { Ok(()) };
-        let saved = self.save_now().await;
+        // A drain up to a position is a job to finish, however long it takes; a stop is not.
+        let grace = self.config.shutdown_grace;
+        let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
+        let drained = if deliver {
+            self.drain(&mut signals, deadline).await
+        } else {
+            Ok(())
+        };
+        let saved = self.save_now(&mut signals, deadline).await;
         followed.and(drained).and(saved)?;
         Ok(Summary {
             rows_written: self.pipeline.rows_written,
@@ -200,7 +210,7 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Reads until a signal or the end that was asked for.
-    async fn follow(&mut self) -> Result<(), Error> {
+    async fn follow(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let mut timer = pin!(tokio::time::sleep_until(self.next_timer().into()));
         if let Some(news) = self.first_news.take().filter(|_| !self.reached_end()) {
             self.take_in(news)?;
@@ -220,7 +230,7 @@ impl<S: Sink> Agent<S> {
                 // In this order: a stop is never kept waiting; acknowledgements free memory;
                 // timers are due rarely; the binlog would fill all the time there is.
                 biased;
-                asked = self.signals.next() => match asked {
+                asked = signals.next() => match asked {
                     Asked::Stop(signal) => {
                         info!("{signal}: delivering what was read");
                         return Ok(());
@@ -387,19 +397,33 @@ impl<S: Sink> Agent<S> {
         }
     }
 
-    /// Writes the checkpoint and waits for the disk.
-    async fn save_now(&mut self) -> Result<(), Error> {
-        if self.saving.is_some() {
-            let saved = finished(&mut self.saving).await;
-            self.on_saved(saved);
+    /// Writes the checkpoint and waits for the disk, but not for ever.
+    async fn save_now(
+        &mut self,
+        signals: &mut Signals,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let deadline = deadline.map(|deadline| deadline.max(Instant::now() + SAVE_GRACE));
+        let saving = async {
+            if self.saving.is_some() {
+                let saved = finished(&mut self.saving).await;
+                self.on_saved(saved);
+            }
+            self.save();
+            if self.saving.is_some() {
+                let saved = finished(&mut self.saving).await?;
+                self.saved = saved;
+                self.saving = None;
+            }
+            Ok(())
+        };
+        let stopped = async { while signals.next().await == Asked::Progress {} };
+        tokio::select! {
+            biased;
+            saved = saving => saved,
+            () = until(deadline) => Err(unsaved()),
+            () = stopped => Err(unsaved()),
         }
-        self.save();
-        if self.saving.is_some() {
-            let saved = finished(&mut self.saving).await?;
-            self.saved = saved;
-            self.saving = None;
-        }
-        Ok(())
     }
 
     fn reached_end(&self) -> bool {
@@ -409,19 +433,20 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Delivers all that was read, as long as there is time.
-    async fn drain(&mut self) -> Result<(), Error> {
+    async fn drain(
+        &mut self,
+        signals: &mut Signals,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         self.pipeline.forget_unfinished();
         self.pipeline.seal_all();
-        // A drain up to a position is a job to finish, however long it takes; a stop is not.
-        let grace = self.config.shutdown_grace;
-        let deadline = (!self.reached_end()).then(|| Instant::now() + grace);
         while self.pipeline.flow.batches_under_way > 0 {
             tokio::select! {
                 biased;
                 delivered = self.pipeline.flow.delivery.next() => {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
                 }
-                asked = self.signals.next() => match asked {
+                asked = signals.next() => match asked {
                     Asked::Stop(signal) => {
                         warn!("{signal}: stopping at once");
                         break;
@@ -436,6 +461,24 @@ impl<S: Sink> Agent<S> {
         }
         Ok(())
     }
+}
+
+/// Does what may block, so that a disk that hangs does not keep a stop waiting.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn unsaved() -> Error {
+    Error::Failure(Failure::transient(
+        Exit::Temporary,
+        "stopped before the disk had taken the checkpoint",
+        "look at the disk of checkpoint.path; rows since the last checkpoint will be delivered again",
+    ))
 }
 
 /// Waits for a task that may not be there; for ever if it is not.

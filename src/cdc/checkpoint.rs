@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::{FilePosition, Operations, PreparedXa};
+use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
 use crate::{Exit, Failure, nofollow};
 
 use super::server::{Identity, Mark};
@@ -14,8 +14,8 @@ use super::shapes::KnownShapes;
 
 /// The file's format. Older agents refuse it, because they would lose what it adds.
 const VERSION: u32 = 3;
-/// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables and
-/// the numbers of lines.
+/// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables,
+/// the numbers of lines, and what tells one history of a server from another.
 const OLDEST_VERSION: u32 = 1;
 
 /// A table whose rows from before a checkpoint are with the sink, and which changes of it.
@@ -49,6 +49,9 @@ pub struct Checkpoint {
     /// The newest number of the metadata column `sequence` up to there.
     #[serde(default)]
     pub(crate) sequence: i64,
+    /// What tells the history before the position from others.
+    #[serde(default, skip_serializing_if = "Lineage::is_unknown")]
+    pub(crate) lineage: Lineage,
 }
 
 impl Checkpoint {
@@ -62,6 +65,7 @@ impl Checkpoint {
             gtids: mark.gtids.as_ref().map(ToString::to_string),
             shapes,
             xa: mark.xa.clone(),
+            lineage: mark.lineage.clone(),
             tables: Vec::new(),
             sequence: mark.sequence,
         }
@@ -200,7 +204,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::{Flavor, GtidSet};
+    use crate::binlog::{Flavor, GtidSet, LastTransaction};
 
     fn checkpoint() -> Checkpoint {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
@@ -214,6 +218,16 @@ mod tests {
                     ..PreparedXa::default()
                 },
                 sequence: 1_700_000_000_000_000_000,
+                lineage: Lineage {
+                    file_begun: Some(1_700_000_000),
+                    last: Some(LastTransaction {
+                        start: FilePosition::new("b.000001", 420),
+                        end: 700,
+                        fingerprint: 77,
+                        gtid: Some(format!("{uuid}:5")),
+                        before: None,
+                    }),
+                },
                 ..Mark::new(
                     Identity(uuid.into()),
                     Some(FilePosition::new("b.000002", 157)),
@@ -295,6 +309,7 @@ mod tests {
         let store = CheckpointStore::open(&path).unwrap();
         let without_sequence = Checkpoint {
             sequence: 0,
+            lineage: Lineage::default(),
             ..checkpoint()
         };
         let without_xa = Checkpoint {

@@ -13,7 +13,13 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) async fn of(until: Until, server: &mut Server) -> Result<Self, Failure> {
+    /// # Errors
+    /// If nobody would ever get there.
+    pub(super) async fn of(
+        until: Until,
+        start: &Mark,
+        server: &mut Server,
+    ) -> Result<Self, Failure> {
         Ok(match until {
             Until::Now => {
                 let Mark {
@@ -21,10 +27,13 @@ impl End {
                 } = server.end_of_binlog().await?;
                 Self { position, gtids }
             }
-            Until::Position(position) => Self {
-                position: Some(position),
-                gtids: None,
-            },
+            Until::Position(position) => {
+                check_is_there(&position, start, server).await?;
+                Self {
+                    position: Some(position),
+                    gtids: None,
+                }
+            }
             Until::Gtids(text) => {
                 let gtids = text.for_flavor(server.flavor).ok_or_else(|| {
                     Failure::definite(
@@ -56,4 +65,30 @@ impl End {
         };
         by_position || by_gtids
     }
+}
+
+/// The place is in the binlog, or is a purged one that is behind the start.
+async fn check_is_there(
+    position: &FilePosition,
+    start: &Mark,
+    server: &mut Server,
+) -> Result<(), Failure> {
+    let files = server.binlog_files().await?;
+    let len = files.iter().find(|(name, _)| *name == position.file);
+    let base = |name: &str| name.rsplit_once('.').map(|(base, _)| base.to_owned());
+    let is_behind = start
+        .position
+        .as_ref()
+        .is_some_and(|start| position <= start && base(&position.file) == base(&start.file));
+    let why = match len {
+        Some((_, len)) if position.offset <= *len => return Ok(()),
+        Some((_, len)) => format!("is past the end of that file, {len}"),
+        None if is_behind => return Ok(()),
+        None => "is in no binlog file of the server".to_owned(),
+    };
+    Err(Failure::definite(
+        Exit::Data,
+        format!("--until {position} {why}"),
+        "choose a position that the server has: SHOW BINARY LOGS lists its files and their sizes",
+    ))
 }

@@ -49,6 +49,7 @@ impl<S: Sink> Flow<S> {
             Arc::new(Mark {
                 xa: decoder.prepared_xa(),
                 sequence: self.sequence,
+                lineage: decoder.lineage(),
                 ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())
             })
         });

@@ -1,18 +1,20 @@
 //! `hydrant cdc`: the agent.
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
-//! `preflight`, `reader`), the checkpoint (`checkpoint`) and where a run starts (`start`), each
-//! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`),
-//! what leads from an event to them (`pipeline`), and the one loop (`agent`) that ties them together
-//! until a run ends (`end`).
+//! `preflight`, `reader`), the checkpoint (`checkpoint`), where a run starts (`start`, `resume`), if
+//! the server's history is the one that was read (`lineage`), each table's open batch (`tables`), the
+//! numbers of lines (`sequence`), the batches under way (`flow`), what leads from an event to them
+//! (`pipeline`), and the one loop (`agent`) that ties them together until a run ends (`end`).
 
 mod agent;
 mod announce;
 mod checked_table;
 mod checkpoint;
 mod end;
+mod explain;
 mod flow;
 mod invalid_text;
+mod lineage;
 mod open_lines;
 mod packed;
 mod pipeline;
@@ -20,6 +22,8 @@ mod preflight;
 mod reader;
 mod refusals;
 mod remedies;
+mod resume;
+mod retry;
 mod sequence;
 mod server;
 mod shapes;
@@ -27,16 +31,18 @@ mod start;
 mod tables;
 mod versioned;
 
+use std::future::{Future, ready};
 use std::str::FromStr;
 
 use tracing::info;
 
-use crate::Error;
 use crate::config::{Config, Sink as SinkConfig};
+use crate::signals::Signals;
 use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
+use crate::{Error, Failure};
 
-use agent::Agent;
 pub use agent::Summary;
+use agent::{Agent, on_disk};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub(crate) use pipeline::{Pipeline, folders, table_names};
@@ -75,48 +81,57 @@ impl FromStr for Until {
 /// Runs the agent with a sink of the caller's choice, whatever the configuration names.
 ///
 /// # Errors
-/// As for [`run`].
+/// Whatever must be mended before it can go on; see [`Error::exit`].
 pub async fn run_to<S: Sink>(
     config: Config,
     sink: S,
     until: Option<Until>,
 ) -> Result<Summary, Error> {
-    let store = CheckpointStore::open(&config.checkpoint)?;
-    let checked = Preflight::run(&config).await?;
-    let agent = Agent::start(config, checked, store, sink, until).await?;
-    agent.run().await
+    run_with(config, until, Signals::new()?, |_: &_| ready(Ok(sink))).await
 }
 
-/// Runs the agent until `until`, SIGTERM, SIGINT or an error.
+/// Runs the agent until `until`, a signal that stops it, or an error.
 ///
 /// # Errors
 /// Whatever must be mended before it can go on; see [`Error::exit`].
-pub async fn run(config: Config, until: Option<Until>) -> Result<Summary, Error> {
-    let store = CheckpointStore::open(&config.checkpoint)?;
-    let checked = Preflight::run(&config).await?;
+pub(crate) async fn run(
+    config: Config,
+    until: Option<Until>,
+    signals: Signals,
+) -> Result<(), Error> {
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
         SinkConfig::Firehose(firehose) => {
-            let sink = FirehoseSink::connect(&firehose).await?;
-            Agent::start(config, checked, store, sink, until)
-                .await?
-                .run()
-                .await
+            let connect = |_: &_| async move { FirehoseSink::connect(&firehose).await };
+            run_with(config, until, signals, connect).await
         }
         SinkConfig::Dir { path } => {
-            let sink = DirSink::open(&path, folders(&checked.tables), max_in_flight)?;
-            Agent::start(config, checked, store, sink, until)
-                .await?
-                .run()
-                .await
+            let open = |tables: &_| ready(DirSink::open(&path, folders(tables), max_in_flight));
+            run_with(config, until, signals, open).await
         }
-        SinkConfig::Stdout => {
-            Agent::start(config, checked, store, StdoutSink, until)
-                .await?
-                .run()
-                .await
-        }
+        SinkConfig::Stdout => run_with(config, until, signals, |_: &_| ready(Ok(StdoutSink))).await,
     }?;
     info!("{summary}");
-    Ok(summary)
+    Ok(())
+}
+
+/// The start, which a signal may end at any time, and the run. The sink is opened once the tables
+/// are known.
+async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
+    config: Config,
+    until: Option<Until>,
+    mut signals: Signals,
+    open: impl FnOnce(&[CheckedTable]) -> Opening,
+) -> Result<Summary, Error> {
+    let starting = Box::pin(async {
+        let path = config.checkpoint.clone();
+        let store = on_disk(move || CheckpointStore::open(&path)).await?;
+        let checked = Preflight::run(&config).await?;
+        let sink = open(&checked.tables).await?;
+        Agent::start(config, checked, store, sink, until).await
+    });
+    match signals.unless_stopped(starting).await {
+        Some(agent) => agent?.run(signals).await,
+        None => Ok(Summary::default()),
+    }
 }

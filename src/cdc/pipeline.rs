@@ -66,6 +66,7 @@ impl<S: Sink> Pipeline<S> {
         );
         decoder.followed(tables.iter().flat_map(CheckedTable::followed).collect());
         decoder.prepared_at_start(start.xa.clone())?;
+        decoder.lineage_at_start(start.lineage.clone());
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
             decoder.described_at(index, table.described_at.clone());
@@ -240,6 +241,7 @@ impl<S: Sink> Pipeline<S> {
         self.sequence.rewind(mark.sequence, open);
         self.decoder.rewind(mark.position);
         self.inflater.rewind();
+        self.decoder.lineage_at_start(mark.lineage);
         if !mark.xa.is_empty() {
             self.decoder.prepared_at_start(mark.xa)?;
         }

@@ -1,7 +1,6 @@
 //! What must be true before the first event is read, each with its remedy.
 
 use mysql_async::Row;
-use mysql_async::prelude::Queryable;
 use tracing::warn;
 
 use crate::binlog::ServerColumn;
@@ -10,8 +9,9 @@ use crate::encode::{self, Chosen, Disguise};
 use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
+use super::explain::binlog_is_off;
 use super::refusals;
-use super::server::Server;
+use super::server::{Server, cell};
 use super::versioned::versioning;
 
 /// A server that can be followed.
@@ -73,7 +73,7 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
             .is_some_and(|value| value.eq_ignore_ascii_case("ON"))
     };
     if !on("log_bin") {
-        return Err(super::server::binlog_is_off());
+        return Err(binlog_is_off());
     }
     // A server that knows no other format has no such variable.
     let format = server.variable("binlog_format");
@@ -132,23 +132,21 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
     let seconds = whole("binlog_expire_logs_seconds");
     let mut kept = seconds.max(whole("expire_logs_days") * DAY);
     // RDS and Aurora purge by a setting of their own, whatever the variables say.
-    let hours: Result<Option<Option<String>>, _> = server
-        .conn
-        .query_first(
-            "SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'",
-        )
-        .await;
+    const HOURS: &str =
+        "SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'";
+    let hours = server.ask_if_allowed(HOURS).await?;
     let mut on_rds = server
         .variable("basedir")
         .is_some_and(|folder| folder.contains("rdsdb"));
-    if on_rds && hours.is_err() {
+    if on_rds && hours.is_none() {
         warn!(
             "not allowed to see how long the binlogs are kept; check it with CALL \
              mysql.rds_show_configuration"
         );
     }
-    if let Ok(Some(hours)) = hours {
+    if let Some(row) = hours.iter().flatten().next() {
         on_rds = true;
+        let hours: Option<String> = cell(row, 0, HOURS)?;
         match hours.and_then(|hours| hours.parse::<u64>().ok()) {
             Some(hours) => kept = hours * HOUR,
             None => {
@@ -186,23 +184,15 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
 
 async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<CheckedTable, Failure> {
     let table = format!("{}.{}", wanted.schema, wanted.name);
-    let rows: Result<Vec<Row>, _> = server
-        .conn
-        .exec(
-            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, \
-                    CHARACTER_SET_NAME, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
-                    DATETIME_PRECISION, IS_NULLABLE \
-             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
-             ORDER BY ORDINAL_POSITION",
-            (&wanted.schema, &wanted.name),
-        )
-        .await;
-    let rows = rows.map_err(|error| server.explain(&error))?;
-    let name = |row: &Row| Some((row.get::<String, _>(0)?, row.get::<String, _>(1)?));
-    let Some((schema, name)) = rows.first().and_then(name) else {
+    let rows = server
+        .ask(COLUMNS_OF_TABLE, (&wanted.schema, &wanted.name))
+        .await?;
+    let Some(first) = rows.first() else {
         return Err(no_such_table(server, wanted).await);
     };
-    let definition: Vec<ServerColumn> = rows.iter().map(server_column).collect();
+    let schema = cell(first, 0, COLUMNS_OF_TABLE)?;
+    let name = cell(first, 1, COLUMNS_OF_TABLE)?;
+    let definition: Vec<ServerColumn> = rows.iter().map(server_column).collect::<Result<_, _>>()?;
     refuse_unknown_widths(&table, &definition)?;
     let chosen: Vec<&ServerColumn> = match &wanted.columns {
         None => definition.iter().collect(),
@@ -252,23 +242,28 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
     Ok(checked)
 }
 
-/// One row of `information_schema.COLUMNS`; servers differ in the types of its numbers.
-fn server_column(row: &Row) -> ServerColumn {
+const COLUMNS_OF_TABLE: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, \
+            CHARACTER_SET_NAME, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
+            DATETIME_PRECISION, IS_NULLABLE \
+     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
+     ORDER BY ORDINAL_POSITION";
+
+/// One row of that answer; servers differ in the types of its numbers.
+fn server_column(row: &Row) -> Result<ServerColumn, Failure> {
     // Labels of MariaDB may hold surrogates.
-    let bytes = |index: usize| row.get::<Option<Vec<u8>>, _>(index).flatten();
-    let text = |index: usize| bytes(index).map(encode::valid_utf8);
-    let number = |index: usize| row.get::<Option<u64>, _>(index).flatten();
-    ServerColumn {
-        name: text(2).unwrap_or_default(),
-        data_type: text(3).unwrap_or_default(),
-        column_type: text(4).unwrap_or_default(),
-        charset: text(5),
-        octets: number(6),
-        precision: number(7),
-        scale: number(8),
-        fraction: number(9),
-        nullable: text(10).is_some_and(|nullable| nullable == "YES"),
-    }
+    let text = |index| cell(row, index, COLUMNS_OF_TABLE).map(encode::valid_utf8);
+    let number = |index| cell::<Option<u64>>(row, index, COLUMNS_OF_TABLE);
+    Ok(ServerColumn {
+        name: text(2)?,
+        data_type: text(3)?,
+        column_type: text(4)?,
+        charset: cell(row, 5, COLUMNS_OF_TABLE)?,
+        octets: number(6)?,
+        precision: number(7)?,
+        scale: number(8)?,
+        fraction: number(9)?,
+        nullable: text(10)? == "YES",
+    })
 }
 
 /// The binlog does not say how many bytes these take, so that not even columns behind them can be read.
@@ -296,14 +291,15 @@ fn refuse_unknown_widths(table: &str, columns: &[ServerColumn]) -> Result<(), Fa
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {
-    let names: Result<Vec<String>, _> = server
-        .conn
-        .exec(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?",
-            (&wanted.schema,),
-        )
-        .await;
-    let names = names.unwrap_or_default();
+    const NAMES: &str = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?";
+    let rows = match server.ask(NAMES, (&wanted.schema,)).await {
+        Ok(rows) => rows,
+        Err(failure) => return failure,
+    };
+    let names: Vec<String> = rows
+        .iter()
+        .filter_map(|row| cell(row, 0, NAMES).ok())
+        .collect();
     let nearest = nearest(&wanted.name, names.iter().map(String::as_str));
     let hint = match nearest {
         Some(name) => Some(format!("did you mean {}.{name}? otherwise ", wanted.schema)),

@@ -4,23 +4,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use mysql_common::packets::binlog_request::BinlogRequest;
-use mysql_common::packets::{ComRegisterSlave, GnoInterval, Sid, Tag};
+use mysql_common::packets::{BinlogDumpFlags, ComRegisterSlave, GnoInterval, Sid, Tag};
 use tokio::time::Sleep;
 use tracing::{info, warn};
 
 use crate::binlog::{EventStream, EventType, Flavor, GtidSet, Input, Problem};
 use crate::config::Source;
 use crate::error::Fault;
-use crate::wire::{Packet, Wire, refusal};
+use crate::wire::{FrameError, Frames, Packet, Wire, refusal};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
+use super::explain::{ACCESS_DENIED, GRANTS, REACH_SERVER, explain, is_server_error};
+use super::lineage::checked;
 use super::packed::{Next, Packed};
 use super::refusals;
-use super::server::{ACCESS_DENIED, GRANTS, Mark, REACH_SERVER, Server, explain, is_server_error};
-use super::start::resume;
+use super::resume::resume;
+use super::retry::Retry;
+use super::server::{Mark, Server, within};
 
 /// How many heartbeats may be missed before the connection is given up.
 const MISSED_HEARTBEATS: u32 = 3;
@@ -35,8 +37,12 @@ pub(super) enum News {
     Resumed(Box<Mark>),
 }
 
-/// A connection under way: the stream, and from where it goes on.
-type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark), Failure>> + Send>>;
+/// How many times `source.connect_timeout` an attempt to connect again may take: for the questions, for
+/// the stream's own connection, and for the request.
+const ATTEMPT_PARTS: u32 = 3;
+
+/// A connection under way: the stream, from where it goes on, and what to do when it is lost again.
+type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark, Retry), Failure>> + Send>>;
 
 enum State {
     Streaming(Box<Stream>),
@@ -71,30 +77,41 @@ pub(super) struct Reader {
     source: Source,
     server_id: u32,
     state: State,
+    retry: Retry,
+    /// Why the stream is lost, until it is asked for again.
+    lost_by: Option<Failure>,
+    connected_at: Instant,
     heard_at: Instant,
     /// Rings when nothing may have been heard for too long.
     silence: Pin<Box<Sleep>>,
 }
 
 impl Reader {
-    /// Asks a checked server for the events from `mark` on.
+    /// Asks a checked server for the events from `mark` on, and tells from where they come.
     pub(super) async fn start(
         source: &Source,
         server: Server,
-        mark: &Mark,
-    ) -> Result<Self, Failure> {
+        mark: Mark,
+    ) -> Result<(Self, Mark), Failure> {
         // Numbers of replicas that people choose are small; a random large one meets none.
         let server_id = source
             .server_id
             .unwrap_or_else(|| rand::random_range(1 << 31..u32::MAX));
-        let wire = open_stream(source, server, server_id, mark).await?;
-        Ok(Self {
+        let opening = follow(source, server, server_id, mark);
+        let limit = source.connect_timeout * ATTEMPT_PARTS;
+        let (wire, mark) = within(limit, &place(source), opening).await??;
+        let now = Instant::now();
+        let reader = Self {
             source: source.clone(),
             server_id,
             state: Stream::of(wire),
-            heard_at: Instant::now(),
+            retry: Retry::new(&mark),
+            lost_by: None,
+            connected_at: now,
+            heard_at: now,
             silence: Box::pin(tokio::time::sleep(patience(source))),
-        })
+        };
+        Ok((reader, mark))
     }
 
     /// The next news. May be dropped at any await and called again.
@@ -127,9 +144,11 @@ impl Reader {
                     }
                 }
                 State::Connecting(connecting) => {
-                    let (wire, mark) = connecting.await?;
+                    let (wire, mark, retry) = connecting.await?;
                     self.state = Stream::of(wire);
-                    self.heard_at = Instant::now();
+                    self.retry = retry;
+                    self.connected_at = Instant::now();
+                    self.heard_at = self.connected_at;
                     info!("connected again");
                     return Ok(News::Resumed(Box::new(mark)));
                 }
@@ -179,10 +198,12 @@ impl Reader {
     }
 
     fn lost(&mut self, failure: Failure) -> Result<News, Failure> {
-        if failure.fault == Fault::Definite {
+        // A start does not wait for what may not pass.
+        let is_start = self.retry.is_start(self.connected_at.elapsed());
+        if failure.fault == Fault::Definite || (failure.fault == Fault::Uncertain && is_start) {
             return Err(failure);
         }
-        warn!("lost the connection: {failure}; connecting again");
+        self.lost_by = Some(failure);
         self.state = State::Lost;
         Ok(News::Lost)
     }
@@ -192,35 +213,57 @@ impl Reader {
     pub(super) fn reconnect(&mut self, checkpoint: Checkpoint) {
         let source = self.source.clone();
         let server_id = self.server_id;
+        let lived = self.connected_at.elapsed();
+        self.retry.going_on_from(&checkpoint, lived);
+        let mut retry = self.retry.clone();
+        let mut failed = self.lost_by.take();
         self.state = State::Connecting(Box::pin(async move {
-            let mut backoff = ExponentialBuilder::new()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(10))
-                .with_jitter()
-                .without_max_times()
-                .build();
             loop {
-                let attempt = async {
-                    let mut server = Server::connect(&source).await?;
-                    let mark = resume(&mut server, &checkpoint).await?;
-                    // Another server may have taken the place of the one that was checked.
-                    let schemas = checkpoint.tables.iter().map(|table| table.schema.as_str());
-                    refusals::check_server(&mut server, schemas).await?;
-                    let wire = open_stream(&source, server, server_id, &mark).await?;
-                    Ok::<_, Failure>((wire, mark))
-                };
-                match attempt.await {
-                    Ok(connected) => return Ok(connected),
-                    Err(failure) if failure.fault == Fault::Definite => return Err(failure),
-                    Err(failure) => {
-                        let delay = backoff.next().unwrap_or(Duration::from_secs(10));
-                        warn!("{failure}; trying again in {:.1} s", delay.as_secs_f32());
-                        tokio::time::sleep(delay).await;
-                    }
+                if let Some(failure) = failed {
+                    let delay = retry.failed(&failure, Instant::now())?;
+                    warn!(
+                        "no binlog: {failure}; trying again in {:.1} s",
+                        delay.as_secs_f32()
+                    );
+                    tokio::time::sleep(delay).await;
+                }
+                let attempt = Box::pin(connect_again(&source, server_id, &checkpoint));
+                let limit = source.connect_timeout * ATTEMPT_PARTS;
+                let attempted = within(limit, &place(&source), attempt).await;
+                match attempted.flatten() {
+                    Ok((wire, mark)) => return Ok((wire, mark, retry)),
+                    Err(failure) => failed = Some(failure),
                 }
             }
         }));
     }
+}
+
+/// One attempt.
+async fn connect_again(
+    source: &Source,
+    server_id: u32,
+    checkpoint: &Checkpoint,
+) -> Result<(Wire, Mark), Failure> {
+    let mut server = Server::connect(source).await?;
+    let mark = resume(&mut server, checkpoint).await?;
+    // Another server may have taken the place of the one that was checked.
+    let schemas = checkpoint.tables.iter().map(|table| table.schema.as_str());
+    refusals::check_server(&mut server, schemas).await?;
+    follow(source, server, server_id, mark).await
+}
+
+/// Makes sure that the server has what was read before `mark`, and asks it for what follows.
+async fn follow(
+    source: &Source,
+    server: Server,
+    server_id: u32,
+    mark: Mark,
+) -> Result<(Wire, Mark), Failure> {
+    let flavor = server.flavor;
+    let mark = checked(source, server, server_id, mark).await?;
+    let wire = open_stream(source, flavor, server_id, &mark, BinlogDumpFlags::empty()).await?;
+    Ok((wire, mark))
 }
 
 impl Stream {
@@ -260,7 +303,8 @@ impl Stream {
         }
         self.packet = match frames.next() {
             Ok(packet) => packet?,
-            Err(problem) => return Some(Err(broken(source, &problem.to_string()))),
+            Err(FrameError::TooLong(len)) => return Some(Err(too_long(source, len))),
+            Err(error) => return Some(Err(broken(source, &error.to_string()))),
         };
         Some(match frames.bytes() {
             [0, ..] => Ok(()),
@@ -300,45 +344,53 @@ fn patience(source: &Source) -> Duration {
     source.heartbeat_interval * MISSED_HEARTBEATS
 }
 
-fn place(source: &Source) -> String {
+pub(super) fn place(source: &Source) -> String {
     format!("{}:{}", source.host, source.port)
 }
 
 /// A connection that has to be made anew.
-fn broken(source: &Source, what: &str) -> Failure {
+pub(super) fn broken(source: &Source, what: &str) -> Failure {
     let what = format!("{}: {what}", place(source));
     Failure::transient(Exit::Unavailable, what, REACH_SERVER)
 }
 
+/// It will be as long the next time.
+fn too_long(source: &Source, len: u64) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!(
+            "{}: the next event has {len} bytes, more than the {} that hydrant and servers take",
+            place(source),
+            Frames::LONGEST
+        ),
+        "load the rows of its transaction from the table, delete the checkpoint, and choose a \
+         source.start behind it; keep single rows below 1 GiB",
+    )
+}
+
 /// Opens a connection of its own, tells the server what this reader understands, and asks for
 /// events from `mark`.
-async fn open_stream(
+pub(super) async fn open_stream(
     source: &Source,
-    server: Server,
+    flavor: Flavor,
     server_id: u32,
     mark: &Mark,
+    flags: BinlogDumpFlags,
 ) -> Result<Wire, Failure> {
     check_offset(mark)?;
-    let flavor = server.flavor;
-    // Its questions are answered.
-    drop(server);
-    let connecting = tokio::time::timeout(source.connect_timeout, Wire::connect(source));
-    let Ok(connected) = connecting.await else {
-        let what = format!("no answer within {:?}", source.connect_timeout);
-        return Err(broken(source, &what));
-    };
-    let explain = |error: mysql_async::Error| explain(&place(source), &error);
-    let mut wire = connected.map_err(explain)?;
+    let place = place(source);
+    let explain = |error: mysql_async::Error| explain(&place, &error);
+    let connecting = within(source.connect_timeout, &place, Wire::connect(source));
+    let mut wire = connecting.await?.map_err(explain)?;
     for statement in session_settings(source, flavor, mark) {
         wire.statement(&statement).await.map_err(explain)?;
     }
-    let requested = request(&mut wire, flavor, server_id, mark).await;
+    let requested = request(&mut wire, flavor, server_id, mark, flags).await;
     requested.map_err(|error| {
         // The login is long past, so it is the request itself that is denied.
         if is_server_error(&error, ACCESS_DENIED) {
-            let place = place(source);
             let what = format!("{place}: the user may not read the binlog (REPLICATION SLAVE)");
-            return Failure::definite(Exit::Permission, what, GRANTS);
+            return Failure::uncertain(Exit::Permission, what, GRANTS);
         }
         explain(error)
     })?;
@@ -361,6 +413,10 @@ fn check_offset(mark: &Mark) -> Result<(), Failure> {
 fn session_settings(source: &Source, flavor: Flavor, mark: &Mark) -> Vec<String> {
     let heartbeat_ns = source.heartbeat_interval.as_nanos();
     let mut settings = vec![
+        // Messages come in the session's character set. A sink that is slow, or away, keeps the server
+        // waiting.
+        "SET NAMES utf8mb4".to_owned(),
+        "SET SESSION net_write_timeout = 3600".to_owned(),
         // Both names: the older one is all that MariaDB and MySQL before 8.0.26 know.
         format!(
             "SET @master_heartbeat_period = {heartbeat_ns}, @source_heartbeat_period = {heartbeat_ns}"
@@ -392,9 +448,10 @@ async fn request(
     flavor: Flavor,
     server_id: u32,
     mark: &Mark,
+    flags: BinlogDumpFlags,
 ) -> Result<(), mysql_async::Error> {
     wire.tell(&ComRegisterSlave::new(server_id)).await?;
-    let request = BinlogRequest::new(server_id);
+    let request = BinlogRequest::new(server_id).with_flags(flags);
     let request = match (mark.read_from(), &mark.read_after()) {
         (Some(position), _) => request
             .with_filename(position.file.as_bytes())

@@ -2,13 +2,14 @@
 //! its binlog, and what has no rows there. Each is refused before anything is stored.
 
 use mysql_async::Row;
-use mysql_async::prelude::{FromValue, Queryable};
+use mysql_async::prelude::FromValue;
 use tracing::warn;
 
 use crate::binlog::Flavor;
 use crate::{Exit, Failure};
 
-use super::server::{Server, is_server_error};
+use super::explain::is_server_error;
+use super::server::Server;
 
 /// The types of tables that have rows of their own.
 const TABLES: &[&str] = &["BASE TABLE", "SYSTEM VERSIONED"];
@@ -143,7 +144,7 @@ async fn check_replica(server: &mut Server) -> Result<(), Failure> {
         .find_map(|name| server.variable(name).map(|value| (name, value.to_owned())));
     // A server without the setting writes them.
     let muted = log_updates.filter(|(_, value)| !value.eq_ignore_ascii_case("ON"));
-    let sources = match replica_status(server).await {
+    let sources = match replica_status(server).await? {
         Ok(sources) => sources,
         Err(error) if is_server_error(&error, NOT_ALLOWED) => {
             if let Some((name, _)) = muted {
@@ -203,18 +204,19 @@ fn warn_of_filters(source: &Row) {
 }
 
 /// A row for each server that this one replicates from.
-async fn replica_status(server: &mut Server) -> Result<Vec<Row>, mysql_async::Error> {
+async fn replica_status(
+    server: &mut Server,
+) -> Result<Result<Vec<Row>, mysql_async::Error>, Failure> {
     // The names changed in MySQL 8.0.22; MariaDB has several sources.
     let statements = match server.flavor {
         Flavor::MySql => ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
         Flavor::MariaDb => ["SHOW ALL SLAVES STATUS", "SHOW SLAVE STATUS"],
     };
-    let answer = server.conn.query(statements[0]).await;
-    match answer {
+    match server.try_ask(statements[0], ()).await? {
         Err(error) if is_server_error(&error, PARSE_ERROR) => {
-            server.conn.query(statements[1]).await
+            server.try_ask(statements[1], ()).await
         }
-        answer => answer,
+        answer => Ok(answer),
     }
 }
 
@@ -243,30 +245,24 @@ pub(super) async fn check_table(
             "name a table of an application in table.name",
         );
     }
-    let kind: Result<Option<Row>, _> = server
-        .conn
-        .exec_first(
-            "SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES \
-             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-            (schema, name),
-        )
-        .await;
-    let kind = kind.map_err(|error| server.explain(&error))?;
-    let Some(kind) = kind else {
+    const KIND: &str = "SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    let kind = server.ask(KIND, (schema, name)).await?;
+    let Some(kind) = kind.first() else {
         // It was there a moment ago.
         return refused(
             "it is gone".to_owned(),
             "start again, or correct table.name",
         );
     };
-    let table_type = text(&kind, "TABLE_TYPE").unwrap_or_default();
+    let table_type = text(kind, "TABLE_TYPE").unwrap_or_default();
     if !TABLES.contains(&table_type.to_ascii_uppercase().as_str()) {
         return refused(
             format!("it is no table (its type is {table_type}) and has no rows in the binlog"),
             "name the table that the rows are in",
         );
     }
-    let engine = text(&kind, "ENGINE").unwrap_or_else(|| "none".to_owned());
+    let engine = text(kind, "ENGINE").unwrap_or_else(|| "none".to_owned());
     if !ENGINES
         .iter()
         .any(|known| known.eq_ignore_ascii_case(&engine))
@@ -283,11 +279,8 @@ pub(super) async fn check_table(
 /// privilege on the whole table, and takes no lock that keeps others waiting.
 async fn check_privilege(server: &mut Server, schema: &str, name: &str) -> Result<(), Failure> {
     let table = format!("{}.{}", quoted(schema), quoted(name));
-    let shown: Result<Option<Row>, _> = server
-        .conn
-        .query_first(format!("SHOW CREATE TABLE {table}"))
-        .await;
-    match shown {
+    let statement = format!("SHOW CREATE TABLE {table}");
+    match server.try_ask(&statement, ()).await? {
         Ok(_) => Ok(()),
         Err(error)
             if is_server_error(&error, NO_SUCH_TABLE_IS_SEEN)

@@ -1,15 +1,22 @@
 //! The database server: connecting, asking what it is, and where its binlog stands.
+//!
+//! Each question has a deadline ([`Server::ask`]), and no answer is believed to be of a certain type
+//! ([`cell`]): what a server sends, its settings and its users can change.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::prelude::{FromValue, Queryable};
+use mysql_async::{Conn, Error, Opts, OptsBuilder, Params, Row, SslOpts};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet, PreparedXa};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Lineage, PreparedXa};
 use crate::config::{Source, Tls};
-use crate::error::root_cause;
 use crate::{Exit, Failure};
+
+use super::explain::{REACH_SERVER, binlog_is_off, explain, is_server_error};
 
 /// Which server a position is true of: MySQL's `server_uuid`, or MariaDB's domain and server id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +35,8 @@ pub struct Mark {
     pub xa: PreparedXa,
     /// The newest number of the metadata column `sequence` up to there; 0 if no line was written.
     pub sequence: i64,
+    /// What tells the history before it from others.
+    pub lineage: Lineage,
 }
 
 impl Mark {
@@ -40,6 +49,7 @@ impl Mark {
             gtids,
             xa: PreparedXa::default(),
             sequence: 0,
+            lineage: Lineage::default(),
         }
     }
 
@@ -59,6 +69,29 @@ impl Mark {
     }
 }
 
+/// The state of a session that answers depend on. Servers can give it other values, by their settings and
+/// by `init_connect`.
+const SESSION: [&str; 2] = [
+    // Names and labels would come in another character set, or as question marks.
+    "SET NAMES utf8mb4",
+    // Lists would be cut off, and what is written would not be committed.
+    "SET SESSION autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', \
+     sql_select_limit = 18446744073709551615, wait_timeout = 28800",
+];
+/// The same of what not every server knows.
+const SESSION_IF_KNOWN: [&str; 4] = [
+    // Some messages are told apart by their text.
+    "SET SESSION lc_messages = 'en_US'",
+    "SET SESSION max_execution_time = 0",
+    "SET SESSION max_statement_time = 0",
+    // A table map has such a key, whether it is shown or not.
+    "SET SESSION show_gipk_in_create_table_and_information_schema = ON",
+];
+/// How many times as long as another answer it may take the server to look through a binlog file.
+const SCAN_PARTS: u32 = 10;
+/// After so long without a word the other end is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
 /// A connection, and what the server at its other end says of itself.
 #[derive(Debug)]
 pub struct Server {
@@ -68,31 +101,22 @@ pub struct Server {
     /// Who it is.
     pub identity: Identity,
     variables: HashMap<String, String>,
+    place: String,
+    /// How long an answer may take.
+    limit: Duration,
 }
 
 impl Server {
-    /// Connects and asks for the server's settings.
+    /// Connects and asks for the server's settings, all of it within `source.connect_timeout`.
     ///
     /// # Errors
     /// If nobody answers in time, or the login or the certificate is refused.
     pub async fn connect(source: &Source) -> Result<Self, Failure> {
         let place = format!("{}:{}", source.host, source.port);
-        let connecting = Conn::new(options(source));
-        let mut conn = match tokio::time::timeout(source.connect_timeout, connecting).await {
-            Ok(connected) => connected.map_err(|error| explain(&place, &error))?,
-            Err(_) => {
-                return Err(Failure::transient(
-                    Exit::Unavailable,
-                    format!("no answer from {place} within {:?}", source.connect_timeout),
-                    REACH_SERVER,
-                ));
-            }
-        };
-        let rows: Vec<(String, String)> = conn
-            .query("SHOW GLOBAL VARIABLES")
-            .await
+        let limit = source.connect_timeout;
+        let (conn, variables) = within(limit, &place, Self::open(source))
+            .await?
             .map_err(|error| explain(&place, &error))?;
-        let variables: HashMap<String, String> = rows.into_iter().collect();
         let get = |name: &str| variables.get(name).map_or("", String::as_str);
         let flavor =
             if get("version").contains("MariaDB") || variables.contains_key("gtid_domain_id") {
@@ -109,12 +133,44 @@ impl Server {
             flavor,
             identity,
             variables,
+            place,
+            limit,
         })
+    }
+
+    async fn open(source: &Source) -> Result<(Conn, HashMap<String, String>), Error> {
+        let mut conn = Conn::new(options(source)).await?;
+        for statement in SESSION {
+            conn.query_drop(statement).await?;
+        }
+        for statement in SESSION_IF_KNOWN {
+            match conn.query_drop(statement).await {
+                Err(Error::Server(error)) => debug!("{statement}: {}", error.message),
+                done => done?,
+            }
+        }
+        let rows: Vec<Row> = conn.query("SHOW GLOBAL VARIABLES").await?;
+        let text = |row: &Row, index| {
+            let bytes: Option<Vec<u8>> = row.get_opt(index)?.ok()?;
+            // A value can be in any character set; those that hydrant looks at are plain.
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let variables = rows
+            .iter()
+            .filter_map(|row| Some((text(row, 0)?, text(row, 1)?)));
+        let variables = variables.collect();
+        Ok((conn, variables))
     }
 
     /// The connection, for statements of the caller's own.
     pub(crate) fn into_connection(self) -> Conn {
         self.conn
+    }
+
+    /// Logs out, so that the next connection is not one too many.
+    pub(super) async fn close(self) {
+        // Whatever comes of a goodbye, the connection is gone.
+        let _ = within(self.limit, &self.place, self.conn.disconnect()).await;
     }
 
     /// A global variable; `None` if this server does not have it.
@@ -133,16 +189,83 @@ impl Server {
         }
     }
 
+    /// The rows that answer a question, within `source.connect_timeout`.
+    ///
+    /// # Errors
+    /// If the server refuses, or does not answer in time.
+    pub(super) async fn ask(
+        &mut self,
+        statement: &str,
+        parameters: impl Into<Params>,
+    ) -> Result<Vec<Row>, Failure> {
+        let answer = self.put(statement, parameters.into(), self.limit).await?;
+        answer.map_err(|error| explain(&self.place, &error))
+    }
+
+    /// The same for a question that this server may not know or not allow; `None` if so.
+    ///
+    /// # Errors
+    /// If the server does not answer in time.
+    pub(super) async fn ask_if_allowed(
+        &mut self,
+        statement: &str,
+    ) -> Result<Option<Vec<Row>>, Failure> {
+        match self.put(statement, Params::Empty, self.limit).await? {
+            Ok(rows) => Ok(Some(rows)),
+            Err(Error::Server(error)) => {
+                debug!("{statement}: {}", error.message);
+                Ok(None)
+            }
+            Err(error) => Err(explain(&self.place, &error)),
+        }
+    }
+
+    /// The same, with what the server says if it refuses.
+    ///
+    /// # Errors
+    /// If the server does not answer in time.
+    pub(super) async fn try_ask(
+        &mut self,
+        statement: &str,
+        parameters: impl Into<Params>,
+    ) -> Result<Result<Vec<Row>, Error>, Failure> {
+        self.put(statement, parameters.into(), self.limit).await
+    }
+
+    /// Explains an error of this server.
+    pub(super) fn explain(&self, error: &Error) -> Failure {
+        explain(&self.place, error)
+    }
+
+    async fn put(
+        &mut self,
+        statement: &str,
+        parameters: Params,
+        limit: Duration,
+    ) -> Result<Result<Vec<Row>, Error>, Failure> {
+        let conn = &mut self.conn;
+        let asking = async {
+            match parameters {
+                Params::Empty => conn.query(statement).await,
+                parameters => conn.exec(statement, parameters).await,
+            }
+        };
+        within(limit, &self.place, asking).await
+    }
+
     /// Where the binlog ends now.
     ///
     /// # Errors
     /// If the user may not ask, or the binlog is off.
     pub async fn end_of_binlog(&mut self) -> Result<Mark, Failure> {
+        const STATEMENT: &str = "SHOW BINARY LOG STATUS";
         let row = self.binlog_status().await?;
-        let file: String = row.get(0).ok_or_else(binlog_is_off)?;
-        let offset: u64 = row.get(1).ok_or_else(binlog_is_off)?;
+        let file: String = cell(&row, 0, STATEMENT)?;
+        let offset: u64 = cell(&row, 1, STATEMENT)?;
         let text: Option<String> = match self.flavor {
-            Flavor::MySql => row.get("Executed_Gtid_Set"),
+            // File, position, two filters, and the set.
+            Flavor::MySql if row.len() > 4 => cell(&row, 4, STATEMENT)?,
+            Flavor::MySql => None,
             Flavor::MariaDb => self.mariadb_gtids_at(&file, offset).await?,
         };
         let gtids = text.and_then(|text| GtidSet::parse(self.flavor, &text).ok());
@@ -154,18 +277,20 @@ impl Server {
     }
 
     /// Where the binlog ends, and what is left out of it, as the server says it.
-    pub(super) async fn binlog_status(&mut self) -> Result<mysql_async::Row, Failure> {
+    pub(super) async fn binlog_status(&mut self) -> Result<Row, Failure> {
         // The statement was renamed in MySQL 8.2, and its old name is gone since 8.4.
-        let mut row: Result<Option<mysql_async::Row>, _> =
-            self.conn.query_first("SHOW BINARY LOG STATUS").await;
-        if row
+        const STATEMENTS: [&str; 2] = ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"];
+        let mut statement = STATEMENTS[0];
+        let mut rows = self.put(statement, Params::Empty, self.limit).await?;
+        if rows
             .as_ref()
             .is_err_and(|error| is_server_error(error, PARSE_ERROR))
         {
-            row = self.conn.query_first("SHOW MASTER STATUS").await;
+            statement = STATEMENTS[1];
+            rows = self.put(statement, Params::Empty, self.limit).await?;
         }
-        row.map_err(|error| self.explain(&error))?
-            .ok_or_else(binlog_is_off)
+        let rows = rows.map_err(|error| explain(&self.place, &error))?;
+        rows.into_iter().next().ok_or_else(binlog_is_off)
     }
 
     /// The GTID state at a position, as far as MariaDB can tell.
@@ -174,23 +299,23 @@ impl Server {
         file: &str,
         offset: u64,
     ) -> Result<Option<String>, Failure> {
-        let answer: Result<Option<Option<String>>, _> = self
-            .conn
-            .exec_first("SELECT BINLOG_GTID_POS(?, ?)", (file, offset))
-            .await;
-        answer
-            .map(Option::flatten)
-            .map_err(|error| self.explain(&error))
+        const STATEMENT: &str = "SELECT BINLOG_GTID_POS(?, ?)";
+        let limit = self.limit * SCAN_PARTS;
+        let rows = self.put(STATEMENT, (file, offset).into(), limit).await?;
+        let rows = rows.map_err(|error| explain(&self.place, &error))?;
+        let state = rows.first().map(|row| cell(row, 0, STATEMENT));
+        Ok(state.transpose()?.flatten())
     }
 
-    /// The names of the binlog files that the server still has, oldest first.
+    /// The binlog files that the server still has, oldest first, and their sizes.
     ///
     /// # Errors
     /// If the user may not ask.
-    pub async fn binlog_files(&mut self) -> Result<Vec<String>, Failure> {
-        let rows: Result<Vec<mysql_async::Row>, _> = self.conn.query("SHOW BINARY LOGS").await;
-        let rows = rows.map_err(|error| self.explain(&error))?;
-        Ok(rows.iter().filter_map(|row| row.get(0)).collect())
+    pub(super) async fn binlog_files(&mut self) -> Result<Vec<(String, u64)>, Failure> {
+        const STATEMENT: &str = "SHOW BINARY LOGS";
+        let rows = self.ask(STATEMENT, ()).await?;
+        let file = |row| Ok((cell(row, 0, STATEMENT)?, cell(row, 1, STATEMENT)?));
+        rows.iter().map(file).collect()
     }
 
     /// Every transaction that the server has executed; `None` if it keeps no GTIDs.
@@ -202,23 +327,50 @@ impl Server {
             Flavor::MySql => "SELECT @@GLOBAL.gtid_executed",
             Flavor::MariaDb => "SELECT @@GLOBAL.gtid_binlog_pos",
         };
-        let text: Result<Option<String>, _> = self.conn.query_first(statement).await;
-        let text = text.map_err(|error| self.explain(&error))?;
+        let rows = self.ask(statement, ()).await?;
+        let text = rows
+            .first()
+            .map(|row| cell(row, 0, statement))
+            .transpose()?;
+        let text: Option<String> = text.flatten();
         Ok(text.and_then(|text| GtidSet::parse(self.flavor, &text).ok()))
     }
-
-    /// Explains an error of this server.
-    pub(super) fn explain(&self, error: &mysql_async::Error) -> Failure {
-        explain(
-            &format!(
-                "{}:{}",
-                self.conn.opts().ip_or_hostname(),
-                self.conn.opts().tcp_port()
-            ),
-            error,
-        )
-    }
 }
+
+/// One value of an answer.
+///
+/// # Errors
+/// If it is not there or of another type, which no server that is known does.
+pub(super) fn cell<T: FromValue>(row: &Row, index: usize, statement: &str) -> Result<T, Failure> {
+    let value = row.get_opt(index).and_then(Result::ok);
+    value.ok_or_else(|| {
+        Failure::uncertain(
+            Exit::Unavailable,
+            format!(
+                "column {} of the answer to {statement:?} is not what it should be",
+                index + 1
+            ),
+            "report this with the server's version; a proxy in between may be the cause",
+        )
+    })
+}
+
+/// Waits for the other end.
+pub(super) async fn within<T>(
+    limit: Duration,
+    place: &str,
+    answer: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, answer).await.map_err(|_| {
+        Failure::transient(
+            Exit::Unavailable,
+            format!("no answer from {place} within {limit:?}"),
+            REACH_SERVER,
+        )
+    })
+}
+
+const PARSE_ERROR: u16 = 1064;
 
 fn options(source: &Source) -> Opts {
     let tls = match &source.tls {
@@ -239,115 +391,7 @@ fn options(source: &Source) -> Opts {
         .user(Some(source.user.clone()))
         .pass(source.password.as_ref().map(crate::config::Secret::expose))
         .prefer_socket(Some(false))
+        .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls)
         .into()
-}
-
-const PARSE_ERROR: u16 = 1064;
-pub(super) const ACCESS_DENIED: u16 = 1045;
-
-pub(super) const REACH_SERVER: &str = "check source.url, that the server is up, and that nothing between \
-                            here and there drops the connection";
-
-/// The privileges that hydrant needs, as a statement to copy.
-pub(super) const GRANTS: &str = "grant what hydrant needs: GRANT REPLICATION SLAVE, REPLICATION \
-                                 CLIENT ON *.* TO its user, and GRANT SELECT on each table";
-
-pub(super) fn is_server_error(error: &mysql_async::Error, code: u16) -> bool {
-    matches!(error, mysql_async::Error::Server(server) if server.code == code)
-}
-
-pub(super) fn binlog_is_off() -> Failure {
-    Failure::definite(
-        Exit::Config,
-        "the server's binlog is off",
-        "start the server with log_bin, or on RDS and Aurora set binlog_format=ROW in the \
-         parameter group and reboot",
-    )
-}
-
-/// What to do about an error of the database, by its number.
-pub(super) fn explain(place: &str, error: &mysql_async::Error) -> Failure {
-    match error {
-        mysql_async::Error::Server(server) => {
-            let what = format!("{place}: {} (error {})", server.message, server.code);
-            match server.code {
-                // Not allowed to log in: by password, host or account state.
-                ACCESS_DENIED | 1044 | 1130 | 1698 | 1862 | 3118 | 3955 => Failure::definite(
-                    Exit::Permission,
-                    what,
-                    "check the user in source.url, source.password, and from which hosts the \
-                     user may connect",
-                ),
-                // Not allowed to ask.
-                1227 | 1142 | 1143 | 1370 => Failure::definite(Exit::Permission, what, GRANTS),
-                1236 if server.message.contains("same server_uuid/server_id") => Failure::definite(
-                    Exit::Config,
-                    what,
-                    "set source.server_id to a number that no other replica of the server \
-                         has, or leave it out",
-                ),
-                // The dump thread cannot send what was asked for.
-                1236 => Failure::definite(
-                    Exit::Data,
-                    what,
-                    "the binlog from the checkpoint on is not there any more, or not as it was: \
-                     load the missing rows from the table, then delete the checkpoint and choose \
-                     source.start; and keep binlogs longer (binlog_expire_logs_seconds, on RDS \
-                     'binlog retention hours')",
-                ),
-                // Too many connections, shutting down, or killed: it may pass.
-                1040 | 1053 | 1077 | 1129 | 1158..=1161 | 1203 | 1205 | 1213 | 1317 | 3169 => {
-                    Failure::transient(Exit::Unavailable, what, REACH_SERVER)
-                }
-                _ => Failure::definite(
-                    Exit::Unavailable,
-                    what,
-                    "look the error up in the server's manual; `hydrant cdc` can be started \
-                     again at any time",
-                ),
-            }
-        }
-        // MySQL 9 answers an unknown user with the name of a plugin that nobody has.
-        mysql_async::Error::Driver(mysql_async::DriverError::UnknownAuthPlugin { name }) => {
-            Failure::definite(
-                Exit::Permission,
-                format!(
-                    "{place}: access denied: the server asks for the authentication plugin {name}"
-                ),
-                "check the user in source.url (MySQL 9 answers unknown users so), source.password, and from \
-                 which hosts the user may connect; if the user has that plugin: ALTER USER ... IDENTIFIED \
-                 WITH caching_sha2_password (MariaDB: mysql_native_password)",
-            )
-        }
-        mysql_async::Error::Io(error) if is_tls(error) => Failure::definite(
-            Exit::Config,
-            format!("{place}: TLS: {}", root_cause(error)),
-            "give the authority that signed the server's certificate in source.tls_ca (on RDS \
-             and Aurora the region's bundle), and use the host name that the certificate is for",
-        ),
-        mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
-            Failure::definite(
-                Exit::Config,
-                format!("{place}: the server does not offer TLS"),
-                "enable TLS on the server, or set source.tls = \"off\" if the network is safe",
-            )
-        }
-        mysql_async::Error::Io(_) | mysql_async::Error::Driver(_) => Failure::transient(
-            Exit::Unavailable,
-            format!("{place}: {}", root_cause(error)),
-            REACH_SERVER,
-        ),
-        mysql_async::Error::Other(_) | mysql_async::Error::Url(_) => {
-            Failure::definite(Exit::Unavailable, format!("{place}: {error}"), REACH_SERVER)
-        }
-    }
-}
-
-/// A refused certificate comes as invalid data of the connection below.
-fn is_tls(error: &mysql_async::IoError) -> bool {
-    match error {
-        mysql_async::IoError::Tls(_) => true,
-        mysql_async::IoError::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
-    }
 }

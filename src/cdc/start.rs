@@ -1,14 +1,14 @@
 //! Where a run starts in the server's binlog, and whether that part of it is there.
 
 use mysql_async::Row;
-use mysql_async::prelude::Queryable;
-use tracing::debug;
 
-use crate::binlog::{FilePosition, Flavor, GtidSet, PreparedXa};
+use crate::binlog::{FilePosition, Flavor, GtidSet};
 use crate::config::Start;
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
+use super::explain::{binlog_is_off, is_server_error};
+use super::resume::resume;
 use super::server::{Mark, Server};
 
 /// Where to start: at the checkpoint if there is one, else where the configuration says.
@@ -27,10 +27,10 @@ pub(super) async fn start_mark(
     let mark = match start {
         Start::Latest => {
             // Some may be prepared, or end, between the question and its answer.
-            let before = something_is_prepared(server).await;
+            let before = something_is_prepared(server).await?;
             let mut mark = server.end_of_binlog().await?;
             if let Some(position) = &mark.position
-                && (before || something_is_prepared(server).await)
+                && (before || something_is_prepared(server).await?)
             {
                 mark.xa.from = Some(look_back(server, position).await?);
             }
@@ -38,10 +38,7 @@ pub(super) async fn start_mark(
         }
         Start::Earliest => {
             let files = server.binlog_files().await?;
-            let oldest = files
-                .into_iter()
-                .next()
-                .ok_or_else(super::server::binlog_is_off)?;
+            let (oldest, _) = files.into_iter().next().ok_or_else(binlog_is_off)?;
             let position = FilePosition::new(oldest, FilePosition::FIRST_OFFSET);
             Mark::new(server.identity.clone(), Some(position), None)
         }
@@ -76,8 +73,7 @@ const CHOOSE_START: &str = "correct source.start: \"earliest\", \"latest\", a po
 
 /// A file that never was there is a mistake, and one that is gone is a loss; nobody can tell them apart.
 async fn check_file(server: &mut Server, position: &FilePosition) -> Result<(), Failure> {
-    let files: Result<Vec<Row>, _> = server.conn.query("SHOW BINARY LOGS").await;
-    let files = files.map_err(|error| server.explain(&error))?;
+    let files = server.ask("SHOW BINARY LOGS", ()).await?;
     let text = |row: &Row, column| super::refusals::text(row, column).unwrap_or_default();
     let name = |row: &Row| text(row, "Log_name");
     let refused = |why: String| {
@@ -115,9 +111,9 @@ async fn check_event(server: &mut Server, position: &FilePosition) -> Result<(),
     };
     let (file, offset) = (super::refusals::sql_text(&position.file), position.offset);
     let statement = format!("SHOW BINLOG EVENTS IN {file} FROM {offset} LIMIT 1");
-    let events: Result<Vec<Row>, _> = server.conn.query(statement).await;
+    let events = server.try_ask(&statement, ()).await?;
     let events = events.map_err(|error| {
-        if super::server::is_server_error(&error, WRONG_OFFSET) {
+        if is_server_error(&error, WRONG_OFFSET) {
             refused("no event begins there")
         } else {
             server.explain(&error)
@@ -169,104 +165,25 @@ async fn check_gtids_are_executed(server: &mut Server, gtids: &GtidSet) -> Resul
 /// behind that has to look back. Most of them end soon: the file of the start is read, and the one before.
 async fn look_back(server: &mut Server, start: &FilePosition) -> Result<FilePosition, Failure> {
     let files = server.binlog_files().await?;
-    let before = files.iter().take_while(|file| **file != start.file).last();
+    let names = files.iter().map(|(name, _)| name);
+    let before = names.take_while(|file| **file != start.file).last();
     let file = before.unwrap_or(&start.file);
     Ok(FilePosition::new(file.clone(), FilePosition::FIRST_OFFSET))
 }
 
-async fn something_is_prepared(server: &mut Server) -> bool {
-    let prepared: Result<Vec<Row>, _> = server.conn.query("XA RECOVER").await;
-    match prepared {
-        Ok(rows) => !rows.is_empty(),
-        // MySQL has a privilege for the question, which hydrant does not need for anything else.
-        Err(error) => {
-            debug!("not allowed to look for prepared XA transactions: {error}");
-            false
-        }
-    }
-}
-
-/// From a checkpoint: by position on the server that it is of, by GTID on another one that has
-/// executed all of its transactions (the new writer after a failover).
-pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Result<Mark, Failure> {
-    let gtids = checkpoint
-        .gtids
-        .as_deref()
-        .and_then(|text| GtidSet::parse(server.flavor, text).ok());
-    let known = gtids.clone().filter(|gtids| !gtids.is_empty());
-    let executed = server.executed_gtids().await?;
-    let has_them = match (&known, &executed) {
-        (Some(known), Some(executed)) => Some(executed.contains(known)),
-        (None, _) | (_, None) => None,
-    };
-    let same_server = checkpoint.server == server.identity;
-    if has_them == Some(false) || (!same_server && has_them.is_none()) {
-        return Err(Failure::definite(
-            Exit::Data,
-            format!(
-                "the checkpoint is of another server, {}, whose transactions this one, {}, does \
-                 not have",
-                checkpoint.server.0, server.identity.0
-            ),
-            "follow the server of the checkpoint or a replica of it; to start anew on this one, \
-             delete the checkpoint and choose source.start",
-        ));
-    }
-    // Past 4 GiB a server can only be asked by GTID.
-    let mut xa = checkpoint.xa.clone();
-    let has_places = xa.with_rows.is_empty() || xa.from.is_some();
-    let by_position = |position: &FilePosition| {
-        same_server
-            && has_places
-            && (position.can_be_asked_for() || known.is_none() || !has_gtids(server))
-    };
-    let mark = match &checkpoint.position {
-        Some(position) if by_position(position) => Mark {
-            xa,
-            sequence: checkpoint.sequence,
-            ..Mark::new(server.identity.clone(), Some(position.clone()), gtids)
-        },
-        _ => {
-            check_prepared_can_be_sent(&xa, known.as_ref())?;
-            xa.from = None;
-            Mark {
-                xa,
-                sequence: checkpoint.sequence,
-                ..Mark::new(server.identity.clone(), None, known)
-            }
-        }
-    };
-    if let Some(gtids) = mark.read_after().filter(|_| mark.position.is_none()) {
-        check_gtids_are_kept(server, &gtids)?;
-    }
-    check_file_is_kept(server, &mark).await?;
-    Ok(mark)
-}
-
-/// Rows of XA transactions that are prepared are read again: elsewhere than by position only from MySQL.
-fn check_prepared_can_be_sent(xa: &PreparedXa, known: Option<&GtidSet>) -> Result<(), Failure> {
-    if xa.with_rows.is_empty() || (xa.gtids.is_some() && known.is_some()) {
-        return Ok(());
-    }
-    Err(Failure::definite(
-        Exit::Data,
-        format!(
-            "at the checkpoint XA transactions were prepared, and their rows are in another server's \
-             binlog, or too far behind: {}",
-            xa.with_rows.join("; ")
-        ),
-        "start once more with the server of the checkpoint if it is there; otherwise delete the \
-         checkpoint, choose a source.start before they were prepared, and drop the rows that come twice",
-    ))
+/// MySQL has a privilege for the question, which hydrant does not need for anything else.
+async fn something_is_prepared(server: &mut Server) -> Result<bool, Failure> {
+    let prepared = server.ask_if_allowed("XA RECOVER").await?;
+    Ok(prepared.is_some_and(|rows| !rows.is_empty()))
 }
 
 /// MariaDB always has them.
-fn has_gtids(server: &Server) -> bool {
+pub(super) fn has_gtids(server: &Server) -> bool {
     let mode = server.variable("gtid_mode");
     server.flavor == Flavor::MariaDb || mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
 }
 
-fn check_gtids_are_kept(server: &Server, gtids: &GtidSet) -> Result<(), Failure> {
+pub(super) fn check_gtids_are_kept(server: &Server, gtids: &GtidSet) -> Result<(), Failure> {
     if !has_gtids(server) {
         return Err(Failure::definite(
             Exit::Config,
@@ -288,17 +205,23 @@ async fn check_file_is_kept(server: &mut Server, mark: &Mark) -> Result<(), Fail
     let Some(position) = mark.read_from() else {
         return Ok(());
     };
-    if server.binlog_files().await?.contains(&position.file) {
+    let files = server.binlog_files().await?;
+    if files.iter().any(|(name, _)| *name == position.file) {
         return Ok(());
     }
+    Err(purged_failure(&file_of(mark, position)))
+}
+
+/// The file that has to be there, and what for.
+pub(super) fn file_of(mark: &Mark, position: &FilePosition) -> String {
     let mut what = format!("the binlog file {}", position.file);
     if mark.xa.from.is_some() {
         what.push_str(" with the rows of XA transactions that are still prepared");
     }
-    Err(purged_failure(&what))
+    what
 }
 
-fn purged_failure(what: &str) -> Failure {
+pub(super) fn purged_failure(what: &str) -> Failure {
     Failure::definite(
         Exit::Data,
         format!("the server does not have {what} any more"),

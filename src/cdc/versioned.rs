@@ -2,8 +2,6 @@
 //!
 //! What does not live here: what follows from it for rows ([`crate::binlog::VersionedColumns`]).
 
-use mysql_async::prelude::Queryable;
-
 use tracing::warn;
 
 use crate::binlog::{FilePosition, Flavor, TableMap, VersionedColumns, Versioning};
@@ -11,7 +9,7 @@ use crate::encode::Plan;
 use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
-use super::server::Server;
+use super::server::{Server, cell};
 
 /// What the server says of the table.
 ///
@@ -25,26 +23,21 @@ pub(super) async fn versioning(
     if server.flavor != Flavor::MariaDb {
         return Ok(Versioning::Ordinary);
     }
-    let kind: Result<Option<Vec<u8>>, _> = server
-        .conn
-        .exec_first(
-            "SELECT TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-            (schema, table),
-        )
-        .await;
-    let kind = kind.map_err(|error| server.explain(&error))?;
-    if kind.as_deref() != Some(b"SYSTEM VERSIONED") {
+    const KIND: &str = "SELECT TABLE_TYPE FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    const ROW_END: &str = "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND GENERATION_EXPRESSION = 'ROW END'";
+    let rows = server.ask(KIND, (schema, table)).await?;
+    let kind = rows.first().map(|row| cell::<Vec<u8>>(row, 0, KIND));
+    if kind.transpose()?.as_deref() != Some(b"SYSTEM VERSIONED") {
         return Ok(Versioning::Ordinary);
     }
-    let row_end: Result<Option<(Vec<u8>, Vec<u8>)>, _> = server
-        .conn
-        .exec_first(
-            "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND GENERATION_EXPRESSION = 'ROW END'",
-            (schema, table),
-        )
-        .await;
-    match row_end.map_err(|error| server.explain(&error))? {
+    let rows = server.ask(ROW_END, (schema, table)).await?;
+    let row_end = rows.first().map(|row| {
+        let (name, kind): (Vec<u8>, Vec<u8>) = (cell(row, 0, ROW_END)?, cell(row, 1, ROW_END)?);
+        Ok::<_, Failure>((name, kind))
+    });
+    match row_end.transpose()? {
         None => Ok(Versioning::Implicit),
         Some((name, kind)) if kind.eq_ignore_ascii_case(b"timestamp") => {
             let row_end = String::from_utf8_lossy(&name).into_owned();

@@ -59,21 +59,26 @@ pub use summary::Summary;
 pub(crate) use target::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 pub use timing::{Durations, Timings};
 
-/// Runs the poller until SIGTERM, SIGINT, the end of `length`, or an error. With `dry_run` it
+/// Runs the poller until a signal that stops it, the end of `length`, or an error. With `dry_run` it
 /// prints on standard output what it would publish.
 ///
 /// # Errors
 /// Whatever must be mended before it can start, or datums that could not be published in time
 /// at the end.
-pub async fn run(
+pub(crate) async fn run(
     config: Metrics,
     dry_run: bool,
     length: Option<Duration>,
-) -> Result<Summary, Error> {
-    run_as(config, dry_run, length, None).await
+    mut signals: Signals,
+) -> Result<(), Error> {
+    let starting = Box::pin(Poller::start(config, dry_run, length, None));
+    match signals.unless_stopped(starting).await {
+        Some(poller) => follow(poller?, signals).await.map(drop),
+        None => Ok(()),
+    }
 }
 
-/// [`run`] with credentials of the caller's, if there are any, whatever the environment has.
+/// The same with credentials of the caller's, if there are any, whatever the environment has.
 pub(crate) async fn run_as(
     config: Metrics,
     dry_run: bool,
@@ -82,6 +87,10 @@ pub(crate) async fn run_as(
 ) -> Result<Summary, Error> {
     let signals = Signals::new()?;
     let poller = Poller::start(config, dry_run, length, credentials).await?;
+    follow(poller, signals).await
+}
+
+async fn follow(poller: Poller, signals: Signals) -> Result<Summary, Error> {
     let summary = poller.run(signals).await?;
     info!("{summary}");
     info!("{}", summary.timings);

@@ -276,7 +276,9 @@ impl<S: Sink> Delivery<S> {
             Err(error) => {
                 lane.took(shipment.sent_at, now, Cost::default(), slow_down);
                 latest = match error.fault {
-                    Fault::Definite => Some(lane.bear(now, self.sink.patience(), &error)?),
+                    Fault::Definite | Fault::Uncertain => {
+                        Some(lane.bear(now, self.sink.patience(), &error)?)
+                    }
                     Fault::Transient => None,
                 };
                 self.stats.attempts_failed += 1;

@@ -17,8 +17,6 @@ const HEAD_LEN: usize = 4;
 const FULL_CHUNK: usize = 0xff_ffff;
 /// Bytes of a piece.
 const PIECE_LEN: usize = 256 << 10;
-/// No server sends more (`replica_max_allowed_packet` and the head of an event).
-const LONGEST: usize = (1 << 30) + (1 << 20);
 /// Room that is kept for the next large packet.
 const KEPT_ROOM: usize = 1 << 20;
 
@@ -29,6 +27,26 @@ pub(crate) enum Packet {
     Whole,
     /// The first piece of a compressed transaction; [`Frames::more`] has the others.
     Pieces,
+}
+
+/// Why bytes are no packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    /// A chunk is missing, or these are not chunks.
+    #[error("packets are out of order")]
+    Order,
+    /// A packet is longer than any that is read; it says, or has, so many bytes.
+    #[error("a packet of {0} bytes is too long")]
+    TooLong(u64),
+}
+
+impl From<FrameError> for Problem {
+    fn from(error: FrameError) -> Self {
+        Self::Malformed(match error {
+            FrameError::Order => "the order of packets",
+            FrameError::TooLong(_) => "the size of a packet",
+        })
+    }
 }
 
 /// Splits a stream of bytes into packets.
@@ -63,6 +81,8 @@ enum Collected {
 impl Frames {
     /// How many bytes at least the last piece of a packet has.
     pub(crate) const LAST_PIECE: usize = 64;
+    /// No server sends more (`replica_max_allowed_packet` and the head of an event).
+    pub(crate) const LONGEST: usize = (1 << 30) + (1 << 20);
 
     pub(crate) fn new() -> Self {
         Self {
@@ -115,7 +135,7 @@ impl Frames {
     ///
     /// # Errors
     /// If chunks are out of order or longer than any packet.
-    pub(crate) fn next(&mut self) -> Result<Option<Packet>, Problem> {
+    pub(crate) fn next(&mut self) -> Result<Option<Packet>, FrameError> {
         if self.chunk.is_none() {
             self.let_go();
             let Some((len, more)) = self.head()? else {
@@ -143,13 +163,13 @@ impl Frames {
                     self.shown = self.large.len() - Self::LAST_PIECE;
                     return Ok(Some(Packet::Pieces));
                 }
-                Collected::Enough => {}
+                Collected::Enough => self.refuse_too_long()?,
             }
         }
-        match self.collect(LONGEST)? {
+        match self.collect(Self::LONGEST)? {
             Collected::Starved => Ok(None),
             Collected::End => Ok(Some(self.finished())),
-            Collected::Enough => Err(Problem::Malformed("the size of a packet")),
+            Collected::Enough => Err(FrameError::TooLong(Self::LONGEST as u64)),
         }
     }
 
@@ -158,7 +178,7 @@ impl Frames {
     ///
     /// # Errors
     /// As for [`Frames::next`].
-    pub(crate) fn more(&mut self) -> Result<Option<bool>, Problem> {
+    pub(crate) fn more(&mut self) -> Result<Option<bool>, FrameError> {
         let shown = std::mem::take(&mut self.shown);
         self.large.copy_within(shown.., 0);
         self.large.truncate(self.large.len() - shown);
@@ -201,14 +221,14 @@ impl Frames {
     }
 
     /// Takes a chunk's head: its length, and whether another one follows it.
-    fn head(&mut self) -> Result<Option<(usize, bool)>, Problem> {
+    fn head(&mut self) -> Result<Option<(usize, bool)>, FrameError> {
         let Some((head, _)) = self.buffer[self.received.clone()].split_first_chunk::<HEAD_LEN>()
         else {
             return Ok(None);
         };
         let [low, middle, high, sequence] = *head;
         if sequence != self.sequence {
-            return Err(Problem::Malformed("the order of packets"));
+            return Err(FrameError::Order);
         }
         self.sequence = sequence.wrapping_add(1);
         self.received.start += HEAD_LEN;
@@ -217,7 +237,7 @@ impl Frames {
     }
 
     /// Moves bytes of the packet at hand into `large` until there are `wanted`.
-    fn collect(&mut self, wanted: usize) -> Result<Collected, Problem> {
+    fn collect(&mut self, wanted: usize) -> Result<Collected, FrameError> {
         while let Some((left, more)) = self.chunk {
             let len = left.min(self.received.len()).min(wanted - self.large.len());
             self.make_room(len);
@@ -266,6 +286,17 @@ impl Frames {
     /// The header of the event in `large`, which a byte precedes that says that all is well.
     fn event_header(&self) -> Option<EventHeader> {
         EventHeader::parse(self.large.get(1..)?).ok()
+    }
+
+    /// What an event says of its size is believed if it is bad news: before all of it is received.
+    fn refuse_too_long(&self) -> Result<(), FrameError> {
+        let goes_on = matches!(self.chunk, Some((_, true)));
+        match self.event_header() {
+            Some(header) if goes_on && header.event_size as usize > Self::LONGEST => {
+                Err(FrameError::TooLong(header.event_size.into()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether the packet at hand is one that comes in pieces.

@@ -40,7 +40,7 @@ fn packet(event_type: EventType, size: usize, fill: u8) -> Vec<u8> {
 }
 
 /// What comes out of bytes that are received so many at a time: packets, and how many pieces each had.
-fn receive(bytes: &[u8], at_once: usize) -> Result<Vec<(Vec<u8>, usize)>, Problem> {
+fn receive(bytes: &[u8], at_once: usize) -> Result<Vec<(Vec<u8>, usize)>, FrameError> {
     let mut frames = Frames::new();
     let mut rest = bytes;
     let mut packets = Vec::new();
@@ -160,4 +160,15 @@ fn the_size_of_an_event_is_believed_as_far_as_it_arrives() {
     }
     assert_eq!(frames.next(), Ok(Some(Packet::Whole)));
     assert!(frames.large.capacity() <= 2 << 20);
+}
+
+/// 256 KiB of it are enough to know.
+#[test]
+fn a_packet_longer_than_any_is_refused_before_it_is_received() {
+    let mut bytes = chunks(&packet(EventType::WriteRows, FULL_CHUNK + 9, 1), &mut 0);
+    let size_at = HEAD_LEN + 1 + 9;
+    bytes[size_at..size_at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes.truncate(HEAD_LEN + PIECE_LEN);
+    let refused = receive(&bytes, 10_000).unwrap_err();
+    assert_eq!(refused, FrameError::TooLong(u32::MAX.into()));
 }

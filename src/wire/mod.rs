@@ -12,6 +12,7 @@ mod login;
 mod tls;
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use mysql_async::{Error, IoError, ServerError};
@@ -19,11 +20,12 @@ use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::ErrPacket;
 use mysql_common::proto::MySerialize;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-pub(crate) use frames::{Frames, Packet};
+pub(crate) use frames::{FrameError, Frames, Packet};
 
 use crate::config::Source;
 
@@ -52,6 +54,7 @@ impl Wire {
         let address = (source.host.trim_matches(['[', ']']), source.port);
         let socket = TcpStream::connect(address).await.map_err(io_error)?;
         socket.set_nodelay(true).map_err(io_error)?;
+        keep_watch(&socket).map_err(io_error)?;
         let mut wire = Self {
             transport: Transport::Plain(socket),
             frames: Frames::new(),
@@ -163,6 +166,18 @@ impl Wire {
             packet => Err(refusal(packet)),
         }
     }
+}
+
+/// Lets the system find out that the other end is gone, however long nobody reads or writes.
+fn keep_watch(socket: &TcpStream) -> io::Result<()> {
+    const SILENT: Duration = Duration::from_secs(10);
+    const UNANSWERED: Duration = Duration::from_mins(1);
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(SILENT);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNANSWERED))?;
+    Ok(())
 }
 
 /// What a packet other than the expected one says.

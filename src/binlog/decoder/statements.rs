@@ -13,7 +13,7 @@ impl Decoder {
             Kind::Begin | Kind::XaStart => {
                 match &mut self.transaction {
                     Some(transaction) => transaction.begun = true,
-                    None => self.begin(None, header_time_us(&event.header), true),
+                    None => self.begin(None, header_time_us(&event.header), true, event),
                 }
                 if logged.kind() == Kind::XaStart {
                     self.xa_start();

@@ -13,6 +13,8 @@ pub struct Transaction {
     pub gtid: Option<Gtid>,
     /// Offset of its first event in the current file.
     pub start: u64,
+    /// Fingerprint of that event.
+    pub(super) fingerprint: u32,
     /// Microseconds since 1970 at which it was committed, in whole seconds where the server does
     /// not say more.
     pub commit_time_us: i64,

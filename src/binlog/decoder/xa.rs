@@ -311,7 +311,9 @@ impl Decoder {
                 prepared.with_rows.push(xid.to_string());
                 starts.push(transaction.start.as_ref());
                 match (transaction.gtid, &mut gtids) {
-                    (Some(gtid @ Gtid::MySql { .. }), Some(gtids)) => gtids.add(gtid),
+                    (Some(gtid @ Gtid::MySql { .. }), Some(gtids)) => {
+                        gtids.add(gtid);
+                    }
                     _ => gtids = None,
                 }
             } else {
@@ -498,7 +500,7 @@ impl Decoder {
                 let events = prepared.kept.events.clone();
                 match &mut self.transaction {
                     Some(transaction) => transaction.begun = true,
-                    None => self.begin(None, header_time_us(&event.header), true),
+                    None => self.begin(None, header_time_us(&event.header), true, event),
                 }
                 Ok(self.hand_out(Some(xid), events))
             }
