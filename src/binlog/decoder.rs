@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
-use super::lineage::{History, Lineage, fingerprint};
+use super::lineage::{History, fingerprint};
 use super::rows::{self, Operations, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
@@ -192,17 +192,6 @@ impl Decoder {
     #[must_use]
     pub fn gtids(&self) -> Option<&GtidSet> {
         self.gtids.as_ref()
-    }
-
-    /// What tells the history before [`Decoder::committed`] from others.
-    #[must_use]
-    pub fn lineage(&self) -> Lineage {
-        self.history.lineage()
-    }
-
-    /// The history before the start, as [`Decoder::lineage`] told it; call it after [`Decoder::rewind`], too.
-    pub fn lineage_at_start(&mut self, lineage: Lineage) {
-        self.history = History::new(lineage);
     }
 
     /// The open transaction.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::super::lineage::{History, Lineage};
 use super::super::{FilePosition, Gtid};
+use super::Decoder;
 use super::undone::{Outlook, Savepoints};
 use super::xa::Kept;
 
@@ -42,6 +44,19 @@ impl Transaction {
     #[must_use]
     pub fn order_time_us(&self) -> i64 {
         self.told_commit_time_us.unwrap_or(self.statement_time_us)
+    }
+}
+
+impl Decoder {
+    /// What tells the history before [`Decoder::committed`] from others.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.history.lineage()
+    }
+
+    /// The history before the start, as [`Decoder::lineage`] told it; call it after [`Decoder::rewind`], too.
+    pub fn lineage_at_start(&mut self, lineage: Lineage) {
+        self.history = History::new(lineage);
     }
 }
 
