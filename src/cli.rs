@@ -86,6 +86,10 @@ pub struct CdcOptions {
     /// given more than once.
     #[arg(long, value_name = "FILE:OFFSET")]
     pub pass_over: Vec<FilePosition>,
+    /// Write the lines of a changed table as it is then, from the change on. A message that stops the
+    /// agent, or tells of a new column, has the code; left in place it means that one change only.
+    #[arg(long, value_name = "TABLE=CODE")]
+    pub accept_change: Vec<cdc::AcceptedChange>,
 }
 
 /// Options of `hydrant metrics`.
@@ -134,7 +138,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let (runtime, signals) = listening_runtime()?;
             let mut config = config::load(&options.config)?;
             config.exemptions.events.extend(options.pass_over);
-            let outcome = runtime.block_on(cdc::run(config, options.until, signals));
+            let (until, accepted) = (options.until, &options.accept_change);
+            let outcome = runtime.block_on(cdc::run(config, until, accepted, signals));
             // A write that hangs must not keep the process.
             runtime.shutdown_background();
             outcome

@@ -11,7 +11,6 @@ mod xa;
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::bytes::Cursor;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
 use super::lineage::{History, fingerprint};
@@ -21,6 +20,7 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
+pub use altered::MappedTable;
 pub use exempt::{Exemptions, Note};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
@@ -75,16 +75,11 @@ struct Followed {
     definition: Vec<u8>,
     map: Option<TableMap>,
     generation: u64,
-    is_named: bool,
     operations: Operations,
     schema: String,
     name: String,
-    /// Where the binlog ended when the server was asked for its columns.
-    described_at: Option<FilePosition>,
-    /// The position behind the newest statement that may have changed it since.
-    altered: Option<FilePosition>,
-    /// Rows were handed out under a table map without names.
-    has_unnamed_rows: bool,
+    /// The number that the server had for it in the newest table map.
+    table_id: Option<u64>,
 }
 
 /// Turns events, in the order of the binlog, into rows and commits.
@@ -100,6 +95,10 @@ pub struct Decoder {
     index_by_names: HashMap<Vec<u8>, usize>,
     /// Table ids of the open transaction; `None` for tables that are not followed.
     tables: HashMap<u64, Option<usize>>,
+    /// The newest event is the table map of this followed table.
+    mapped: Option<usize>,
+    /// Followed tables that statements may have changed, until somebody takes them.
+    changed: Vec<usize>,
     next: FilePosition,
     /// Where the newest event starts.
     start: u64,
@@ -145,19 +144,18 @@ impl Decoder {
                 definition: Vec::new(),
                 map: None,
                 generation: 0,
-                is_named: true,
                 operations: Operations::INSERTS,
                 schema: schema.clone(),
                 name: name.clone(),
-                described_at: None,
-                altered: None,
-                has_unnamed_rows: false,
+                table_id: None,
             })
             .collect();
         Self {
             followed,
             index_by_names,
             tables: HashMap::new(),
+            mapped: None,
+            changed: Vec::new(),
             next: start.clone().unwrap_or_else(unknown_position),
             start: 0,
             in_payload: false,
@@ -276,7 +274,8 @@ impl Decoder {
         if self.in_payload || self.must_read_again() {
             return Err(self.failed(Problem::Malformed("the transaction before it")));
         }
-        self.advance(event_type, header);
+        self.mapped = None;
+        self.next.pass(event_type, header);
         Ok(())
     }
 
@@ -306,31 +305,6 @@ impl Decoder {
         let index = (*self.tables.get(&table_id)?)?;
         let map = self.followed[index].map.as_ref()?;
         Some(format!("{}.{}", map.schema, map.table))
-    }
-
-    /// Moves past an event that takes a place in the file.
-    fn advance(&mut self, event_type: EventType, header: &EventHeader) {
-        const WRAP: u64 = 1 << 32;
-        let off_file = match event_type {
-            EventType::Heartbeat | EventType::HeartbeatV2 => true,
-            // The dump thread repeats the file's description when a reader starts further on.
-            EventType::FormatDescription | EventType::Rotate => header.log_pos == 0,
-            _ => false,
-        };
-        if off_file || header.is_artificial() {
-            return;
-        }
-        if header.log_pos == 0 {
-            self.next.offset += u64::from(header.event_size);
-            return;
-        }
-        // The wire has 32 bits of the offset; the file may be larger.
-        let offset = (self.next.offset & !(WRAP - 1)) | u64::from(header.log_pos);
-        self.next.offset = if offset < self.next.offset {
-            offset + WRAP
-        } else {
-            offset
-        };
     }
 
     fn step<'e>(&mut self, event_type: EventType, event: &Event<'e>) -> Result<Step<'e>, Problem> {
@@ -444,10 +418,7 @@ impl Decoder {
     }
 
     fn rotate<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
-        let mut cursor = Cursor(body);
-        let offset = cursor.uint(8)?;
-        let file = std::str::from_utf8(cursor.0).map_err(|_| Problem::Malformed("a file name"))?;
-        self.next = FilePosition::new(file, offset);
+        self.next = FilePosition::of_rotate(body)?;
         self.history.file(None);
         self.new_file()
     }
@@ -513,13 +484,13 @@ impl Decoder {
         if let Some(index) = index {
             let followed = &mut self.followed[index];
             if followed.map.is_none() || followed.definition != head.definition {
-                let map = TableMap::parse(head.definition, self.flavor)?;
-                followed.is_named = map.is_named();
-                followed.map = Some(map);
+                followed.map = Some(TableMap::parse(head.definition, self.flavor)?);
                 followed.definition = head.definition.to_vec();
                 followed.generation += 1;
             }
+            followed.table_id = Some(head.table_id);
             self.keep_table_map(body);
+            self.note_map(index);
         }
         self.tables.insert(head.table_id, index);
         Ok(Step::Nothing)
@@ -566,7 +537,6 @@ impl Decoder {
             .transaction
             .as_mut()
             .ok_or(Problem::RowsOutsideTransaction)?;
-        followed.has_unnamed_rows |= !followed.is_named;
         if let Some(kept) = &mut transaction.kept {
             self.xa.keep(kept, event_type, body);
             return Ok(Step::Nothing);

@@ -4,10 +4,12 @@
 //! What lives here: `information_schema.COLUMNS` turned into what a table map would say, and whether
 //! a table map fits it. What does not: asking the server.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Charset, Column, ColumnType, TableMap};
 
 /// One row of `information_schema.COLUMNS`, as far as it shapes what is written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerColumn {
     /// `COLUMN_NAME`.
     pub name: String,
@@ -16,14 +18,19 @@ pub struct ServerColumn {
     /// `COLUMN_TYPE`: the type as it was declared.
     pub column_type: String,
     /// `CHARACTER_SET_NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charset: Option<String>,
     /// `CHARACTER_OCTET_LENGTH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub octets: Option<u64>,
     /// `NUMERIC_PRECISION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<u64>,
     /// `NUMERIC_SCALE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<u64>,
     /// `DATETIME_PRECISION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<u64>,
     /// `IS_NULLABLE`.
     pub nullable: bool,

@@ -144,12 +144,6 @@ pub enum Problem {
          the table has had since"
     )]
     ReadWithLaterColumns(String),
-    /// The table map does not name its columns, and a statement may have changed them.
-    #[error(
-        "the table map carries no column names, and a statement before {0} may have changed the \
-         table's columns since they were asked for"
-    )]
-    MaybeAltered(FilePosition),
 }
 
 impl Problem {
@@ -190,8 +184,7 @@ impl Problem {
             | Self::NoColumnNames
             | Self::Misfit(_)
             | Self::Misnamed(_)
-            | Self::ReadWithLaterColumns(_)
-            | Self::MaybeAltered(_) => false,
+            | Self::ReadWithLaterColumns(_) => false,
         }
     }
 
@@ -248,7 +241,9 @@ impl Problem {
             Self::UnknownStatement => format!(
                 "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
             ),
-            Self::RowsMoved(_) => format!("decide how these rows are to come to where the others are; {start_again}"),
+            Self::RowsMoved(_) => {
+                format!("decide how these rows are to come to where the others are; {start_again}")
+            }
             Self::Undone(_) | Self::Unfinished => {
                 format!("compare the table's newest rows with what was delivered, {start_again}")
             }
@@ -268,12 +263,6 @@ impl Problem {
                  {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
                  again"
             ),
-            Self::MaybeAltered(_) => {
-                "start hydrant again, which asks the server for the table's columns as they are now; if \
-                 it was changed once more after this position, load these rows from the table itself; \
-                 set binlog_row_metadata=FULL on the server, so that it cannot happen again"
-                    .to_owned()
-            }
             Self::NoColumnNames | Self::Misnamed(_) => {
                 format!("set binlog_row_metadata=FULL on the server, {start_again}")
             }

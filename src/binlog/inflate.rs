@@ -77,7 +77,8 @@ impl Inflater {
     }
 }
 
-fn inflate<'b>(event: &Event<'_>, out: &'b mut Vec<u8>) -> Result<Event<'b>, Problem> {
+/// The event that a compressed one stands for.
+pub(super) fn inflate<'b>(event: &Event<'_>, out: &'b mut Vec<u8>) -> Result<Event<'b>, Problem> {
     let compressed_type = EventType::from_code(event.header.type_code);
     let (plain_type, packed) = match compressed_type {
         EventType::MariaQueryCompressed => (EventType::Query, query::statement_text(event.body)?),

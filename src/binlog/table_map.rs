@@ -79,8 +79,7 @@ impl Charset {
     }
 
     pub(super) fn from_collation(id: u64) -> Self {
-        // Its NO PAD collations are numbered 1024 above those that pad (`MY_NOPAD_ID`).
-        const NO_PAD: std::ops::Range<u64> = 1024..2048;
+        const NO_PAD: std::ops::Range<u64> = 1024..2048; // 1024 above those that pad (`MY_NOPAD_ID`)
         let id = if NO_PAD.contains(&id) {
             id - NO_PAD.start
         } else {

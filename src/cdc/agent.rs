@@ -1,7 +1,8 @@
 //! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
 
 use std::fmt;
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,15 @@ use crate::{Exit, Failure};
 
 use super::Until;
 use super::announce;
+use super::asker::{Asked as Told, Asker};
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, table_names};
 use super::preflight::Preflight;
 use super::reader::{News, Reader};
 use super::server::Mark;
+use super::server_columns::Question;
 use super::start::start_mark;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
@@ -88,11 +91,56 @@ impl fmt::Display for Summary {
     }
 }
 
+/// A question under way, which gives back who asks.
+type QuestionAsked = Pin<Box<dyn Future<Output = (Box<Asker>, Result<Told, Failure>)> + Send>>;
+
+/// Who asks the server, while nobody waits for an answer; otherwise the question under way.
+enum Asking {
+    Idle(Box<Asker>),
+    UnderWay(QuestionAsked),
+    /// Between the two.
+    Nobody,
+}
+
+impl Asking {
+    /// Begins to ask.
+    fn begin(&mut self, question: Question, mark: Arc<Mark>) {
+        if let Self::Idle(mut asker) = std::mem::replace(self, Self::Nobody) {
+            *self = Self::UnderWay(Box::pin(async move {
+                let told = asker.ask(&question, &mark).await;
+                (asker, told)
+            }));
+        }
+    }
+
+    /// Waits for the answer; for ever if nobody has asked.
+    async fn next(&mut self) -> Result<Told, Failure> {
+        let Self::UnderWay(asking) = self else {
+            return std::future::pending().await;
+        };
+        let (asker, told) = asking.await;
+        *self = Self::Idle(asker);
+        told
+    }
+
+    fn is_under_way(&self) -> bool {
+        matches!(self, Self::UnderWay(_))
+    }
+
+    /// Positions may mean something else from here on.
+    fn forget(&mut self) {
+        if let Self::Idle(asker) = self {
+            asker.forget();
+        }
+    }
+}
+
 /// The agent, ready to run.
 pub(super) struct Agent<S> {
     config: Config,
     reader: Reader,
     pipeline: Pipeline<S>,
+    asking: Asking,
     end: Option<End>,
     store: Arc<CheckpointStore>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
@@ -112,25 +160,18 @@ impl<S: Sink> Agent<S> {
     pub(super) async fn start(
         config: Config,
         checked: Preflight,
-        store: CheckpointStore,
+        stored: (Arc<CheckpointStore>, Option<Checkpoint>),
         sink: S,
         until: Option<Until>,
     ) -> Result<Self, Error> {
         let Preflight { mut server, tables } = checked;
-        let store = Arc::new(store);
-        let loading = Arc::clone(&store);
-        let loaded = on_disk(move || loading.load()).await?;
+        let (store, loaded) = stored;
         let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
         let end = match until {
             Some(until) => Some(End::of(until, &mark, &mut server).await?),
             None => None,
         };
-        let shapes = loaded
-            .as_ref()
-            .map(|checkpoint| checkpoint.shapes.clone())
-            .unwrap_or_default();
         let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
-        let saved = Checkpoint::at(&mark, shapes.clone()).of(&followed);
         announce::missing_rows(&config, loaded.as_ref(), &mark, &tables);
         for table in &tables {
             info!("{table}");
@@ -153,17 +194,23 @@ impl<S: Sink> Agent<S> {
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
         let first_news = Some(reader.next().await?);
+        let asker = Asker::new(&config.source, table_names(&tables));
+        let layouts = loaded.as_ref().map(Checkpoint::layouts);
+        let layouts = layouts.unwrap_or_default();
+        let max_in_flight = config.max_in_flight;
+        let mut pipeline = Pipeline::following(&mark, tables, layouts, sink, max_in_flight)?;
+        pipeline.decoder.exempt(config.exemptions.clone());
+        let saved = Checkpoint::at(&mark, pipeline.layouts()).of(&followed);
         if loaded.as_ref() != Some(&saved) {
             let (saving, checkpoint) = (Arc::clone(&store), saved.clone());
             on_disk(move || saving.save(&checkpoint)).await?;
         }
-        let mut pipeline = Pipeline::new(&mark, tables, shapes, sink, config.max_in_flight)?;
-        pipeline.decoder.exempt(config.exemptions.clone());
         let now = Instant::now();
         Ok(Self {
             config,
             reader,
             pipeline,
+            asking: Asking::Idle(Box::new(asker)),
             end,
             store,
             saving: None,
@@ -216,8 +263,9 @@ impl<S: Sink> Agent<S> {
             self.take_in(news)?;
         }
         while !self.reached_end() {
-            let room = self.pipeline.has_room();
+            let room = self.pipeline.has_room() && !self.asking.is_under_way();
             if room && self.pipeline.take_in_prepared(Instant::now())? {
+                self.begin_asking();
                 continue;
             }
             // Setting a timer wakes the thread that waits for all of them. One that rings early does no
@@ -242,6 +290,10 @@ impl<S: Sink> Agent<S> {
                 }
                 () = &mut timer => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
+                told = self.asking.next() => match told? {
+                    Told::Answer(answer) => self.pipeline.answer(answer)?,
+                    Told::OtherServer => self.reconnect(),
+                },
                 news = self.reader.next(), if room => self.take_in(news?)?,
             }
         }
@@ -254,7 +306,11 @@ impl<S: Sink> Agent<S> {
         self.on_news(news, now)?;
         for _ in 0..EVENTS_AT_ONCE {
             let is_handing_out = self.pipeline.decoder.is_handing_out();
-            if is_handing_out || !self.pipeline.has_room() || self.reached_end() {
+            if is_handing_out
+                || self.asking.is_under_way()
+                || !self.pipeline.has_room()
+                || self.reached_end()
+            {
                 return Ok(());
             }
             match self.reader.ready() {
@@ -287,7 +343,10 @@ impl<S: Sink> Agent<S> {
 
     fn on_event(&mut self, now: Instant) -> Result<(), Error> {
         match self.reader.at_hand() {
-            Ok(Some(input)) => self.pipeline.take_in(input, now)?,
+            Ok(Some(input)) => {
+                self.pipeline.take_in(input, now)?;
+                self.begin_asking();
+            }
             Ok(None) => return Ok(()),
             Err(problem) => return Err(self.pipeline.decoder.ahead(problem).into()),
         }
@@ -302,14 +361,23 @@ impl<S: Sink> Agent<S> {
         Ok(())
     }
 
+    /// Asks the server what must be known before anything more is taken in.
+    fn begin_asking(&mut self) {
+        if let Some(question) = self.pipeline.question() {
+            let question = question.clone();
+            self.asking.begin(question, self.pipeline.newest_commit());
+        }
+    }
+
     /// Has the binlog sent again from the newest commit on.
     fn reconnect(&mut self) {
+        self.asking.forget();
         let mut mark = Mark::clone(&self.pipeline.newest_commit());
         if !self.pipeline.decoder.is_passing_over() {
             // The rows of what is prepared are in memory.
             mark.xa = PreparedXa::default();
         }
-        let checkpoint = Checkpoint::at(&mark, self.pipeline.shapes()).of(&self.followed);
+        let checkpoint = Checkpoint::at(&mark, self.pipeline.layouts()).of(&self.followed);
         self.reader.reconnect(checkpoint);
     }
 
@@ -371,7 +439,7 @@ impl<S: Sink> Agent<S> {
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit(), self.pipeline.shapes());
+        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit(), self.pipeline.layouts());
         let checkpoint = checkpoint.of(&self.followed);
         if checkpoint == self.saved {
             return;

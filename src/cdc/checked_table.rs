@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use crate::binlog::{
-    Column, FilePosition, Operations, Problem, ServerColumn, TableMap, VersionedColumns, Versioning,
-};
+use crate::binlog::{Operations, Problem, ServerColumn, TableMap, Versioning};
 use crate::config::{self, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
+use super::layouts::DefinitionCode;
 
 /// A followed table, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,15 +17,14 @@ pub struct CheckedTable {
     pub schema: String,
     /// The table, as the server spells it.
     pub name: String,
-    /// The columns that are written; `None` is those of the first table map.
+    /// The columns that were chosen, in the order in which they are written; `None` is all.
     pub columns: Option<Vec<Chosen>>,
-    /// All columns that the server told of, for table maps that do not name them; empty if nobody
-    /// was asked.
+    /// What the server told of its columns, if they are not asked for while the binlog is read.
     pub definition: Vec<ServerColumn>,
+    /// The definitions of the table from which on its lines are written as it is then.
+    pub accepted: Vec<DefinitionCode>,
     /// What the server told of its system versioning.
     pub versioning: Versioning,
-    /// Where the binlog ended before it was asked; `None` if nobody looked.
-    pub described_at: Option<FilePosition>,
     /// Whether `columns`, if there are any, name those of table maps that have no names.
     pub columns_are_names: bool,
     /// Columns about the change.
@@ -37,8 +35,6 @@ pub struct CheckedTable {
     pub before_image: bool,
     /// What happens when the lines would be others.
     pub on_schema_change: SchemaChange,
-    /// Whether nobody has chosen columns.
-    pub all_columns: bool,
     /// How its lines are written.
     pub dialect: Dialect,
     /// What happens to text that is not valid in its character set.
@@ -96,28 +92,48 @@ impl CheckedTable {
             name,
             columns,
             definition: Vec::new(),
+            accepted: Vec::new(),
             versioning: Versioning::Unknown,
-            described_at: None,
             columns_are_names: false,
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
             before_image: wanted.before_image,
             on_schema_change: wanted.on_schema_change,
-            all_columns: wanted.columns.is_none(),
             dialect: wanted.dialect,
             invalid_text: wanted.invalid_text,
         }
+    }
+
+    /// `schema.table`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The names of the columns that were chosen.
+    pub(crate) fn chosen_names(&self) -> Option<Vec<String>> {
+        let columns = self.columns.as_ref()?;
+        Some(columns.iter().map(|column| column.name.clone()).collect())
+    }
+
+    /// The names of the columns that are written, as far as they are known before the binlog is read.
+    pub(crate) fn written_names(&self) -> impl Iterator<Item = &str> + Clone {
+        let chosen = self.columns.iter().flatten();
+        let all = self.definition.iter().filter(|_| self.columns.is_none());
+        let chosen = chosen.map(|column| column.name.as_str());
+        chosen.chain(all.map(|column| column.name.as_str()))
     }
 
     /// Two values of one name in an object are one too many for its readers, whatever the case.
     ///
     /// # Errors
     /// If a dialect with keys would write two of a name.
-    pub(crate) fn refuse_double_keys(&self) -> Result<(), Failure> {
-        let columns = self.columns.as_deref().unwrap_or_default();
+    pub(crate) fn refuse_double_keys<'n>(
+        &self,
+        names: &(impl Iterator<Item = &'n str> + Clone),
+    ) -> Result<(), Failure> {
         let double = self.metadata.iter().find(|added| {
-            let is_same = |column: &Chosen| column.name.eq_ignore_ascii_case(added.name());
-            columns.iter().any(is_same)
+            let mut names = names.clone();
+            names.any(|name| name.eq_ignore_ascii_case(added.name()))
         });
         match double {
             Some(added) if self.dialect.has_keys() => Err(Failure::definite(
@@ -149,23 +165,4 @@ impl fmt::Display for CheckedTable {
         }
         Ok(())
     }
-}
-
-/// All columns that `SELECT *` may show, with what is known of them from the server.
-pub(super) fn all_of(
-    map: &TableMap,
-    known: &[Chosen],
-    versioned: &VersionedColumns,
-) -> Vec<Chosen> {
-    let chosen = |column: &Column| {
-        let is_same = |known: &&Chosen| known.name.eq_ignore_ascii_case(&column.name);
-        let unknown = || Chosen {
-            name: column.name.clone(),
-            scale: None,
-            disguise: None,
-        };
-        known.iter().find(is_same).cloned().unwrap_or_else(unknown)
-    };
-    let unlisted_from = versioned.unlisted_from.unwrap_or(map.columns.len());
-    map.columns[..unlisted_from].iter().map(chosen).collect()
 }

@@ -1,5 +1,6 @@
 //! The checkpoint: from where a later run goes on, and of which server that is true.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,14 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
 use crate::{Exit, Failure, nofollow};
 
+use super::layouts::{KnownLayouts, Layout, TableLayouts};
 use super::server::{Identity, Mark};
-use super::shapes::KnownShapes;
+use super::server_columns::KnownColumns;
 
 /// The file's format. Older agents refuse it, because they would lose what it adds.
 const VERSION: u32 = 3;
-/// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables,
-/// the numbers of lines, and what tells one history of a server from another.
+/// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables, the
+/// layouts of their lines with what the server told of them, the numbers of lines, and what tells one history of a
+/// server from another.
 const OLDEST_VERSION: u32 = 1;
+/// The newest one with shapes instead of layouts.
+const VERSION_OF_SHAPES: u32 = 2;
 
 /// A table whose rows from before a checkpoint are with the sink, and which changes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +42,15 @@ pub struct Checkpoint {
     pub position: Option<FilePosition>,
     /// All transactions before it, as the server prints such sets; `None` if not known.
     pub gtids: Option<String>,
-    /// The shapes that the lines of each table have had.
-    #[serde(default, skip_serializing_if = "KnownShapes::is_empty")]
-    pub(crate) shapes: KnownShapes,
+    /// What the layouts were called before version 3, without what was chosen.
+    #[serde(default, skip_serializing)]
+    shapes: BTreeMap<String, Vec<Layout>>,
+    /// The followed tables, and the layouts that their lines have had.
+    #[serde(default)]
+    layouts: KnownLayouts,
+    /// What the server has told of the tables, true for rows from the position on.
+    #[serde(default, skip_serializing_if = "KnownColumns::is_empty")]
+    pub(crate) columns: KnownColumns,
     /// The XA transactions that are prepared there.
     #[serde(default, skip_serializing_if = "PreparedXa::is_empty")]
     pub(crate) xa: PreparedXa,
@@ -55,15 +66,17 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A checkpoint at a mark, with the shapes that lines have had up to there or later.
+    /// A checkpoint at a mark, with the layouts that lines have had up to there or later.
     #[must_use]
-    pub(crate) fn at(mark: &Mark, shapes: KnownShapes) -> Self {
+    pub(crate) fn at(mark: &Mark, layouts: KnownLayouts) -> Self {
         Self {
             version: VERSION,
             server: mark.server.clone(),
             position: mark.position.clone(),
             gtids: mark.gtids.as_ref().map(ToString::to_string),
-            shapes,
+            shapes: BTreeMap::new(),
+            layouts,
+            columns: KnownColumns::clone(&mark.columns),
             xa: mark.xa.clone(),
             lineage: mark.lineage.clone(),
             tables: Vec::new(),
@@ -78,6 +91,19 @@ impl Checkpoint {
             tables: tables.to_vec(),
             ..self
         }
+    }
+
+    /// The layouts that the lines of the followed tables have had.
+    #[must_use]
+    pub(crate) fn layouts(&self) -> KnownLayouts {
+        if self.version > VERSION_OF_SHAPES {
+            return self.layouts.clone();
+        }
+        let shapes = self.shapes.iter();
+        let table = |(name, shapes): (&String, &Vec<Layout>)| {
+            (name.clone(), TableLayouts::of_shapes(shapes.clone()))
+        };
+        shapes.map(table).collect()
     }
 }
 
@@ -203,13 +229,23 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::binlog::{Flavor, GtidSet, LastTransaction};
+    use crate::binlog::{Flavor, GtidSet, LastTransaction, ServerColumn};
 
     fn checkpoint() -> Checkpoint {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-        let shape = vec![("id".to_owned(), "INT".to_owned())];
-        let shapes = KnownShapes::from([("shop.T".to_owned(), vec![shape])]);
+        let mut layouts = TableLayouts::default();
+        let layout = vec![("id".to_owned(), "INT".to_owned())];
+        layouts.decide("0000002a".parse().unwrap(), layout);
+        let layouts = KnownLayouts::from([("shop.T".to_owned(), layouts)]);
+        let column = ServerColumn {
+            name: "id".to_owned(),
+            data_type: "int".to_owned(),
+            column_type: "int(11)".to_owned(),
+            ..ServerColumn::default()
+        };
         Checkpoint::at(
             &Mark {
                 xa: PreparedXa {
@@ -228,13 +264,14 @@ mod tests {
                         before: None,
                     }),
                 },
+                columns: Arc::new(KnownColumns::from([("shop.T".to_owned(), vec![column])])),
                 ..Mark::new(
                     Identity(uuid.into()),
                     Some(FilePosition::new("b.000002", 157)),
                     GtidSet::parse(Flavor::MySql, &format!("{uuid}:1-5")).ok(),
                 )
             },
-            shapes,
+            layouts,
         )
     }
 
@@ -307,41 +344,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint.json");
         let store = CheckpointStore::open(&path).unwrap();
-        let without_sequence = Checkpoint {
-            sequence: 0,
-            lineage: Lineage::default(),
-            ..checkpoint()
-        };
-        let without_xa = Checkpoint {
-            xa: PreparedXa::default(),
-            ..without_sequence.clone()
-        };
-        for (version, text, expected) in [
+        let shape = vec![("id".to_owned(), "INT".to_owned())];
+        for (version, text, with_rows, sequence) in [
             (
                 1,
                 include_str!("../../tests/data/checkpoints/version-1.json"),
-                without_xa,
+                0,
+                0,
             ),
             (
                 2,
                 include_str!("../../tests/data/checkpoints/version-2.json"),
-                without_sequence,
+                1,
+                0,
             ),
             (
                 3,
                 include_str!("../../tests/data/checkpoints/version-3.json"),
-                checkpoint(),
+                1,
+                1_700_000_000_000_000_000,
             ),
         ] {
             fs::write(&path, text).unwrap();
             let read = store.load().unwrap().unwrap();
-            assert_eq!(
-                read,
-                Checkpoint {
-                    version,
-                    ..expected
-                }
-            );
+            assert_eq!((read.version, read.sequence), (version, sequence));
+            assert_eq!(read.xa.with_rows.len(), with_rows);
+            assert_eq!(read.position, Some(FilePosition::new("b.000002", 157)));
+            let layouts = read.layouts();
+            assert_eq!(layouts["shop.T"].current(), Some(&shape), "{version}");
         }
         // That is also how the newest one is written.
         let written = fs::read_to_string(&path).unwrap();

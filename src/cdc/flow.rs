@@ -8,12 +8,15 @@ use crate::ledger::Ledger;
 use crate::sink::{Delivered, Delivery, Sink};
 
 use super::server::{Identity, Mark};
+use super::server_columns::KnownColumns;
 use super::tables::Outlet;
 
 /// What is between the tables' open batches and the sink.
 pub(crate) struct Flow<S> {
     /// The server that is being read.
     pub(crate) server: Identity,
+    /// What it has told of the followed tables, true for rows that come next.
+    pub(crate) columns: Arc<KnownColumns>,
     /// As in [`Mark::sequence`], at the decoder's newest commit.
     sequence: i64,
     pub(crate) delivery: Delivery<S>,
@@ -28,10 +31,12 @@ pub(crate) struct Flow<S> {
 }
 
 impl<S: Sink> Flow<S> {
-    pub(crate) fn new(server: Identity, sequence: i64, delivery: Delivery<S>) -> Self {
+    /// `start` is where reading begins.
+    pub(crate) fn new(start: &Mark, delivery: Delivery<S>) -> Self {
         Self {
-            server,
-            sequence,
+            server: start.server.clone(),
+            columns: Arc::clone(&start.columns),
+            sequence: start.sequence,
             delivery,
             ledger: Ledger::default(),
             newest: None,
@@ -48,12 +53,18 @@ impl<S: Sink> Flow<S> {
             let (position, gtids) = (decoder.committed(), decoder.gtids());
             Arc::new(Mark {
                 xa: decoder.prepared_xa(),
+                columns: Arc::clone(&self.columns),
                 sequence: self.sequence,
                 lineage: decoder.lineage(),
                 ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())
             })
         });
         Arc::clone(newest)
+    }
+
+    /// More is known at the newest commit than when it was made into a mark.
+    pub(super) fn renew(&mut self) {
+        self.newest = None;
     }
 
     /// The decoder has moved to another commit, up to which lines have this number.

@@ -1,19 +1,24 @@
 //! `hydrant cdc`: the agent.
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
-//! `preflight`, `reader`), the checkpoint (`checkpoint`), where a run starts (`start`, `resume`), if
-//! the server's history is the one that was read (`lineage`), each table's open batch (`tables`), the
-//! numbers of lines (`sequence`), the batches under way (`flow`), what leads from an event to them
-//! (`pipeline`), and the one loop (`agent`) that ties them together until a run ends (`end`).
+//! `preflight`, `described`, `reader`), what only it knows of a table while its binlog is read
+//! (`server_columns`, `asker`) and the layouts of lines (`layouts`), the checkpoint (`checkpoint`), where
+//! a run starts (`start`, `resume`), if the server's history is the one that was read (`lineage`), each
+//! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), what
+//! leads from an event to them (`pipeline`), and the one loop (`agent`) that ties them together until a run
+//! ends (`end`).
 
 mod agent;
 mod announce;
+mod asker;
 mod checked_table;
 mod checkpoint;
+mod described;
 mod end;
 mod explain;
 mod flow;
 mod invalid_text;
+mod layouts;
 mod lineage;
 mod open_lines;
 mod packed;
@@ -26,30 +31,32 @@ mod resume;
 mod retry;
 mod sequence;
 mod server;
-mod shapes;
+mod server_columns;
 mod start;
 mod tables;
 mod versioned;
 
 use std::future::{Future, ready};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use tracing::info;
 
 use crate::config::{Config, Sink as SinkConfig};
 use crate::signals::Signals;
 use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
-use crate::{Error, Failure};
+use crate::{Error, Exit, Failure};
 
 pub use agent::Summary;
 use agent::{Agent, on_disk};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
+pub use layouts::AcceptedChange;
+pub(crate) use layouts::KnownLayouts;
 pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
 pub use server::{Identity, Mark, Server};
-pub(crate) use shapes::KnownShapes;
 
 /// Where a run ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +94,7 @@ pub async fn run_to<S: Sink>(
     sink: S,
     until: Option<Until>,
 ) -> Result<Summary, Error> {
-    run_with(config, until, Signals::new()?, |_: &_| ready(Ok(sink))).await
+    run_with(config, until, &[], Signals::new()?, |_: &_| ready(Ok(sink))).await
 }
 
 /// Runs the agent until `until`, a signal that stops it, or an error.
@@ -97,19 +104,23 @@ pub async fn run_to<S: Sink>(
 pub(crate) async fn run(
     config: Config,
     until: Option<Until>,
+    accepted: &[AcceptedChange],
     signals: Signals,
 ) -> Result<(), Error> {
     let max_in_flight = config.max_in_flight;
     let summary = match config.sink.clone() {
         SinkConfig::Firehose(firehose) => {
             let connect = |_: &_| async move { FirehoseSink::connect(&firehose).await };
-            run_with(config, until, signals, connect).await
+            run_with(config, until, accepted, signals, connect).await
         }
         SinkConfig::Dir { path } => {
             let open = |tables: &_| ready(DirSink::open(&path, folders(tables), max_in_flight));
-            run_with(config, until, signals, open).await
+            run_with(config, until, accepted, signals, open).await
         }
-        SinkConfig::Stdout => run_with(config, until, signals, |_: &_| ready(Ok(StdoutSink))).await,
+        SinkConfig::Stdout => {
+            let open = |_: &_| ready(Ok(StdoutSink));
+            run_with(config, until, accepted, signals, open).await
+        }
     }?;
     info!("{summary}");
     Ok(())
@@ -120,18 +131,44 @@ pub(crate) async fn run(
 async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     config: Config,
     until: Option<Until>,
+    accepted: &[AcceptedChange],
     mut signals: Signals,
     open: impl FnOnce(&[CheckedTable]) -> Opening,
 ) -> Result<Summary, Error> {
     let starting = Box::pin(async {
         let path = config.checkpoint.clone();
         let store = on_disk(move || CheckpointStore::open(&path)).await?;
-        let checked = Preflight::run(&config).await?;
+        let store = Arc::new(store);
+        let loading = Arc::clone(&store);
+        let loaded = on_disk(move || loading.load()).await?;
+        let mut checked = Preflight::run(&config, loaded.as_ref()).await?;
+        accept(&mut checked.tables, accepted)?;
         let sink = open(&checked.tables).await?;
-        Agent::start(config, checked, store, sink, until).await
+        let stored = (store, loaded);
+        Agent::start(config, checked, stored, sink, until).await
     });
     match signals.unless_stopped(starting).await {
         Some(agent) => agent?.run(signals).await,
         None => Ok(Summary::default()),
     }
+}
+
+/// Tells the tables which of their changes somebody has accepted.
+pub(crate) fn accept(
+    tables: &mut [CheckedTable],
+    accepted: &[AcceptedChange],
+) -> Result<(), Failure> {
+    for AcceptedChange { table: name, code } in accepted {
+        let mut found = tables.iter_mut();
+        let found = found.find(|table| table.full_name().eq_ignore_ascii_case(name));
+        let table = found.ok_or_else(|| {
+            Failure::definite(
+                Exit::Usage,
+                format!("--accept-change names {name}, which is not followed"),
+                "copy the option from the message that stopped the agent",
+            )
+        })?;
+        table.accepted.push(*code);
+    }
+    Ok(())
 }

@@ -12,9 +12,10 @@ use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
 
 use super::checked_table::CheckedTable;
 use super::flow::{Flow, FlowOutlet};
+use super::layouts::KnownLayouts;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
-use super::shapes::KnownShapes;
+use super::server_columns::{Answer, KnownColumns, Question};
 use super::tables::{TableMark, TableWriter};
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
@@ -31,6 +32,7 @@ pub(crate) struct Pipeline<S> {
     inflater: Inflater,
     pub(crate) flow: Flow<S>,
     tables: Vec<TableWriter>,
+    columns: ColumnSource,
     sequence: Sequence,
     /// Bytes of encoded rows that may be in memory.
     max_in_flight: usize,
@@ -47,17 +49,79 @@ struct Savepoint {
     sequence: i64,
 }
 
+/// Where what table maps leave out comes from.
+enum ColumnSource {
+    /// The server is asked while its binlog is read.
+    Server {
+        /// By table, the number in its table maps for which what is known was told or confirmed.
+        confirmed: Vec<Option<u64>>,
+        question: Option<Box<Question>>,
+    },
+    /// It was told before the start, of the tables after all that is read; by table, whether rows were
+    /// read with it.
+    Given { used: Vec<bool> },
+}
+
 impl<S: Sink> Pipeline<S> {
-    /// An empty pipeline that starts at `start`, with the shapes that lines had before.
+    /// An empty pipeline that starts at `start`, with the layouts that lines had before. It asks the server
+    /// what table maps leave out (see [`Pipeline::question`]).
     ///
     /// # Errors
     /// If `start` makes no sense.
-    pub(crate) fn new(
+    pub(crate) fn following(
         start: &Mark,
         tables: Vec<CheckedTable>,
-        mut shapes: KnownShapes,
+        layouts: KnownLayouts,
         sink: S,
         max_in_flight: usize,
+    ) -> Result<Self, Error> {
+        let columns = ColumnSource::Server {
+            confirmed: vec![None; tables.len()],
+            question: None,
+        };
+        let mut pipeline = Self::new(start, tables, layouts, sink, max_in_flight, columns)?;
+        pipeline
+            .tables
+            .iter_mut()
+            .for_each(|table| table.know(Vec::new()));
+        pipeline.know_all();
+        Ok(pipeline)
+    }
+
+    /// The same for tables whose columns were asked for before.
+    ///
+    /// # Errors
+    /// If `start` makes no sense.
+    pub(crate) fn replaying(
+        start: &Mark,
+        tables: Vec<CheckedTable>,
+        sink: S,
+        max_in_flight: usize,
+    ) -> Result<Self, Error> {
+        let columns = ColumnSource::Given {
+            used: vec![false; tables.len()],
+        };
+        Self::new(
+            start,
+            tables,
+            KnownLayouts::new(),
+            sink,
+            max_in_flight,
+            columns,
+        )
+    }
+
+    /// An empty pipeline that starts at `start`, with the layouts that lines had before.
+    ///
+    /// # Errors
+    /// If `start` makes no sense.
+    fn new(
+        start: &Mark,
+        tables: Vec<CheckedTable>,
+        mut layouts: KnownLayouts,
+        sink: S,
+        max_in_flight: usize,
+        columns: ColumnSource,
     ) -> Result<Self, Error> {
         let mut decoder = Decoder::new(
             start.position.clone(),
@@ -69,7 +133,6 @@ impl<S: Sink> Pipeline<S> {
         decoder.lineage_at_start(start.lineage.clone());
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
-            decoder.described_at(index, table.described_at.clone());
         }
         let limits = sink.limits();
         let delivery = Delivery::new(sink, tables.len());
@@ -77,15 +140,16 @@ impl<S: Sink> Pipeline<S> {
             .into_iter()
             .enumerate()
             .map(|(index, table)| {
-                let known = shapes.remove(&format!("{}.{}", table.schema, table.name));
+                let known = layouts.remove(&table.full_name());
                 TableWriter::new(index, table, known.unwrap_or_default(), limits)
             })
             .collect();
         Ok(Self {
             decoder,
             inflater: Inflater::default(),
-            flow: Flow::new(start.server.clone(), start.sequence, delivery),
+            flow: Flow::new(start, delivery),
             tables,
+            columns,
             sequence: Sequence::after(start.sequence),
             max_in_flight,
             savepoints: Vec::new(),
@@ -104,12 +168,18 @@ impl<S: Sink> Pipeline<S> {
         for note in self.decoder.take_notes() {
             warn!("{note}");
         }
+        if self.decoder.has_changed() {
+            let changed = self.decoder.take_changed();
+            let columns = &mut self.columns;
+            forget(changed, columns, &mut self.tables, &mut self.flow.columns)
+                .map_err(|problem| self.decoder.ahead(problem))?;
+        }
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
             decoder: &self.decoder,
         };
         match step {
-            Step::Nothing => {}
+            Step::Nothing => self.note_question(),
             Step::Rows { table, rows } => {
                 if let Some(transaction) = self.decoder.transaction() {
                     self.newest_commit_us = transaction.commit_time_us;
@@ -219,6 +289,93 @@ impl<S: Sink> Pipeline<S> {
         Ok(true)
     }
 
+    /// After a table map: whether its rows need something that the server must be asked first.
+    fn note_question(&mut self) {
+        let Some(mapped) = self.decoder.mapped() else {
+            return;
+        };
+        let (index, table_id) = (mapped.index, mapped.table_id);
+        let table = &mut self.tables[index];
+        let flavor = self.decoder.flavor();
+        if !table.needs_server(mapped.map, mapped.generation, flavor) {
+            return;
+        }
+        match &mut self.columns {
+            ColumnSource::Given { used } => used[index] = true,
+            ColumnSource::Server {
+                confirmed,
+                question,
+            } => {
+                if confirmed[index] == Some(table_id) && table.knows_columns() {
+                    return;
+                }
+                *question = Some(Box::new(Question {
+                    table: index,
+                    schema: mapped.map.schema.clone(),
+                    name: mapped.map.table.clone(),
+                    table_id,
+                    map: mapped.map.clone(),
+                    definition: self.decoder.definition(index).to_vec(),
+                    open: table.open(mapped.map, flavor),
+                    known: self.flow.columns.get(&table.name()).cloned(),
+                    at: self.decoder.position().clone(),
+                }));
+            }
+        }
+    }
+
+    /// What the server must be asked before anything more is taken in. [`Pipeline::answer`] takes what it
+    /// says.
+    pub(super) fn question(&self) -> Option<&Question> {
+        match &self.columns {
+            ColumnSource::Server { question, .. } => question.as_deref(),
+            ColumnSource::Given { .. } => None,
+        }
+    }
+
+    /// Takes what the server says to [`Pipeline::question`].
+    ///
+    /// # Errors
+    /// If it does not tell how the rows are to be read.
+    pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Error> {
+        let ColumnSource::Server {
+            confirmed,
+            question,
+        } = &mut self.columns
+        else {
+            return Ok(());
+        };
+        let Some(question) = question.take() else {
+            return Ok(());
+        };
+        let table = &mut self.tables[question.table];
+        let columns = question.settle(answer, table.accepted())?;
+        confirmed[question.table] = Some(question.table_id);
+        if question.known.as_ref() != Some(&columns) {
+            Arc::make_mut(&mut self.flow.columns).insert(table.name(), columns.clone());
+            self.flow.renew();
+        }
+        table.know(columns);
+        Ok(())
+    }
+
+    /// Gives the tables what is known of their columns at the place where reading goes on. Whether it is so
+    /// still is asked when it is needed.
+    fn know_all(&mut self) {
+        if let ColumnSource::Server {
+            confirmed,
+            question,
+        } = &mut self.columns
+        {
+            confirmed.fill(None);
+            *question = None;
+            for table in &mut self.tables {
+                let columns = self.flow.columns.get(&table.name());
+                table.know(columns.cloned().unwrap_or_default());
+            }
+        }
+    }
+
     /// Takes rows of the open transaction back, as far as they are in open batches, if after this
     /// problem they may not be real. Nothing may be taken in after that.
     pub(crate) fn forget_doubtful_rows(&mut self, problem: &Problem) {
@@ -237,6 +394,8 @@ impl<S: Sink> Pipeline<S> {
             self.decoder.server_changed();
         }
         self.flow.server = mark.server;
+        self.flow.columns = mark.columns;
+        self.know_all();
         let open = self.decoder.transaction_key();
         self.sequence.rewind(mark.sequence, open);
         self.decoder.rewind(mark.position);
@@ -307,11 +466,10 @@ impl<S: Sink> Pipeline<S> {
         self.flow.safe_commit(&self.decoder)
     }
 
-    /// The shapes that the lines of each table have had.
-    pub(crate) fn shapes(&self) -> KnownShapes {
-        let shapes = |table: &TableWriter| (table.name(), table.known_shapes().to_vec());
-        let tables = self.tables.iter().map(shapes);
-        tables.filter(|(_, shapes)| !shapes.is_empty()).collect()
+    /// The layouts that the lines of each table have had.
+    pub(crate) fn layouts(&self) -> KnownLayouts {
+        let layouts = |table: &TableWriter| (table.name(), table.layouts().clone());
+        self.tables.iter().map(layouts).collect()
     }
 
     /// Cells whose text was not valid and was written with something replaced.
@@ -325,11 +483,36 @@ impl<S: Sink> Pipeline<S> {
     }
 }
 
+/// Statements may have changed tables: what was told of them is of before.
+fn forget(
+    changed: Vec<usize>,
+    source: &mut ColumnSource,
+    tables: &mut [TableWriter],
+    known: &mut Arc<KnownColumns>,
+) -> Result<(), Problem> {
+    for index in changed {
+        let table = &mut tables[index];
+        match source {
+            ColumnSource::Server { confirmed, .. } => {
+                confirmed[index] = None;
+                table.know(Vec::new());
+                if known.contains_key(&table.name()) {
+                    Arc::make_mut(known).remove(&table.name());
+                }
+            }
+            ColumnSource::Given { used } if used[index] => {
+                return Err(Problem::ReadWithLaterColumns(table.name()));
+            }
+            ColumnSource::Given { .. } => {}
+        }
+    }
+    Ok(())
+}
+
 /// The folders of a directory that the tables are written to. Logs which of their columns the folders' names hide.
 pub(crate) fn folders(tables: &[CheckedTable]) -> Vec<TableFolder> {
     let folder = |table: &CheckedTable| {
-        let columns = table.columns.iter().flatten();
-        let names = columns.map(|column| column.name.as_str());
+        let names = table.written_names();
         let hidden = hidden_by_folders(names, table.on_schema_change);
         if !hidden.is_empty() {
             warn!(

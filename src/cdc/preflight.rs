@@ -1,17 +1,20 @@
 //! What must be true before the first event is read, each with its remedy.
 
-use mysql_async::Row;
 use tracing::warn;
 
 use crate::binlog::ServerColumn;
 use crate::config::{self, Config, Tls};
-use crate::encode::{self, Chosen, Disguise};
+use crate::encode::{self, Chosen};
 use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
+use super::checkpoint::Checkpoint;
+use super::described::spelled;
 use super::explain::binlog_is_off;
+use super::layouts::{KnownLayouts, TableLayouts};
 use super::refusals;
 use super::server::{Server, cell};
+use super::server_columns::is_same;
 use super::versioned::versioning;
 
 /// A server that can be followed.
@@ -24,11 +27,11 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Connects and checks.
+    /// Connects and checks. What the checkpoint knows of a table may be gone.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub async fn run(config: &Config) -> Result<Self, Failure> {
+    pub async fn run(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<Self, Failure> {
         if config.source.tls == Tls::Encrypt {
             warn!("source.tls = \"encrypt\": the server's certificate is not verified");
         }
@@ -37,16 +40,14 @@ impl Preflight {
         warn_of_row_image(&server);
         warn_of_row_metadata(&server);
         check_retention(&mut server).await?;
-        let end = server.end_of_binlog().await?;
-        let mut tables = check_tables(&mut server, &config.tables).await?;
-        for table in &tables {
+        let layouts = checkpoint.map(Checkpoint::layouts).unwrap_or_default();
+        let tables = check_tables(&mut server, &config.tables, &layouts).await?;
+        // What is gone cannot be asked about.
+        for table in tables.iter().filter(|table| !table.definition.is_empty()) {
             refusals::check_table(&mut server, &table.schema, &table.name).await?;
         }
         let schemas = tables.iter().map(|table| table.schema.as_str());
         refusals::check_server(&mut server, schemas).await?;
-        for table in &mut tables {
-            table.described_at.clone_from(&end.position);
-        }
         Ok(Self { server, tables })
     }
 }
@@ -58,10 +59,12 @@ impl Preflight {
 pub(crate) async fn check_tables(
     server: &mut Server,
     wanted: &[config::Table],
+    layouts: &KnownLayouts,
 ) -> Result<Vec<CheckedTable>, Failure> {
     let mut tables = Vec::with_capacity(wanted.len());
     for table in wanted {
-        tables.push(check_table(server, table).await?);
+        let name = format!("{}.{}", table.schema, table.name);
+        tables.push(check_table(server, table, layouts.get(&name)).await?);
     }
     Ok(tables)
 }
@@ -95,9 +98,9 @@ fn warn_of_row_metadata(server: &Server) {
     let metadata = server.variable("binlog_row_metadata").unwrap_or("NO_LOG");
     if !metadata.eq_ignore_ascii_case("FULL") {
         warn!(
-            "the binlog does not name columns (binlog_row_metadata = {metadata}): they are taken from \
-             the tables as they are now, so that rows from before a change may not be read, and a \
-             change stops the agent; {}",
+            "the binlog does not name columns (binlog_row_metadata = {metadata}): the server is asked for \
+             them, which only knows the tables as they are now, so that rows between two changes that \
+             nobody has read in time stop the agent; {}",
             server.set_for_good("binlog_row_metadata = 'FULL'")
         );
     }
@@ -182,32 +185,41 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
     }
 }
 
-async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<CheckedTable, Failure> {
+async fn check_table(
+    server: &mut Server,
+    wanted: &config::Table,
+    layouts: Option<&TableLayouts>,
+) -> Result<CheckedTable, Failure> {
+    // What was followed before with these columns is in the binlog, even if it is gone by now.
+    let is_known = layouts.is_some_and(|layouts| layouts.is_choice(wanted.columns.as_deref()));
     let table = format!("{}.{}", wanted.schema, wanted.name);
-    let rows = server
-        .ask(COLUMNS_OF_TABLE, (&wanted.schema, &wanted.name))
-        .await?;
-    let Some(first) = rows.first() else {
-        return Err(no_such_table(server, wanted).await);
+    let Some(found) = spelled(server, &wanted.schema, &wanted.name).await? else {
+        if !is_known {
+            return Err(no_such_table(server, wanted).await);
+        }
+        warn!(
+            "there is no table {table} any more, or the user may not see it; what the binlog has of it is \
+             delivered"
+        );
+        let (schema, name) = (wanted.schema.clone(), wanted.name.clone());
+        return Ok(CheckedTable::new(wanted, schema, name, chosen(wanted, &[])));
     };
-    let schema = cell(first, 0, COLUMNS_OF_TABLE)?;
-    let name = cell(first, 1, COLUMNS_OF_TABLE)?;
-    let definition: Vec<ServerColumn> = rows.iter().map(server_column).collect::<Result<_, _>>()?;
-    refuse_unknown_widths(&table, &definition)?;
-    let chosen: Vec<&ServerColumn> = match &wanted.columns {
-        None => definition.iter().collect(),
-        Some(names) => names
-            .iter()
-            .map(|name| {
-                let found = definition
-                    .iter()
-                    .find(|column| column.name.eq_ignore_ascii_case(name));
-                found.ok_or_else(|| no_such_column(&table, name, &definition))
-            })
-            .collect::<Result<_, _>>()?,
+    let definition = found.columns;
+    for name in wanted.columns.iter().flatten() {
+        if !definition.iter().any(|column| is_same(&column.name, name)) {
+            if !is_known {
+                return Err(no_such_column(&table, name, &definition));
+            }
+            warn!("table {table} has no column {name} any more");
+        }
+    }
+    let is_wanted = |column: &&ServerColumn| {
+        let names = wanted.columns.as_ref();
+        names.is_none_or(|names| names.iter().any(|name| is_same(name, &column.name)))
     };
-    let refused: Vec<String> = chosen
+    let refused: Vec<String> = definition
         .iter()
+        .filter(is_wanted)
         .filter_map(|column| {
             let why = encode::unsupported(&column.data_type, column.charset.as_deref())?;
             Some(format!("{} ({why})", column.name))
@@ -223,71 +235,29 @@ async fn check_table(server: &mut Server, wanted: &config::Table) -> Result<Chec
             "name the columns to write, without these, in the table's `columns`",
         ));
     }
-    let columns: Vec<Chosen> = chosen
-        .into_iter()
-        .map(|column| Chosen {
-            name: column.name.clone(),
-            // Only FLOAT(M,D) and DOUBLE(M,D) need theirs; integers have zero here.
-            scale: matches!(column.data_type.as_str(), "float" | "double")
-                .then(|| column.scale.and_then(|scale| u8::try_from(scale).ok()))
-                .flatten(),
-            disguise: Disguise::of(&column.data_type),
-        })
-        .collect();
-    let mut checked = CheckedTable::new(wanted, schema, name, Some(columns));
+    let chosen = chosen(wanted, &definition);
+    let mut checked = CheckedTable::new(wanted, found.schema, found.name, chosen);
+    let wanted_columns = definition.iter().filter(is_wanted);
+    checked.refuse_double_keys(&wanted_columns.map(|column| column.name.as_str()))?;
     checked.versioning = versioning(server, &checked.schema, &checked.name).await?;
     checked.definition = definition;
     checked.definition.extend(checked.versioning.unlisted());
-    checked.refuse_double_keys()?;
     Ok(checked)
 }
 
-const COLUMNS_OF_TABLE: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, \
-            CHARACTER_SET_NAME, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
-            DATETIME_PRECISION, IS_NULLABLE \
-     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
-     ORDER BY ORDINAL_POSITION";
-
-/// One row of that answer; servers differ in the types of its numbers.
-fn server_column(row: &Row) -> Result<ServerColumn, Failure> {
-    // Labels of MariaDB may hold surrogates.
-    let text = |index| cell(row, index, COLUMNS_OF_TABLE).map(encode::valid_utf8);
-    let number = |index| cell::<Option<u64>>(row, index, COLUMNS_OF_TABLE);
-    Ok(ServerColumn {
-        name: text(2)?,
-        data_type: text(3)?,
-        column_type: text(4)?,
-        charset: cell(row, 5, COLUMNS_OF_TABLE)?,
-        octets: number(6)?,
-        precision: number(7)?,
-        scale: number(8)?,
-        fraction: number(9)?,
-        nullable: text(10)? == "YES",
-    })
-}
-
-/// The binlog does not say how many bytes these take, so that not even columns behind them can be read.
-fn refuse_unknown_widths(table: &str, columns: &[ServerColumn]) -> Result<(), Failure> {
-    // MariaDB marks this format in a comment of the type and nowhere else.
-    let is_old = |column: &&ServerColumn| {
-        column.column_type.contains("mariadb-5.3") && column.fraction.is_some_and(|it| it > 0)
+/// The columns that the configuration chose, as the server spells them.
+fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<Chosen>> {
+    let names = wanted.columns.as_ref()?;
+    let column = |name: &String| {
+        let mut columns = definition.iter();
+        let found = columns.find(|column| is_same(&column.name, name));
+        Chosen {
+            name: found.map_or(name, |column| &column.name).clone(),
+            scale: None,
+            disguise: None,
+        }
     };
-    let old: Vec<&str> = columns
-        .iter()
-        .filter(is_old)
-        .map(|column| column.name.as_str())
-        .collect();
-    if old.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::definite(
-        Exit::Config,
-        format!(
-            "table {table}: columns with fractional seconds in the format of before MariaDB 10.1: {}",
-            old.join(", ")
-        ),
-        "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE ... FORCE; start behind that",
-    ))
+    Some(names.iter().map(column).collect())
 }
 
 async fn no_such_table(server: &mut Server, wanted: &config::Table) -> Failure {

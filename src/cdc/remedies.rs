@@ -2,11 +2,6 @@
 
 use crate::encode::CellProblem;
 
-/// What to do when a table is not what it was.
-pub(super) const CHANGED: &str = "set on_schema_change = \"version\" for the table to write the new lines apart from those of \
-                       before; or choose the columns to write in its `columns`; or deliver what came before, then \
-                       delete the checkpoint and choose source.start";
-
 /// Of a line that is too long.
 pub(super) const OVERSIZE: &str = "leave the large column out of the table's `columns`, or send the table to a sink without such a limit";
 

@@ -4,6 +4,8 @@
 //!
 //! Whether the server's history is the one that was read is looked at in [`super::lineage`].
 
+use std::sync::Arc;
+
 use crate::binlog::{FilePosition, GtidSet, Lineage, PreparedXa};
 use crate::{Exit, Failure};
 
@@ -48,6 +50,7 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
     let mark = Mark {
         xa: checkpoint.xa.clone(),
         sequence: checkpoint.sequence,
+        columns: Arc::new(checkpoint.columns.clone()),
         lineage: if same_server {
             checkpoint.lineage.clone()
         } else {

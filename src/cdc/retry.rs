@@ -13,9 +13,10 @@ use super::server::Mark;
 
 /// How long a running agent bears failures of which nobody knows whether they pass: a password that is
 /// being changed, or a replica that has not caught up with what was read from its source.
-const PATIENCE: Duration = Duration::from_mins(10);
+pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// The longest time between two attempts.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// A connection that has lived so long and has brought something is made anew at once.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -97,7 +98,8 @@ impl Retry {
     }
 }
 
-fn delays() -> ExponentialBackoff {
+/// How long to wait before each attempt; it never ends.
+pub(super) fn delays() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(SHORTEST_DELAY)
         .with_max_delay(LONGEST_DELAY)
@@ -108,8 +110,8 @@ fn delays() -> ExponentialBackoff {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layouts::KnownLayouts;
     use super::super::server::Identity;
-    use super::super::shapes::KnownShapes;
     use super::*;
     use crate::Exit;
 
@@ -119,7 +121,7 @@ mod tests {
     }
 
     fn checkpoint(offset: u64) -> Checkpoint {
-        Checkpoint::at(&mark(offset), KnownShapes::default())
+        Checkpoint::at(&mark(offset), KnownLayouts::default())
     }
 
     fn broken() -> Failure {

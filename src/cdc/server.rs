@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::{FromValue, Queryable};
@@ -17,6 +18,7 @@ use crate::config::{Source, Tls};
 use crate::{Exit, Failure};
 
 use super::explain::{REACH_SERVER, binlog_is_off, explain, is_server_error};
+use super::server_columns::KnownColumns;
 
 /// Which server a position is true of: MySQL's `server_uuid`, or MariaDB's domain and server id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub struct Mark {
     pub gtids: Option<GtidSet>,
     /// The XA transactions that are prepared there.
     pub xa: PreparedXa,
+    /// What the server has told of the followed tables, true for rows that come next.
+    pub(crate) columns: Arc<KnownColumns>,
     /// The newest number of the metadata column `sequence` up to there; 0 if no line was written.
     pub sequence: i64,
     /// What tells the history before it from others.
@@ -48,6 +52,7 @@ impl Mark {
             position,
             gtids,
             xa: PreparedXa::default(),
+            columns: Arc::default(),
             sequence: 0,
             lineage: Lineage::default(),
         }

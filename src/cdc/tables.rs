@@ -1,29 +1,26 @@
 //! One followed table on its way: its plan, its open batch, its place in the open transaction.
 
-use std::borrow::Cow;
-use std::time::Instant;
+mod plan;
 
-use tracing::info;
+use std::collections::BTreeSet;
+use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, TableMap,
+    DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, ServerColumn,
     TransactionKey, VersionedColumns,
 };
 use crate::config::SchemaChange;
-use crate::encode::{
-    Chosen, Image, LineFacts, LineNumber, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
-};
+use crate::encode::{Image, LineFacts, LineNumber, MetadataColumn, Plan, RowError, RowSuffix};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::checked_table::{CheckedTable, all_of};
+use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
+use super::layouts::{DefinitionCode, TableLayouts};
 use super::open_lines::{LinesMark, OpenLines};
 use super::remedies;
 use super::sequence::Sequence;
-use super::shapes::{Shape, Shapes};
-use super::versioned::versioned_columns;
 
 /// The part of a batch's expected bytes that it has room for beyond them.
 const ROOM_PART: usize = 8;
@@ -39,7 +36,15 @@ pub(super) struct TableWriter {
     checked: CheckedTable,
     limits: BatchLimits,
     plan: Option<(u64, Plan)>,
-    shapes: Shapes,
+    layouts: TableLayouts,
+    /// What the server tells of its columns, true for the rows that come next.
+    columns: Vec<ServerColumn>,
+    /// Whether the table map of this generation leaves something for the server to tell.
+    is_open: Option<(u64, bool)>,
+    /// Those of the newest table map that have to do with system versioning.
+    versioned: VersionedColumns,
+    /// Columns that are not written, of which the log has told.
+    left_out: BTreeSet<String>,
     lines: OpenLines,
     /// Of lines that show the image before and the one after.
     suffixes: [RowSuffix; 2],
@@ -96,21 +101,26 @@ pub(super) struct TableMark {
 }
 
 impl TableWriter {
-    /// `known` are the shapes that its lines had in runs before.
+    /// `layouts` are those that its lines had in runs before.
     pub(super) fn new(
         index: usize,
         checked: CheckedTable,
-        known: Vec<Shape>,
+        mut layouts: TableLayouts,
         limits: BatchLimits,
     ) -> Self {
+        layouts.choose(checked.chosen_names().as_deref());
         Self {
             index,
             suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
             absent: [String::new(), String::new()],
-            shapes: Shapes::new(checked.on_schema_change, known),
+            columns: checked.definition.clone(),
             checked,
             limits,
             plan: None,
+            layouts,
+            is_open: None,
+            versioned: VersionedColumns::default(),
+            left_out: BTreeSet::new(),
             lines: OpenLines::default(),
             transaction: None,
             operation: RowOperation::Insert,
@@ -123,12 +133,17 @@ impl TableWriter {
 
     /// `schema.table`.
     pub(super) fn name(&self) -> String {
-        format!("{}.{}", self.checked.schema, self.checked.name)
+        self.checked.full_name()
     }
 
-    /// The shapes that its lines have had.
-    pub(super) fn known_shapes(&self) -> &[Shape] {
-        self.shapes.known()
+    /// The layouts that its lines have had.
+    pub(super) fn layouts(&self) -> &TableLayouts {
+        &self.layouts
+    }
+
+    /// The codes of definitions that somebody has accepted.
+    pub(super) fn accepted(&self) -> &[DefinitionCode] {
+        &self.checked.accepted
     }
 
     /// Cells whose text was not valid and was written with something replaced.
@@ -356,118 +371,6 @@ impl TableWriter {
         }
     }
 
-    /// Compiles the plan again if the table map is another one. Lines of another shape end the open
-    /// batch, or the run.
-    fn prepare_plan(
-        &mut self,
-        map: &TableMap,
-        generation: u64,
-        decoder: &Decoder,
-        event: &EventAtHand<'_>,
-        outlet: &mut impl Outlet,
-    ) -> Result<(), Error> {
-        if self
-            .plan
-            .as_ref()
-            .is_some_and(|(compiled, _)| *compiled == generation)
-        {
-            return Ok(());
-        }
-        let named = self.named(map, decoder.altered(self.index));
-        let map = &*named.map_err(|problem| self.decode_error(event.place().clone(), problem))?;
-        let old = self.plan.as_ref().map(|(_, plan)| plan);
-        let versioned =
-            versioned_columns(&self.checked, map, decoder.flavor(), old, &event.place());
-        if self.checked.columns.is_none() {
-            self.checked.columns = Some(all_of(map, &[], &versioned));
-            self.checked.refuse_double_keys()?;
-        }
-        let plan = self.compile(map, &versioned).map_err(|error| {
-            let what = format!("transaction at {}: {error}", event.place());
-            Failure::definite(Exit::Data, what, remedies::CHANGED)
-        })?;
-        let plan = plan.with_invalid_text(self.checked.invalid_text);
-        let plan = plan.with_versioned(&versioned);
-        let version = self.shapes.version();
-        self.shapes.take(plan.shape()).map_err(|changes| {
-            let what = format!(
-                "table {}, transaction at {}: the type of a written column has changed: {changes}",
-                self.name(),
-                event.place()
-            );
-            Failure::definite(Exit::Data, what, remedies::CHANGED)
-        })?;
-        if self.shapes.version() != version || self.plan.is_none() {
-            if let Some(batch) = self.lines.take() {
-                self.lines.put_full(batch, outlet);
-            }
-            if self.checked.on_schema_change == SchemaChange::Version {
-                let columns: Vec<String> = plan.shape().into_iter().map(|(name, _)| name).collect();
-                info!(
-                    "{}: version {} of its lines from the transaction at {} on: {}",
-                    self.name(),
-                    self.shapes.version(),
-                    event.place(),
-                    columns.join(", ")
-                );
-            }
-        }
-        self.plan = Some((generation, plan));
-        Ok(())
-    }
-
-    /// The table map with names, which are the server's where it has none.
-    fn named<'m>(
-        &self,
-        map: &'m TableMap,
-        altered: Option<&FilePosition>,
-    ) -> Result<Cow<'m, TableMap>, Problem> {
-        if map.is_named() {
-            return Ok(Cow::Borrowed(map));
-        }
-        match (self.checked.definition.as_slice(), altered) {
-            ([], None) => self.checked.named(map).map(Cow::Owned),
-            ([], Some(_)) => Err(Problem::NoColumnNames),
-            (_, Some(altered)) => Err(Problem::MaybeAltered(altered.clone())),
-            (server, None) => map
-                .complete(server)
-                .map(Cow::Owned)
-                .map_err(|misfit| Problem::Misfit(Box::new(misfit))),
-        }
-    }
-
-    /// The plan for the chosen columns. Where versions are kept apart, a column that is not there is
-    /// left out of its version, and columns that nobody has chosen are taken as they come with it.
-    fn compile(&self, map: &TableMap, versioned: &VersionedColumns) -> Result<Plan, PlanError> {
-        let chosen = self.checked.columns.as_deref().unwrap_or_default();
-        let dialect = self.checked.dialect;
-        if self.checked.on_schema_change == SchemaChange::Stop {
-            return Plan::compile(map, chosen, dialect);
-        }
-        let is_there = |wanted: &&Chosen| {
-            let mut columns = map.columns.iter();
-            columns.any(|column| column.name.eq_ignore_ascii_case(&wanted.name))
-        };
-        let left: Vec<Chosen> = chosen.iter().filter(is_there).cloned().collect();
-        if self.checked.all_columns {
-            let is_known = |plan: &Plan| self.shapes.is_current(&plan.shape());
-            let kept = Plan::compile(map, &left, dialect);
-            return match kept {
-                // What was added does not concern the lines that are written.
-                Ok(plan)
-                    if left.len() == chosen.len() && (self.plan.is_none() || is_known(&plan)) =>
-                {
-                    Ok(plan)
-                }
-                _ => Plan::compile(map, &all_of(map, chosen, versioned), dialect),
-            };
-        }
-        if left.is_empty() {
-            return Plan::compile(map, chosen, dialect);
-        }
-        Plan::compile(map, &left, dialect)
-    }
-
     fn prepare_suffixes(
         &mut self,
         operation: RowOperation,
@@ -483,7 +386,7 @@ impl TableWriter {
                     image,
                     commit_time_us: event.commit_time_us,
                     position: &position,
-                    schema_version: self.shapes.version(),
+                    schema_version: self.layouts.version(),
                     absent: &self.absent[index_of(image)],
                 };
                 self.suffixes[index_of(image)].set(columns, &facts);
@@ -546,7 +449,7 @@ impl TableWriter {
         let room = room + room / ROOM_PART;
         batch.buffer().reserve_exact(room);
         if self.checked.on_schema_change == SchemaChange::Version {
-            batch.schema_version = Some(self.shapes.version());
+            batch.schema_version = Some(self.layouts.version());
         }
         batch
     }

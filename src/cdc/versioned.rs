@@ -4,7 +4,7 @@
 
 use tracing::warn;
 
-use crate::binlog::{FilePosition, Flavor, TableMap, VersionedColumns, Versioning};
+use crate::binlog::{FilePosition, Flavor, ServerColumn, TableMap, VersionedColumns, Versioning};
 use crate::encode::Plan;
 use crate::{Exit, Failure};
 
@@ -55,15 +55,16 @@ pub(super) async fn versioning(
 }
 
 /// The columns of a table map that have to do with system versioning, with a word on what only their names tell.
-/// `old` is the plan of the table map before.
+/// `listed` is what the server told of the table's columns, `old` the plan of the table map before.
 pub(super) fn versioned_columns(
     table: &CheckedTable,
     map: &TableMap,
+    listed: &[ServerColumn],
     flavor: Flavor,
     old: Option<&Plan>,
     transaction: &FilePosition,
 ) -> VersionedColumns {
-    let columns = VersionedColumns::of(map, flavor, &table.versioning, &table.definition);
+    let columns = VersionedColumns::of(map, flavor, &table.versioning, listed);
     let is_told = !matches!(table.versioning, Versioning::Unknown | Versioning::Ordinary);
     let was_versioned = old.is_some_and(Plan::may_be_versioned);
     if columns.row_end.is_some() && !is_told && !was_versioned {

@@ -20,6 +20,8 @@ mod validate;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
@@ -162,7 +164,7 @@ pub struct Table {
 }
 
 /// What happens when the table changes so that its lines would be others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SchemaChange {
     /// The agent stops.
     Stop,

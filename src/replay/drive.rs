@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tracing::warn;
 
 use crate::binlog::{Exemptions, FilePosition, GtidSet};
-use crate::cdc::{CheckedTable, Identity, KnownShapes, Mark, Pipeline, table_names};
+use crate::cdc::{CheckedTable, Identity, Mark, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
 use crate::{Exit, Failure};
@@ -71,8 +71,7 @@ pub(super) async fn replay<S: Sink>(
 ) -> (Summary, Result<(), Error>) {
     let names = table_names(&tables);
     let start = Mark::new(Identity("files".to_owned()), None, None);
-    let mut pipeline = match Pipeline::new(&start, tables, KnownShapes::new(), sink, max_in_flight)
-    {
+    let mut pipeline = match Pipeline::replaying(&start, tables, sink, max_in_flight) {
         Ok(pipeline) => pipeline,
         Err(error) => return (Summary::default(), Err(error)),
     };

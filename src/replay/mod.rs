@@ -20,7 +20,7 @@ use clap::{ArgGroup, Args};
 use tracing::info;
 
 use crate::binlog::{DecodeError, FilePosition, Problem};
-use crate::cdc::{CheckedTable, folders};
+use crate::cdc::{AcceptedChange, CheckedTable, accept, folders};
 use crate::config::{self, Replay};
 use crate::error::Error;
 use crate::sink::{DirSink, Sink, StdoutSink};
@@ -69,6 +69,14 @@ pub struct Options {
     /// A directory for gzip objects, or - for standard output.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// What to do when a written column changes its type or goes away, or one is added; instead of the
+    /// configuration's `on_schema_change`.
+    #[arg(long, value_enum)]
+    on_schema_change: Option<config::SchemaChange>,
+    /// Write the lines of a changed table as it is then, from the change on. A message that stops the
+    /// replay, or tells of a new column, has the code.
+    #[arg(long, value_name = "TABLE=CODE")]
+    accept_change: Vec<AcceptedChange>,
     /// Start there: a position in one of the files, such as binlog.000042:1234, at which a
     /// transaction begins. Files before it are not read.
     #[arg(long, value_name = "FILE:OFFSET")]
@@ -88,7 +96,8 @@ pub struct Options {
 /// What ended it early; what came before is written.
 pub async fn run(options: Options) -> Result<Summary, Error> {
     let mut job = Job::of(&options)?;
-    let tables = tables::checked(&job.config).await?;
+    let mut tables = tables::checked(&job.config).await?;
+    accept(&mut tables, &options.accept_change)?;
     let (summary, outcome) = if options.out.as_os_str() == "-" {
         job.write(tables, StdoutSink).await
     } else {
@@ -109,7 +118,8 @@ pub async fn run_to<S: Sink>(
     sink: S,
 ) -> Result<(Summary, Result<(), Error>), Error> {
     let mut job = Job::of(options)?;
-    let tables = tables::checked(&job.config).await?;
+    let mut tables = tables::checked(&job.config).await?;
+    accept(&mut tables, &options.accept_change)?;
     Ok(job.write(tables, sink).await)
 }
 
@@ -132,6 +142,10 @@ impl Job {
             .exemptions
             .events
             .extend(options.pass_over.iter().cloned());
+        if let Some(on_schema_change) = options.on_schema_change {
+            let set = |table: &mut config::Table| table.on_schema_change = on_schema_change;
+            config.tables.iter_mut().for_each(set);
+        }
         let (start, until) = (options.start.as_ref(), options.until.as_ref());
         let parts = parts(&options.binlog, start, until)?;
         let progress = Progress::new(bytes_to_read(&parts)?);

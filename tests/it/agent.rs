@@ -188,11 +188,15 @@ pub(crate) fn files_below(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
 
 /// The lines of all gzip objects below a folder, one after the other.
 pub(crate) fn gunzip_all(folder: &Path) -> Result<String> {
+    let objects = files_below(folder, ".gz")?;
+    objects.iter().map(|path| gunzip(path)).collect()
+}
+
+/// The lines of a gzip object.
+pub(crate) fn gunzip(path: &Path) -> Result<String> {
     let mut text = String::new();
-    for path in files_below(folder, ".gz")? {
-        let mut decoder = flate2::read::MultiGzDecoder::new(fs::File::open(&path)?);
-        std::io::Read::read_to_string(&mut decoder, &mut text)
-            .with_context(|| path.display().to_string())?;
-    }
+    let mut decoder = flate2::read::MultiGzDecoder::new(fs::File::open(path)?);
+    std::io::Read::read_to_string(&mut decoder, &mut text)
+        .with_context(|| path.display().to_string())?;
     Ok(text)
 }

@@ -16,6 +16,7 @@ mod events;
 mod fetching;
 mod firehose;
 mod fuzz;
+mod histories;
 mod invalid_text;
 mod lineage;
 mod load;

@@ -1,9 +1,9 @@
 //! Tables that change while they are followed: what carries on, what stops, and what begins a new version.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::agent::{Workplace, gunzip_all};
 use crate::sales::config;
@@ -118,7 +118,12 @@ fn a_change_stops_the_agent_until_somebody_decides() -> Result<()> {
         )?;
         for _ in 0..2 {
             let output = workplace.run(&["--until", "now"])?;
-            stops(&output, &["id was INT and is BIGINT", "on_schema_change"])?;
+            let said = [
+                "id was INT and is BIGINT",
+                "on_schema_change",
+                "--accept-change shop.T=",
+            ];
+            stops(&output, &said)?;
             assert_eq!(lines_in(&workplace, "")?, "1,a\n");
         }
         // Versions are one way to go on, from where it stopped.
@@ -131,24 +136,283 @@ fn a_change_stops_the_agent_until_somebody_decides() -> Result<()> {
     Ok(())
 }
 
+/// What a message says to type behind `--accept-change`.
+fn accept_option(log: &[u8]) -> Result<String> {
+    let log = String::from_utf8_lossy(log);
+    let rest = log.split_once("--accept-change ").map(|(_, rest)| rest);
+    let is_part =
+        |character: &char| character.is_ascii_alphanumeric() || ".=_".contains(*character);
+    let option = rest.map(|rest| rest.chars().take_while(is_part).collect());
+    option.ok_or_else(|| anyhow!("no such option: {log}"))
+}
+
+/// A row of before the change, that nobody has delivered, keeps all its columns; the change itself stops the
+/// agent at each start, until somebody accepts it.
 #[test]
-fn a_column_that_goes_away_stops_the_agent() -> Result<()> {
+fn a_column_that_goes_away_stops_the_agent_and_takes_nothing_with_it() -> Result<()> {
+    for kind in Kind::ALL {
+        for (change, said, after) in [
+            ("DROP COLUMN b", "b is gone", "3,33\n4,44\n"),
+            ("RENAME COLUMN b TO c", "b is gone", "3,33,\n4,44,\n"),
+            (
+                "MODIFY COLUMN b bigint",
+                "b was INT and is BIGINT",
+                "3,33,\n4,44,\n",
+            ),
+        ] {
+            let server = Server::start(kind, &[])?;
+            server.sql(
+                "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, a int, b int)",
+            )?;
+            let workplace = into_directory(&server, "")?;
+            server.sql("INSERT INTO shop.T VALUES (1, 1, 1)")?;
+            workplace.drain()?;
+            server.sql(&format!(
+                "USE shop; INSERT INTO T VALUES (2, 22, 222); ALTER TABLE T {change}; \
+                 INSERT INTO T (id, a) VALUES (3, 33)"
+            ))?;
+            let mut option = String::new();
+            for _ in 0..2 {
+                let output = workplace.run(&["--until", "now"])?;
+                stops(&output, &[said, "a written column has changed"])?;
+                assert_eq!(lines_in(&workplace, "")?, "1,1,1\n2,22,222\n");
+                option = accept_option(&output.stderr)?;
+            }
+            let output = workplace.run(&["--until", "now", "--accept-change", &option])?;
+            ensure!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            // It need not be said again.
+            server.sql("INSERT INTO shop.T (id, a) VALUES (4, 44)")?;
+            workplace.drain()?;
+            assert_eq!(
+                lines_in(&workplace, "")?,
+                format!("1,1,1\n2,22,222\n{after}")
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_running_agent_stops_where_a_chosen_column_is_renamed() -> Result<()> {
     let server = shop(Kind::Mysql)?;
     let workplace = into_directory(&server, "columns = [\"id\", \"note\"]")?;
-    let agent = workplace.start()?;
+    workplace.drain()?;
+    let mut agent = workplace.start()?;
     server.sql(
         "USE shop; INSERT INTO T VALUES (1, 'a'); ALTER TABLE T RENAME COLUMN note TO remark; \
          INSERT INTO T VALUES (2, 'b')",
     )?;
-    let mut agent = agent;
     let status = agent.wait()?;
     let log = agent.log();
-    // Had it started after the change, the database would have told it.
-    ensure!([Some(65), Some(78)].contains(&status.code()), "{log}");
+    ensure!(status.code() == Some(65), "{log}");
     ensure!(
-        log.contains("no column note") && log.contains("remedy: "),
+        log.contains("note is gone") && log.contains("remedy: "),
         "{log}"
     );
+    assert_eq!(lines_in(&workplace, "")?, "1,a\n");
+    // Other columns are a decision, too.
+    let sink = format!("path = \"{}\"", workplace.path("data").display());
+    let table = "name = \"shop.T\"\ncolumns = [\"id\", \"remark\"]";
+    workplace.configure(&config(&server, table, &sink))?;
+    workplace.drain()?;
+    assert_eq!(lines_in(&workplace, "")?, "1,a\n2,b\n");
+    Ok(())
+}
+
+/// The lines are those that began, whenever the agent is started.
+#[test]
+fn a_new_column_is_left_out_with_a_word_until_somebody_accepts_it() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = shop(kind)?;
+        let workplace = into_directory(&server, "")?;
+        server.sql("INSERT INTO shop.T VALUES (1, 'a')")?;
+        workplace.drain()?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (2, 'b'); ALTER TABLE T ADD COLUMN c int FIRST; \
+             INSERT INTO T VALUES (7, 3, 'c')",
+        )?;
+        let output = workplace.run(&["--until", "now"])?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{log}");
+        ensure!(
+            log.matches("the column c is not written").count() == 1,
+            "{log}"
+        );
+        assert_eq!(lines_in(&workplace, "")?, "1,a\n2,b\n3,c\n");
+        let option = accept_option(&output.stderr)?;
+        server.sql("INSERT INTO shop.T VALUES (8, 4, 'd')")?;
+        let output = workplace.run(&["--until", "now", "--accept-change", &option])?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        server.sql("INSERT INTO shop.T VALUES (9, 5, 'e')")?;
+        workplace.drain()?;
+        let lines = lines_in(&workplace, "")?;
+        assert_eq!(lines, "1,a\n2,b\n3,c\n8,4,d\n9,5,e\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_column_is_a_new_key_of_jsonl_from_its_first_row_on() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = shop(kind)?;
+        let workplace = into_directory(&server, "dialect = \"jsonl\"")?;
+        let chosen = into_directory(&server, "dialect = \"jsonl\"\ncolumns = [\"id\"]")?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (1, 'a'); ALTER TABLE T ADD COLUMN c int; \
+             INSERT INTO T VALUES (2, 'b', 7)",
+        )?;
+        workplace.drain()?;
+        let wanted = "{\"id\":1,\"note\":\"a\"}\n{\"id\":2,\"note\":\"b\",\"c\":7}\n";
+        assert_eq!(lines_in(&workplace, "")?, wanted);
+        chosen.drain()?;
+        assert_eq!(lines_in(&chosen, "")?, "{\"id\":1}\n{\"id\":2}\n");
+    }
+    Ok(())
+}
+
+/// What is in the binlog is delivered, though the server does not know it any more.
+#[test]
+fn a_chosen_column_or_a_table_that_is_gone_keeps_nobody_from_starting() -> Result<()> {
+    for kind in Kind::ALL {
+        for keys in [VERSION, "", "columns = [\"id\", \"note\"]"] {
+            let server = shop(kind)?;
+            let workplace = into_directory(&server, keys)?;
+            workplace.drain()?;
+            server.sql("USE shop; INSERT INTO T VALUES (1, 'a'); DROP TABLE T")?;
+            workplace.drain()?;
+            assert_eq!(gunzip_all(&workplace.path("data"))?, "1,a\n", "{keys}");
+        }
+        let server = shop(kind)?;
+        let keys = format!("{VERSION}\ncolumns = [\"id\", \"note\"]");
+        let workplace = into_directory(&server, &keys)?;
+        server.sql("INSERT INTO shop.T VALUES (1, 'a')")?;
+        workplace.drain()?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (2, 'b'); ALTER TABLE T DROP COLUMN note; INSERT INTO T VALUES (3)",
+        )?;
+        workplace.drain()?;
+        assert_eq!(lines_in(&workplace, "v=1")?, "1,a\n2,b\n");
+        assert_eq!(lines_in(&workplace, "v=2")?, "3\n");
+    }
+    Ok(())
+}
+
+/// D of a DOUBLE(M,D), and which BINARY is an INET6, are in no table map, not even in a full one.
+#[test]
+fn what_only_the_server_knows_is_asked_for_again_after_a_change() -> Result<()> {
+    for kind in Kind::ALL {
+        let is_mariadb = kind != Kind::Mysql;
+        let server = Server::start(kind, &["--sql-mode="])?;
+        let (address, binary) = if is_mariadb {
+            ("inet6", "'::1'")
+        } else {
+            ("binary(16)", "x'00000000000000000000000000000001'")
+        };
+        server.sql(&format!(
+            "CREATE DATABASE shop; USE shop; \
+             CREATE TABLE T (id int PRIMARY KEY, d double(10,2), f float(7,2), ip {address}); \
+             INSERT INTO T VALUES (1, 1.5, 1.5, {binary})"
+        ))?;
+        let version = format!("{VERSION}\ncolumns = [\"id\", \"d\", \"f\", \"ip\"]");
+        let workplace = into_directory(&server, &version)?;
+        workplace.drain()?;
+        // Rows of before and after the change, and nobody reads meanwhile.
+        server.sql(&format!(
+            "USE shop; INSERT INTO T VALUES (2, 2.5, 2.5, {binary}); \
+             ALTER TABLE T MODIFY COLUMN d double, MODIFY COLUMN f float(7,4), MODIFY COLUMN ip binary(16); \
+             INSERT INTO T VALUES (3, 1.23456789, 1.2345, 'hello')"
+        ))?;
+        workplace.drain()?;
+        let ip = if is_mariadb {
+            "::1"
+        } else {
+            "00000000000000000000000000000001"
+        };
+        let before = format!("1,1.50,1.50,{ip}\n2,2.50,2.50,{ip}\n");
+        assert_eq!(lines_in(&workplace, "v=1")?, before);
+        let hello = "68656C6C6F0000000000000000000000";
+        assert_eq!(
+            lines_in(&workplace, "v=2")?,
+            format!("3,1.23456789,1.2345,{hello}\n")
+        );
+        // The same for an agent that runs; by default such a change stops it.
+        let workplace = into_directory(&server, "columns = [\"id\", \"d\"]")?;
+        let text = std::fs::read_to_string(workplace.path("hydrant.toml"))?;
+        let text = text.replace("start = \"earliest\"", "start = \"latest\"");
+        let text = format!("{text}flush_interval = \"20ms\"\n");
+        std::fs::write(workplace.path("hydrant.toml"), text)?;
+        workplace.drain()?;
+        let mut agent = workplace.start()?;
+        server.sql("INSERT INTO shop.T (id, d) VALUES (4, 4.125)")?;
+        crate::agent::eventually("the row is delivered", || {
+            let path = workplace.path("data");
+            let lines = path.exists().then(|| gunzip_all(&path)).transpose()?;
+            Ok(lines.filter(|lines| lines == "4,4.125\n"))
+        })?;
+        server.sql("USE shop; ALTER TABLE T MODIFY COLUMN d double(10,1); INSERT INTO T (id, d) VALUES (5, 5.5)")?;
+        let status = agent.wait()?;
+        let log = agent.log();
+        ensure!(status.code() == Some(65), "{log}");
+        ensure!(
+            log.contains("d was DOUBLE and is DOUBLE with 1 digits"),
+            "{log}"
+        );
+        assert_eq!(gunzip_all(&workplace.path("data"))?, "4,4.125\n");
+    }
+    Ok(())
+}
+
+fn replay(server: &Server, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
+    command
+        .args(["replay", "--table", "shop.T"])
+        .args(arguments);
+    command
+        .arg("--binlog")
+        .arg(server.binlog_dir().join("binlog.000001"));
+    Ok(command.output()?)
+}
+
+#[test]
+fn a_replay_says_what_it_leaves_out_and_how_to_have_it() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = shop(kind)?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (1, 'a'); ALTER TABLE T ADD COLUMN c int; \
+             INSERT INTO T VALUES (2, 'b', 7); FLUSH BINARY LOGS",
+        )?;
+        let output = replay(&server, &["--out", "-"])?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success() && log.contains("the column c is not written"),
+            "{log}"
+        );
+        assert_eq!(output.stdout, b"1,a\n2,b\n");
+        let option = accept_option(&output.stderr)?;
+        let output = replay(&server, &["--out", "-", "--accept-change", &option])?;
+        assert_eq!(output.stdout, b"1,a\n2,b,7\n");
+        // A column of later is no reason to leave out the rows of before.
+        let columns = [
+            "--columns",
+            "id, c",
+            "--on-schema-change",
+            "version",
+            "--out",
+            "-",
+        ];
+        let output = replay(&server, &columns)?;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n2,7\n");
+        let output = replay(&server, &["--columns", "id, c", "--out", "-"])?;
+        stops(&output, &["has no column c", "--on-schema-change version"])?;
+    }
     Ok(())
 }
 

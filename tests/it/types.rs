@@ -50,7 +50,7 @@ fn lines(server: &Server, table: &str) -> Result<String> {
 }
 
 /// A seed for the random rows, printed so that a failure can be had again with `HYDRANT_TEST_SEED`.
-fn seed() -> Result<u64> {
+pub(crate) fn seed() -> Result<u64> {
     let seed = match std::env::var("HYDRANT_TEST_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => rand::random(),

@@ -1,53 +1,83 @@
-//! Statements that may have changed a table whose table maps do not name its columns.
+//! What makes the answers of a server about a table out of date: statements that may have changed it, and
+//! table maps with another number, which servers give a table whenever they load its definition anew.
 //!
-//! What lives here: what becomes doubtful by such a statement. What does not: what it does, which
-//! nobody reads.
+//! What does not live here: what the server answers, and whether it still holds.
 
+use super::super::TableMap;
 use super::super::query::LoggedStatement;
-use super::super::{FilePosition, Problem};
 use super::{Decoder, Followed};
 
+/// The table map of a followed table.
+#[derive(Debug, Clone, Copy)]
+pub struct MappedTable<'d> {
+    /// Index of the table.
+    pub index: usize,
+    /// The number that the server has for the table since it loaded its definition.
+    pub table_id: u64,
+    /// The table map.
+    pub map: &'d TableMap,
+    /// A number that grows whenever that is another one.
+    pub generation: u64,
+}
+
 impl Decoder {
-    /// Tells where the binlog ended when the server was asked for the columns of a table; `None` if
-    /// that was after all of it. It matters to table maps that do not name them.
-    pub fn described_at(&mut self, index: usize, end: Option<FilePosition>) {
-        if let Some(followed) = self.followed.get_mut(index) {
-            followed.described_at = end;
-        }
+    /// The followed table whose rows come next, if the newest input was its table map.
+    #[must_use]
+    pub fn mapped(&self) -> Option<MappedTable<'_>> {
+        let index = self.mapped?;
+        let followed = self.followed.get(index)?;
+        Some(MappedTable {
+            index,
+            table_id: followed.table_id?,
+            map: followed.map.as_ref()?,
+            generation: followed.generation,
+        })
+    }
+
+    /// The newest table map of a followed table as bytes, without the names of schema and table.
+    #[must_use]
+    pub fn definition(&self, index: usize) -> &[u8] {
+        let followed = self.followed.get(index);
+        followed.map_or(&[], |followed| followed.definition.as_slice())
     }
 
     /// Another server's binlog is read from here on, to which no position of before applies.
     pub fn server_changed(&mut self) {
-        for followed in &mut self.followed {
-            followed.described_at = Some(FilePosition::new("", 0));
-        }
         self.xa.server_changed();
         self.undo.forget();
     }
 
-    /// The position behind the newest statement that may have given a table other columns since the
-    /// server was asked for them. Table maps without names do not tell whether it has.
+    /// Whether [`Decoder::take_changed`] has something to tell.
     #[must_use]
-    pub fn altered(&self, index: usize) -> Option<&FilePosition> {
-        self.followed.get(index)?.altered.as_ref()
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
-    /// A statement may have changed columns of tables. Those whose columns the server told
-    /// afterwards are known from here on, but not what they were before.
-    pub(super) fn alter(&mut self, logged: &LoggedStatement<'_>) -> Result<(), Problem> {
-        let may_be_changed = |followed: &&mut Followed| {
+    /// The followed tables that statements may have changed since this was called last.
+    pub fn take_changed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is before the start has changed nothing since.
+    pub(super) fn note_changes(&mut self, logged: &LoggedStatement<'_>) {
+        if self.is_passed_over() {
+            return;
+        }
+        let may_change = |followed: &Followed| {
             let change = logged.change(&followed.schema, &followed.name);
             change.is_possible()
         };
-        for followed in self.followed.iter_mut().filter(may_be_changed) {
-            let end = followed.described_at.as_ref();
-            if end.is_some_and(|end| self.next > *end) {
-                followed.altered = Some(self.next.clone());
-                followed.map = None;
-            } else if followed.has_unnamed_rows {
-                return Err(Problem::ReadWithLaterColumns(followed.name.clone()));
-            }
+        let indexes = self.followed.iter().enumerate();
+        let changed = indexes.filter_map(|(index, followed)| may_change(followed).then_some(index));
+        self.changed.extend(changed);
+    }
+
+    /// Rows that are kept, or not wanted, are not written now.
+    pub(super) fn note_map(&mut self, index: usize) {
+        let transaction = self.transaction.as_ref();
+        let is_kept = transaction.is_some_and(|transaction| transaction.kept.is_some());
+        if !is_kept && !self.is_passed_over() {
+            self.mapped = Some(index);
         }
-        Ok(())
     }
 }

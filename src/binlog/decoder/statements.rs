@@ -51,7 +51,7 @@ impl Decoder {
         logged: &LoggedStatement<'_>,
         begun: bool,
     ) -> Result<Step<'e>, Problem> {
-        self.alter(logged)?;
+        self.note_changes(logged);
         if let Some(problem) = self.unread_change(logged) {
             return self.unread_rows(problem, begun);
         }

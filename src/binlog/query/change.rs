@@ -23,7 +23,6 @@ impl Change {
     }
 
     /// Whether the column with this name may be changed, or may have got or lost the name.
-    #[allow(dead_code, reason = "for facts about single columns")]
     pub(in super::super) fn may_concern(&self, column: &str) -> bool {
         match self {
             Self::None => false,

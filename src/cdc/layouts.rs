@@ -1,0 +1,343 @@
+//! The layouts of a table's lines: which columns, written as what, in which order; and which of them the
+//! lines of a table have.
+//!
+//! A layout is decided by what the binlog shows, in its order, and is part of the checkpoint. So the lines
+//! are the same however often the agent is stopped and started in between. What does not live here: how a
+//! line is written, and what the server tells of a table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The columns of a line: each one's name, and what it is written as.
+pub(crate) type Layout = Vec<(String, String)>;
+
+/// The layouts of each table, `schema.table`, as the checkpoint holds them.
+pub(crate) type KnownLayouts = BTreeMap<String, TableLayouts>;
+
+/// How many tables' definitions are remembered with their layouts. Those of long ago are not read again.
+const MOST_DECISIONS: usize = 256;
+
+/// Names one definition of a table: its columns as the binlog, and where that is silent the server, tells
+/// them. What people type to accept a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct DefinitionCode(u32);
+
+impl DefinitionCode {
+    /// The code of a definition, given as what makes it up.
+    pub(super) fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut hasher = crc32fast::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(hasher.finalize())
+    }
+}
+
+impl fmt::Display for DefinitionCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl From<DefinitionCode> for String {
+    fn from(code: DefinitionCode) -> Self {
+        code.to_string()
+    }
+}
+
+impl FromStr for DefinitionCode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_code = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let code = u32::from_str_radix(text, 16).ok().filter(|_| is_code);
+        code.map(Self)
+            .ok_or_else(|| "a code has eight hexadecimal digits".to_owned())
+    }
+}
+
+impl TryFrom<String> for DefinitionCode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A change of a table that somebody accepts: its lines are written as the table is then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedChange {
+    /// `schema.table`.
+    pub table: String,
+    /// The definition of the table after the change.
+    pub code: DefinitionCode,
+}
+
+impl FromStr for AcceptedChange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write SCHEMA.TABLE=CODE as the message that stopped the agent has it";
+        let (table, code) = text.rsplit_once('=').ok_or_else(wrong)?;
+        let code = code.parse().map_err(|_| wrong())?;
+        let is_name = table.split_once('.').is_some();
+        is_name
+            .then(|| Self {
+                table: table.to_owned(),
+                code,
+            })
+            .ok_or_else(|| wrong().to_owned())
+    }
+}
+
+/// Which layout the lines of a table have while it has one definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Decision {
+    definition: DefinitionCode,
+    /// Index of the layout.
+    layout: usize,
+    /// Other columns have been chosen since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_of_earlier_choice: bool,
+}
+
+/// The layouts that one table's lines have had.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableLayouts {
+    /// The columns that the configuration chose; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<Vec<String>>,
+    /// In the order in which they began. A layout's version is its place, from 1 on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    layouts: Vec<Layout>,
+    /// Those that were used last are last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    decisions: Vec<Decision>,
+    /// Index of the layout of the newest lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    current: Option<usize>,
+    /// It is of a checkpoint that did not hold what was chosen.
+    #[serde(skip)]
+    is_choice_unknown: bool,
+}
+
+impl TableLayouts {
+    /// Those of a checkpoint of before version 3.
+    pub(super) fn of_shapes(shapes: Vec<Layout>) -> Self {
+        Self {
+            current: shapes.len().checked_sub(1),
+            layouts: shapes,
+            is_choice_unknown: true,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the configuration's choice of columns. Another choice than before is one for all lines that
+    /// follow, as far as their table has these columns.
+    pub(super) fn choose(&mut self, chosen: Option<&[String]>) {
+        if self.is_choice_unknown {
+            self.is_choice_unknown = false;
+            self.chosen = self.newest().filter(|_| chosen.is_some()).map(names);
+        }
+        if self.chosen.as_deref() == chosen {
+            return;
+        }
+        self.chosen = chosen.map(<[String]>::to_vec);
+        self.current = None;
+        for decision in &mut self.decisions {
+            decision.is_of_earlier_choice = true;
+        }
+    }
+
+    /// Whether the table was followed before with this choice of columns.
+    pub(super) fn is_choice(&self, chosen: Option<&[String]>) -> bool {
+        if self.is_choice_unknown {
+            let newest = self.newest().map(names);
+            return chosen.is_none() || newest.as_deref() == chosen;
+        }
+        self.chosen.as_deref() == chosen
+    }
+
+    fn newest(&self) -> Option<&Layout> {
+        self.layouts.get(self.current?)
+    }
+
+    /// The layout of the newest lines.
+    pub(super) fn current(&self) -> Option<&Layout> {
+        self.newest()
+    }
+
+    /// The version of the newest lines, from 1 on. The same layout always has the same one, so that rows
+    /// which are read once more after a crash get the version that they had.
+    pub(super) fn version(&self) -> usize {
+        self.current.map_or(1, |current| current + 1)
+    }
+
+    /// The layout that was decided for this definition, and whether it was with the columns that are
+    /// chosen now.
+    pub(super) fn decided(&self, definition: DefinitionCode) -> Option<(&Layout, bool)> {
+        let mut decisions = self.decisions.iter();
+        let decision = decisions.find(|decision| decision.definition == definition)?;
+        let layout = self.layouts.get(decision.layout)?;
+        Some((layout, !decision.is_of_earlier_choice))
+    }
+
+    /// Takes the layout of the lines that follow, of a table with this definition.
+    pub(super) fn decide(&mut self, definition: DefinitionCode, layout: Layout) {
+        let known = self.layouts.iter().position(|known| *known == layout);
+        let index = known.unwrap_or_else(|| {
+            self.layouts.push(layout);
+            self.layouts.len() - 1
+        });
+        self.current = Some(index);
+        let other = |decision: &Decision| decision.definition != definition;
+        self.decisions.retain(other);
+        if self.decisions.len() >= MOST_DECISIONS {
+            self.decisions.remove(0);
+        }
+        self.decisions.push(Decision {
+            definition,
+            layout: index,
+            is_of_earlier_choice: false,
+        });
+    }
+}
+
+pub(super) fn names(layout: &Layout) -> Vec<String> {
+    layout.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// What makes lines of `new` others than those of `old`, for people.
+pub(super) fn differences(old: &Layout, new: &Layout) -> String {
+    let mut differences = Vec::new();
+    for (name, kind) in old {
+        match new
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+        {
+            None => differences.push(format!("{name} is gone")),
+            Some((_, now)) if now != kind => {
+                differences.push(format!("{name} was {kind} and is {now}"));
+            }
+            Some(_) => {}
+        }
+    }
+    differences.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(columns: &[(&str, &str)]) -> Layout {
+        let owned = |(name, kind): &(&str, &str)| ((*name).to_owned(), (*kind).to_owned());
+        columns.iter().map(owned).collect()
+    }
+
+    fn code(number: u8) -> DefinitionCode {
+        DefinitionCode::of([&[number][..]])
+    }
+
+    #[test]
+    fn a_layout_keeps_its_version() {
+        let mut layouts = TableLayouts::default();
+        let a = || layout(&[("id", "INT")]);
+        let b = || layout(&[("id", "BIGINT")]);
+        let c = || layout(&[("id", "BIGINT"), ("note", "TEXT")]);
+        let mut versions = Vec::new();
+        for (number, layout) in [(1, a()), (1, a()), (2, b()), (3, c()), (2, b()), (4, a())] {
+            layouts.decide(code(number), layout);
+            versions.push(layouts.version());
+        }
+        assert_eq!(versions, [1, 1, 2, 3, 2, 1]);
+        assert_eq!(layouts.decided(code(3)), Some((&c(), true)));
+        let stored = serde_json::to_string(&layouts).unwrap();
+        let read: TableLayouts = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, layouts);
+    }
+
+    #[test]
+    fn another_choice_leaves_what_was_decided_to_those_who_cannot_have_it() {
+        let mut layouts = TableLayouts::default();
+        let chosen = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let both: Vec<String> = chosen(&["id", "note"]);
+        layouts.choose(Some(&both));
+        layouts.decide(code(1), layout(&[("id", "INT"), ("note", "TEXT")]));
+        assert!(layouts.is_choice(Some(&both)) && !layouts.is_choice(None));
+        layouts.choose(Some(&both));
+        assert_eq!(
+            layouts.decided(code(1)).map(|(_, is_now)| is_now),
+            Some(true)
+        );
+        layouts.choose(None);
+        assert_eq!(
+            layouts.decided(code(1)).map(|(_, is_now)| is_now),
+            Some(false)
+        );
+        assert_eq!(layouts.current(), None);
+    }
+
+    #[test]
+    fn shapes_of_older_checkpoints_go_on() {
+        let shapes = vec![
+            layout(&[("id", "INT")]),
+            layout(&[("id", "INT"), ("n", "INT")]),
+        ];
+        let mut layouts = TableLayouts::of_shapes(shapes.clone());
+        assert!(layouts.is_choice(None));
+        layouts.choose(None);
+        assert_eq!(layouts.current(), Some(&shapes[1]));
+        let chosen = ["id".to_owned(), "n".to_owned()];
+        let mut layouts = TableLayouts::of_shapes(shapes.clone());
+        layouts.choose(Some(&chosen));
+        assert_eq!(layouts.current(), Some(&shapes[1]));
+        let mut layouts = TableLayouts::of_shapes(shapes);
+        layouts.choose(Some(&chosen[..1]));
+        assert_eq!(layouts.current(), None);
+    }
+
+    #[test]
+    fn decisions_are_bounded_and_those_in_use_stay() {
+        let mut layouts = TableLayouts::default();
+        for number in 0..1000_u32 {
+            let definition = DefinitionCode(number);
+            layouts.decide(definition, layout(&[("id", "INT")]));
+            layouts.decide(DefinitionCode(0), layout(&[("id", "INT")]));
+        }
+        assert_eq!(layouts.decisions.len(), MOST_DECISIONS);
+        assert!(layouts.decided(DefinitionCode(0)).is_some());
+    }
+
+    #[test]
+    fn codes_and_accepted_changes_are_what_messages_show() {
+        let code = code(7);
+        let text = format!("shop.T={code}");
+        let accepted: AcceptedChange = text.parse().unwrap();
+        assert_eq!((accepted.table.as_str(), accepted.code), ("shop.T", code));
+        for wrong in [
+            "",
+            "shop.T",
+            "T=00000000",
+            "shop.T=0",
+            "shop.T=0000000g",
+            "shop.T=+0000000",
+        ] {
+            assert!(wrong.parse::<AcceptedChange>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_has_changed_is_named() {
+        let old = layout(&[("id", "INT"), ("a", "TEXT"), ("b", "TEXT")]);
+        let new = layout(&[("ID", "BIGINT"), ("b", "TEXT"), ("c", "INT")]);
+        assert_eq!(
+            differences(&old, &new),
+            "id was INT and is BIGINT, a is gone"
+        );
+    }
+}

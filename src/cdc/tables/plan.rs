@@ -1,0 +1,295 @@
+//! Which layout the lines of a table have: decided anew for each definition of the table that the binlog shows.
+
+use std::borrow::Cow;
+
+use tracing::{info, warn};
+
+use crate::binlog::{Decoder, Flavor, Problem, ServerColumn, TableMap};
+use crate::config::SchemaChange;
+use crate::encode::{Chosen, Plan, PlanError};
+use crate::error::Error;
+use crate::{Exit, Failure};
+
+use super::super::layouts::{DefinitionCode, Layout, differences};
+use super::super::server_columns::{chosen, definition_code, is_same, open_columns};
+use super::super::versioned::versioned_columns;
+use super::{EventAtHand, Outlet, TableWriter};
+
+impl TableWriter {
+    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
+    /// again.
+    pub(in super::super) fn know(&mut self, columns: Vec<ServerColumn>) {
+        if columns != self.columns {
+            self.columns = columns;
+            self.plan = None;
+        }
+    }
+
+    /// Whether the server has told of its columns.
+    pub(in super::super) fn knows_columns(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    /// Whether the table map leaves something for the server to tell of the columns that are written.
+    pub(in super::super) fn needs_server(
+        &mut self,
+        map: &TableMap,
+        generation: u64,
+        flavor: Flavor,
+    ) -> bool {
+        match self.is_open {
+            Some((known, is_open)) if known == generation => is_open,
+            _ => {
+                let is_open = !map.is_named() || !self.open(map, flavor).is_empty();
+                self.is_open = Some((generation, is_open));
+                is_open
+            }
+        }
+    }
+
+    /// The written columns of a named table map that only the server can tell whole.
+    pub(in super::super) fn open(&self, map: &TableMap, flavor: Flavor) -> Vec<String> {
+        if !map.is_named() {
+            return Vec::new();
+        }
+        let columns = open_columns(map, flavor).map(|column| &column.name);
+        columns
+            .filter(|name| self.is_chosen(name))
+            .cloned()
+            .collect()
+    }
+
+    fn is_chosen(&self, name: &str) -> bool {
+        let chosen = self.checked.columns.as_ref();
+        chosen.is_none_or(|chosen| chosen.iter().any(|column| is_same(&column.name, name)))
+    }
+
+    /// Compiles the plan again if the table map is another one. Lines of another layout end the open
+    /// batch, or the run.
+    pub(super) fn prepare_plan(
+        &mut self,
+        map: &TableMap,
+        generation: u64,
+        decoder: &Decoder,
+        event: &EventAtHand<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Error> {
+        let plan = self.plan.as_ref();
+        if plan.is_some_and(|(compiled, _)| *compiled == generation) {
+            return Ok(());
+        }
+        let named = self.named(map);
+        let map = &*named.map_err(|problem| self.decode_error(event.place().clone(), problem))?;
+        let old = self.plan.as_ref().map(|(_, plan)| plan);
+        let (flavor, place) = (decoder.flavor(), event.place());
+        let told = match self.columns.as_slice() {
+            [] => &self.checked.definition,
+            columns => columns,
+        };
+        self.versioned = versioned_columns(&self.checked, map, told, flavor, old, &place);
+        let open = self.open(map, flavor);
+        let bytes = decoder.definition(self.index);
+        let definition = definition_code(bytes, map, &open, &self.columns);
+        let plan = self.decide(map, definition, event)?;
+        let before = self.layouts.current().map(|_| self.layouts.version());
+        self.layouts.decide(definition, plan.shape());
+        if before != Some(self.layouts.version()) || self.plan.is_none() {
+            if let Some(batch) = self.lines.take() {
+                self.lines.put_full(batch, outlet);
+            }
+            let written: Vec<String> = plan.shape().into_iter().map(|(name, _)| name).collect();
+            self.refuse_double_keys(&written)?;
+            if self.checked.on_schema_change == SchemaChange::Version {
+                info!(
+                    "{}: version {} of its lines from the transaction at {} on: {}",
+                    self.name(),
+                    self.layouts.version(),
+                    event.place(),
+                    written.join(", ")
+                );
+            }
+        }
+        self.plan = Some((generation, plan));
+        Ok(())
+    }
+
+    fn refuse_double_keys(&self, names: &[String]) -> Result<(), Failure> {
+        self.checked
+            .refuse_double_keys(&names.iter().map(String::as_str))
+    }
+
+    /// The table map with names, which are the server's where it has none.
+    fn named<'m>(&self, map: &'m TableMap) -> Result<Cow<'m, TableMap>, Problem> {
+        if map.is_named() {
+            return Ok(Cow::Borrowed(map));
+        }
+        if self.columns.is_empty() {
+            return self.checked.named(map).map(Cow::Owned);
+        }
+        map.complete(&self.columns)
+            .map(Cow::Owned)
+            .map_err(|misfit| Problem::Misfit(Box::new(misfit)))
+    }
+
+    /// The plan for the lines of a table with this definition.
+    ///
+    /// # Errors
+    /// If they would be others than before, and nobody has decided what shall become of them.
+    fn decide(
+        &mut self,
+        map: &TableMap,
+        definition: DefinitionCode,
+        event: &EventAtHand<'_>,
+    ) -> Result<Plan, Error> {
+        if self.checked.on_schema_change == SchemaChange::Version {
+            let plan = self.compile(map, &self.wanted(map, true));
+            return plan.map_err(|error| unwritable(&error, event).into());
+        }
+        if self.checked.accepted.contains(&definition) {
+            let plan = self.compile(map, &self.wanted(map, true));
+            return plan.map_err(|error| unwritable(&error, event).into());
+        }
+        if let Some((layout, is_now)) = self.layouts.decided(definition) {
+            // A choice that this table cannot serve is one for later.
+            let chosen = (!is_now).then(|| self.compile(map, &self.wanted(map, false)));
+            if let Some(Ok(plan)) = chosen {
+                return Ok(plan);
+            }
+            if let Some(plan) = self.same(map, layout) {
+                self.tell_left_out(map, &plan, definition, event);
+                return Ok(plan);
+            }
+        }
+        let Some(current) = self.layouts.current().cloned() else {
+            let plan = self.compile(map, &self.wanted(map, false));
+            return plan
+                .map_err(|error| self.changed(&error.to_string(), definition, event).into());
+        };
+        let Some(plan) = self.same(map, &current) else {
+            let what = match self.compile(map, &self.wanted(map, true)) {
+                Ok(now) => format!(
+                    "a written column has changed: {}",
+                    differences(&current, &now.shape())
+                ),
+                Err(error) => error.to_string(),
+            };
+            return Err(self.changed(&what, definition, event).into());
+        };
+        if self.checked.columns.is_none() && self.checked.dialect.has_keys() {
+            // There a column more is only a key more.
+            let plan = self.compile(map, &self.wanted(map, true));
+            return plan.map_err(|error| unwritable(&error, event).into());
+        }
+        self.tell_left_out(map, &plan, definition, event);
+        Ok(plan)
+    }
+
+    /// The names of the columns to write; those that the table has, or all that were chosen.
+    fn wanted(&self, map: &TableMap, only_there: bool) -> Vec<String> {
+        let has = |name: &str| map.columns.iter().any(|column| is_same(&column.name, name));
+        match &self.checked.columns {
+            None => {
+                let listed = self.versioned.unlisted_from.unwrap_or(map.columns.len());
+                let columns = map.columns.iter().take(listed);
+                columns.map(|column| column.name.clone()).collect()
+            }
+            Some(chosen) => {
+                let names = chosen.iter().map(|column| &column.name);
+                let there: Vec<String> = names.clone().filter(|name| has(name)).cloned().collect();
+                // A table that has none of them is an error that names one.
+                if only_there && !there.is_empty() {
+                    there
+                } else {
+                    names.cloned().collect()
+                }
+            }
+        }
+    }
+
+    fn compile(&self, map: &TableMap, names: &[String]) -> Result<Plan, PlanError> {
+        let declared = self.checked.columns.as_deref().unwrap_or_default();
+        let column = |name: &String| {
+            let mut declared = declared.iter();
+            let declared = declared.find(|column| is_same(&column.name, name));
+            let told = chosen(name, &self.columns);
+            Chosen {
+                scale: declared.and_then(|column| column.scale).or(told.scale),
+                disguise: declared
+                    .and_then(|column| column.disguise)
+                    .or(told.disguise),
+                ..told
+            }
+        };
+        let columns: Vec<Chosen> = names.iter().map(column).collect();
+        let plan = Plan::compile(map, &columns, self.checked.dialect)?;
+        let plan = plan.with_invalid_text(self.checked.invalid_text);
+        Ok(plan.with_versioned(&self.versioned))
+    }
+
+    /// The plan for lines of this layout, if the table can have them.
+    fn same(&self, map: &TableMap, layout: &Layout) -> Option<Plan> {
+        let names: Vec<String> = layout.iter().map(|(name, _)| name.clone()).collect();
+        let plan = self.compile(map, &names).ok()?;
+        (plan.shape() == *layout).then_some(plan)
+    }
+
+    /// Says once which columns are not written though nobody has left them out.
+    fn tell_left_out(
+        &mut self,
+        map: &TableMap,
+        plan: &Plan,
+        definition: DefinitionCode,
+        event: &EventAtHand<'_>,
+    ) {
+        let shape = plan.shape();
+        let wanted = self.wanted(map, true);
+        let is_written = |name: &String| shape.iter().any(|(written, _)| is_same(written, name));
+        let names = wanted.into_iter().filter(|name| !is_written(name));
+        let names: Vec<String> = names
+            .filter(|name| self.left_out.insert(name.clone()))
+            .collect();
+        if !names.is_empty() {
+            warn!(
+                "table {}: the column {} is not written, because its lines had no such column before the                  transaction at {}; {}",
+                self.name(),
+                names.join(", "),
+                event.place(),
+                self.decision(definition)
+            );
+        }
+    }
+
+    /// How somebody decides what shall become of a change.
+    fn decision(&self, definition: DefinitionCode) -> String {
+        format!(
+            "to write the lines as the table is from there on, start once more with --accept-change \
+             {}={definition}; to write them apart from those of before, set on_schema_change = \
+             \"version\" for the table, or give a replay --on-schema-change version",
+            self.name()
+        )
+    }
+
+    fn changed(&self, what: &str, definition: DefinitionCode, event: &EventAtHand<'_>) -> Failure {
+        Failure::definite(
+            Exit::Data,
+            format!(
+                "table {}, transaction at {}: {what}",
+                self.name(),
+                event.place()
+            ),
+            format!(
+                "all rows before it are delivered, and the others wait in the binlog; {}; or choose other \
+                 columns in its `columns`",
+                self.decision(definition)
+            ),
+        )
+    }
+}
+
+fn unwritable(error: &PlanError, event: &EventAtHand<'_>) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!("transaction at {}: {error}", event.place()),
+        "choose the columns to write, without it, in the table's `columns`",
+    )
+}
