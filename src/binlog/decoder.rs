@@ -20,7 +20,7 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
-pub use altered::MappedTable;
+pub use altered::{MappedTable, TableChange};
 pub use exempt::{Exemptions, Note};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
@@ -98,7 +98,7 @@ pub struct Decoder {
     /// The newest event is the table map of this followed table.
     mapped: Option<usize>,
     /// Followed tables that statements may have changed, until somebody takes them.
-    changed: Vec<usize>,
+    changed: Vec<TableChange>,
     next: FilePosition,
     /// Where the newest event starts.
     start: u64,

@@ -4,30 +4,13 @@
 //! What lives here: those statements, from events that nobody has decoded yet. What does not: rows, whose
 //! time has not come, and whatever else an event says.
 
+use super::decoder::TableChange;
 use super::inflate::inflate;
 use super::query::{Change, LoggedStatement};
 use super::{Event, EventType, FilePosition, Problem};
 
 /// Bytes of statements of which it is known what they concern. Further ones may concern anything.
 const LIMIT_BYTES: usize = 1 << 20;
-
-/// A statement that may change a followed table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AheadChange {
-    /// Index of the table.
-    pub table: usize,
-    /// Behind the statement.
-    pub at: FilePosition,
-    change: Change,
-}
-
-impl AheadChange {
-    /// Whether it leaves the type of a column of the table as it is.
-    #[must_use]
-    pub fn spares(&self, column: &str) -> bool {
-        !self.change.may_concern(column)
-    }
-}
 
 /// Looks through events in the order of the binlog.
 #[derive(Debug)]
@@ -37,7 +20,7 @@ pub struct LookAhead {
     /// The body of a compressed event.
     plain: Vec<u8>,
     kept_bytes: usize,
-    changes: Vec<AheadChange>,
+    changes: Vec<TableChange>,
 }
 
 impl LookAhead {
@@ -80,7 +63,7 @@ impl LookAhead {
             let change = logged.change(schema, name);
             if change.is_possible() {
                 self.kept_bytes += body.len();
-                self.changes.push(AheadChange {
+                self.changes.push(TableChange {
                     table,
                     at: self.position.clone(),
                     change: match self.kept_bytes {
@@ -95,7 +78,7 @@ impl LookAhead {
 
     /// What was found.
     #[must_use]
-    pub fn into_changes(self) -> Vec<AheadChange> {
+    pub fn into_changes(self) -> Vec<TableChange> {
         self.changes
     }
 }

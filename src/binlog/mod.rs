@@ -28,8 +28,8 @@ mod versioned;
 mod xid;
 
 pub use decoder::{
-    Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Step, Transaction,
-    TransactionKey, UndoneParts,
+    Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Step, TableChange,
+    Transaction, TransactionKey, UndoneParts,
 };
 pub use definition::{Misfit, Misnamed, ServerColumn};
 pub use error::{DecodeError, Problem};
@@ -38,7 +38,7 @@ pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use inflate::Inflater;
 pub use lineage::{LastTransaction, Lineage, fingerprint};
-pub use look_ahead::{AheadChange, LookAhead};
+pub use look_ahead::LookAhead;
 pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};
 pub use rows::{Operations, RowOperation, RowsEvent};

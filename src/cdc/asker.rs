@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::binlog::{AheadChange, FilePosition, Input, LookAhead};
+use crate::binlog::{FilePosition, Input, LookAhead, TableChange};
 use crate::config::Source;
 use crate::error::Fault;
 use crate::{Exit, Failure};
@@ -31,7 +31,7 @@ pub(super) enum Asked {
 struct Ahead {
     from: FilePosition,
     until: FilePosition,
-    changes: Vec<AheadChange>,
+    changes: Vec<TableChange>,
 }
 
 /// Asks one server.
@@ -123,7 +123,7 @@ impl Asker {
         end: FilePosition,
         question: &Question,
         mark: &Mark,
-    ) -> Result<Vec<AheadChange>, Failure> {
+    ) -> Result<Vec<TableChange>, Failure> {
         let known = self.ahead.take().filter(|ahead| ahead.from <= question.at);
         let known = known.filter(|ahead| ahead.until >= question.at);
         let mut ahead = match known {
@@ -145,19 +145,19 @@ impl Asker {
                 }
             };
             let found = self.look(&start, &end).await?;
-            let is_new = |change: &AheadChange| change.at > ahead.until;
-            let found: Vec<AheadChange> = found.into_iter().filter(is_new).collect();
+            let is_new = |change: &TableChange| change.at > ahead.until;
+            let found: Vec<TableChange> = found.into_iter().filter(is_new).collect();
             ahead.changes.extend(found);
             ahead.until = end;
         }
         let concerns =
-            |change: &&AheadChange| change.table == question.table && change.at > question.at;
+            |change: &&TableChange| change.table == question.table && change.at > question.at;
         let changes = ahead.changes.iter().filter(concerns).cloned().collect();
         self.ahead = Some(ahead);
         Ok(changes)
     }
 
-    async fn look(&self, start: &Mark, end: &FilePosition) -> Result<Vec<AheadChange>, Failure> {
+    async fn look(&self, start: &Mark, end: &FilePosition) -> Result<Vec<TableChange>, Failure> {
         let server = Server::connect(&self.source).await?;
         // What is prepared matters to rows only, and the history was looked at by who reads them.
         let (position, gtids) = (start.position.clone(), start.gtids.clone());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
+use crate::binlog::{Decoder, Inflater, Input, Problem, Step, TableChange};
 use crate::config::SchemaChange;
 use crate::error::Error;
 use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
@@ -15,7 +15,7 @@ use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
-use super::server_columns::{Answer, KnownColumns, Question};
+use super::server_columns::{Answer, KnownColumns, Question, tells_of};
 use super::tables::{TableMark, TableWriter};
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
@@ -170,9 +170,17 @@ impl<S: Sink> Pipeline<S> {
         }
         if self.decoder.has_changed() {
             let changed = self.decoder.take_changed();
-            let columns = &mut self.columns;
-            forget(changed, columns, &mut self.tables, &mut self.flow.columns)
+            let known = &mut self.flow.columns;
+            for change in &changed {
+                forget(
+                    change,
+                    &self.decoder,
+                    &mut self.columns,
+                    &mut self.tables,
+                    known,
+                )
                 .map_err(|problem| self.decoder.ahead(problem))?;
+            }
         }
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
@@ -309,6 +317,10 @@ impl<S: Sink> Pipeline<S> {
                 if confirmed[index] == Some(table_id) && table.knows_columns() {
                     return;
                 }
+                let open = table.open(mapped.map, flavor);
+                let known = self.flow.columns.get(&table.name());
+                // Of a column that was added nothing was told.
+                let known = known.filter(|known| tells_of(known, &open));
                 *question = Some(Box::new(Question {
                     table: index,
                     schema: mapped.map.schema.clone(),
@@ -316,8 +328,8 @@ impl<S: Sink> Pipeline<S> {
                     table_id,
                     map: mapped.map.clone(),
                     definition: self.decoder.definition(index).to_vec(),
-                    open: table.open(mapped.map, flavor),
-                    known: self.flow.columns.get(&table.name()).cloned(),
+                    open,
+                    known: known.cloned(),
                     at: self.decoder.position().clone(),
                 }));
             }
@@ -483,30 +495,36 @@ impl<S: Sink> Pipeline<S> {
     }
 }
 
-/// Statements may have changed tables: what was told of them is of before.
+/// A statement may have changed a table: what was told of it is of before, unless the statement leaves alone
+/// all columns that need to be told of.
 fn forget(
-    changed: Vec<usize>,
+    change: &TableChange,
+    decoder: &Decoder,
     source: &mut ColumnSource,
     tables: &mut [TableWriter],
     known: &mut Arc<KnownColumns>,
 ) -> Result<(), Problem> {
-    for index in changed {
-        let table = &mut tables[index];
-        match source {
-            ColumnSource::Server { confirmed, .. } => {
-                confirmed[index] = None;
-                table.know(Vec::new());
-                if known.contains_key(&table.name()) {
-                    Arc::make_mut(known).remove(&table.name());
-                }
-            }
-            ColumnSource::Given { used } if used[index] => {
-                return Err(Problem::ReadWithLaterColumns(table.name()));
-            }
-            ColumnSource::Given { .. } => {}
-        }
+    let table = &mut tables[change.table];
+    if let Some((map, _)) = decoder.table(change.table)
+        && map.is_named()
+        && (table.open(map, decoder.flavor()).iter()).all(|column| change.spares(column))
+    {
+        return Ok(());
     }
-    Ok(())
+    match source {
+        ColumnSource::Server { confirmed, .. } => {
+            confirmed[change.table] = None;
+            table.know(Vec::new());
+            if known.contains_key(&table.name()) {
+                Arc::make_mut(known).remove(&table.name());
+            }
+            Ok(())
+        }
+        ColumnSource::Given { used } if used[change.table] => {
+            Err(Problem::ReadWithLaterColumns(table.name()))
+        }
+        ColumnSource::Given { .. } => Ok(()),
+    }
 }
 
 /// The folders of a directory that the tables are written to. Logs which of their columns the folders' names hide.

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::binlog::{
-    AheadChange, Charset, Column, ColumnType, FilePosition, Flavor, ServerColumn, TableMap,
+    Charset, Column, ColumnType, FilePosition, Flavor, ServerColumn, TableChange, TableMap,
 };
 use crate::encode::{Chosen, Disguise};
 use crate::{Exit, Failure};
@@ -48,7 +48,7 @@ pub(super) struct Answer {
     pub(super) columns: Vec<ServerColumn>,
     /// The statements between the question's place and the asking that may change the table. They need
     /// not be looked for if the columns are those that were known.
-    pub(super) changes: Vec<AheadChange>,
+    pub(super) changes: Vec<TableChange>,
 }
 
 impl Question {
@@ -73,7 +73,7 @@ impl Question {
 
     fn fits(&self, columns: &[ServerColumn]) -> bool {
         if self.is_named() {
-            self.open.iter().all(|name| find(columns, name).is_some())
+            tells_of(columns, &self.open)
         } else {
             self.map.complete(columns).is_ok()
         }
@@ -108,7 +108,7 @@ impl Question {
                 _ => Err(self.changed_unseen(&columns)),
             };
         }
-        let concerns = |change: &&AheadChange| {
+        let concerns = |change: &&TableChange| {
             !self.is_named() || !self.open.iter().all(|name| change.spares(name))
         };
         if let Some(change) = changes.iter().find(concerns) {
@@ -217,6 +217,11 @@ fn scale(column: &ServerColumn) -> Option<u8> {
     let is_floating = matches!(column.data_type.as_str(), "float" | "double");
     let scale = column.scale.filter(|_| is_floating)?;
     u8::try_from(scale).ok()
+}
+
+/// Whether something was told of all these columns.
+pub(super) fn tells_of(columns: &[ServerColumn], names: &[String]) -> bool {
+    names.iter().all(|name| find(columns, name).is_some())
 }
 
 fn find<'c>(columns: &'c [ServerColumn], name: &str) -> Option<&'c ServerColumn> {

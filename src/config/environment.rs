@@ -17,6 +17,13 @@ use super::{ConfigError, nearest};
 const PREFIX: &str = "HYDRANT_";
 /// Says what is logged; it is read before the configuration.
 const LOG: &str = "HYDRANT_LOG";
+/// Where this project's tests find what they run against, and what they draw by chance. They run parts of this
+/// program in their own process, where these mean nothing.
+const OF_TESTS: [&str; 3] = [
+    "HYDRANT_SERVERS_DIR",
+    "HYDRANT_TEST_SEED",
+    "HYDRANT_FUZZ_SEEDS",
+];
 /// The one key of which there are keys, too.
 const OPEN_ENDED: [&str; 2] = ["metrics", "dimensions"];
 
@@ -42,7 +49,7 @@ pub(super) fn laid_over(
         };
         match key_of(name) {
             Some(key) => overrides.push(Override::new(name, key, value)?),
-            None if name == LOG => {}
+            None if name == LOG || OF_TESTS.contains(&name) => {}
             None => others.push(name),
         }
     }

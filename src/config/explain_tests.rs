@@ -13,7 +13,7 @@ sink.stream = "AuroraChangesToS3"
 const INTERNAL: &[&str] = &[
     "struct",
     "enum",
-    "sequence",
+    "a sequence",
     "u32",
     "u64",
     "f64",

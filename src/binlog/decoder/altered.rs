@@ -3,9 +3,9 @@
 //!
 //! What does not live here: what the server answers, and whether it still holds.
 
-use super::super::TableMap;
-use super::super::query::LoggedStatement;
-use super::{Decoder, Followed};
+use super::super::query::{Change, LoggedStatement};
+use super::super::{FilePosition, TableMap};
+use super::Decoder;
 
 /// The table map of a followed table.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,24 @@ pub struct MappedTable<'d> {
     pub map: &'d TableMap,
     /// A number that grows whenever that is another one.
     pub generation: u64,
+}
+
+/// A statement that may change a followed table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableChange {
+    /// Index of the table.
+    pub table: usize,
+    /// Behind the statement.
+    pub at: FilePosition,
+    pub(in super::super) change: Change,
+}
+
+impl TableChange {
+    /// Whether it leaves the type of a column of the table as it is.
+    #[must_use]
+    pub fn spares(&self, column: &str) -> bool {
+        !self.change.may_concern(column)
+    }
 }
 
 impl Decoder {
@@ -53,8 +71,8 @@ impl Decoder {
         !self.changed.is_empty()
     }
 
-    /// The followed tables that statements may have changed since this was called last.
-    pub fn take_changed(&mut self) -> Vec<usize> {
+    /// What statements may have changed of followed tables since this was called last.
+    pub fn take_changed(&mut self) -> Vec<TableChange> {
         std::mem::take(&mut self.changed)
     }
 
@@ -63,13 +81,13 @@ impl Decoder {
         if self.is_passed_over() {
             return;
         }
-        let may_change = |followed: &Followed| {
+        for (table, followed) in self.followed.iter().enumerate() {
             let change = logged.change(&followed.schema, &followed.name);
-            change.is_possible()
-        };
-        let indexes = self.followed.iter().enumerate();
-        let changed = indexes.filter_map(|(index, followed)| may_change(followed).then_some(index));
-        self.changed.extend(changed);
+            if change.is_possible() {
+                let at = self.next.clone();
+                self.changed.push(TableChange { table, at, change });
+            }
+        }
     }
 
     /// Rows that are kept, or not wanted, are not written now.
