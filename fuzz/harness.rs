@@ -259,6 +259,7 @@ pub fn json(input: &[u8]) {
             labels: Vec::new(),
         }],
         has_signs: false,
+        key: Vec::new(),
     };
     let dialect = dialect(input.len());
     let mut plan = Plan::compile(&map, &chosen(&map), dialect).expect("JSON can be written");

@@ -34,6 +34,10 @@ pub struct ServerColumn {
     pub fraction: Option<u64>,
     /// `IS_NULLABLE`.
     pub nullable: bool,
+    /// `COLUMN_KEY` is PRI: it is in the primary key or, if there is none, in the first unique key without
+    /// columns that may be NULL.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_key: bool,
 }
 
 /// Names that somebody has given do not make a table map complete.
@@ -294,6 +298,21 @@ impl TableMap {
         })
     }
 
+    /// The columns of the key, by their index: as the map tells or, if it tells of none, as the server does.
+    /// None if the key is not known.
+    #[must_use]
+    pub fn key(&self, server: &[ServerColumn]) -> Vec<usize> {
+        if !self.key.is_empty() {
+            return self.key.clone();
+        }
+        let index = |wanted: &ServerColumn| {
+            let mut columns = self.columns.iter();
+            columns.position(|column| column.name.eq_ignore_ascii_case(&wanted.name))
+        };
+        let key = server.iter().filter(|column| column.is_key).map(index);
+        key.collect::<Option<Vec<usize>>>().unwrap_or_default()
+    }
+
     /// The same table map with what the server tells of the table's columns, in their order.
     ///
     /// # Errors
@@ -431,6 +450,7 @@ mod tests {
             table: "T".into(),
             columns,
             has_signs: false,
+            key: Vec::new(),
         };
         let server = [
             column("int", "int(10) unsigned"),
@@ -449,6 +469,7 @@ mod tests {
         assert_eq!(complete.columns[1].charset, Some(Charset::Utf8));
         let signed = TableMap {
             has_signs: true,
+            key: Vec::new(),
             ..map(both())
         };
         let one = map(vec![in_map(ColumnType::Int(4), true)]);

@@ -19,6 +19,8 @@ pub struct TableMap {
     pub columns: Vec<Column>,
     /// Whether it tells which columns are UNSIGNED; only then [`Column::unsigned`] means something.
     pub has_signs: bool,
+    /// The columns of the primary key, by their index; none if there is no such key, or nobody has told.
+    pub key: Vec<usize>,
 }
 
 /// One column of a [`TableMap`].
@@ -428,12 +430,14 @@ impl TableMap {
                 labels: Vec::new(),
             })
             .collect();
-        let has_signs = optional_metadata(cursor, &mut columns, flavor)?;
+        let mut key = Vec::new();
+        let has_signs = optional_metadata(cursor, &mut columns, &mut key, flavor)?;
         Ok(Self {
             schema,
             table,
             columns,
             has_signs,
+            key,
         })
     }
 }
@@ -460,6 +464,7 @@ pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
 fn optional_metadata(
     mut cursor: Cursor<'_>,
     columns: &mut [Column],
+    key: &mut Vec<usize>,
     flavor: Flavor,
 ) -> Result<bool, Problem> {
     const SIGNEDNESS: u8 = 1;
@@ -468,6 +473,8 @@ fn optional_metadata(
     const COLUMN_NAME: u8 = 4;
     const SET_STR_VALUE: u8 = 5;
     const ENUM_STR_VALUE: u8 = 6;
+    const SIMPLE_PRIMARY_KEY: u8 = 8;
+    const PRIMARY_KEY_WITH_PREFIX: u8 = 9;
     const ENUM_AND_SET_DEFAULT_CHARSET: u8 = 10;
     const ENUM_AND_SET_COLUMN_CHARSET: u8 = 11;
 
@@ -519,7 +526,20 @@ fn optional_metadata(
                     column.name = utf8(field.take(len)?)?;
                 }
             }
-            // Keys, geometry types, visibility and dimensions do not change what is written.
+            SIMPLE_PRIMARY_KEY | PRIMARY_KEY_WITH_PREFIX => {
+                while !field.is_empty() {
+                    let index = field.lenenc_len()?;
+                    if index >= columns.len() {
+                        return Err(Problem::Malformed("the table map's primary key"));
+                    }
+                    key.push(index);
+                    // Of a column of which only the beginning is in the key, its length.
+                    if field_type == PRIMARY_KEY_WITH_PREFIX {
+                        field.lenenc()?;
+                    }
+                }
+            }
+            // Geometry types, visibility and dimensions do not change what is written.
             _ => {}
         }
     }
@@ -558,41 +578,5 @@ fn read_charsets<'c>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decimals_have_the_documented_sizes() {
-        for (precision, scale, len) in
-            [(10, 2, 5), (65, 30, 30), (1, 0, 1), (9, 0, 4), (30, 30, 14)]
-        {
-            assert_eq!(
-                decimal_len(precision, scale),
-                Some(len),
-                "({precision},{scale})"
-            );
-        }
-        assert_eq!(decimal_len(2, 3), None);
-    }
-
-    #[test]
-    fn collations_name_their_charset() {
-        for (id, charset) in [
-            (255, Charset::Utf8),
-            (45, Charset::Utf8),
-            (33, Charset::Utf8),
-            (11, Charset::Other("ascii".into())),
-            (2304, Charset::Utf8),
-            (8, Charset::Latin1),
-            (576, Charset::Utf8),
-            (1070, Charset::Utf8),
-            (1032, Charset::Latin1),
-            (1052, Charset::Other("gbk".into())),
-            (63, Charset::Binary),
-            (28, Charset::Other("gbk".into())),
-            (9999, Charset::Other("collation 9999".into())),
-        ] {
-            assert_eq!(Charset::from_collation(id), charset, "{id}");
-        }
-    }
-}
+#[path = "table_map_tests.rs"]
+mod tests;

@@ -155,6 +155,7 @@ mod tests {
             table: "T".into(),
             columns: columns.iter().map(column).collect(),
             has_signs: true,
+            key: Vec::new(),
         }
     }
 

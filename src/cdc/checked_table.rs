@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::binlog::{Operations, Problem, ServerColumn, TableMap, Versioning};
-use crate::config::{self, SchemaChange};
+use crate::config::{self, KeyChange, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
@@ -33,6 +33,8 @@ pub struct CheckedTable {
     pub operations: Operations,
     /// Whether an update is also written as the row was before.
     pub before_image: bool,
+    /// What an update that changes the key is written as.
+    pub key_change: KeyChange,
     /// What happens when the lines would be others.
     pub on_schema_change: SchemaChange,
     /// How its lines are written.
@@ -98,6 +100,7 @@ impl CheckedTable {
             metadata: wanted.metadata.clone(),
             operations: wanted.operations,
             before_image: wanted.before_image,
+            key_change: wanted.key_change,
             on_schema_change: wanted.on_schema_change,
             dialect: wanted.dialect,
             invalid_text: wanted.invalid_text,

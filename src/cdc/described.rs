@@ -59,7 +59,7 @@ pub(super) async fn spelled(
 
 const COLUMNS_OF_TABLE: &str = "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, \
             CHARACTER_SET_NAME, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
-            DATETIME_PRECISION, IS_NULLABLE \
+            DATETIME_PRECISION, IS_NULLABLE, COLUMN_KEY \
      FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? \
      ORDER BY ORDINAL_POSITION";
 
@@ -78,6 +78,7 @@ fn server_column(row: &Row) -> Result<ServerColumn, Failure> {
         scale: number(8)?,
         fraction: number(9)?,
         nullable: text(10)? == "YES",
+        is_key: text(11)? == "PRI",
     })
 }
 

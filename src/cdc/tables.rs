@@ -1,5 +1,6 @@
 //! One followed table on its way: its plan, its open batch, its place in the open transaction.
 
+mod changes;
 mod plan;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use crate::binlog::{
     TransactionKey, VersionedColumns,
 };
 use crate::config::SchemaChange;
-use crate::encode::{Image, LineFacts, LineNumber, MetadataColumn, Plan, RowError, RowSuffix};
+use crate::encode::{Image, LineFacts, LineNumber, Plan, RowError, RowSuffix};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -56,6 +57,8 @@ pub(super) struct TableWriter {
     operation: RowOperation,
     /// `suffixes` are of other columns than those of the images at hand.
     is_suffix_stale: bool,
+    /// It was told that no key is known.
+    is_told_of_no_key: bool,
     /// Lines of the open transaction that were read.
     ordinal: u64,
     /// The transaction in which the connection was lost, and how many of its lines were written
@@ -125,6 +128,7 @@ impl TableWriter {
             transaction: None,
             operation: RowOperation::Insert,
             is_suffix_stale: false,
+            is_told_of_no_key: false,
             ordinal: 0,
             cut: None,
             replaced_text: ReplacedText::default(),
@@ -294,21 +298,23 @@ impl TableWriter {
             else {
                 continue;
             };
-            if at_hand != Some(operation) {
-                images = self.begin_rows(operation, &key, &event)?;
-                sequence.begin(&key, event.order_time_us);
-                at_hand = Some(operation);
-            }
-            for image in images {
-                let number = LineNumber {
-                    ordinal: self.ordinal,
-                    sequence: sequence.next_number(),
-                };
-                if self.ordinal >= written_before {
-                    line_count += 1;
-                    self.write_line(*image, number, &event, outlet)?;
+            for (operation, is_moved) in self.operations_written(operation, rows.images) {
+                if at_hand != Some((operation, is_moved)) {
+                    images = self.begin_rows(operation, is_moved, &key, &event)?;
+                    sequence.begin(&key, event.order_time_us);
+                    at_hand = Some((operation, is_moved));
                 }
-                self.ordinal += 1;
+                for image in images {
+                    let number = LineNumber {
+                        ordinal: self.ordinal,
+                        sequence: sequence.next_number(),
+                    };
+                    if self.ordinal >= written_before {
+                        line_count += 1;
+                        self.write_line(*image, number, &event, outlet)?;
+                    }
+                    self.ordinal += 1;
+                }
             }
         }
         Ok(line_count)
@@ -327,48 +333,6 @@ impl TableWriter {
         };
         let next = plan.find_row(rows.images, at)?;
         Ok((next, plan.operation_seen(rows.operation, rows.images)?))
-    }
-
-    /// Prepares for rows that were changed so, and gives their images.
-    fn begin_rows(
-        &mut self,
-        operation: RowOperation,
-        key: &TransactionKey,
-        event: &EventAtHand<'_>,
-    ) -> Result<&'static [Image], Failure> {
-        let images = self.images(operation);
-        self.refuse_absent(images, event)?;
-        let is_same = !self.is_suffix_stale && self.operation == operation;
-        if !is_same || self.transaction.as_ref() != Some(key) {
-            self.prepare_suffixes(operation, key.clone(), event);
-            self.is_suffix_stale = false;
-        }
-        Ok(images)
-    }
-
-    /// The images that are written of a change, in this order.
-    fn images(&self, operation: RowOperation) -> &'static [Image] {
-        match operation {
-            RowOperation::Update if self.checked.before_image => &[Image::Before, Image::After],
-            RowOperation::Insert | RowOperation::Update => &[Image::After],
-            RowOperation::Delete => &[Image::Before],
-        }
-    }
-
-    /// A column that is not in the image is neither NULL nor anything else that could be written.
-    fn refuse_absent(&self, images: &[Image], event: &EventAtHand<'_>) -> Result<(), Failure> {
-        let mut absent = images.iter().map(|image| &self.absent[index_of(*image)]);
-        match absent.find(|names| !names.is_empty()) {
-            Some(names) if !self.checked.metadata.contains(&MetadataColumn::Absent) => {
-                let what = format!(
-                    "table {}, transaction at {}: the row image does not hold the columns {names}",
-                    self.name(),
-                    event.place()
-                );
-                Err(Failure::definite(Exit::Data, what, remedies::ABSENT))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     fn prepare_suffixes(

@@ -155,12 +155,23 @@ pub struct Table {
     pub operations: Operations,
     /// Whether an update is also written as the row was before.
     pub before_image: bool,
+    /// What an update that changes the key is written as.
+    pub key_change: KeyChange,
     /// What happens when a written column changes its type or goes away.
     pub on_schema_change: SchemaChange,
     /// How its lines are written.
     pub dialect: Dialect,
     /// What happens to text that is not valid in its character set.
     pub invalid_text: InvalidText,
+}
+
+/// What an update that changes the key is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyChange {
+    /// A delete of the old row and an insert of the new one.
+    Split,
+    /// An update.
+    Update,
 }
 
 /// What happens when the table changes so that its lines would be others.

@@ -63,6 +63,7 @@ pub(super) struct Table {
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<Metadata>,
     pub(super) before_image: bool,
+    pub(super) key_change: Option<KeyChange>,
     pub(super) on_schema_change: Option<SchemaChange>,
     pub(super) invalid_text: Option<InvalidText>,
     pub(super) dialect: Option<Dialect>,
@@ -81,6 +82,13 @@ pub(super) enum InvalidText {
 pub(super) enum SchemaChange {
     Stop,
     Version,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KeyChange {
+    Split,
+    Update,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

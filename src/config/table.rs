@@ -4,7 +4,7 @@ use crate::binlog::Operations;
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use super::raw::{self, EventKind, Metadata};
-use super::{ConfigError, SchemaChange, Table};
+use super::{ConfigError, KeyChange, SchemaChange, Table};
 
 /// Turns the typed tables into the meant ones.
 pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
@@ -38,6 +38,13 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             ));
         }
         let operations = operations(table.events.as_deref())?;
+        if table.key_change.is_some() && !(operations.update && operations.delete) {
+            return Err(ConfigError::at(
+                "table.key_change",
+                "means nothing without updates and deletes",
+                "leave it out, or add \"update\" and \"delete\" to the table's `events`",
+            ));
+        }
         if table.before_image && !operations.update {
             return Err(ConfigError::at(
                 "table.before_image",
@@ -52,6 +59,12 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             metadata: metadata(&table.metadata, operations),
             operations,
             before_image: table.before_image,
+            key_change: match table.key_change {
+                None | Some(raw::KeyChange::Split) if operations.update && operations.delete => {
+                    KeyChange::Split
+                }
+                _ => KeyChange::Update,
+            },
             on_schema_change: match table.on_schema_change {
                 None | Some(raw::SchemaChange::Stop) => SchemaChange::Stop,
                 Some(raw::SchemaChange::Version) => SchemaChange::Version,

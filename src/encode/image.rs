@@ -277,6 +277,16 @@ impl Cells {
         }
     }
 
+    /// Whether an update has other bytes in this output. What is not in both images has not changed.
+    pub(super) fn differs(&self, output: usize, images: &[u8]) -> bool {
+        let (before, after) = (&self.before.cells[output], &self.after.cells[output]);
+        if !self.before.has[output] || !self.after.has[output] {
+            return false;
+        }
+        // NULL is a range that is in no image.
+        images.get(before.clone()) != images.get(after.clone())
+    }
+
     /// Whether the cell in this image is a change of the document in the image before.
     #[inline]
     pub(super) fn is_change(&self, image: Image, output: usize) -> bool {

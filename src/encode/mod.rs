@@ -15,6 +15,7 @@ mod image;
 mod json;
 mod json_diff;
 mod label;
+mod metadata;
 mod number;
 mod plan;
 mod temporal;
@@ -24,9 +25,8 @@ pub use cell::CellProblem;
 pub use column::unsupported;
 pub use dialect::Dialect;
 pub use image::Image;
-pub use plan::{
-    Chosen, Disguise, LineFacts, LineNumber, MetadataColumn, Plan, PlanError, RowError, RowSuffix,
-};
+pub use metadata::MetadataColumn;
+pub use plan::{Chosen, Disguise, LineFacts, LineNumber, Plan, PlanError, RowError, RowSuffix};
 pub use text::{InvalidText, valid_utf8};
 
 /// Appends a value of text to a line of CSV.

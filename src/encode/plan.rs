@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 use crate::binlog::{
     Column, RowOperation, RowsEvent, TableMap, VersionedColumns, is_end_of_time, operation_seen,
@@ -12,6 +11,7 @@ use super::cell::{CellProblem, Writer};
 use super::column::writer;
 use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
 use super::image::{Cells, CutOff, Image, NULL};
+use super::metadata::MetadataColumn;
 use super::temporal::write_utc_micros;
 use super::text::InvalidText;
 
@@ -52,49 +52,6 @@ impl Disguise {
             "vector" => Self::Vector,
             _ => return None,
         })
-    }
-}
-
-/// Columns about the change, written after the table's own, always in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MetadataColumn {
-    /// `I` for an insert, `U` for an update, `D` for a delete; `B` for a row as it was before the
-    /// update that follows it.
-    Operation,
-    /// When the transaction was committed: `YYYY-MM-DD HH:MM:SS.ffffff`, UTC.
-    CommitTime,
-    /// The transaction: its GTID, else the `file:offset` at which it starts.
-    Position,
-    /// The line's number within its transaction and table, from 0.
-    Ordinal,
-    /// The number of the shape of the lines, from 1 on.
-    SchemaVersion,
-    /// The columns that the row image does not hold, with commas between their names; NULL if it
-    /// holds all that are written.
-    Absent,
-    /// The line's number in the order of the binlog over all tables, which grows and is unique.
-    Sequence,
-}
-
-impl MetadataColumn {
-    /// The name that the configuration has for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Operation => "operation",
-            Self::CommitTime => "commit_time",
-            Self::Position => "position",
-            Self::Ordinal => "ordinal",
-            Self::SchemaVersion => "schema_version",
-            Self::Absent => "absent",
-            Self::Sequence => "sequence",
-        }
-    }
-}
-
-impl fmt::Display for MetadataColumn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -262,6 +219,8 @@ pub struct Plan {
     output_names: Vec<String>,
     /// Of all columns, in the table's order.
     names: Vec<String>,
+    /// The outputs of the key's columns, if somebody wants to know of changes.
+    key: Vec<usize>,
     /// The output of ROW END, of a system-versioned table, and its name.
     row_end: Option<(usize, String)>,
     /// The outputs of columns that may be ROW END, and their names.
@@ -319,9 +278,25 @@ impl Plan {
             },
             output_names: chosen.iter().map(|column| column.name.clone()).collect(),
             names: map.columns.iter().map(name).collect(),
+            key: Vec::new(),
             row_end: None,
             suspects: Vec::new(),
         })
+    }
+
+    /// Has [`Plan::changes_key`] look at these columns of the table map.
+    #[must_use]
+    pub fn with_key(mut self, columns: &[usize]) -> Self {
+        let watched = columns.iter().map(|index| self.cells.watch(*index));
+        self.key = watched.collect::<Option<Vec<usize>>>().unwrap_or_default();
+        self
+    }
+
+    /// Whether the update that was found in `images` changes the key, byte by byte.
+    #[must_use]
+    pub fn changes_key(&self, images: &[u8]) -> bool {
+        let mut key = self.key.iter();
+        key.any(|output| self.cells.differs(*output, images))
     }
 
     /// Has [`Plan::operation_seen`] look at the columns of a system-versioned table.

@@ -60,6 +60,7 @@ fn sales() -> TableMap {
     let text = || Some(Charset::Utf8);
     TableMap {
         has_signs: true,
+        key: Vec::new(),
         schema: "shop".into(),
         table: "Sales".into(),
         columns: vec![
@@ -424,6 +425,7 @@ fn text_that_is_not_valid_is_replaced_or_refused() {
     };
     let map = TableMap {
         has_signs: true,
+        key: Vec::new(),
         schema: "shop".into(),
         table: "T".into(),
         columns: vec![

@@ -192,3 +192,42 @@ fn kills_keep_the_order_on_mariadb() -> Result<()> {
 fn kills_keep_the_order_on_mariadb_11() -> Result<()> {
     killed_again_and_again(Kind::Mariadb11)
 }
+
+/// A key that changes is the end of one row and the beginning of another: the newest line of each key is then
+/// the table.
+fn keys_change(kind: Kind, settings: &[&str]) -> Result<()> {
+    let server = Server::start(kind, settings)?;
+    server.sql(
+        "CREATE DATABASE shop; CREATE TABLE shop.kv (k int, g int, v char(1), PRIMARY KEY (g, k)); \
+         INSERT INTO shop.kv VALUES (1, 0, 'a'), (2, 0, 'b'), (3, 0, 'c'); \
+         UPDATE shop.kv SET k = 10 WHERE k = 1; UPDATE shop.kv SET v = 'x' WHERE k = 2; \
+         UPDATE shop.kv SET k = k + 1 WHERE k < 10 ORDER BY k DESC; DELETE FROM shop.kv WHERE k = 3; \
+         UPDATE shop.kv SET g = 1, v = 'y' WHERE k = 10",
+    )?;
+    let lines = |more: &str| {
+        let text = config(&server);
+        let (head, _) = text.split_once("[[table]]").context("no table")?;
+        let table = format!(
+            "[[table]]\nname = \"shop.kv\"\nevents = [\"insert\", \"update\", \"delete\"]\n{more}\n"
+        );
+        Workplace::new(&format!("{head}{table}[sink]\ntype = \"stdout\"\n"))?.drain()
+    };
+    assert_eq!(
+        lines("columns = [\"k\", \"v\"]\nbefore_image = true")?,
+        "1,a,I\n2,b,I\n3,c,I\n1,a,D\n10,a,I\n2,b,B\n2,x,U\n3,c,D\n4,c,I\n2,x,D\n3,x,I\n3,x,D\n10,a,D\n10,y,I\n"
+    );
+    assert_eq!(
+        lines("columns = [\"k\", \"v\"]\nkey_change = \"update\"")?,
+        "1,a,I\n2,b,I\n3,c,I\n10,a,U\n2,x,U\n4,c,U\n3,x,U\n3,x,D\n10,y,U\n"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_changed_key_is_a_delete_and_an_insert() -> Result<()> {
+    for kind in Kind::ALL {
+        keys_change(kind, &[])?;
+        keys_change(kind, &["--binlog-row-metadata=MINIMAL"])?;
+    }
+    Ok(())
+}

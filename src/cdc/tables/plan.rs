@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tracing::{info, warn};
 
 use crate::binlog::{Decoder, Flavor, Problem, ServerColumn, TableMap};
-use crate::config::SchemaChange;
+use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{Chosen, Plan, PlanError};
 use crate::error::Error;
 use crate::{Exit, Failure};
@@ -87,10 +87,16 @@ impl TableWriter {
             columns => columns,
         };
         self.versioned = versioned_columns(&self.checked, map, told, flavor, old, &place);
+        let splits = self.checked.key_change == KeyChange::Split;
+        let key = splits.then(|| map.key(told));
         let open = self.open(map, flavor);
         let bytes = decoder.definition(self.index);
         let definition = definition_code(bytes, map, &open, &self.columns);
-        let plan = self.decide(map, definition, event)?;
+        let mut plan = self.decide(map, definition, event)?;
+        if let Some(columns) = key {
+            self.note_key(&columns);
+            plan = plan.with_key(&columns);
+        }
         let before = self.layouts.current().map(|_| self.layouts.version());
         self.layouts.decide(definition, plan.shape());
         if before != Some(self.layouts.version()) || self.plan.is_none() {
