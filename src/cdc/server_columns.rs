@@ -232,3 +232,169 @@ fn find<'c>(columns: &'c [ServerColumn], name: &str) -> Option<&'c ServerColumn>
 pub(super) fn is_same(name: &str, other: &str) -> bool {
     name == other || name.to_lowercase() == other.to_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{Event, EventHeader, EventType, LookAhead};
+
+    fn told(name: &str, column_type: &str) -> ServerColumn {
+        let (data_type, rest) = column_type.split_once('(').unwrap_or((column_type, ""));
+        let scale = rest.strip_suffix(')').and_then(|rest| rest.split_once(','));
+        ServerColumn {
+            name: name.to_owned(),
+            data_type: data_type.to_owned(),
+            column_type: column_type.to_owned(),
+            scale: scale.map(|(_, scale)| scale.parse().unwrap()),
+            nullable: true,
+            ..ServerColumn::default()
+        }
+    }
+
+    fn question(names: [&str; 2], known: Option<Vec<ServerColumn>>) -> Question {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            kind: ColumnType::Double,
+            nullable: true,
+            unsigned: false,
+            charset: None,
+            labels: Vec::new(),
+        };
+        let map = TableMap {
+            schema: "shop".into(),
+            table: "T".into(),
+            columns: names.map(column).to_vec(),
+            has_signs: false,
+        };
+        Question {
+            table: 0,
+            schema: "shop".into(),
+            name: "T".into(),
+            table_id: 9,
+            definition: b"definition".to_vec(),
+            open: names
+                .iter()
+                .filter(|name| !name.is_empty())
+                .map(|name| (*name).to_owned())
+                .collect(),
+            map,
+            known,
+            at: FilePosition::new("b.000001", 100),
+        }
+    }
+
+    /// What a look ahead finds in these statements.
+    fn changes(statements: &[&str]) -> Vec<TableChange> {
+        let mut look_ahead = LookAhead::new(vec![("shop".to_owned(), "T".to_owned())]);
+        for statement in statements {
+            let mut body = vec![0; 8];
+            body.push(4);
+            body.extend_from_slice(&[0; 4]);
+            body.extend_from_slice(b"shop\0");
+            body.extend_from_slice(statement.as_bytes());
+            let header = EventHeader {
+                timestamp: 0,
+                type_code: EventType::Query.code(),
+                server_id: 1,
+                event_size: 50,
+                log_pos: 500,
+                flags: 0,
+            };
+            look_ahead
+                .take(&Event {
+                    header,
+                    body: &body,
+                })
+                .unwrap();
+        }
+        look_ahead.into_changes()
+    }
+
+    fn settled(
+        names: [&str; 2],
+        known: Option<&[ServerColumn]>,
+        columns: &[ServerColumn],
+        statements: &[&str],
+    ) -> Result<Vec<ServerColumn>, Failure> {
+        let answer = Answer {
+            columns: columns.to_vec(),
+            changes: changes(statements),
+        };
+        question(names, known.map(<[_]>::to_vec)).settle(answer, &[])
+    }
+
+    const NAMED: [&str; 2] = ["a", "b"];
+    const UNNAMED: [&str; 2] = ["", ""];
+
+    #[test]
+    fn what_is_told_is_taken_if_no_change_can_lie_in_between() {
+        let now = [told("a", "double"), told("b", "double(10,2)")];
+        for names in [NAMED, UNNAMED] {
+            assert_eq!(settled(names, None, &now, &[]).unwrap(), now);
+            assert_eq!(
+                settled(names, Some(&now), &now, &["ALTER TABLE T ADD c int"]).unwrap(),
+                now
+            );
+            for statement in [
+                "ALTER TABLE T MODIFY a double",
+                "DROP TABLE T",
+                "RENAME TABLE x TO T",
+            ] {
+                let failure = settled(names, None, &now, &[statement]).unwrap_err();
+                assert_eq!(failure.exit, Exit::Data, "{statement}");
+                assert!(
+                    failure.remedy.contains("--accept-change shop.T="),
+                    "{statement}"
+                );
+            }
+        }
+        // Names tell that neither column is concerned.
+        let statement = ["ALTER TABLE T ADD COLUMN c int"];
+        assert_eq!(settled(NAMED, None, &now, &statement).unwrap(), now);
+        assert!(settled(UNNAMED, None, &now, &statement).is_err());
+    }
+
+    #[test]
+    fn what_was_known_holds_until_the_statement_that_changes_it() {
+        let known = [told("a", "double"), told("b", "double(10,2)")];
+        let now = [told("b", "double(10,2)"), told("a", "double(8,3)")];
+        for names in [NAMED, UNNAMED] {
+            let statement = ["ALTER TABLE T MODIFY a double(8,3) AFTER b"];
+            assert_eq!(
+                settled(names, Some(&known), &now, &statement).unwrap(),
+                known
+            );
+            // Nobody has written down how it came to be.
+            let failure = settled(names, Some(&known), &now, &[]).unwrap_err();
+            assert!(
+                failure.what.contains("no statement in the binlog"),
+                "{}",
+                failure.what
+            );
+        }
+        // A table map can tell which of the two it is of.
+        let other = [told("a", "int"), told("b", "int")];
+        assert_eq!(settled(UNNAMED, Some(&other), &now, &[]).unwrap(), now);
+        assert_eq!(settled(UNNAMED, Some(&known), &other, &[]).unwrap(), known);
+    }
+
+    #[test]
+    fn somebody_can_accept_the_table_as_it_is_now() {
+        let known = [told("a", "double"), told("b", "double(10,2)")];
+        let now = [told("a", "double"), told("b", "double")];
+        let question = question(NAMED, Some(known.to_vec()));
+        let answer = || Answer {
+            columns: now.to_vec(),
+            changes: Vec::new(),
+        };
+        let failure = question.settle(answer(), &[]).unwrap_err();
+        let code = question.code(&now);
+        assert!(
+            failure
+                .remedy
+                .contains(&format!("--accept-change shop.T={code}"))
+        );
+        assert_eq!(question.settle(answer(), &[code]).unwrap(), now);
+        assert_ne!(code, question.code(&known));
+    }
+}
