@@ -19,6 +19,8 @@ pub(crate) type KnownLayouts = BTreeMap<String, TableLayouts>;
 
 /// How many tables' definitions are remembered with their layouts. Those of long ago are not read again.
 const MOST_DECISIONS: usize = 256;
+/// How many accepted definitions are remembered until they come.
+const MOST_ACCEPTED: usize = 16;
 
 /// Names one definition of a table: its columns as the binlog, and where that is silent the server, tells
 /// them. What people type to accept a change.
@@ -104,6 +106,9 @@ struct Decision {
     /// Other columns have been chosen since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_of_earlier_choice: bool,
+    /// Somebody has accepted the definition.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_accepted: bool,
 }
 
 /// The layouts that one table's lines have had.
@@ -121,6 +126,9 @@ pub(crate) struct TableLayouts {
     /// Index of the layout of the newest lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     current: Option<usize>,
+    /// Definitions that somebody has accepted, and of which no line was written since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    accepted: Vec<DefinitionCode>,
     /// It is of a checkpoint that did not hold what was chosen.
     #[serde(skip)]
     is_choice_unknown: bool,
@@ -152,6 +160,25 @@ impl TableLayouts {
         for decision in &mut self.decisions {
             decision.is_of_earlier_choice = true;
         }
+    }
+
+    /// Takes the definitions that somebody accepts, until lines of them come. One that was accepted before has
+    /// its layout.
+    pub(super) fn accept(&mut self, codes: &[DefinitionCode]) {
+        for code in codes {
+            let mut decisions = self.decisions.iter();
+            let is_done = decisions.any(|it| it.definition == *code && it.is_accepted);
+            if !is_done && !self.accepted.contains(code) {
+                self.accepted.push(*code);
+            }
+        }
+        let too_many = self.accepted.len().saturating_sub(MOST_ACCEPTED);
+        self.accepted.drain(..too_many);
+    }
+
+    /// The definitions that somebody has accepted, and that have not come yet.
+    pub(super) fn accepted(&self) -> &[DefinitionCode] {
+        &self.accepted
     }
 
     /// Whether the table was followed before with this choice of columns.
@@ -195,8 +222,15 @@ impl TableLayouts {
             self.layouts.len() - 1
         });
         self.current = Some(index);
-        let other = |decision: &Decision| decision.definition != definition;
-        self.decisions.retain(other);
+        let before = self
+            .decisions
+            .iter()
+            .position(|it| it.definition == definition);
+        let before = before.map(|before| self.decisions.remove(before));
+        let pending = self.accepted.len();
+        self.accepted.retain(|code| *code != definition);
+        let is_accepted =
+            self.accepted.len() < pending || before.is_some_and(|before| before.is_accepted);
         if self.decisions.len() >= MOST_DECISIONS {
             self.decisions.remove(0);
         }
@@ -204,6 +238,7 @@ impl TableLayouts {
             definition,
             layout: index,
             is_of_earlier_choice: false,
+            is_accepted,
         });
     }
 }
@@ -280,6 +315,25 @@ mod tests {
             Some(false)
         );
         assert_eq!(layouts.current(), None);
+    }
+
+    #[test]
+    fn what_is_accepted_waits_for_its_lines_and_is_accepted_once() {
+        let mut layouts = TableLayouts::default();
+        layouts.decide(code(1), layout(&[("id", "INT")]));
+        layouts.accept(&[code(2), code(2)]);
+        let stored = serde_json::to_string(&layouts).unwrap();
+        let mut layouts: TableLayouts = serde_json::from_str(&stored).unwrap();
+        assert_eq!(layouts.accepted(), [code(2)]);
+        layouts.decide(code(1), layout(&[("id", "INT")]));
+        assert_eq!(layouts.accepted(), [code(2)]);
+        layouts.decide(code(2), layout(&[("id", "INT"), ("c", "INT")]));
+        // It may be given again at each start.
+        layouts.accept(&[code(2)]);
+        assert!(layouts.accepted().is_empty());
+        let many: Vec<_> = (10..100).map(code).collect();
+        layouts.accept(&many);
+        assert_eq!(layouts.accepted(), &many[many.len() - MOST_ACCEPTED..]);
     }
 
     #[test]

@@ -94,7 +94,14 @@ impl Question {
         accepted: &[DefinitionCode],
     ) -> Result<Vec<ServerColumn>, Failure> {
         let Answer { columns, changes } = answer;
-        if self.is_known(&columns) || accepted.contains(&self.code(&columns)) {
+        let concerns = |change: &&TableChange| {
+            !self.is_named() || !self.open.iter().all(|name| change.spares(name))
+        };
+        let changes: Vec<&TableChange> = changes.iter().filter(concerns).collect();
+        let fits = self.fits(&columns);
+        // Of several changes nobody can say which has done what.
+        let is_accepted = accepted.contains(&self.code(&columns)) && changes.len() < 2;
+        if self.is_known(&columns) || (is_accepted && fits) {
             return Ok(columns);
         }
         if let Some(known) = &self.known {
@@ -102,19 +109,21 @@ impl Question {
             if !changes.is_empty() {
                 return Ok(known.clone());
             }
-            return match (self.fits(known), self.fits(&columns)) {
+            return match (self.fits(known), fits) {
                 (false, true) if !self.is_named() => Ok(columns),
                 (true, false) if !self.is_named() => Ok(known.clone()),
                 _ => Err(self.changed_unseen(&columns)),
             };
         }
-        let concerns = |change: &&TableChange| {
-            !self.is_named() || !self.open.iter().all(|name| change.spares(name))
-        };
-        if let Some(change) = changes.iter().find(concerns) {
-            return Err(self.before_a_change(&change.at, &columns));
+        if let (Some(first), Some(last)) = (changes.first(), changes.last()) {
+            let is_one = changes.len() == 1;
+            return Err(self.before_changes(
+                &first.at,
+                &last.at,
+                (is_one && fits).then_some(&columns),
+            ));
         }
-        if !self.fits(&columns) {
+        if !fits {
             return Err(self.changed_unseen(&columns));
         }
         Ok(columns)
@@ -122,52 +131,71 @@ impl Question {
 
     fn what(&self) -> String {
         let open = if self.is_named() {
-            self.open.join(", ")
+            format!("all about the columns {}", self.open.join(", "))
         } else {
-            "any column".to_owned()
+            "the names of columns".to_owned()
         };
         format!(
-            "table {}.{} at {}: the binlog does not tell all of {open}",
+            "table {}.{} at {}: the binlog does not tell {open}",
             self.schema, self.name, self.at
         )
     }
 
-    fn changed_unseen(&self, columns: &[ServerColumn]) -> Failure {
-        Failure::definite(
-            Exit::Data,
-            format!(
-                "{}, and the server tells other columns than before, though no statement in the binlog \
-                 has changed them (sql_log_bin = 0?)",
-                self.what()
-            ),
-            format!(
-                "if the rows from here on are of the table as it is now, start once more with \
-                 --accept-change {}.{}={}; and set binlog_row_metadata=FULL on the server, so that its \
-                 binlog tells more",
-                self.schema,
-                self.name,
-                self.code(columns)
-            ),
+    fn accept(&self, columns: &[ServerColumn]) -> String {
+        let code = self.code(columns);
+        format!("--accept-change {}.{}={code}", self.schema, self.name)
+    }
+
+    /// What helps whatever has happened, and takes nothing from other tables.
+    fn leave_out(&self, until: &str) -> String {
+        format!(
+            "take {}.{} out of the configuration until the agent is past {until}, so that the other tables go \
+             on; then add it again, and load its rows of before from the table itself; and set \
+             binlog_row_metadata=FULL on the server, so that its binlog tells more",
+            self.schema, self.name
         )
     }
 
-    fn before_a_change(&self, at: &FilePosition, columns: &[ServerColumn]) -> Failure {
-        Failure::definite(
-            Exit::Data,
+    fn changed_unseen(&self, columns: &[ServerColumn]) -> Failure {
+        let what = format!(
+            "{}, and the server tells other columns than before, though no statement in the binlog has \
+             changed them (sql_log_bin = 0?)",
+            self.what()
+        );
+        let leave_out = self.leave_out("this place");
+        let remedy = if self.fits(columns) {
             format!(
-                "{}, and the server only knows the table as it is after the statement before {at}",
-                self.what()
+                "if the rows from here on are of the table as it is now, start once more with {}; otherwise \
+                 {leave_out}",
+                self.accept(columns)
+            )
+        } else {
+            leave_out
+        };
+        Failure::definite(Exit::Data, what, remedy)
+    }
+
+    /// `fitting` are the columns of now, if they may be those of the rows.
+    fn before_changes(
+        &self,
+        first: &FilePosition,
+        last: &FilePosition,
+        fitting: Option<&Vec<ServerColumn>>,
+    ) -> Failure {
+        let what = format!(
+            "{}, and the server only knows the table as it is after the statement before {last}",
+            self.what()
+        );
+        let leave_out = self.leave_out(&last.to_string());
+        let remedy = match fitting {
+            Some(columns) => format!(
+                "if the statement before {first} has left alone what the binlog does not tell, start once \
+                 more with {}, which reads the rows up to there with the columns of now; otherwise {leave_out}",
+                self.accept(columns)
             ),
-            format!(
-                "if that statement has left alone what the binlog does not tell, start once more with \
-                 --accept-change {}.{}={}, which reads the rows from here on with the columns of now; \
-                 otherwise load the rows up to {at} from the table itself and start there; and set \
-                 binlog_row_metadata=FULL on the server, so that its binlog tells more",
-                self.schema,
-                self.name,
-                self.code(columns)
-            ),
-        )
+            None => leave_out,
+        };
+        Failure::definite(Exit::Data, what, remedy)
     }
 }
 
@@ -265,6 +293,7 @@ mod tests {
             table: "T".into(),
             columns: names.map(column).to_vec(),
             has_signs: false,
+            key: Vec::new(),
         };
         Question {
             table: 0,

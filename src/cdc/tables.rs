@@ -112,6 +112,7 @@ impl TableWriter {
         limits: BatchLimits,
     ) -> Self {
         layouts.choose(checked.chosen_names().as_deref());
+        layouts.accept(&checked.accepted);
         Self {
             index,
             suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
@@ -147,7 +148,7 @@ impl TableWriter {
 
     /// The codes of definitions that somebody has accepted.
     pub(super) fn accepted(&self) -> &[DefinitionCode] {
-        &self.checked.accepted
+        self.layouts.accepted()
     }
 
     /// Cells whose text was not valid and was written with something replaced.

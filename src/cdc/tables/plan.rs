@@ -151,7 +151,7 @@ impl TableWriter {
             let plan = self.compile(map, &self.wanted(map, true));
             return plan.map_err(|error| unwritable(&error, event).into());
         }
-        if self.checked.accepted.contains(&definition) {
+        if self.layouts.accepted().contains(&definition) {
             let plan = self.compile(map, &self.wanted(map, true));
             return plan.map_err(|error| unwritable(&error, event).into());
         }
@@ -256,37 +256,42 @@ impl TableWriter {
             .collect();
         if !names.is_empty() {
             warn!(
-                "table {}: the column {} is not written, because its lines had no such column before the                  transaction at {}; {}",
+                "table {}: the column {} is not written, because the table's lines had no such column before the \
+                 transaction at {}; to write it from the next start on, start with --accept-change \
+                 {}={definition}; to have its lines apart from those of before, set on_schema_change = \
+                 \"version\" for the table, or give a replay --on-schema-change version",
                 self.name(),
                 names.join(", "),
                 event.place(),
-                self.decision(definition)
+                self.name()
             );
         }
     }
 
-    /// How somebody decides what shall become of a change.
-    fn decision(&self, definition: DefinitionCode) -> String {
-        format!(
-            "to write the lines as the table is from there on, start once more with --accept-change \
-             {}={definition}; to write them apart from those of before, set on_schema_change = \
-             \"version\" for the table, or give a replay --on-schema-change version",
-            self.name()
-        )
-    }
-
     fn changed(&self, what: &str, definition: DefinitionCode, event: &EventAtHand<'_>) -> Failure {
+        let place = event.place();
+        let others: Vec<String> = self
+            .layouts
+            .accepted()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let others = match others.as_slice() {
+            [] => String::new(),
+            codes => format!(" (it is not {}, which was accepted)", codes.join(", ")),
+        };
         Failure::definite(
             Exit::Data,
             format!(
-                "table {}, transaction at {}: {what}",
-                self.name(),
-                event.place()
+                "table {}, transaction at {place}: {what}{others}",
+                self.name()
             ),
             format!(
-                "all rows before it are delivered, and the others wait in the binlog; {}; or choose other \
-                 columns in its `columns`",
-                self.decision(definition)
+                "all rows before it are delivered, and the others wait in the binlog; to write the lines as the \
+                 table is from there on, start once more with --accept-change {}={definition}; to write them \
+                 apart from those of before, set on_schema_change = \"version\" for the table, or give a \
+                 replay --on-schema-change version; or choose other columns in its `columns`",
+                self.name()
             ),
         )
     }
