@@ -190,11 +190,12 @@ impl<S: Sink> Agent<S> {
             info!("reading from {from} for what XA transactions have prepared");
         }
         let starting = Box::pin(Reader::start(&config.source, server, mark));
-        let (mut reader, mark) = starting.await?;
+        let (mut reader, mut mark) = starting.await?;
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
         let first_news = Some(reader.next().await?);
-        let asker = Asker::new(&config.source, table_names(&tables));
+        let mut asker = Asker::new(&config.source, table_names(&tables));
+        Box::pin(asker.ask_at_start(&tables, &mut mark)).await?;
         let layouts = loaded.as_ref().map(Checkpoint::layouts);
         let layouts = layouts.unwrap_or_default();
         let max_in_flight = config.max_in_flight;
@@ -421,9 +422,13 @@ impl<S: Sink> Agent<S> {
         self.told = (self.pipeline.rows_written, rows_delivered);
         let now = jiff::Timestamp::now().as_microsecond();
         let age = Duration::from_micros(
-            now.saturating_sub(self.pipeline.newest_commit_us)
-                .max(0)
-                .cast_unsigned(),
+            match self.pipeline.newest_commit_us {
+                // No row has come yet.
+                0 => 0,
+                newest => now.saturating_sub(newest),
+            }
+            .max(0)
+            .cast_unsigned(),
         );
         info!(
             rows_delivered,

@@ -1,21 +1,23 @@
 //! Asks the server about a table while its binlog is read, and looks ahead in the binlog for what may
 //! change the table.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::binlog::{FilePosition, Input, LookAhead, TableChange};
+use crate::binlog::{FilePosition, Input, LookAhead, ServerColumn, TableChange};
 use crate::config::Source;
 use crate::error::Fault;
 use crate::{Exit, Failure};
 
+use super::checked_table::CheckedTable;
 use super::described::described;
 use super::explain::{REACH_SERVER, binlog_is_off};
 use super::reader::{News, Reader};
 use super::retry::{LONGEST_DELAY, PATIENCE, delays};
 use super::server::{Mark, Server};
-use super::server_columns::{Answer, Question};
+use super::server_columns::{Answer, Question, is_open};
 
 /// How often a line tells how far it has looked.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -110,32 +112,89 @@ impl Asker {
         if !question.is_known(&columns) {
             let end = server.end_of_binlog().await?.position;
             let end = end.ok_or_else(binlog_is_off)?;
-            changes = self.changes_until(end, question, mark).await?;
+            let (table, at) = (question.table, &question.at);
+            changes = self.changes_until(end, table, at, mark).await?;
         }
         self.server = Some(server);
         Ok(Asked::Answer(Answer { columns, changes }))
     }
 
-    /// The statements between the question's place and `end` that may change its table. Each part of the
-    /// binlog is looked through once.
+    /// Asks for the columns of tables of which nothing is known at a start, before anything is read. A table that
+    /// a statement changes further on is left for later, when its rows are there.
+    ///
+    /// # Errors
+    /// If a table cannot be read at all. Whoever cannot be asked now is asked later.
+    pub(super) async fn ask_at_start(
+        &mut self,
+        tables: &[CheckedTable],
+        mark: &mut Mark,
+    ) -> Result<(), Failure> {
+        for (index, table) in tables.iter().enumerate() {
+            let name = table.full_name();
+            if mark.columns.contains_key(&name) || table.definition.is_empty() {
+                continue;
+            }
+            match self.columns_at(index, table, mark).await {
+                Ok(Some(columns)) => {
+                    Arc::make_mut(&mut mark.columns).insert(name, columns);
+                }
+                Ok(None) => {}
+                Err(failure) if failure.fault == Fault::Definite => return Err(failure),
+                Err(failure) => debug!("{name}: not asked at the start: {failure}"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn columns_at(
+        &mut self,
+        index: usize,
+        table: &CheckedTable,
+        mark: &Mark,
+    ) -> Result<Option<Vec<ServerColumn>>, Failure> {
+        let mut server = match self.server.take() {
+            Some(server) => server,
+            None => Server::connect(&self.source).await?,
+        };
+        let metadata = server.variable("binlog_row_metadata");
+        let has_names = metadata.is_some_and(|metadata| metadata.eq_ignore_ascii_case("FULL"));
+        let is_needed = !has_names || table.definition.iter().any(is_open);
+        let Some(at) = mark.position.as_ref().filter(|_| is_needed) else {
+            self.server = Some(server);
+            return Ok(None);
+        };
+        if server.identity != mark.server {
+            return Ok(None);
+        }
+        let columns = described(&mut server, &table.schema, &table.name).await?;
+        let end = server.end_of_binlog().await?.position;
+        let end = end.ok_or_else(binlog_is_off)?;
+        let changes = self.changes_until(end, index, at, mark).await?;
+        self.server = Some(server);
+        Ok((changes.is_empty() && !columns.is_empty()).then_some(columns))
+    }
+
+    /// The statements between `at` and `end` that may change the table with this index. Each part of the binlog is
+    /// looked through once.
     async fn changes_until(
         &mut self,
         end: FilePosition,
-        question: &Question,
+        table: usize,
+        at: &FilePosition,
         mark: &Mark,
     ) -> Result<Vec<TableChange>, Failure> {
-        let known = self.ahead.take().filter(|ahead| ahead.from <= question.at);
-        let known = known.filter(|ahead| ahead.until >= question.at);
+        let known = self.ahead.take().filter(|ahead| ahead.from <= *at);
+        let known = known.filter(|ahead| ahead.until >= *at);
         let mut ahead = match known {
             Some(ahead) => ahead,
             None => Ahead {
-                from: question.at.clone(),
-                until: question.at.clone(),
+                from: at.clone(),
+                until: at.clone(),
                 changes: Vec::new(),
             },
         };
         if ahead.until < end {
-            let start = if ahead.until == question.at {
+            let start = if ahead.until == *at {
                 // Within a transaction nobody can be asked to start.
                 mark.clone()
             } else {
@@ -150,8 +209,7 @@ impl Asker {
             ahead.changes.extend(found);
             ahead.until = end;
         }
-        let concerns =
-            |change: &&TableChange| change.table == question.table && change.at > question.at;
+        let concerns = |change: &&TableChange| change.table == table && change.at > *at;
         let changes = ahead.changes.iter().filter(concerns).cloned().collect();
         self.ahead = Some(ahead);
         Ok(changes)

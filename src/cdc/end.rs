@@ -42,6 +42,7 @@ impl End {
                         "write a set as the server prints it",
                     )
                 })?;
+                check_is_executed(&gtids, server).await?;
                 Self {
                     position: None,
                     gtids: Some(gtids),
@@ -65,6 +66,19 @@ impl End {
         };
         by_position || by_gtids
     }
+}
+
+/// Transactions that nobody has executed may never come.
+async fn check_is_executed(gtids: &GtidSet, server: &mut Server) -> Result<(), Failure> {
+    let executed = server.executed_gtids().await?;
+    if executed.is_some_and(|executed| executed.contains(gtids)) {
+        return Ok(());
+    }
+    Err(Failure::definite(
+        Exit::Data,
+        "the server has not executed all transactions of --until",
+        "name a part of SELECT @@gtid_executed (MySQL) or @@gtid_binlog_pos (MariaDB)",
+    ))
 }
 
 /// The place is in the binlog, or is a purged one that is behind the start.

@@ -309,7 +309,15 @@ impl<S: Sink> Pipeline<S> {
             return;
         }
         match &mut self.columns {
-            ColumnSource::Given { used } => used[index] = true,
+            ColumnSource::Given { used } => {
+                if !std::mem::replace(&mut used[index], true) && table.knows_columns() {
+                    warn!(
+                        "{}: what the binlog does not tell of its columns is taken from the table as the server \
+                         has it now: if it was changed after these files, its rows are read wrongly",
+                        table.name()
+                    );
+                }
+            }
             ColumnSource::Server {
                 confirmed,
                 question,

@@ -230,6 +230,12 @@ pub(super) fn open_columns(map: &TableMap, flavor: Flavor) -> impl Iterator<Item
     map.columns.iter().filter(is_open)
 }
 
+/// Whether a column, as the server tells it, may be one that even a named table map does not tell whole.
+pub(super) fn is_open(column: &ServerColumn) -> bool {
+    matches!(column.data_type.as_str(), "float" | "double")
+        || Disguise::of(&column.data_type).is_some()
+}
+
 /// The column to write, with what the server tells of it.
 pub(super) fn chosen(name: &str, columns: &[ServerColumn]) -> Chosen {
     let told = find(columns, name);

@@ -301,7 +301,15 @@ fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
             "write file:PATH",
         ));
     }
-    Ok(PathBuf::from(path.strip_prefix("file:").unwrap_or(path)))
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    if path.is_empty() {
+        return Err(ConfigError::at(
+            "checkpoint.path",
+            "no path",
+            "write file:PATH, or leave it out for file:hydrant-checkpoint.json",
+        ));
+    }
+    Ok(PathBuf::from(path))
 }
 
 pub(super) fn duration(
@@ -529,5 +537,17 @@ mod tests {
         assert!(matches!(parse_position("0-1-100"), Some(Start::Gtids(_))));
         assert_eq!(parse_position(""), None);
         assert_eq!(parse_position("newest"), None);
+    }
+
+    #[test]
+    fn a_checkpoint_has_a_path() {
+        for path in ["", "file:", "s3://bucket/key"] {
+            let text = format!(
+                "source.url = \"mysql://u@127.0.0.1\"\ntable = [{{ name = \"shop.T\" }}]\n\
+                 sink.type = \"stdout\"\ncheckpoint.path = {path:?}"
+            );
+            let error = super::super::raw::parse(&text, "x").unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("checkpoint.path"), "{path}");
+        }
     }
 }

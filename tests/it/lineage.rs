@@ -333,7 +333,16 @@ fn missing_transactions_are_named() -> Result<()> {
 fn ends_and_checkpoints_past_the_end_are_refused() -> Result<()> {
     each(|kind, options| {
         let scene = Scene::new(kind, options)?;
-        for until in ["binlog.000001:999999", "binlog.000009:4", "other.000001:4"] {
+        let gtids = match kind {
+            Kind::Mysql => "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
+            Kind::Mariadb | Kind::Mariadb11 => "7-7-7",
+        };
+        for until in [
+            "binlog.000001:999999",
+            "binlog.000009:4",
+            "other.000001:4",
+            gtids,
+        ] {
             let output = scene.workplace.run(&["--until", until])?;
             let log = String::from_utf8_lossy(&output.stderr);
             ensure!(

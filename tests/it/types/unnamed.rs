@@ -123,19 +123,42 @@ fn stops(workplace: &Workplace, said: &[&str]) -> Result<String> {
 #[test]
 fn rows_from_before_a_change_that_was_missed_stop_the_agent() -> Result<()> {
     for (kind, metadata) in SILENT {
-        for change in ["ADD COLUMN c int", "MODIFY COLUMN a varchar(9) AFTER b"] {
+        for (change, remedy) in [
+            ("ADD COLUMN c int", "take shop.T out"),
+            (
+                "MODIFY COLUMN a varchar(9) AFTER b",
+                "--accept-change shop.T=",
+            ),
+        ] {
             let server = shop(kind, metadata)?;
             server.sql(&format!(
                 "USE shop; INSERT INTO T VALUES (1, 'a', 'b'); ALTER TABLE T {change}"
             ))?;
-            let said = [
-                "shop.T",
-                "only knows the table as it is after",
-                "--accept-change shop.T=",
-            ];
+            let said = ["shop.T", "only knows the table as it is after", remedy];
             let lines = stops(&following(&server)?, &said)?;
             ensure!(lines.is_empty(), "{lines}");
         }
+    }
+    Ok(())
+}
+
+/// An agent that has read no row yet knows the tables that it has found at its first start.
+#[test]
+fn rows_from_before_a_change_are_known_since_the_first_start() -> Result<()> {
+    for (kind, metadata) in SILENT {
+        let server = shop(kind, metadata)?;
+        let keys = "on_schema_change = \"version\"";
+        let (workplace, data) = into_directory(&server, keys)?;
+        let path = workplace.path("hydrant.toml");
+        let text = std::fs::read_to_string(&path)?.replace("\"earliest\"", "\"latest\"");
+        std::fs::write(&path, text)?;
+        workplace.drain()?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (1, 'a', 'b'); ALTER TABLE T DROP COLUMN a; \
+             INSERT INTO T VALUES (2, 'b')",
+        )?;
+        workplace.drain()?;
+        assert_eq!(lines_in(&data)?, ["1,a,b", "2,b"]);
     }
     Ok(())
 }
