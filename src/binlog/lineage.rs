@@ -91,6 +91,11 @@ impl History {
         self.file_begun = begun;
     }
 
+    /// Whether the file that is read has told when it was begun.
+    pub(super) fn is_file_known(&self) -> bool {
+        self.file_begun.is_some()
+    }
+
     /// The position is in the file that is being read.
     pub(super) fn moved(&mut self) {
         self.lineage.file_begun = self.file_begun;

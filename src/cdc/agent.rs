@@ -500,9 +500,10 @@ impl<S: Sink> Agent<S> {
     }
 
     fn reached_end(&self) -> bool {
-        self.end
-            .as_ref()
-            .is_some_and(|end| end.is_reached(&self.pipeline.decoder))
+        let decoder = &self.pipeline.decoder;
+        let is_reached = |end: &End| end.is_reached(decoder);
+        // A checkpoint that does not know its file would not notice that the server was reset.
+        self.end.as_ref().is_some_and(is_reached) && decoder.is_file_known()
     }
 
     /// Delivers all that was read, as long as there is time.

@@ -217,7 +217,9 @@ impl<S: Sink> Pipeline<S> {
                 if let Some(savepoint) = self.savepoints.last() {
                     self.sequence.undo_to(savepoint.sequence);
                     for (table, mark) in self.tables.iter_mut().zip(&savepoint.tables) {
-                        self.rows_written -= table.undo_to(*mark, &mut outlet);
+                        self.rows_written = self
+                            .rows_written
+                            .saturating_sub(table.undo_to(*mark, &mut outlet));
                     }
                 }
             }
@@ -266,8 +268,9 @@ impl<S: Sink> Pipeline<S> {
             flow: &mut self.flow,
             decoder: &self.decoder,
         };
+        // Lines of an event that could not be written to its end were not counted.
         for table in &mut self.tables {
-            self.rows_written -= table.undo(&mut outlet);
+            self.rows_written = self.rows_written.saturating_sub(table.undo(&mut outlet));
         }
     }
 
@@ -279,7 +282,9 @@ impl<S: Sink> Pipeline<S> {
             decoder: &self.decoder,
         };
         for table in &mut self.tables {
-            self.rows_written -= table.undo_doubtful(&mut outlet);
+            self.rows_written = self
+                .rows_written
+                .saturating_sub(table.undo_doubtful(&mut outlet));
             table.commit(&mut outlet);
         }
     }
@@ -338,6 +343,7 @@ impl<S: Sink> Pipeline<S> {
                     definition: self.decoder.definition(index).to_vec(),
                     open,
                     known: known.cloned(),
+                    was_confirmed: confirmed[index].is_some(),
                     at: self.decoder.position().clone(),
                 }));
             }
@@ -431,7 +437,7 @@ impl<S: Sink> Pipeline<S> {
             decoder: &self.decoder,
         };
         for table in &mut self.tables {
-            self.rows_written -= table.rewind(&mut outlet);
+            self.rows_written = self.rows_written.saturating_sub(table.rewind(&mut outlet));
         }
         Ok(())
     }

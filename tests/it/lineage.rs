@@ -105,6 +105,32 @@ fn a_reset_binlog_is_refused_before_and_after_it_has_grown() -> Result<()> {
     })
 }
 
+/// A first start that has read nothing knows the file that it stands in.
+#[test]
+fn a_reset_after_a_start_that_has_read_nothing_is_refused() -> Result<()> {
+    each(|kind, options| {
+        let server = Server::start(kind, options)?;
+        server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY)")?;
+        let text = config(&server).replace("\"earliest\"", "\"latest\"");
+        let workplace = Workplace::new(&text)?;
+        let scene = Scene { server, workplace };
+        scene.reset()?;
+        let output = scene.workplace.run(&["--until", "now"])?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        scene.insert(1..=1)?;
+        // Files are told apart by the second in which they were begun.
+        scene.server.sql("SELECT SLEEP(1.5)")?;
+        scene.reset()?;
+        scene.is_refused("restored or reset")?;
+        scene.insert(2..=2)?;
+        scene.is_refused("restored or reset")
+    })
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to)?;

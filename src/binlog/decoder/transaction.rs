@@ -54,6 +54,12 @@ impl Decoder {
         self.history.lineage()
     }
 
+    /// Whether the description of the file at hand was read, which tells one file of a name from another.
+    #[must_use]
+    pub fn is_file_known(&self) -> bool {
+        self.history.is_file_known()
+    }
+
     /// The history before the start, as [`Decoder::lineage`] told it; call it after [`Decoder::rewind`], too.
     pub fn lineage_at_start(&mut self, lineage: Lineage) {
         self.history = History::new(lineage);
