@@ -158,3 +158,27 @@ fn text_that_is_not_valid_stops_the_agent_if_asked_to() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whatever row of an event it is in, what came before is delivered.
+#[test]
+fn a_bad_row_behind_good_ones_stops_the_agent_after_those_of_before() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, &["--sql-mode="])?;
+        server.sql(
+            "CREATE DATABASE shop; USE shop; \
+             CREATE TABLE T (id int PRIMARY KEY, c varchar(20) CHARACTER SET ucs2); \
+             INSERT INTO T VALUES (1, 'before'); INSERT INTO T VALUES (10, 'a'), (11, x'D83D'), (12, 'z')",
+        )?;
+        let keys = "name = \"shop.T\"\ninvalid_text = \"stop\"";
+        let workplace = Workplace::new(&crate::sales::config(&server, keys, "type = \"stdout\""))?;
+        let output = workplace.run(&["--until", "now"])?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{kind:?}: {log}");
+        let lines = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            lines.starts_with("1,before\n") && !lines.contains("11,"),
+            "{lines}"
+        );
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tracing::{info, warn};
 
-use crate::binlog::{Decoder, Flavor, Problem, ServerColumn, TableMap};
+use crate::binlog::{Column, ColumnType, Decoder, Flavor, Problem, ServerColumn, TableMap};
 use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{Chosen, Plan, PlanError};
 use crate::error::Error;
@@ -190,13 +190,26 @@ impl TableWriter {
         Ok(plan)
     }
 
+    /// MariaDB keeps a unique key of TEXT or BLOB in a column of its own, behind all others, which nobody sees.
+    fn is_hash(&self, column: &Column) -> bool {
+        let mut declared = self.checked.definition.iter();
+        column.kind == ColumnType::Int(8)
+            && column.name.starts_with("DB_ROW_HASH_")
+            && !declared.any(|declared| is_same(&declared.name, &column.name))
+    }
+
     /// The names of the columns to write; those that the table has, or all that were chosen.
     fn wanted(&self, map: &TableMap, only_there: bool) -> Vec<String> {
         let has = |name: &str| map.columns.iter().any(|column| is_same(&column.name, name));
         match &self.checked.columns {
             None => {
                 let listed = self.versioned.unlisted_from.unwrap_or(map.columns.len());
-                let columns = map.columns.iter().take(listed);
+                let columns = &map.columns[..listed];
+                let hidden = columns
+                    .iter()
+                    .rev()
+                    .take_while(|column| self.is_hash(column));
+                let columns = columns.iter().take(listed - hidden.count());
                 columns.map(|column| column.name.clone()).collect()
             }
             Some(chosen) => {
