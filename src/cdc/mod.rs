@@ -13,6 +13,7 @@ mod announce;
 mod asker;
 mod checked_table;
 mod checkpoint;
+mod column_source;
 mod described;
 mod end;
 mod explain;

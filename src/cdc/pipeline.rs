@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::binlog::{Decoder, Inflater, Input, Problem, Step, TableChange};
+use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
 use crate::config::SchemaChange;
 use crate::error::Error;
 use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
 
 use super::checked_table::CheckedTable;
+use super::column_source::{ColumnSource, forget};
 use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
-use super::server_columns::{Answer, KnownColumns, Question, tells_of};
+use super::server_columns::{Answer, Question, tells_of};
 use super::tables::{TableMark, TableWriter};
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
@@ -47,19 +48,6 @@ struct Savepoint {
     id: u64,
     tables: Vec<TableMark>,
     sequence: i64,
-}
-
-/// Where what table maps leave out comes from.
-enum ColumnSource {
-    /// The server is asked while its binlog is read.
-    Server {
-        /// By table, the number in its table maps for which what is known was told or confirmed.
-        confirmed: Vec<Option<u64>>,
-        question: Option<Box<Question>>,
-    },
-    /// It was told before the start, of the tables after all that is read; by table, whether rows were
-    /// read with it.
-    Given { used: Vec<bool> },
 }
 
 impl<S: Sink> Pipeline<S> {
@@ -343,7 +331,6 @@ impl<S: Sink> Pipeline<S> {
                     definition: self.decoder.definition(index).to_vec(),
                     open,
                     known: known.cloned(),
-                    was_confirmed: confirmed[index].is_some(),
                     at: self.decoder.position().clone(),
                 }));
             }
@@ -506,38 +493,6 @@ impl<S: Sink> Pipeline<S> {
     /// The server whose binlog is read.
     pub(crate) fn server(&self) -> &Identity {
         &self.flow.server
-    }
-}
-
-/// A statement may have changed a table: what was told of it is of before, unless the statement leaves alone
-/// all columns that need to be told of.
-fn forget(
-    change: &TableChange,
-    decoder: &Decoder,
-    source: &mut ColumnSource,
-    tables: &mut [TableWriter],
-    known: &mut Arc<KnownColumns>,
-) -> Result<(), Problem> {
-    let table = &mut tables[change.table];
-    if let Some((map, _)) = decoder.table(change.table)
-        && map.is_named()
-        && (table.open(map, decoder.flavor()).iter()).all(|column| change.spares(column))
-    {
-        return Ok(());
-    }
-    match source {
-        ColumnSource::Server { confirmed, .. } => {
-            confirmed[change.table] = None;
-            table.know(Vec::new());
-            if known.contains_key(&table.name()) {
-                Arc::make_mut(known).remove(&table.name());
-            }
-            Ok(())
-        }
-        ColumnSource::Given { used } if used[change.table] => {
-            Err(Problem::ReadWithLaterColumns(table.name()))
-        }
-        ColumnSource::Given { .. } => Ok(()),
     }
 }
 

@@ -387,6 +387,27 @@ fn columns_that_nobody_has_declared_are_not_written() -> Result<()> {
     Ok(())
 }
 
+/// What was told of a column before it became one that the server must be asked about is of before.
+#[test]
+fn a_column_that_becomes_a_double_is_asked_about() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, &["--sql-mode="])?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, n int, d double(10,2))",
+        )?;
+        let workplace = into_directory(&server, VERSION)?;
+        server.sql("INSERT INTO shop.T VALUES (1, 1, 1)")?;
+        workplace.drain()?;
+        server.sql(
+            "USE shop; ALTER TABLE T MODIFY COLUMN n double(10,1); INSERT INTO T VALUES (2, 2, 2)",
+        )?;
+        workplace.drain()?;
+        assert_eq!(lines_in(&workplace, "v=1")?, "1,1,1.00\n");
+        assert_eq!(lines_in(&workplace, "v=2")?, "2,2.0,2.00\n");
+    }
+    Ok(())
+}
+
 fn replay(server: &Server, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hydrant"));
     command

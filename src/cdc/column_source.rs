@@ -1,0 +1,57 @@
+//! Where what table maps leave out comes from, and what a statement makes of it.
+
+use std::sync::Arc;
+
+use crate::binlog::{Decoder, Problem, TableChange};
+
+use super::server_columns::{KnownColumns, Question};
+use super::tables::TableWriter;
+
+/// Where what table maps leave out comes from.
+pub(super) enum ColumnSource {
+    /// The server is asked while its binlog is read.
+    Server {
+        /// By table, the number in its table maps for which what is known was told or confirmed.
+        confirmed: Vec<Option<u64>>,
+        question: Option<Box<Question>>,
+    },
+    /// It was told before the start, of the tables after all that is read; by table, whether rows were
+    /// read with it.
+    Given { used: Vec<bool> },
+}
+
+/// A statement may have changed a table: what was told of it is of before, or, if the statement leaves alone all
+/// columns that need to be told of, what was told of others.
+pub(super) fn forget(
+    change: &TableChange,
+    decoder: &Decoder,
+    source: &mut ColumnSource,
+    tables: &mut [TableWriter],
+    known: &mut Arc<KnownColumns>,
+) -> Result<(), Problem> {
+    let table = &mut tables[change.table];
+    if let Some((map, _)) = decoder.table(change.table)
+        && map.is_named()
+        && (table.open(map, decoder.flavor()).iter()).all(|column| change.spares(column))
+    {
+        // Others may need to be told of from here on.
+        if let Some(columns) = Arc::make_mut(known).get_mut(&table.name()) {
+            columns.retain(|column| change.spares(&column.name));
+        }
+        return Ok(());
+    }
+    match source {
+        ColumnSource::Server { confirmed, .. } => {
+            confirmed[change.table] = None;
+            table.know(Vec::new());
+            if known.contains_key(&table.name()) {
+                Arc::make_mut(known).remove(&table.name());
+            }
+            Ok(())
+        }
+        ColumnSource::Given { used } if used[change.table] => {
+            Err(Problem::ReadWithLaterColumns(table.name()))
+        }
+        ColumnSource::Given { .. } => Ok(()),
+    }
+}
