@@ -186,7 +186,7 @@ fn a_killed_dump_thread_loses_and_doubles_nothing() -> Result<()> {
         server.sql("INSERT INTO shop.T VALUES (2, 'b')")?;
         wait_for_ids(&workplace, &[1, 2])?;
         ensure!(
-            agent.log().contains("lost the connection"),
+            agent.log().contains("no binlog: "),
             "{}",
             agent.log()
         );
@@ -261,7 +261,7 @@ fn cut_inside_a_transaction(arguments: &[&str]) -> Result<()> {
         ids.len()
     );
     ensure!(
-        cuts > 0 && log.contains("lost the connection"),
+        cuts > 0 && log.contains("no binlog: "),
         "never cut in time: {log}"
     );
     Ok(())
