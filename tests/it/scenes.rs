@@ -185,11 +185,7 @@ fn a_killed_dump_thread_loses_and_doubles_nothing() -> Result<()> {
         server.sql(&format!("KILL {dump}"))?;
         server.sql("INSERT INTO shop.T VALUES (2, 'b')")?;
         wait_for_ids(&workplace, &[1, 2])?;
-        ensure!(
-            agent.log().contains("no binlog: "),
-            "{}",
-            agent.log()
-        );
+        ensure!(agent.log().contains("no binlog: "), "{}", agent.log());
         ensure!(agent.terminate()?.success());
     }
     Ok(())

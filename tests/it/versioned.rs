@@ -50,6 +50,13 @@ fn workplace(server: &Server, table: &str, keys: &str) -> Result<Workplace> {
 
 /// The lines of the table are those of an ordinary one with the same changes.
 fn is_as_ordinary(server: &Server, keys: &str) -> Result<()> {
+    // The primary key of a versioned table has ROW END in it, so that its key changes are not told apart.
+    let is_split = keys.contains("\"update\"") && keys.contains("\"delete\"");
+    let keys = &if is_split {
+        format!("{keys}\nkey_change = \"update\"")
+    } else {
+        keys.to_owned()
+    };
     let expected = workplace(server, "P", keys)?.drain()?;
     let lines = workplace(server, "T", keys)?.drain()?;
     ensure!(!expected.is_empty());

@@ -254,11 +254,7 @@ fn what_is_prepared_outlives_the_connection() -> Result<()> {
         server.restart(&[])?;
         server.sql("XA COMMIT 'x'")?;
         wait_for(&workplace, &["1,xa", "2,plain"])?;
-        ensure!(
-            agent.log().contains("no binlog: "),
-            "{}",
-            agent.log()
-        );
+        ensure!(agent.log().contains("no binlog: "), "{}", agent.log());
         ensure!(agent.terminate()?.success());
     }
     Ok(())
