@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use crate::binlog::{Operations, Problem, ServerColumn, TableMap, Versioning};
+use crate::binlog::{Flavor, Operations, Problem, ServerColumn, TableMap, Versioning};
 use crate::config::{self, KeyChange, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
 use super::layouts::DefinitionCode;
+use super::server_columns::{is_same, open_columns};
 
 /// A followed table, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,23 @@ impl CheckedTable {
         followed
             .map(|(_, operation)| format!("{}.{} {operation}", self.schema, self.name))
             .collect()
+    }
+
+    /// The written columns of a named table map that only the server can tell whole.
+    pub(crate) fn open(&self, map: &TableMap, flavor: Flavor) -> Vec<String> {
+        if !map.is_named() {
+            return Vec::new();
+        }
+        let columns = open_columns(map, flavor).map(|column| &column.name);
+        columns
+            .filter(|name| self.is_chosen(name))
+            .cloned()
+            .collect()
+    }
+
+    fn is_chosen(&self, name: &str) -> bool {
+        let chosen = self.columns.as_ref();
+        chosen.is_none_or(|chosen| chosen.iter().any(|column| is_same(&column.name, name)))
     }
 
     /// A table map without names, with those of the command line.

@@ -123,7 +123,7 @@ impl<S: Sink> Replay<'_, S> {
             if let Some((previous, surveyed)) = &previous {
                 check_order(previous, surveyed, part, before.gtids())?;
             }
-            let mut surveyed = survey(part, names, before, self.progress);
+            let (mut surveyed, _) = survey(part, names, before, self.progress, |_| ());
             let one_phase = std::mem::take(&mut surveyed.one_phase);
             self.pipeline.decoder.know_one_phase(one_phase);
             let undone = std::mem::take(&mut surveyed.undone);

@@ -143,6 +143,10 @@ impl<'p> Dump<'p> {
         if position.offset == start {
             return Ok(());
         }
+        if position.offset < start {
+            let start = FilePosition::new(self.part.name.clone(), start);
+            return Err(past_the_end("--start", &start, self.part, position.offset));
+        }
         let what = format!("no event starts at --start {}:{start}", self.part.name);
         let remedy = format!(
             "start at a transaction's first event, as `mysqlbinlog` or SHOW BINLOG EVENTS lists \
@@ -150,6 +154,17 @@ impl<'p> Dump<'p> {
         );
         Err(Failure::definite(Exit::Usage, what, remedy).into())
     }
+}
+
+/// An option names a place that the file does not have.
+fn past_the_end(option: &str, named: &FilePosition, part: &Part, end: u64) -> Error {
+    let what = format!(
+        "{}: {option} {named} is past the end of the file, which is at {end}",
+        part.path.display()
+    );
+    let remedy = "choose a position that the file has; or, if its server has written more since, copy the \
+                  file again (after FLUSH BINARY LOGS), and repeat the replay";
+    Failure::definite(Exit::Data, what, remedy).into()
 }
 
 /// How much of a file is whole transactions.
@@ -169,13 +184,15 @@ pub(super) struct Survey {
 }
 
 /// Reads a file without writing rows. A transaction's rows are there before its commit, so that only
-/// a look ahead can tell whether they count. `before` has read the files before.
+/// a look ahead can tell whether they count. `before` has read the files before; the decoder of this one is
+/// given back, and shown to `look` after each event.
 pub(super) fn survey(
     part: &Part,
     tables: &[(String, String)],
     before: &Decoder,
     progress: &mut Progress,
-) -> Survey {
+    look: impl FnMut(&mut Decoder),
+) -> (Survey, Decoder) {
     let mut survey = Survey {
         end: part.start.unwrap_or(FilePosition::FIRST_OFFSET),
         trouble: None,
@@ -184,33 +201,24 @@ pub(super) fn survey(
         one_phase: BTreeSet::new(),
         undone: UndoneParts::default(),
     };
-    survey.trouble = survey.read(part, tables, before, progress).err();
-    survey
+    let mut decoder = Decoder::new(None, None, tables);
+    decoder.prepared_as_in(before);
+    decoder.exempt_as_in(before);
+    decoder.survey();
+    let read = survey.read(&mut decoder, part, before, progress, look);
+    survey.trouble = read.err();
+    survey.undone = decoder.surveyed();
+    (survey, decoder)
 }
 
 impl Survey {
     fn read(
         &mut self,
-        part: &Part,
-        tables: &[(String, String)],
-        before: &Decoder,
-        progress: &mut Progress,
-    ) -> Result<(), Error> {
-        let mut decoder = Decoder::new(None, None, tables);
-        decoder.prepared_as_in(before);
-        decoder.exempt_as_in(before);
-        decoder.survey();
-        let read = self.read_with(&mut decoder, part, before, progress);
-        self.undone = decoder.surveyed();
-        read
-    }
-
-    fn read_with(
-        &mut self,
         decoder: &mut Decoder,
         part: &Part,
         before: &Decoder,
         progress: &mut Progress,
+        mut look: impl FnMut(&mut Decoder),
     ) -> Result<(), Error> {
         let mut dump = Dump::open(part, progress.bytes_read())?;
         let mut inflater = Inflater::default();
@@ -226,6 +234,7 @@ impl Survey {
             decoder.take(&plain).map_err(explained)?;
             // They are told when the rows are written.
             drop(decoder.take_notes());
+            look(decoder);
             if decoder.must_read_again() {
                 let start = decoder.do_without().map_err(explained)?;
                 self.one_phase.extend(start);
@@ -233,6 +242,7 @@ impl Survey {
             while let Some(kept) = decoder.next_prepared() {
                 let prepared = Input::Prepared(kept.event());
                 decoder.take(&prepared).map_err(explained)?;
+                look(decoder);
             }
             match header.map(|header| (EventType::from_code(header.type_code), header)) {
                 Some((EventType::Rotate, header)) if !header.is_artificial() => {
@@ -253,9 +263,13 @@ impl Survey {
             }
             progress.tick(dump.position());
         }
-        match decoder.transaction() {
-            None => Ok(()),
-            Some(transaction) => {
+        match (decoder.transaction(), part.until) {
+            (None, None) => Ok(()),
+            (None, Some(until)) => {
+                let until = FilePosition::new(part.name.clone(), until);
+                Err(past_the_end("--until", &until, part, self.end))
+            }
+            (Some(transaction), _) => {
                 let position = FilePosition::new(part.name.clone(), transaction.start);
                 let error = DecodeError {
                     position,

@@ -1,18 +1,19 @@
 //! `hydrant replay`: the agent's decoding, from binlog files instead of a server.
 //!
 //! What lives here: the command (`Options`), files and their order (`file`, `dump`), what is known of
-//! the tables (`tables`), and the loop over all files (`drive`). What does not: decoding and writing,
+//! the tables (`tables`), whether that is true of their rows (`told`), and the loop over all files (`drive`). What does not: decoding and writing,
 //! which are the agent's own.
 //!
 //! Each file is read twice. A transaction's rows come before its commit, and a file may end, or be
 //! damaged, between them; so a first look finds the last commit, and the second writes the rows up to
-//! there.
+//! there. If a database was asked about the tables, all files are looked through before, for changes of them.
 
 mod drive;
 mod dump;
 mod file;
 mod progress;
 mod tables;
+mod told;
 
 use std::path::{Path, PathBuf};
 
@@ -39,13 +40,15 @@ pub use drive::Summary;
     hydrant replay --binlog backup/binlog.*.gz --table shop.Sales --out - \\\n    \
     --columns 'ItemID, Category, Price DOUBLE(10,2)'\n\n\
     Files are read as one stream, in the order given; they must be of one server and follow each\n\
-    other. They may be compressed with gzip or zstd. Each is read twice.\n\n\
+    other. They may be compressed with gzip or zstd. Each is read twice, with a database three times.\n\n\
     Only rows of transactions whose commit is in the files are written. A damaged or cut-off file\n\
     ends the replay with its name and position; what came before is written whole. A replay into\n\
     a directory can be repeated: the same files give the same objects.\n\n\
     With --config the database of [source] is asked for what a binlog does not tell: D of\n\
     DOUBLE(M,D), and which BINARY is an INET4, INET6 or UUID of MariaDB, and which VARBINARY its\n\
-    VECTOR. With --offline, or without [source], it is not; name such a column with its type then.\n\n\
+    VECTOR. It tells of the tables of now: if a statement in the files may have changed one behind rows\n\
+    that need this, nothing is written. With --offline, or without [source], it is not asked; name such a\n\
+    column with its type then.\n\n\
     Exit codes: 0 done, 64 usage, 65 a file that cannot be read on, 69 unavailable,\n\
     77 permission, 78 configuration.")]
 pub struct Options {
@@ -96,8 +99,7 @@ pub struct Options {
 /// What ended it early; what came before is written.
 pub async fn run(options: Options) -> Result<Summary, Error> {
     let mut job = Job::of(&options)?;
-    let mut tables = tables::checked(&job.config).await?;
-    accept(&mut tables, &options.accept_change)?;
+    let tables = job.tables(&options.accept_change).await?;
     let (summary, outcome) = if options.out.as_os_str() == "-" {
         job.write(tables, StdoutSink).await
     } else {
@@ -118,14 +120,15 @@ pub async fn run_to<S: Sink>(
     sink: S,
 ) -> Result<(Summary, Result<(), Error>), Error> {
     let mut job = Job::of(options)?;
-    let mut tables = tables::checked(&job.config).await?;
-    accept(&mut tables, &options.accept_change)?;
+    let tables = job.tables(&options.accept_change).await?;
     Ok(job.write(tables, sink).await)
 }
 
 struct Job {
     config: Replay,
     parts: Vec<Part>,
+    /// The files behind those, which are not read for their rows.
+    later: Vec<Part>,
     progress: Progress,
 }
 
@@ -146,14 +149,29 @@ impl Job {
             let set = |table: &mut config::Table| table.on_schema_change = on_schema_change;
             config.tables.iter_mut().for_each(set);
         }
-        let (start, until) = (options.start.as_ref(), options.until.as_ref());
-        let parts = parts(&options.binlog, start, until)?;
-        let progress = Progress::new(bytes_to_read(&parts)?);
+        let (parts, later) = parts(options)?;
+        let mut bytes = 2 * bytes_of(&parts)?;
+        if config.source.is_some() {
+            bytes += bytes_of(&parts)? + bytes_of(&later)?;
+        }
         Ok(Self {
             config,
             parts,
-            progress,
+            later,
+            progress: Progress::new(bytes),
         })
+    }
+
+    /// The tables as they are described, if that is true of the files' rows.
+    async fn tables(&mut self, accepted: &[AcceptedChange]) -> Result<Vec<CheckedTable>, Error> {
+        let mut tables = tables::checked(&self.config).await?;
+        accept(&mut tables, accepted)?;
+        if self.config.source.is_some() {
+            let exemptions = &self.config.exemptions;
+            let files = (&self.parts[..], &self.later[..]);
+            told::check(files, &tables, exemptions, &mut self.progress)?;
+        }
+        Ok(tables)
     }
 
     async fn write<S: Sink>(
@@ -168,13 +186,10 @@ impl Job {
     }
 }
 
-/// The files between the two positions, those included.
-fn parts(
-    files: &[PathBuf],
-    start: Option<&FilePosition>,
-    until: Option<&FilePosition>,
-) -> Result<Vec<Part>, Failure> {
-    let mut parts: Vec<Part> = files
+/// The files between the two positions, those included, and the files behind them.
+fn parts(options: &Options) -> Result<(Vec<Part>, Vec<Part>), Failure> {
+    let mut parts: Vec<Part> = options
+        .binlog
         .iter()
         .map(|path| Part {
             path: path.clone(),
@@ -183,8 +198,9 @@ fn parts(
             until: None,
         })
         .collect();
-    let find = |parts: &[Part], option: &str, position: &FilePosition| {
-        let found = parts.iter().position(|part| part.name == position.file);
+    let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let find = |option: &str, position: &FilePosition| {
+        let found = names.iter().position(|name| *name == position.file);
         found.ok_or_else(|| {
             Failure::definite(
                 Exit::Usage,
@@ -193,32 +209,44 @@ fn parts(
             )
         })
     };
-    if let Some(position) = until {
-        let last = find(&parts, "--until", position)?;
-        parts.truncate(last + 1);
-        parts[last].until = Some(position.offset);
+    for position in &options.pass_over {
+        find("--pass-over", position)?;
     }
-    if let Some(position) = start {
-        let first = find(&parts, "--start", position)?;
-        parts.drain(..first);
-        parts[0].start =
+    let (mut first, mut end) = (0, parts.len());
+    if let Some(position) = &options.start {
+        first = find("--start", position)?;
+        parts[first].start =
             Some(position.offset).filter(|offset| *offset > FilePosition::FIRST_OFFSET);
     }
-    Ok(parts)
+    if let Some(position) = &options.until {
+        let last = find("--until", position)?;
+        end = last + 1;
+        let start = parts[last].start;
+        if last < first || start.is_some_and(|start| position.offset <= start) {
+            return Err(Failure::definite(
+                Exit::Usage,
+                format!("--until {position} is not behind --start"),
+                "name two positions with a transaction between them",
+            ));
+        }
+        parts[last].until = Some(position.offset);
+    }
+    let later = parts.split_off(end);
+    parts.drain(..first);
+    Ok((parts, later))
 }
 
-/// Each file twice.
-fn bytes_to_read(parts: &[Part]) -> Result<u64, Error> {
+fn bytes_of(parts: &[Part]) -> Result<u64, Error> {
     let mut bytes = 0;
     for part in parts {
         let metadata = std::fs::metadata(&part.path)
             .map_err(|error| file::cannot_read(&part.path, None, &error))?;
         if !metadata.is_file() {
             let what = format!("{} is no regular file", part.path.display());
-            let remedy = "save it as one first: it is read twice";
+            let remedy = "save it as one first: it is read more than once";
             return Err(Failure::definite(Exit::Usage, what, remedy).into());
         }
-        bytes += 2 * metadata.len();
+        bytes += metadata.len();
     }
     Ok(bytes)
 }

@@ -233,18 +233,10 @@ fn part_of_the_files_is_chosen(kind: Kind) -> Result<()> {
     };
     assert_eq!(chosen(&["--start", before_1, "--until", before_2])?, "1\n");
     assert_eq!(chosen(&["--start", before_2])?, "2\n3\n4\n5\n6\n");
-    assert_eq!(
-        chosen(&["--start", after_3, "--until", "binlog.000002:9999"])?,
-        "4\n"
-    );
+    let end_of_2 = fs::metadata(&files[1])?.len();
+    let until = format!("binlog.000002:{end_of_2}");
+    assert_eq!(chosen(&["--start", after_3, "--until", &until])?, "4\n");
     assert_eq!(chosen(&["--start", "binlog.000003:4"])?, "5\n6\n");
-    let (_, report) = refused(&files, &["--start", "binlog.000001:5"], 64)?;
-    ensure!(
-        report.contains("no event starts at --start binlog.000001:5"),
-        "{report}"
-    );
-    let (_, report) = refused(&files, &["--until", "binlog.000009:4"], 64)?;
-    ensure!(report.contains("is in none of the files"), "{report}");
     Ok(())
 }
 
@@ -256,6 +248,85 @@ fn part_of_mysqls_files_is_chosen() -> Result<()> {
 #[test]
 fn part_of_mariadbs_files_is_chosen() -> Result<()> {
     part_of_the_files_is_chosen(Kind::Mariadb)
+}
+
+fn what_is_not_in_the_files_is_refused(kind: Kind) -> Result<()> {
+    let history = History::new(kind)?;
+    let files = history.files()?;
+    let (first, second) = (&history.positions[0], &history.positions[1]);
+    let end_of_2 = fs::metadata(&files[1])?.len();
+    let past_2 = format!("binlog.000002:{}", end_of_2 + 1);
+    let is_past = |option: &str| {
+        format!(
+            "binlog.000002: {option} {past_2} is past the end of the file, which is at {end_of_2}\n"
+        )
+    };
+    for (arguments, exit, rows, said) in [
+        (
+            vec!["--start", "binlog.000001:5"],
+            64,
+            "",
+            "no event starts at --start binlog.000001:5",
+        ),
+        (vec!["--start", &past_2], 65, "", &is_past("--start")),
+        (
+            vec!["--until", &past_2],
+            65,
+            "1\n2\n3\n4\n",
+            &is_past("--until"),
+        ),
+        (
+            vec!["--until", first, "--start", second],
+            64,
+            "",
+            "is not behind --start",
+        ),
+        (
+            vec!["--until", first, "--start", first],
+            64,
+            "",
+            "is not behind --start",
+        ),
+        (
+            vec!["--until", first, "--start", "binlog.000002:4"],
+            64,
+            "",
+            "is not behind --start",
+        ),
+        (
+            vec!["--until", "binlog.000009:4"],
+            64,
+            "",
+            "--until binlog.000009:4 is in none of the files",
+        ),
+        (
+            vec!["--start", "binlog.000009:4"],
+            64,
+            "",
+            "--start binlog.000009:4 is in none of the files",
+        ),
+        (
+            vec!["--pass-over", "binlog.000009:4"],
+            64,
+            "",
+            "--pass-over binlog.000009:4 is in none of the files",
+        ),
+    ] {
+        let (written, report) = refused(&files, &arguments, exit)?;
+        assert_eq!(written, rows, "{arguments:?}");
+        ensure!(report.contains(said), "{said}: {report}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_in_mysqls_files_is_refused() -> Result<()> {
+    what_is_not_in_the_files_is_refused(Kind::Mysql)
+}
+
+#[test]
+fn what_is_not_in_mariadbs_files_is_refused() -> Result<()> {
+    what_is_not_in_the_files_is_refused(Kind::Mariadb)
 }
 
 fn a_gap_is_seen(kind: Kind) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::super::layouts::{DefinitionCode, Layout, differences};
-use super::super::server_columns::{chosen, definition_code, is_same, open_columns};
+use super::super::server_columns::{chosen, definition_code, is_same};
 use super::super::versioned::versioned_columns;
 use super::{EventAtHand, Outlet, TableWriter};
 
@@ -49,19 +49,7 @@ impl TableWriter {
 
     /// The written columns of a named table map that only the server can tell whole.
     pub(in super::super) fn open(&self, map: &TableMap, flavor: Flavor) -> Vec<String> {
-        if !map.is_named() {
-            return Vec::new();
-        }
-        let columns = open_columns(map, flavor).map(|column| &column.name);
-        columns
-            .filter(|name| self.is_chosen(name))
-            .cloned()
-            .collect()
-    }
-
-    fn is_chosen(&self, name: &str) -> bool {
-        let chosen = self.checked.columns.as_ref();
-        chosen.is_none_or(|chosen| chosen.iter().any(|column| is_same(&column.name, name)))
+        self.checked.open(map, flavor)
     }
 
     /// Compiles the plan again if the table map is another one. Lines of another layout end the open

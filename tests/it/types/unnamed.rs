@@ -9,6 +9,7 @@ use super::columns::Column;
 use super::oracle::Session;
 use super::{columns, interleaved, lines, seed, short, table};
 use crate::agent::{Workplace, eventually};
+use crate::replay::{binlogs, replay, replayed};
 use crate::sales::config;
 use crate::support::program::program;
 use crate::support::servers::{Kind, Server};
@@ -424,6 +425,78 @@ fn columns_name_those_of_a_binlog_without_names() -> Result<()> {
             code == Some(65) && log.contains("column 2, e, is an ENUM"),
             "{log}"
         );
+    }
+    Ok(())
+}
+
+/// What a database tells is of now: of the rows before a change in the files, nothing is written with it.
+fn a_replay_looks_for_changes_first(
+    kind: Kind,
+    metadata: &str,
+    (harmless, change): (&str, &str),
+) -> Result<()> {
+    let server = server(kind, metadata)?;
+    server.sql(&format!(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE T (a double(8,2), b double(8,3)); \
+         CREATE TABLE O (id int); INSERT INTO O VALUES (9); INSERT INTO T VALUES (1, 2); FLUSH BINARY LOGS; \
+         ALTER TABLE T {harmless}; INSERT INTO T (a, b) VALUES (3, 4); ALTER TABLE T {change}; \
+         INSERT INTO T (a, b) VALUES (5, 6); FLUSH BINARY LOGS; INSERT INTO O VALUES (10)"
+    ))?;
+    let workplace = Workplace::new(&config(
+        &server,
+        "name = \"shop.O\"\n\n[[table]]\nname = \"shop.T\"\ncolumns = [\"a\", \"b\"]",
+        "type = \"stdout\"",
+    ))?;
+    let file = workplace.path("hydrant.toml").display().to_string();
+    let files = binlogs(&server)?;
+    let asking = ["--out", "-", "--config", &file];
+    let mut positions = None;
+    for until in [&[][..], &["--until", "binlog.000002:4"]] {
+        let output = replay(&files, &[&asking[..], until].concat())?;
+        let log = String::from_utf8(output.stderr)?;
+        ensure!(
+            output.status.code() == Some(65),
+            "{kind:?} {metadata}: {log}"
+        );
+        assert_eq!(String::from_utf8(output.stdout)?, "", "{log}");
+        ensure!(log.contains("the statement before binlog.000002:"), "{log}");
+        let word = |option: &str| {
+            let (_, rest) = log.split_once(option)?;
+            Some(rest.trim_start().split([' ', ',']).next()?.to_owned())
+        };
+        positions = word("--start").zip(word("--until"));
+    }
+    let (start, until) = positions.context("no positions in the remedy")?;
+    let behind = replayed(&files, &[&asking[..], &["--start", &start]].concat())?;
+    assert_eq!(behind, "5.0000,6.000\n10\n", "{kind:?} {metadata}");
+    if metadata != "NO_LOG" {
+        let columns = "a DOUBLE(8,2), b DOUBLE(8,3)";
+        let table = ["--table", "shop.T", "--out", "-", "--columns", columns];
+        let before = replayed(&files, &[&table[..], &["--until", &until]].concat())?;
+        assert_eq!(before, "1.00,2.000\n3.00,4.000\n", "{kind:?} {metadata}");
+    }
+    // Nobody was asked about the other table.
+    workplace.configure(&config(&server, "name = \"shop.O\"", "type = \"stdout\""))?;
+    if metadata == "FULL" {
+        assert_eq!(replayed(&files, &asking)?, "9\n10\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_replay_without_names_looks_for_changes_first() -> Result<()> {
+    let changes = ("ADD INDEX (a)", "MODIFY a double(10,4), ADD c int");
+    for (kind, metadata) in SILENT {
+        a_replay_looks_for_changes_first(kind, metadata, changes)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_replay_with_names_looks_for_changes_first() -> Result<()> {
+    for kind in [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11] {
+        let changes = ("ADD COLUMN c int FIRST", "MODIFY a double(10,4)");
+        a_replay_looks_for_changes_first(kind, "FULL", changes)?;
     }
     Ok(())
 }
