@@ -100,6 +100,17 @@ pub struct Judged {
     pub refused_requests: u64,
 }
 
+impl Judged {
+    /// Counts what another second has, too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.refused_records += other.refused_records;
+        self.refused_requests += other.refused_requests;
+    }
+}
+
 /// The state of things at the end of a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gauges {

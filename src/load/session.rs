@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 
 use super::live::Live;
 use super::machine::ProcessGauge;
@@ -30,10 +30,16 @@ impl Session {
         let to_next_ns =
             1_000_000_000 - u64::try_from(Timestamp::now().subsec_nanosecond()).unwrap_or(0);
         tokio::time::sleep(Duration::from_nanos(to_next_ns)).await;
-        let (started, now) = (Instant::now(), Timestamp::now());
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let started_at = clock.round(Unit::Second).unwrap_or(clock);
+        // A timer may ring late, or by another clock.
+        let started = match Duration::try_from(clock.duration_since(started_at)) {
+            Ok(late) => now.checked_sub(late).unwrap_or(now),
+            Err(_) => now + started_at.duration_since(clock).unsigned_abs(),
+        };
         Self {
             started,
-            started_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            started_at,
             recorder: Recorder::default(),
             intervals: Vec::new(),
             gauge: ProcessGauge::new(),
@@ -78,14 +84,38 @@ impl Session {
         second
     }
 
-    /// Lays the simulator's books of a second of the clock beside this run's.
+    /// Lays the simulator's books of a second of the clock beside this run's. The last second is closed a little
+    /// after its end, so that it has what came in between.
     pub(super) fn judge(&mut self, clock_second: i64, judged: Judged) {
-        let index = usize::try_from(clock_second - self.started_at.as_second());
-        let second = index
-            .ok()
-            .and_then(|index| self.recorder.seconds.get_mut(index));
-        if let Some(second) = second {
-            second.judged = Some(judged);
+        let seconds = &mut self.recorder.seconds;
+        let index = usize::try_from(clock_second - self.started_at.as_second()).unwrap_or(0);
+        let last = seconds.len().saturating_sub(1);
+        if let Some(second) = seconds.get_mut(index.min(last)) {
+            second.judged.get_or_insert_default().add(&judged);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_simulator_counts_behind_the_last_second_is_in_it() {
+        let mut session = Session::begin(false).await;
+        for _ in 0..2 {
+            session.close_second(0, Wire::default(), (0, 0));
+        }
+        let begun = session.started_at.as_second();
+        for (second, refused_records) in [(0, 1), (1, 20), (2, 300)] {
+            let judged = Judged {
+                refused_records,
+                ..Judged::default()
+            };
+            session.judge(begun + second, judged);
+        }
+        let seconds = session.recorder.seconds.iter();
+        let refused = seconds.map(|second| second.judged.map(|judged| judged.refused_records));
+        assert_eq!(refused.collect::<Vec<_>>(), [Some(1), Some(320)]);
     }
 }
