@@ -76,7 +76,9 @@ impl TableWriter {
         };
         self.versioned = versioned_columns(&self.checked, map, told, flavor, old, &place);
         let splits = self.checked.key_change == KeyChange::Split;
-        let key = splits.then(|| map.key(told));
+        // ROW END is in each key of a system-versioned table, and no part of what identifies a row of now.
+        let is_key = |index: &usize| Some(*index) != self.versioned.row_end;
+        let key = splits.then(|| map.key(told).into_iter().filter(is_key).collect::<Vec<_>>());
         let open = self.open(map, flavor);
         let bytes = decoder.definition(self.index);
         let definition = definition_code(bytes, map, &open, &self.columns);
