@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use crate::binlog::ServerColumn;
+use crate::binlog::{Flavor, ServerColumn};
 use crate::config::{self, Config, Tls};
 use crate::encode::{self, Chosen};
 use crate::{Exit, Failure};
@@ -110,9 +110,15 @@ fn warn_of_row_metadata(server: &Server) {
 fn warn_of_row_image(server: &Server) {
     let row_image = server.variable("binlog_row_image");
     if let Some(row_image) = row_image.filter(|value| !value.eq_ignore_ascii_case("FULL")) {
+        let of_replace = match server.flavor {
+            Flavor::MySql => "",
+            Flavor::MariaDb => {
+                " (MariaDB also leaves out what REPLACE sets to a default, so that such a line does not tell the row)"
+            }
+        };
         warn!(
             "the server has binlog_row_image = {row_image}: a written column that a row image does \
-             not hold stops the agent, unless the table's `metadata` has \"absent\"; {}",
+             not hold stops the agent, unless the table's `metadata` has \"absent\"{of_replace}; {}",
             server.set_for_good("binlog_row_image = 'FULL'")
         );
     }

@@ -6,9 +6,10 @@ use crate::encode::CellProblem;
 pub(super) const OVERSIZE: &str = "leave the large column out of the table's `columns`, or send the table to a sink without such a limit";
 
 /// Of columns that are not in the row image.
-pub(super) const ABSENT: &str = "set binlog_row_image=FULL on the server and in every session; to go on past \
-                                 these rows, leave the columns out of the table's `columns`, or add \"absent\" \
-                                 to its `metadata`, which then names them in each such line";
+pub(super) const ABSENT: &str = "set binlog_row_image=FULL on the server and in every session (MariaDB 11.8 leaves \
+                                 generated columns out all the same); to go on past these rows, leave the \
+                                 columns out of the table's `columns`, or add \"absent\" to its `metadata`, \
+                                 which then names them in each such line";
 
 /// Of one cell.
 pub(super) fn of_cell(problem: CellProblem) -> &'static str {

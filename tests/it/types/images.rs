@@ -297,6 +297,60 @@ fn a_column_that_is_absent_is_not_null() -> Result<()> {
     Ok(())
 }
 
+/// MariaDB 11.8 leaves them out of updates and deletes, whatever it is told.
+#[test]
+fn generated_columns_are_whole_or_told_to_be_absent() -> Result<()> {
+    for kind in Kind::ALL {
+        let server = server(kind)?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, n int, s int AS (n + 1) STORED, \
+             v int AS (n + 2) VIRTUAL); \
+             INSERT INTO shop.T (id, n) VALUES (1, 1); UPDATE shop.T SET n = 2; DELETE FROM shop.T",
+        )?;
+        let table = format!("name = \"shop.T\"\n{EVENTS}");
+        if kind == Kind::Mariadb11 {
+            stops(
+                &server,
+                &table,
+                &["columns s,v", "11.8 leaves generated columns out"],
+            )?;
+        } else {
+            assert_eq!(
+                delivered(&server, &table)?,
+                "1,1,2,3,I\n1,2,3,4,U\n1,2,3,4,D\n"
+            );
+        }
+        let without = format!("{table}\ncolumns = [\"id\", \"n\"]");
+        assert_eq!(delivered(&server, &without)?, "1,1,I\n1,2,U\n1,2,D\n");
+    }
+    Ok(())
+}
+
+/// A replica of MariaDB, too, keeps the old values then.
+#[test]
+fn what_mariadb_does_not_log_of_replace_is_warned_of() -> Result<()> {
+    for kind in [Kind::Mariadb, Kind::Mariadb11] {
+        let server = Server::start(kind, &["--binlog-row-image=MINIMAL"])?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, n int DEFAULT 7, note text); \
+             INSERT INTO shop.T VALUES (1, 1, 'a'); REPLACE INTO shop.T (id, note) VALUES (1, 'b'); \
+             REPLACE INTO shop.T (id, n, note) VALUES (1, 7, 'c')",
+        )?;
+        let table = format!("name = \"shop.T\"\n{EVENTS}");
+        stops(
+            &server,
+            &table,
+            &["columns n", "what REPLACE sets to a default"],
+        )?;
+        let marked = format!("{table}\nmetadata = [\"absent\"]");
+        assert_eq!(
+            delivered(&server, &marked)?,
+            "1,1,a,I,\n1,,b,U,n\n1,7,c,U,\n"
+        );
+    }
+    Ok(())
+}
+
 /// What an INSERT leaves to defaults is not in a minimal image: its value is nowhere in the binlog.
 #[test]
 fn a_default_that_is_not_in_the_image_is_not_made_up() -> Result<()> {
