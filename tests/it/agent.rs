@@ -1,8 +1,10 @@
 //! Runs the real binary with a configuration, as a user would.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -101,6 +103,32 @@ impl Workplace {
             .stderr(log)
             .spawn()?;
         Ok(Agent { child, log_path })
+    }
+
+    /// Starts the agent and kills it after a moment, which is what is random here; nothing waits for anything.
+    pub(crate) fn start_and_kill(&self, after_ms: Range<u64>) -> Result<()> {
+        let agent = self.start()?;
+        std::thread::sleep(Duration::from_millis(rand::random_range(after_ms)));
+        agent.kill9()
+    }
+
+    /// Does so again and again beside `write`, which ends by itself or when it is told to stop, and then has
+    /// the agent finish.
+    pub(crate) fn drain_with_kills(
+        &self,
+        kills: usize,
+        after_ms: Range<u64>,
+        write: impl FnOnce(&AtomicBool) -> Result<()> + Send,
+    ) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write(&stop));
+            let killed = (0..kills).try_for_each(|_| self.start_and_kill(after_ms.clone()));
+            stop.store(true, Ordering::Relaxed);
+            writer.join().ok().context("the writer panicked")??;
+            killed
+        })?;
+        self.drain().map(drop)
     }
 }
 

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::agent::{Workplace, gunzip_all};
 use crate::sales::{SALES, config};
@@ -105,28 +104,6 @@ fn check_delivered(server: &Server, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn kill_again_and_again(
-    server: &Server,
-    workplace: &Workplace,
-    write: fn(&Server, &AtomicBool) -> Result<()>,
-) -> Result<()> {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write(server, &stop));
-        let killed = (0..KILLS).try_for_each(|_| {
-            let agent = workplace.start()?;
-            // The moment of the kill is what is random here; nothing waits for anything.
-            std::thread::sleep(Duration::from_millis(rand::random_range(20..600)));
-            agent.kill9()
-        });
-        stop.store(true, Ordering::Relaxed);
-        writer.join().ok().context("the writer panicked")??;
-        killed
-    })?;
-    workplace.drain()?;
-    Ok(())
-}
-
 fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> {
     let server = Server::start(kind, &[])?;
     server.sql(SALES)?;
@@ -134,7 +111,7 @@ fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> 
     let folder = workplace.path("data");
     let sink = format!("path = \"{}\"\nflush_interval = \"30ms\"", folder.display());
     workplace.configure(&config(&server, TABLE, &sink))?;
-    kill_again_and_again(&server, &workplace, write)?;
+    workplace.drain_with_kills(KILLS, 20..600, |stop| write(&server, stop))?;
     check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
     ensure!(
         is_empty(&folder.join(".unfinished"))?,
@@ -194,7 +171,7 @@ fn no_row_is_lost_to_firehose() -> Result<()> {
     let endpoint = simulator.endpoint_url();
     let sink = format!("stream = \"Sales\"\nendpoint = \"{endpoint}\"\nflush_interval = \"30ms\"");
     workplace.configure(&config(&server, TABLE, &sink))?;
-    kill_again_and_again(&server, &workplace, write_sales)?;
+    workplace.drain_with_kills(KILLS, 20..600, |stop| write_sales(&server, stop))?;
     runtime.block_on(simulator.shutdown())?;
     check_delivered(&server, &gunzip_all(&folder)?)
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
@@ -314,9 +313,7 @@ fn has_all(workplace: &Workplace, tables: &[Table]) -> Result<bool> {
 /// Starts the agent again and again, and kills it after a moment; then lets it finish.
 fn drain_with_kills(workplace: &Workplace, rng: &mut StdRng) -> Result<()> {
     for _ in 0..rng.random_range(0..4) {
-        let agent = workplace.start()?;
-        std::thread::sleep(Duration::from_millis(rng.random_range(0..1500)));
-        agent.kill9()?;
+        workplace.start_and_kill(0..1500)?;
     }
     workplace.drain().map(drop)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::agent::{Workplace, gunzip_all};
 use crate::positions::{pair, replicate, stop_replicating};
+use crate::replay::{binlogs, replayed};
 use crate::support::servers::{Kind, Server};
 
 const TABLES: [&str; 2] = ["a", "b"];
@@ -147,20 +147,7 @@ fn killed_again_and_again(kind: Kind) -> Result<()> {
     let folder = workplace.path("data");
     let sink = format!("path = \"{}\"\nflush_interval = \"5ms\"", folder.display());
     workplace.configure(&config(&server).replace("type = \"stdout\"", &sink))?;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write(&server, &stop));
-        let killed = (0..KILLS).try_for_each(|_| {
-            let agent = workplace.start()?;
-            // The moment of the kill is what is random here; nothing waits for anything.
-            std::thread::sleep(Duration::from_millis(rand::random_range(20..500)));
-            agent.kill9()
-        });
-        stop.store(true, Ordering::Relaxed);
-        writer.join().ok().context("the writer panicked")??;
-        killed
-    })?;
-    workplace.drain()?;
+    workplace.drain_with_kills(KILLS, 20..500, |stop| write(&server, stop))?;
     let delivered = gunzip_all(&folder)?;
     let once = Workplace::new(&config(&server))?.drain()?;
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
@@ -191,6 +178,38 @@ fn kills_keep_the_order_on_mariadb() -> Result<()> {
 #[test]
 fn kills_keep_the_order_on_mariadb_11() -> Result<()> {
     killed_again_and_again(Kind::Mariadb11)
+}
+
+/// A replay of all files, or of those from a time on that is past all numbers before.
+fn replayed_again(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    create(&server)?;
+    let text = |first: u32| {
+        format!(
+            "BEGIN; INSERT INTO shop.a (id) VALUES ({first}), ({first} + 1); INSERT INTO shop.b (id) VALUES ({first}); \
+             COMMIT; UPDATE shop.a SET id = id + 500 WHERE id = {first}; DELETE FROM shop.b; \
+             XA START 'x'; INSERT INTO shop.a (id) VALUES ({first} + 2); XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x';"
+        )
+    };
+    let script: String = (0..20).map(|n| text(n * 10)).collect();
+    server.sql(&format!("{script} DO SLEEP(1.1); FLUSH BINARY LOGS"))?;
+    server.sql(&(20..40).map(|n| text(n * 10)).collect::<String>())?;
+    let workplace = Workplace::new(&config(&server))?;
+    let delivered = workplace.drain()?;
+    ensure!(sequences(&delivered)?.len() == 40 * 7);
+    let config = workplace.path("hydrant.toml").display().to_string();
+    let arguments = ["--config", &config, "--out", "-"];
+    let files = binlogs(&server)?;
+    let of_all = replayed(&files, &arguments)?;
+    same(&sequences(&of_all)?, &sequences(&delivered)?)?;
+    let of_last = replayed(&files[1..], &arguments)?;
+    let last = sequences(&delivered)?.into_iter().skip(20 * 7).collect();
+    same(&sequences(&of_last)?, &last)
+}
+
+#[test]
+fn a_replay_has_the_agents_numbers() -> Result<()> {
+    Kind::ALL.into_iter().try_for_each(replayed_again)
 }
 
 /// A key that changes is the end of one row and the beginning of another: the newest line of each key is then

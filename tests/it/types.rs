@@ -6,7 +6,7 @@ mod columns;
 mod exact;
 mod images;
 mod json;
-mod oracle;
+pub(crate) mod oracle;
 mod random;
 mod readers;
 mod text;

@@ -30,9 +30,9 @@ const BYTES: [&str; 13] = [
 
 /// A field of a line: whether it was quoted, and its text without the quotes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Field {
-    pub(super) quoted: bool,
-    pub(super) text: Vec<u8>,
+pub(crate) struct Field {
+    pub(crate) quoted: bool,
+    pub(crate) text: Vec<u8>,
 }
 
 /// A connection in UTC and utf8mb4, without modes, so that every odd value can be stored.
@@ -309,7 +309,7 @@ fn parsed<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 
 /// Splits lines by RFC 4180 with `\n`, and forgives nothing: a quoted field must need its quotes, a
 /// field that needs them must have them.
-pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<Field>>> {
+pub(crate) fn split(text: &[u8]) -> Result<Vec<Vec<Field>>> {
     Records::of(text).collect()
 }
 
@@ -372,7 +372,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-pub(super) const NULL: Field = Field {
+pub(crate) const NULL: Field = Field {
     quoted: false,
     text: Vec::new(),
 };

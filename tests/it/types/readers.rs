@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::oracle::{Field, NULL, Numbers, Session};
 use super::{columns, fill_types, server, table};
 use crate::agent::{Workplace, files_below};
-use crate::sales::{SALES, config, sales_table};
+use crate::sales::config;
 use crate::support::cache::PROJECT;
 use crate::support::python::python_with_duckdb;
 use crate::support::servers::{Kind, Server};
@@ -108,40 +108,6 @@ fn every_dialect_of_mariadbs_rows_reads_back() -> Result<()> {
 #[test]
 fn every_dialect_of_mariadb_11s_rows_reads_back() -> Result<()> {
     every_dialect_reads_back(Kind::Mariadb11)
-}
-
-/// The README's statement for the blog's table, as it stands there.
-#[test]
-fn the_statement_of_the_readme_can_be_pasted() -> Result<()> {
-    const SCRIPT: &str = "import duckdb, re, sys\n\
-        readme = open(sys.argv[1]).read()\n\
-        statement = re.search(r'```sql\\n(SELECT \\* FROM read_csv.*?)```', readme, re.S).group(1)\n\
-        for row in duckdb.sql(statement).fetchall(): print(row)\n";
-    let server = server(Kind::Mysql)?;
-    server.sql(SALES)?;
-    server.sql(
-        "INSERT INTO shop.Sales VALUES \
-         (1, 7, 'Pots, \"large\"', 0.5, 1, '2016-12-31 23:59:59', NULL, '', 'Online Ad')",
-    )?;
-    let folder = tempfile::tempdir()?;
-    let sink = format!("path = \"{}\"", folder.path().join("objects").display());
-    Workplace::new(&config(&server, sales_table(), &sink))?.drain()?;
-    let output = Command::new(python_with_duckdb()?)
-        .args(["-c", SCRIPT])
-        .arg(Path::new(PROJECT).join("README.md"))
-        .current_dir(folder.path())
-        .output()?;
-    let rows = String::from_utf8(output.stdout)?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        rows,
-        "(7, 'Pots, \"large\"', 0.5, 1, datetime.datetime(2016, 12, 31, 23, 59, 59), None, '', 'Online Ad')\n"
-    );
-    Ok(())
 }
 
 /// Readers of JSON take one of two values of the same name, without a word.
