@@ -76,24 +76,23 @@ async fn check_file(server: &mut Server, position: &FilePosition) -> Result<(), 
     let files = server.ask("SHOW BINARY LOGS", ()).await?;
     let text = |row: &Row, column| super::refusals::text(row, column).unwrap_or_default();
     let name = |row: &Row| text(row, "Log_name");
-    let refused = |why: String| {
-        let what = format!("source.start = \"{position}\": {why}");
-        Err(Failure::definite(Exit::Data, what, CHOOSE_START))
-    };
     let Some(file) = files.iter().find(|file| name(file) == position.file) else {
         let known = match (files.first(), files.last()) {
             (Some(first), Some(last)) => format!("; it has {} to {}", name(first), name(last)),
             _ => String::new(),
         };
-        return refused(format!(
-            "the server has no binlog file {}{known}",
-            position.file
+        let (start, file) = (position, &position.file);
+        return Err(Failure::definite(
+            Exit::Data,
+            format!("source.start = \"{start}\": the server has no binlog file {file}{known}"),
+            CHOOSE_START,
         ));
     };
     let size = text(file, "File_size").parse::<u64>();
     match size {
         Ok(size) if size < position.offset => {
-            refused(format!("no event begins there, the file ends at {size}"))
+            let why = format!("it is past the end of the file, {size}");
+            Err(wrong_offset(position, &why))
         }
         _ => Ok(()),
     }
@@ -102,19 +101,13 @@ async fn check_file(server: &mut Server, position: &FilePosition) -> Result<(), 
 /// Whether a transaction, or what stands between two, begins at a position.
 async fn check_event(server: &mut Server, position: &FilePosition) -> Result<(), Failure> {
     const WRONG_OFFSET: u16 = 1220;
-    let refused = |why: &str| {
-        Failure::definite(
-            Exit::Data,
-            format!("source.start = \"{position}\": {why}"),
-            CHOOSE_START,
-        )
-    };
+    let no_event = || wrong_offset(position, "no event begins there");
     let (file, offset) = (super::refusals::sql_text(&position.file), position.offset);
     let statement = format!("SHOW BINLOG EVENTS IN {file} FROM {offset} LIMIT 1");
     let events = server.try_ask(&statement, ()).await?;
     let events = events.map_err(|error| {
         if is_server_error(&error, WRONG_OFFSET) {
-            refused("no event begins there")
+            no_event()
         } else {
             server.explain(&error)
         }
@@ -124,6 +117,10 @@ async fn check_event(server: &mut Server, position: &FilePosition) -> Result<(),
         return Ok(());
     };
     let text = |column| super::refusals::text(event, column).unwrap_or_default();
+    // Near the begin of a file MySQL gives the next event.
+    if text("Pos").parse() != Ok(offset) {
+        return Err(no_event());
+    }
     let (kind, info) = (text("Event_type").to_lowercase(), text("Info"));
     let has_gtid_events =
         server.flavor == Flavor::MariaDb || server.variable("gtid_mode").is_some();
@@ -136,7 +133,19 @@ async fn check_event(server: &mut Server, position: &FilePosition) -> Result<(),
     if begins {
         return Ok(());
     }
-    Err(refused("a transaction is under way there"))
+    Err(wrong_offset(position, "a transaction is under way there"))
+}
+
+fn wrong_offset(position: &FilePosition, why: &str) -> Failure {
+    let file = super::refusals::sql_text(&position.file);
+    Failure::definite(
+        Exit::Data,
+        format!("source.start = \"{position}\": {why}"),
+        format!(
+            "SHOW BINLOG EVENTS IN {file} lists where events begin (Pos): choose one of the type Gtid or \
+             Anonymous_Gtid, at which a transaction begins, or the end of the file; or {CHOOSE_START}"
+        ),
+    )
 }
 
 /// Whoever starts after transactions that are still to come never gets them.

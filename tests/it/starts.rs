@@ -378,6 +378,7 @@ fn a_wrong_start_is_refused_before_it_is_stored() -> Result<()> {
             Ok(offset.with_context(|| events.clone())?.parse()?)
         };
         let (map, gtid) = (offset("Table_map")?, offset("Gtid")?);
+        let end = std::fs::metadata(server.binlog_dir().join("binlog.000001"))?.len();
         let unknown = match kind {
             Kind::Mysql => "00000000-0000-0000-0000-000000000001:1",
             _ => "0-1-99999",
@@ -387,17 +388,31 @@ fn a_wrong_start_is_refused_before_it_is_stored() -> Result<()> {
                 "binlog.000099:4".to_owned(),
                 "no binlog file binlog.000099; it has binlog.000001",
             ),
-            ("binlog.000001:99999999".to_owned(), "no event begins there"),
-            (format!("binlog.000001:{}", map + 5), "binlog.000001:"),
-            (
-                format!("binlog.000001:{map}"),
-                "a transaction is under way there",
-            ),
             (unknown.to_owned(), "has not executed"),
         ] {
             let config = with_start(&earliest, &start);
             refused(&workplace, &config, DATA, &[said, "source.start"])
                 .with_context(|| format!("{} {start}", kind.name()))?;
+        }
+        let past_the_end = format!("it is past the end of the file, {end}");
+        for (offset, said) in [
+            // MySQL takes these for the file's next event.
+            (5, "no event begins there"),
+            (offset("Format_desc")? + 130, "no event begins there"),
+            (map + 5, "no event begins there"),
+            (end - 1, "no event begins there"),
+            (end + 1, past_the_end.as_str()),
+            (99_999_999, past_the_end.as_str()),
+            (map, "a transaction is under way there"),
+        ] {
+            let config = with_start(&earliest, &format!("binlog.000001:{offset}"));
+            let said = &[
+                said,
+                "SHOW BINLOG EVENTS IN 'binlog.000001'",
+                "source.start",
+            ];
+            refused(&workplace, &config, DATA, said)
+                .with_context(|| format!("{} {offset}", kind.name()))?;
         }
         workplace.configure(&with_start(&earliest, &format!("binlog.000001:{gtid}")))?;
         assert_eq!(workplace.drain()?, "1\n");
