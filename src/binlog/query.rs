@@ -196,97 +196,93 @@ impl<'a> LoggedStatement<'a> {
         self.kind
     }
 
+    /// What servers may have taken the statement for.
+    fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.readings.iter().map(|reading| &reading.statement)
+    }
+
     /// Whether all that the statement itself writes is certainly in tables of which `is_listed` (schema, table) is
     /// true. What triggers, views and functions write is not looked at.
     pub(super) fn writes_only(&self, is_listed: impl Fn(&str, &str) -> bool) -> bool {
-        let certain = |name: &'_ [u8]| {
+        let certain = |name: &[u8]| {
             let is_certain = name.is_ascii() || self.query.is_utf8;
             String::from_utf8(name.to_vec()).ok().filter(|_| is_certain)
         };
         let is_listed = |name: &TableName| {
             let schema = name.schema.as_deref().and_then(certain);
-            let table = certain(&name.table);
-            schema
-                .zip(table)
-                .is_some_and(|(schema, table)| is_listed(&schema, &table))
+            let names = schema.zip(certain(&name.table));
+            names.is_some_and(|(schema, table)| is_listed(&schema, &table))
         };
+        let mut statements = self.statements();
         !self.readings.is_empty()
-            && self
-                .readings
-                .iter()
-                .all(|reading| match &reading.statement {
-                    Statement::Dml(table) => table.as_ref().is_some_and(is_listed),
-                    Statement::CreateTable { table, .. } => is_listed(table),
-                    Statement::Empty | Statement::Harmless => true,
-                    _ => false,
-                })
+            && statements.all(|statement| match statement {
+                Statement::Dml(table) => table.as_ref().is_some_and(is_listed),
+                Statement::CreateTable { table, .. } => is_listed(table),
+                Statement::Empty | Statement::Harmless => true,
+                _ => false,
+            })
     }
 
     /// `schema.table` that the statement writes, as far as it is known.
     pub(super) fn written_table(&self) -> Option<String> {
-        let written = |reading: &Reading| match &reading.statement {
+        let written = |statement: &Statement| match statement {
             Statement::Dml(table) => table.clone(),
             Statement::CreateTable { table, .. } => Some(table.clone()),
             _ => None,
         };
-        let TableName { schema, table } = self.readings.iter().find_map(written)?;
+        let TableName { schema, table } = self.statements().find_map(written)?;
         let schema = String::from_utf8(schema?).ok()?;
         Some(format!("{schema}.{}", String::from_utf8(table).ok()?))
     }
 
     /// Whether a table may be the one that the statement writes.
     pub(super) fn may_write(&self, schema: &str, table: &str) -> bool {
-        self.readings
-            .iter()
-            .any(|reading| match &reading.statement {
-                Statement::Dml(Some(name)) | Statement::CreateTable { table: name, .. } => {
-                    self.query.may_be(name, schema, table)
-                }
-                Statement::Dml(None) | Statement::Unknown => true,
-                _ => false,
-            })
+        let is_it = |name: &TableName| self.query.may_be(name, schema, table);
+        self.statements().any(|statement| match statement {
+            Statement::Dml(name) => name.as_ref().is_none_or(is_it),
+            Statement::CreateTable { table, .. } => is_it(table),
+            Statement::Unknown => true,
+            _ => false,
+        })
     }
 
     /// Whether rows may have come into a table that are in no event: exchanged with another table, or out of files.
     pub(super) fn may_bring_rows(&self, schema: &str, table: &str) -> bool {
         let is_it = |name: &TableName| self.query.may_be(name, schema, table);
-        self.readings
-            .iter()
-            .any(|reading| match &reading.statement {
-                Statement::AlterTable(alter) => {
-                    let is_other = alter.other.as_ref().is_some_and(is_it);
-                    let is_table = is_it(&alter.table);
-                    let brings = match alter.rows {
-                        Rows::Stay | Rows::Go => false,
-                        Rows::SplitOff => is_other,
-                        Rows::Come => is_other || is_table,
-                    };
-                    brings || alter.is_unknown && (is_table || self.mentions(table))
-                }
-                _ => false,
-            })
+        self.statements().any(|statement| {
+            let Statement::AlterTable(alter) = statement else {
+                return false;
+            };
+            let is_table = is_it(&alter.table);
+            let is_other = alter.other.as_ref().is_some_and(is_it);
+            let brings = match alter.rows {
+                Rows::Stay | Rows::Go => false,
+                Rows::SplitOff => is_other,
+                Rows::Come => is_other || is_table,
+            };
+            brings || alter.is_unknown && (is_table || self.mentions(table))
+        })
     }
 
     /// Whether rows of a table may have gone with the table, with its partitions, or by TRUNCATE.
     pub(super) fn may_empty(&self, schema: &str, table: &str) -> bool {
         let is_it = |name: &TableName| self.query.may_be(name, schema, table);
-        self.readings
-            .iter()
-            .any(|reading| match &reading.statement {
-                Statement::AlterTable(alter) => {
-                    matches!(alter.rows, Rows::Go | Rows::SplitOff) && is_it(&alter.table)
-                }
-                Statement::CreateTable {
-                    table,
-                    is_temporary,
-                    replaces,
-                    ..
-                } => *replaces && !is_temporary && is_it(table),
-                Statement::DropTables(tables) => tables.iter().any(is_it),
-                Statement::DropSchema(name) => self.query.may_be_name(name, schema),
-                Statement::Truncate(table) => is_it(table),
-                _ => false,
-            })
+        self.statements().any(|statement| match statement {
+            Statement::AlterTable(alter) => match alter.rows {
+                Rows::Go | Rows::SplitOff => is_it(&alter.table),
+                Rows::Stay | Rows::Come => false,
+            },
+            Statement::Truncate(table)
+            | Statement::CreateTable {
+                table,
+                is_temporary: false,
+                replaces: true,
+                ..
+            } => is_it(table),
+            Statement::DropTables(tables) => tables.iter().any(is_it),
+            Statement::DropSchema(name) => self.query.may_be_name(name, schema),
+            _ => false,
+        })
     }
 
     /// What the statement may have changed of the columns of a table. What is not known to leave them alone may

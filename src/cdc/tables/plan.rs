@@ -137,13 +137,13 @@ impl TableWriter {
         definition: DefinitionCode,
         event: &EventAtHand<'_>,
     ) -> Result<Plan, Error> {
-        if self.checked.on_schema_change == SchemaChange::Version {
+        let as_it_is = || {
             let plan = self.compile(map, &self.wanted(map, true));
-            return plan.map_err(|error| unwritable(&error, event).into());
-        }
-        if self.layouts.accepted().contains(&definition) {
-            let plan = self.compile(map, &self.wanted(map, true));
-            return plan.map_err(|error| unwritable(&error, event).into());
+            plan.map_err(|error| Error::from(unwritable(&error, event)))
+        };
+        let is_versioned = self.checked.on_schema_change == SchemaChange::Version;
+        if is_versioned || self.layouts.accepted().contains(&definition) {
+            return as_it_is();
         }
         if let Some((layout, is_now)) = self.layouts.decided(definition) {
             // A choice that this table cannot serve is one for later.
@@ -173,8 +173,7 @@ impl TableWriter {
         };
         if self.checked.columns.is_none() && self.checked.dialect.has_keys() {
             // There a column more is only a key more.
-            let plan = self.compile(map, &self.wanted(map, true));
-            return plan.map_err(|error| unwritable(&error, event).into());
+            return as_it_is();
         }
         self.tell_left_out(map, &plan, definition, event);
         Ok(plan)
