@@ -42,8 +42,8 @@ doc:
 	cargo doc --no-deps
 
 # Real MySQL and MariaDB, unpacked under target/, an AWS emulator with AWS's Python client in an environment of
-# their own, and DuckDB in another. What failed before is tried again, and the versions are printed. Most tests break their server, so that even with HYDRANT_MYSQL_URL set they
-# need these.
+# their own, and DuckDB in another. What failed before is tried again, and the versions are printed. Most tests break
+# their server, so that even with HYDRANT_MYSQL_URL set they need these.
 servers:
 	@ok=true; dir="$${HYDRANT_SERVERS_DIR:-target/servers}"; \
 	servers/fetch || ok=false; \
