@@ -162,6 +162,14 @@ impl Agent {
         Ok(())
     }
 
+    /// SIGUSR1, and the word that it says how the start goes.
+    pub(crate) fn tells_that_it_starts(&self) -> Result<()> {
+        self.signal("USR1")?;
+        eventually("it says how it goes", || {
+            Ok(self.log().contains("starting").then_some(()))
+        })
+    }
+
     /// SIGTERM, and the exit status.
     pub(crate) fn terminate(mut self) -> Result<ExitStatus> {
         self.signal("TERM")?;
@@ -180,6 +188,16 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a message says to type behind `--accept-change`.
+pub(crate) fn accept_option(log: &[u8]) -> Result<String> {
+    let log = String::from_utf8_lossy(log);
+    let rest = log.split_once("--accept-change ").map(|(_, rest)| rest);
+    let is_part =
+        |character: &char| character.is_ascii_alphanumeric() || ".=_".contains(*character);
+    let option = rest.map(|rest| rest.chars().take_while(is_part).collect());
+    option.with_context(|| format!("no such option: {log}"))
 }
 
 /// Asks again and again until there is an answer.

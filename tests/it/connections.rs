@@ -216,10 +216,7 @@ fn signals_are_heard_while_the_start_hangs() -> Result<()> {
     let proxy = Proxy::to(server.port())?;
     for signal in ["TERM", "INT", "HUP"] {
         let (_workplace, mut agent) = frozen_start(&proxy)?;
-        agent.signal("USR1")?;
-        eventually("it says how it goes", || {
-            Ok(agent.log().contains("starting").then_some(()))
-        })?;
+        agent.tells_that_it_starts()?;
         agent.signal(signal)?;
         ensure!(agent.wait()?.code() == Some(0), "{signal}: {}", agent.log());
     }
@@ -242,10 +239,7 @@ fn signals_are_heard_while_the_checkpoint_is_read() -> Result<()> {
         const USR1: u64 = 1 << 9;
         Ok((caught & USR1 != 0).then_some(()))
     })?;
-    agent.signal("USR1")?;
-    eventually("it says how it goes", || {
-        Ok(agent.log().contains("starting").then_some(()))
-    })?;
+    agent.tells_that_it_starts()?;
     agent.signal("TERM")?;
     ensure!(agent.wait()?.code() == Some(0), "{}", agent.log());
     Ok(())

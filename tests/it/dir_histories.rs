@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, files_below, gunzip_all};
-use crate::positions::{end_of_binlog, pair, replicate, stop_replicating};
+use crate::positions::{end_of_binlog, pair, replicate, reset_binlog, stop_replicating};
 use crate::replay::{binlogs, replayed};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
@@ -19,15 +19,6 @@ const TABLE: &str = "name = \"shop.T\"";
 fn create(server: &Server) -> Result<()> {
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int, v varchar(20))")?;
     Ok(())
-}
-
-/// Begins another history, in files of the same names.
-fn reset(server: &Server) -> Result<()> {
-    let statement = match server.kind() {
-        Kind::Mysql => "RESET BINARY LOGS AND GTIDS",
-        Kind::Mariadb | Kind::Mariadb11 => "RESET MASTER",
-    };
-    server.sql(statement).map(drop)
 }
 
 /// All rows that the server has, delivered by an agent that knows of no other.
@@ -75,7 +66,7 @@ fn rows_of_every_history_are_there(kind: Kind) -> Result<()> {
         "(3, 'one')",
         "(1, 'one'), (2, 'two')",
     ] {
-        reset(&server)?;
+        reset_binlog(&server)?;
         // MariaDB's commits have seconds; the third history is the first again.
         server.sql(&format!(
             "SELECT SLEEP(1); INSERT INTO shop.T VALUES {rows}"

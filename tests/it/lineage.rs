@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, eventually};
-use crate::positions::end_of_binlog;
+use crate::positions::{end_of_binlog, reset_binlog};
 use crate::support::servers::{Kind, Server};
 
 /// A server whose rows 1 to 3 are delivered.
@@ -58,14 +58,6 @@ impl Scene {
         Ok(())
     }
 
-    fn reset(&self) -> Result<()> {
-        let reset = match self.server.kind() {
-            Kind::Mysql => "RESET BINARY LOGS AND GTIDS",
-            Kind::Mariadb | Kind::Mariadb11 => "RESET MASTER",
-        };
-        self.server.sql(reset).map(drop)
-    }
-
     /// Changes a field of the checkpoint.
     fn edit(&self, edit: impl FnOnce(&mut serde_json::Value)) -> Result<()> {
         let mut checkpoint = self.workplace.checkpoint()?;
@@ -97,7 +89,7 @@ fn each(test: impl Fn(Kind, &[&str]) -> Result<()>) -> Result<()> {
 fn a_reset_binlog_is_refused_before_and_after_it_has_grown() -> Result<()> {
     each(|kind, options| {
         let scene = Scene::new(kind, options)?;
-        scene.reset()?;
+        reset_binlog(&scene.server)?;
         scene.is_refused("restored or reset")?;
         // Offsets, file and GTIDs are past those of before.
         scene.insert(11..=30)?;
@@ -114,7 +106,7 @@ fn a_reset_after_a_start_that_has_read_nothing_is_refused() -> Result<()> {
         let text = config(&server).replace("\"earliest\"", "\"latest\"");
         let workplace = Workplace::new(&text)?;
         let scene = Scene { server, workplace };
-        scene.reset()?;
+        reset_binlog(&scene.server)?;
         let output = scene.workplace.run(&["--until", "now"])?;
         ensure!(
             output.status.success(),
@@ -124,7 +116,7 @@ fn a_reset_after_a_start_that_has_read_nothing_is_refused() -> Result<()> {
         scene.insert(1..=1)?;
         // Files are told apart by the second in which they were begun.
         scene.server.sql("SELECT SLEEP(1.5)")?;
-        scene.reset()?;
+        reset_binlog(&scene.server)?;
         scene.is_refused("restored or reset")?;
         scene.insert(2..=2)?;
         scene.is_refused("restored or reset")
@@ -344,14 +336,14 @@ fn two_mariadb_servers_with_one_number_do_not_pass_for_one() -> Result<()> {
 fn missing_transactions_are_named() -> Result<()> {
     let scene = Scene::new(Kind::Mysql, &[])?;
     let uuid = scene.server.sql("SELECT @@server_uuid")?;
-    scene.reset()?;
+    reset_binlog(&scene.server)?;
     scene.is_refused(&format!("{}:1-5", uuid.trim()))?;
     let other = Server::mysql(&[])?;
     other.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY)")?;
     scene.workplace.configure(&config(&other))?;
     scene.is_refused(&format!("{}:1-5", uuid.trim()))?;
     let scene = Scene::new(Kind::Mariadb, &[])?;
-    scene.reset()?;
+    reset_binlog(&scene.server)?;
     scene.is_refused("0-1-5")
 }
 
@@ -428,7 +420,7 @@ fn an_older_checkpoint_is_believed_once() -> Result<()> {
     scene.insert(4..=4)?;
     assert_eq!(scene.workplace.drain()?, "4\n");
     ensure!(scene.workplace.checkpoint()?["version"] == 3);
-    scene.reset()?;
+    reset_binlog(&scene.server)?;
     scene.insert(11..=30)?;
     scene.is_refused("restored or reset")
 }

@@ -39,6 +39,15 @@ pub(crate) fn end_of_binlog(server: &Server) -> Result<String> {
     Ok(format!("{file}:{}", fields.next().context("no offset")?))
 }
 
+/// Begins another history, in files of the same names.
+pub(crate) fn reset_binlog(server: &Server) -> Result<()> {
+    let reset = match server.kind() {
+        Kind::Mysql => "RESET BINARY LOGS AND GTIDS",
+        Kind::Mariadb | Kind::Mariadb11 => "RESET MASTER",
+    };
+    server.sql(reset).map(drop)
+}
+
 fn gtids(server: &Server) -> Result<String> {
     let variable = match server.kind() {
         Kind::Mysql => "gtid_executed",
@@ -262,7 +271,7 @@ fn a_server_whose_history_was_reset_is_refused() -> Result<()> {
     insert(&server, 1)?;
     let workplace = Workplace::new(&config(&server, "earliest"))?;
     workplace.drain()?;
-    server.sql("RESET BINARY LOGS AND GTIDS")?;
+    reset_binlog(&server)?;
     insert(&server, 2)?;
     let output = workplace.run(&["--until", "now"])?;
     assert_eq!(

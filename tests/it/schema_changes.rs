@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
-use crate::agent::{Workplace, gunzip_all};
+use crate::agent::{Workplace, accept_option, gunzip_all};
 use crate::sales::config;
 use crate::support::servers::{Kind, Server};
 
@@ -134,16 +134,6 @@ fn a_change_stops_the_agent_until_somebody_decides() -> Result<()> {
         assert_eq!(lines_in(&workplace, "v=2")?, "2,b\n");
     }
     Ok(())
-}
-
-/// What a message says to type behind `--accept-change`.
-fn accept_option(log: &[u8]) -> Result<String> {
-    let log = String::from_utf8_lossy(log);
-    let rest = log.split_once("--accept-change ").map(|(_, rest)| rest);
-    let is_part =
-        |character: &char| character.is_ascii_alphanumeric() || ".=_".contains(*character);
-    let option = rest.map(|rest| rest.chars().take_while(is_part).collect());
-    option.ok_or_else(|| anyhow!("no such option: {log}"))
 }
 
 /// A row of before the change, that nobody has delivered, keeps all its columns; the change itself stops the

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::agent::Workplace;
 use crate::replay::{binlogs, replay, replayed};
+use crate::sales::config;
 use crate::support::servers::{Kind, Server};
 
 const MARIADBS: [Kind; 2] = [Kind::Mariadb, Kind::Mariadb11];
@@ -16,6 +17,7 @@ const EXPLICIT: &str = "CREATE TABLE T (id int PRIMARY KEY, valid_to timestamp(6
                         PERIOD FOR SYSTEM_TIME (valid_from, valid_to)) WITH SYSTEM VERSIONING";
 const PARTITIONED: &str = "CREATE TABLE T (id int PRIMARY KEY, note varchar(20)) WITH SYSTEM VERSIONING \
                            PARTITION BY SYSTEM_TIME LIMIT 2 PARTITIONS 4";
+const NOT_VERSIONED: &str = "CREATE TABLE T (id int PRIMARY KEY, note varchar(20))";
 
 /// What an application does to a table.
 const CHANGES: &str = "INSERT INTO T (id, note) VALUES (1, 'a'), (2, 'b'), (3, 'c'); UPDATE T SET note = 'd' WHERE id <= 2; \
@@ -24,6 +26,8 @@ const CHANGES: &str = "INSERT INTO T (id, note) VALUES (1, 'a'), (2, 'b'), (3, '
                        BEGIN; INSERT INTO T (id, note) VALUES (9, 'x'); UPDATE T SET note = 'y' WHERE id = 9; \
                        DELETE FROM T WHERE id = 9; COMMIT; UPDATE T SET note = 'last' WHERE id = 1";
 const ALL_EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";
+const CHOSEN: &str = "columns = [\"id\", \"note\"]";
+const ASKING_NOBODY: &[&str] = &["--offline"];
 
 fn server(kind: Kind, arguments: &[&str], table: &str) -> Result<Server> {
     let server = Server::start(kind, arguments)?;
@@ -46,11 +50,8 @@ fn change(server: &Server) -> Result<()> {
 }
 
 fn workplace(server: &Server, table: &str, keys: &str) -> Result<Workplace> {
-    let url = server.url();
-    Workplace::new(&format!(
-        "[source]\nurl = \"{url}\"\nstart = \"earliest\"\n[[table]]\nname = \"shop.{table}\"\n{keys}\n[sink]\n\
-         type = \"stdout\"\n"
-    ))
+    let table = format!("name = \"shop.{table}\"\n{keys}");
+    Workplace::new(&config(server, &table, "type = \"stdout\""))
 }
 
 /// The lines of the table are those of an ordinary one with the same changes.
@@ -140,7 +141,7 @@ fn history_is_not_written() -> Result<()> {
              SET @@system_versioning_alter_history = KEEP; \
              ALTER TABLE T ADD other int WITHOUT SYSTEM VERSIONING; UPDATE T SET other = 1",
         )?;
-        let keys = format!("columns = [\"id\", \"note\"]\n{ALL_EVENTS}");
+        let keys = format!("{CHOSEN}\n{ALL_EVENTS}");
         // MariaDB makes an update of REPLACE, or a delete and an insert.
         let lines = workplace(&server, "T", &keys)?.drain()?;
         let lines = lines.replace("1,a,D\n1,b,I\n", "1,b,U\n");
@@ -162,32 +163,26 @@ fn history_is_not_written() -> Result<()> {
 #[test]
 fn versioning_that_comes_and_goes_is_followed() -> Result<()> {
     for kind in MARIADBS {
-        let server = server(
-            kind,
-            &[],
-            "CREATE TABLE T (id int PRIMARY KEY, note varchar(20))",
-        )?;
-        let keys = format!("columns = [\"id\", \"note\"]\n{ALL_EVENTS}");
+        let server = server(kind, &[], NOT_VERSIONED)?;
+        let keys = format!("{CHOSEN}\n{ALL_EVENTS}");
         let lines = "1,a,I\n1,b,U\n1,c,U\n1,d,U\n1,d,D\n";
         server.sql(
             "USE shop; INSERT INTO T VALUES (1, 'a'); ALTER TABLE T ADD SYSTEM VERSIONING; UPDATE T SET note = 'b'; \
              UPDATE T SET note = 'c'; ALTER TABLE T DROP SYSTEM VERSIONING; UPDATE T SET note = 'd'; DELETE FROM T",
         )?;
         assert_eq!(workplace(&server, "T", &keys)?.drain()?, lines);
-        let replayed = replay_with(&server, &keys)?;
+        let replayed = replay_with(&server, &keys, ASKING_NOBODY)?;
         assert_eq!(replayed, lines);
     }
     Ok(())
 }
 
-/// A replay of `shop.T` that asks nobody.
-fn replay_with(server: &Server, keys: &str) -> Result<String> {
+/// A replay of `shop.T`.
+fn replay_with(server: &Server, keys: &str, options: &[&str]) -> Result<String> {
     let place = workplace(server, "T", keys)?;
     let config = place.path("hydrant.toml").display().to_string();
-    replayed(
-        &binlogs(server)?,
-        &["--config", &config, "--offline", "--out", "-"],
-    )
+    let arguments = ["--config", &config, "--out", "-"];
+    replayed(&binlogs(server)?, &[&arguments[..], options].concat())
 }
 
 #[test]
@@ -196,7 +191,7 @@ fn a_replay_tells_history_by_the_servers_names() -> Result<()> {
         let implicit = server(kind, &[], IMPLICIT)?;
         change(&implicit)?;
         let expected = workplace(&implicit, "P", ALL_EVENTS)?.drain()?;
-        assert_eq!(replay_with(&implicit, ALL_EVENTS)?, expected);
+        assert_eq!(replay_with(&implicit, ALL_EVENTS, ASKING_NOBODY)?, expected);
         // Under other names nobody knows what they are.
         let explicit = server(kind, &[], EXPLICIT)?;
         change(&explicit)?;
@@ -208,11 +203,8 @@ fn a_replay_tells_history_by_the_servers_names() -> Result<()> {
             "{log}"
         );
         ensure!(output.stdout.is_empty());
-        let keys = "columns = [\"id\", \"note\"]";
-        let place = workplace(&explicit, "T", keys)?;
-        let config = place.path("hydrant.toml").display().to_string();
-        let lines = replayed(&binlogs(&explicit)?, &["--config", &config, "--out", "-"])?;
-        assert_eq!(lines, workplace(&explicit, "P", keys)?.drain()?);
+        let lines = replay_with(&explicit, CHOSEN, &[])?;
+        assert_eq!(lines, workplace(&explicit, "P", CHOSEN)?.drain()?);
     }
     Ok(())
 }
@@ -256,12 +248,8 @@ fn versioning_by_transaction_is_refused() -> Result<()> {
 #[test]
 fn declared_versioning_that_is_added_stops_the_running_agent() -> Result<()> {
     for kind in MARIADBS {
-        let server = server(
-            kind,
-            &[],
-            "CREATE TABLE T (id int PRIMARY KEY, note varchar(20))",
-        )?;
-        let keys = format!("columns = [\"id\", \"note\"]\n{ALL_EVENTS}");
+        let server = server(kind, &[], NOT_VERSIONED)?;
+        let keys = format!("{CHOSEN}\n{ALL_EVENTS}");
         let place = workplace(&server, "T", &keys)?;
         place.drain()?;
         let mut agent = place.start()?;
