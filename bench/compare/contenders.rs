@@ -24,6 +24,8 @@ const LOCK: &str = include_str!("../../Cargo.lock");
 pub(crate) enum Contender {
     HydrantDir,
     HydrantStdout,
+    /// The same at its first start, before which nothing is known of the table.
+    HydrantFirstStart,
     Inside(Inside),
     RustConnector,
     Mysqlbinlog,
@@ -36,9 +38,10 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// In the order of the report. Those who are quick come first.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::HydrantDir,
         Self::HydrantStdout,
+        Self::HydrantFirstStart,
         Self::Inside(Inside::Decoder),
         Self::Inside(Inside::Raw),
         Self::Inside(Inside::Rows),
@@ -56,6 +59,7 @@ impl Contender {
         match self {
             Self::HydrantDir => "hydrant cdc, CSV to gzip objects in a directory",
             Self::HydrantStdout => "hydrant cdc, CSV to standard output",
+            Self::HydrantFirstStart => "hydrant cdc, the same at its first start, in the past",
             Self::Inside(Inside::Decoder) => {
                 "hydrant's decoder and encoder alone, from memory, on one core"
             }
@@ -73,9 +77,10 @@ impl Contender {
 
     pub(crate) fn version(self) -> String {
         let version = match self {
-            Self::HydrantDir | Self::HydrantStdout | Self::Inside(Inside::Decoder) => {
-                Some(env!("CARGO_PKG_VERSION"))
-            }
+            Self::HydrantDir
+            | Self::HydrantStdout
+            | Self::HydrantFirstStart
+            | Self::Inside(Inside::Decoder) => Some(env!("CARGO_PKG_VERSION")),
             Self::Inside(Inside::Raw | Inside::Rows) => LOCK
                 .split_once("name = \"mysql_async\"\nversion = \"")
                 .and_then(|(_, rest)| rest.split('"').next()),
@@ -96,7 +101,10 @@ impl Contender {
     /// Whether it prints how many rows it has seen.
     pub(crate) fn reports_itself(self) -> bool {
         match self {
-            Self::HydrantDir | Self::HydrantStdout | Self::Mysqlbinlog => false,
+            Self::HydrantDir
+            | Self::HydrantStdout
+            | Self::HydrantFirstStart
+            | Self::Mysqlbinlog => false,
             Self::Inside(_)
             | Self::RustConnector
             | Self::DebeziumRecords
@@ -128,7 +136,7 @@ impl Contender {
     /// The beginning of the lines that stand for a row each, if it prints its rows.
     pub(crate) fn row_line(self) -> Option<&'static [u8]> {
         match self {
-            Self::HydrantStdout => Some(b""),
+            Self::HydrantStdout | Self::HydrantFirstStart => Some(b""),
             Self::Mysqlbinlog => Some(b"### INSERT INTO"),
             _ => None,
         }
@@ -138,12 +146,20 @@ impl Contender {
     pub(crate) fn drain(self, place: &Place, tools: &Tools, folder: &Path) -> Result<Command> {
         let rows = place.rows.to_string();
         let mut command = match self {
-            Self::HydrantDir | Self::HydrantStdout => {
+            Self::HydrantDir | Self::HydrantStdout | Self::HydrantFirstStart => {
                 let sink = match self {
                     Self::HydrantDir => Sink::Dir,
                     _ => Sink::Stdout { at_once: false },
                 };
-                let mut command = hydrant(place, &place.position(), sink, folder)?;
+                let start = place.position();
+                if self != Self::HydrantFirstStart {
+                    // Stores the checkpoint of an agent that has come that far.
+                    let mut command = hydrant(place, &start, sink, folder)?;
+                    let output = command.args(["--until", &start]).output()?;
+                    let log = String::from_utf8_lossy(&output.stderr);
+                    ensure!(output.status.success(), "{}: {log}", output.status);
+                }
+                let mut command = hydrant(place, &start, sink, folder)?;
                 command.args(["--until", "now"]);
                 command
             }

@@ -115,7 +115,10 @@ pub(crate) fn run(
 fn is_ours(contender: Contender) -> bool {
     matches!(
         contender,
-        Contender::HydrantDir | Contender::HydrantStdout | Contender::Inside(Inside::Decoder)
+        Contender::HydrantDir
+            | Contender::HydrantStdout
+            | Contender::HydrantFirstStart
+            | Contender::Inside(Inside::Decoder)
     )
 }
 
