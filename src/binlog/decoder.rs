@@ -11,6 +11,7 @@ mod xa;
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::event::is_of_server_start;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
 use super::lineage::{History, fingerprint};
@@ -20,7 +21,7 @@ use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
 };
 
-pub use altered::{MappedTable, TableChange};
+pub use altered::{MappedTable, Reload, TableChange};
 pub use exempt::{Exemptions, Note};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
@@ -97,6 +98,8 @@ pub struct Decoder {
     tables: HashMap<u64, Option<usize>>,
     /// The newest event is the table map of this followed table.
     mapped: Option<usize>,
+    /// What has happened since [`Decoder::take_reload`] was called.
+    reload: Option<Reload>,
     /// Followed tables that statements may have changed, until somebody takes them.
     changed: Vec<TableChange>,
     next: FilePosition,
@@ -155,6 +158,7 @@ impl Decoder {
             index_by_names,
             tables: HashMap::new(),
             mapped: None,
+            reload: None,
             changed: Vec::new(),
             next: start.clone().unwrap_or_else(unknown_position),
             start: 0,
@@ -313,6 +317,9 @@ impl Decoder {
             EventType::FormatDescription => {
                 self.flavor = Flavor::of_format_description(body);
                 self.history.file(Some(event.header.timestamp));
+                if is_of_server_start(event) {
+                    self.reload = Some(Reload::ServerStarted);
+                }
                 self.new_file()
             }
             EventType::Rotate => self.rotate(body),

@@ -270,6 +270,15 @@ impl EventStream {
     }
 }
 
+/// Whether this format description begins the first file of a server that was started. Those that are made up where a
+/// reader starts in the middle of a file do not say.
+pub(super) fn is_of_server_start(format_description: &Event<'_>) -> bool {
+    // The format's version and the server's stand before the time at which the server was started.
+    const CREATED: std::ops::Range<usize> = 52..56;
+    let created = format_description.body.get(CREATED);
+    created.is_some_and(|created| created != [0; 4]) && format_description.header.log_pos != 0
+}
+
 /// Whether a replica wrote the file that this format description begins.
 pub(super) fn is_of_relay_log(format_description: &EventHeader) -> bool {
     format_description.flags & FLAG_RELAY_LOG != 0

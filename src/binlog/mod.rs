@@ -28,8 +28,8 @@ mod versioned;
 mod xid;
 
 pub use decoder::{
-    Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Step, TableChange,
-    Transaction, TransactionKey, UndoneParts,
+    Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload, Step,
+    TableChange, Transaction, TransactionKey, UndoneParts,
 };
 pub use definition::{Misfit, Misnamed, ServerColumn};
 pub use error::{DecodeError, Problem};

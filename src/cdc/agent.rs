@@ -189,13 +189,14 @@ impl<S: Sink> Agent<S> {
         if let Some(from) = &mark.xa.from {
             info!("reading from {from} for what XA transactions have prepared");
         }
+        let has_names = server.logs_names();
         let starting = Box::pin(Reader::start(&config.source, server, mark));
         let (mut reader, mut mark) = starting.await?;
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
         let first_news = Some(reader.next().await?);
         let mut asker = Asker::new(&config.source, table_names(&tables));
-        Box::pin(asker.ask_at_start(&tables, &mut mark)).await?;
+        Box::pin(asker.ask_at_start(&tables, has_names, &mut mark)).await?;
         let layouts = loaded.as_ref().map(Checkpoint::layouts);
         let layouts = layouts.unwrap_or_default();
         let max_in_flight = config.max_in_flight;

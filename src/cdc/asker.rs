@@ -100,38 +100,36 @@ impl Asker {
     }
 
     async fn try_once(&mut self, question: &Question, mark: &Mark) -> Result<Asked, Failure> {
-        let mut server = match self.server.take() {
-            Some(server) => server,
-            None => Server::connect(&self.source).await?,
-        };
-        if server.identity != mark.server {
+        let Some(mut server) = self.connected(mark).await? else {
             return Ok(Asked::OtherServer);
-        }
+        };
         let columns = described(&mut server, &question.schema, &question.name).await?;
-        let mut changes = Vec::new();
-        if !question.is_known(&columns) {
-            let end = server.end_of_binlog().await?.position;
-            let end = end.ok_or_else(binlog_is_off)?;
+        let changes = if question.needs_changes(&columns) {
             let (table, at) = (question.table, &question.at);
-            changes = self.changes_until(end, table, at, mark).await?;
-        }
+            self.changes_since(at, table, mark, &mut server).await?
+        } else {
+            Vec::new()
+        };
         self.server = Some(server);
         Ok(Asked::Answer(Answer { columns, changes }))
     }
 
     /// Asks for the columns of tables of which nothing is known at a start, before anything is read. A table that
-    /// a statement changes further on is left for later, when its rows are there.
+    /// a statement changes further on is left for later, when its rows are there. Where table maps have names
+    /// only some columns need it.
     ///
     /// # Errors
     /// If a table cannot be read at all. Whoever cannot be asked now is asked later.
     pub(super) async fn ask_at_start(
         &mut self,
         tables: &[CheckedTable],
+        has_names: bool,
         mark: &mut Mark,
     ) -> Result<(), Failure> {
         for (index, table) in tables.iter().enumerate() {
             let name = table.full_name();
-            if mark.columns.contains_key(&name) || table.definition.is_empty() {
+            let is_needed = !has_names || table.definition.iter().any(is_open);
+            if mark.columns.contains_key(&name) || table.definition.is_empty() || !is_needed {
                 continue;
             }
             match self.columns_at(index, table, mark).await {
@@ -152,37 +150,38 @@ impl Asker {
         table: &CheckedTable,
         mark: &Mark,
     ) -> Result<Option<Vec<ServerColumn>>, Failure> {
-        let mut server = match self.server.take() {
-            Some(server) => server,
-            None => Server::connect(&self.source).await?,
-        };
-        let metadata = server.variable("binlog_row_metadata");
-        let has_names = metadata.is_some_and(|metadata| metadata.eq_ignore_ascii_case("FULL"));
-        let is_needed = !has_names || table.definition.iter().any(is_open);
-        let Some(at) = mark.position.as_ref().filter(|_| is_needed) else {
-            self.server = Some(server);
+        let Some(at) = &mark.position else {
             return Ok(None);
         };
-        if server.identity != mark.server {
+        let Some(mut server) = self.connected(mark).await? else {
             return Ok(None);
-        }
+        };
         let columns = described(&mut server, &table.schema, &table.name).await?;
-        let end = server.end_of_binlog().await?.position;
-        let end = end.ok_or_else(binlog_is_off)?;
-        let changes = self.changes_until(end, index, at, mark).await?;
+        let changes = self.changes_since(at, index, mark, &mut server).await?;
         self.server = Some(server);
         Ok((changes.is_empty() && !columns.is_empty()).then_some(columns))
     }
 
-    /// The statements between `at` and `end` that may change the table with this index. Each part of the binlog is
+    /// `None` if it is not the server of `mark`.
+    async fn connected(&mut self, mark: &Mark) -> Result<Option<Server>, Failure> {
+        let server = match self.server.take() {
+            Some(server) => server,
+            None => Server::connect(&self.source).await?,
+        };
+        Ok((server.identity == mark.server).then_some(server))
+    }
+
+    /// The statements from `at` up to now that may change the table with this index. Each part of the binlog is
     /// looked through once.
-    async fn changes_until(
+    async fn changes_since(
         &mut self,
-        end: FilePosition,
-        table: usize,
         at: &FilePosition,
+        table: usize,
         mark: &Mark,
+        server: &mut Server,
     ) -> Result<Vec<TableChange>, Failure> {
+        let end = server.end_of_binlog().await?.position;
+        let end = end.ok_or_else(binlog_is_off)?;
         let known = self.ahead.take().filter(|ahead| ahead.from <= *at);
         let known = known.filter(|ahead| ahead.until >= *at);
         let mut ahead = match known {
@@ -232,21 +231,15 @@ impl Asker {
                     return Err(Failure::transient(Exit::Unavailable, what, REACH_SERVER));
                 }
             }
-            let damaged = |problem: crate::binlog::Problem| {
-                let what = format!("binlog event at {}: {problem}", look_ahead.position());
-                Failure::definite(Exit::Data, what, problem.remedy(""))
+            let taken = match reader.at_hand() {
+                Ok(Some(Input::Event(event))) => look_ahead.take(&event),
+                Ok(_) => Ok(()),
+                Err(problem) => Err(problem),
             };
-            match reader.at_hand() {
-                Ok(Some(Input::Event(event))) => {
-                    let taken = look_ahead.take(&event);
-                    taken.map_err(|problem| {
-                        let what = format!("binlog event before {end}: {problem}");
-                        Failure::definite(Exit::Data, what, problem.remedy("start behind it"))
-                    })?;
-                }
-                Ok(_) => {}
-                Err(problem) => return Err(damaged(problem)),
-            }
+            taken.map_err(|problem| {
+                let what = format!("binlog event at {}: {problem}", look_ahead.position());
+                Failure::definite(Exit::Data, what, problem.remedy("start behind it"))
+            })?;
             if told_at.elapsed() >= PROGRESS_INTERVAL {
                 told_at = Instant::now();
                 info!(

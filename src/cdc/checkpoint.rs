@@ -12,7 +12,7 @@ use crate::{Exit, Failure, nofollow};
 
 use super::layouts::{KnownLayouts, Layout, TableLayouts};
 use super::server::{Identity, Mark};
-use super::server_columns::KnownColumns;
+use super::server_columns::{ConfirmedIds, KnownColumns};
 
 /// The file's format. Older agents refuse it, because they would lose what it adds.
 const VERSION: u32 = 3;
@@ -51,6 +51,9 @@ pub struct Checkpoint {
     /// What the server has told of the tables, true for rows from the position on.
     #[serde(default, skip_serializing_if = "KnownColumns::is_empty")]
     pub(crate) columns: KnownColumns,
+    /// The tables' numbers for which that was confirmed.
+    #[serde(default, skip_serializing_if = "ConfirmedIds::is_empty")]
+    pub(crate) confirmed_ids: ConfirmedIds,
     /// The XA transactions that are prepared there.
     #[serde(default, skip_serializing_if = "PreparedXa::is_empty")]
     pub(crate) xa: PreparedXa,
@@ -77,6 +80,7 @@ impl Checkpoint {
             shapes: BTreeMap::new(),
             layouts,
             columns: KnownColumns::clone(&mark.columns),
+            confirmed_ids: ConfirmedIds::clone(&mark.confirmed_ids),
             xa: mark.xa.clone(),
             lineage: mark.lineage.clone(),
             tables: Vec::new(),
@@ -231,6 +235,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::server_columns::ConfirmedId;
     use super::*;
     use crate::binlog::{Flavor, GtidSet, LastTransaction, ServerColumn};
 
@@ -245,6 +250,10 @@ mod tests {
             data_type: "int".to_owned(),
             column_type: "int(11)".to_owned(),
             ..ServerColumn::default()
+        };
+        let id = ConfirmedId {
+            id: 90,
+            may_be_renewed: true,
         };
         Checkpoint::at(
             &Mark {
@@ -265,6 +274,7 @@ mod tests {
                     }),
                 },
                 columns: Arc::new(KnownColumns::from([("shop.T".to_owned(), vec![column])])),
+                confirmed_ids: Arc::new(ConfirmedIds::from([("shop.T".to_owned(), id)])),
                 ..Mark::new(
                     Identity(uuid.into()),
                     Some(FilePosition::new("b.000002", 157)),

@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use crate::binlog::{Decoder, Problem, TableChange};
 
-use super::server_columns::{KnownColumns, Question};
+use super::server_columns::{ConfirmedIds, KnownColumns, Question};
 use super::tables::TableWriter;
 
 /// Where what table maps leave out comes from.
 pub(super) enum ColumnSource {
     /// The server is asked while its binlog is read.
-    Server {
-        /// By table, the number in its table maps for which what is known was told or confirmed.
-        confirmed: Vec<Option<u64>>,
-        question: Option<Box<Question>>,
-    },
+    Server { question: Option<Box<Question>> },
     /// It was told before the start, of the tables after all that is read; by table, whether rows were
     /// read with it.
     Given { used: Vec<bool> },
@@ -28,6 +24,7 @@ pub(super) fn forget(
     source: &mut ColumnSource,
     tables: &mut [TableWriter],
     known: &mut Arc<KnownColumns>,
+    ids: &mut Arc<ConfirmedIds>,
 ) -> Result<(), Problem> {
     let table = &mut tables[change.table];
     if let Some((map, _)) = decoder.table(change.table)
@@ -41,11 +38,13 @@ pub(super) fn forget(
         return Ok(());
     }
     match source {
-        ColumnSource::Server { confirmed, .. } => {
-            confirmed[change.table] = None;
+        ColumnSource::Server { .. } => {
             table.know(Vec::new());
             if known.contains_key(&table.name()) {
                 Arc::make_mut(known).remove(&table.name());
+            }
+            if ids.contains_key(&table.name()) {
+                Arc::make_mut(ids).remove(&table.name());
             }
             Ok(())
         }

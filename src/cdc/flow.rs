@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::sink::{Delivered, Delivery, Sink};
 
 use super::server::{Identity, Mark};
-use super::server_columns::KnownColumns;
+use super::server_columns::{ConfirmedIds, KnownColumns};
 use super::tables::Outlet;
 
 /// What is between the tables' open batches and the sink.
@@ -17,6 +17,8 @@ pub(crate) struct Flow<S> {
     pub(crate) server: Identity,
     /// What it has told of the followed tables, true for rows that come next.
     pub(crate) columns: Arc<KnownColumns>,
+    /// For which numbers of tables that was confirmed.
+    pub(super) confirmed_ids: Arc<ConfirmedIds>,
     /// As in [`Mark::sequence`], at the decoder's newest commit.
     sequence: i64,
     pub(crate) delivery: Delivery<S>,
@@ -36,6 +38,7 @@ impl<S: Sink> Flow<S> {
         Self {
             server: start.server.clone(),
             columns: Arc::clone(&start.columns),
+            confirmed_ids: Arc::clone(&start.confirmed_ids),
             sequence: start.sequence,
             delivery,
             ledger: Ledger::default(),
@@ -54,6 +57,7 @@ impl<S: Sink> Flow<S> {
             Arc::new(Mark {
                 xa: decoder.prepared_xa(),
                 columns: Arc::clone(&self.columns),
+                confirmed_ids: Arc::clone(&self.confirmed_ids),
                 sequence: self.sequence,
                 lineage: decoder.lineage(),
                 ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())

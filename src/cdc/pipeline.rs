@@ -16,7 +16,7 @@ use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
-use super::server_columns::{Answer, Question, tells_of};
+use super::server_columns::{Answer, ConfirmedId, Question, renew, tells_of};
 use super::tables::{TableMark, TableWriter};
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
@@ -63,10 +63,7 @@ impl<S: Sink> Pipeline<S> {
         sink: S,
         max_in_flight: usize,
     ) -> Result<Self, Error> {
-        let columns = ColumnSource::Server {
-            confirmed: vec![None; tables.len()],
-            question: None,
-        };
+        let columns = ColumnSource::Server { question: None };
         let mut pipeline = Self::new(start, tables, layouts, sink, max_in_flight, columns)?;
         pipeline
             .tables
@@ -156,9 +153,12 @@ impl<S: Sink> Pipeline<S> {
         for note in self.decoder.take_notes() {
             warn!("{note}");
         }
+        if let Some(reload) = self.decoder.take_reload() {
+            renew(&mut self.flow.confirmed_ids, reload);
+        }
         if self.decoder.has_changed() {
             let changed = self.decoder.take_changed();
-            let known = &mut self.flow.columns;
+            let (known, ids) = (&mut self.flow.columns, &mut self.flow.confirmed_ids);
             for change in &changed {
                 forget(
                     change,
@@ -166,6 +166,7 @@ impl<S: Sink> Pipeline<S> {
                     &mut self.columns,
                     &mut self.tables,
                     known,
+                    ids,
                 )
                 .map_err(|problem| self.decoder.ahead(problem))?;
             }
@@ -311,11 +312,9 @@ impl<S: Sink> Pipeline<S> {
                     );
                 }
             }
-            ColumnSource::Server {
-                confirmed,
-                question,
-            } => {
-                if confirmed[index] == Some(table_id) && table.knows_columns() {
+            ColumnSource::Server { question } => {
+                let confirmed = self.flow.confirmed_ids.get(&table.name());
+                if confirmed.is_some_and(|it| it.id == table_id) && table.knows_columns() {
                     return;
                 }
                 let open = table.open(mapped.map, flavor);
@@ -331,6 +330,7 @@ impl<S: Sink> Pipeline<S> {
                     definition: self.decoder.definition(index).to_vec(),
                     open,
                     known: known.cloned(),
+                    is_renewed_unseen: confirmed.is_some_and(|it| !it.may_be_renewed),
                     at: self.decoder.position().clone(),
                 }));
             }
@@ -341,7 +341,7 @@ impl<S: Sink> Pipeline<S> {
     /// says.
     pub(super) fn question(&self) -> Option<&Question> {
         match &self.columns {
-            ColumnSource::Server { question, .. } => question.as_deref(),
+            ColumnSource::Server { question } => question.as_deref(),
             ColumnSource::Given { .. } => None,
         }
     }
@@ -351,11 +351,7 @@ impl<S: Sink> Pipeline<S> {
     /// # Errors
     /// If it does not tell how the rows are to be read.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Error> {
-        let ColumnSource::Server {
-            confirmed,
-            question,
-        } = &mut self.columns
-        else {
+        let ColumnSource::Server { question } = &mut self.columns else {
             return Ok(());
         };
         let Some(question) = question.take() else {
@@ -363,11 +359,15 @@ impl<S: Sink> Pipeline<S> {
         };
         let table = &mut self.tables[question.table];
         let columns = question.settle(answer, table.accepted())?;
-        confirmed[question.table] = Some(question.table_id);
+        let confirmed = ConfirmedId {
+            id: question.table_id,
+            may_be_renewed: false,
+        };
+        Arc::make_mut(&mut self.flow.confirmed_ids).insert(table.name(), confirmed);
         if question.known.as_ref() != Some(&columns) {
             Arc::make_mut(&mut self.flow.columns).insert(table.name(), columns.clone());
-            self.flow.renew();
         }
+        self.flow.renew();
         table.know(columns);
         Ok(())
     }
@@ -375,12 +375,7 @@ impl<S: Sink> Pipeline<S> {
     /// Gives the tables what is known of their columns at the place where reading goes on. Whether it is so
     /// still is asked when it is needed.
     fn know_all(&mut self) {
-        if let ColumnSource::Server {
-            confirmed,
-            question,
-        } = &mut self.columns
-        {
-            confirmed.fill(None);
+        if let ColumnSource::Server { question } = &mut self.columns {
             *question = None;
             for table in &mut self.tables {
                 let columns = self.flow.columns.get(&table.name());
@@ -408,6 +403,7 @@ impl<S: Sink> Pipeline<S> {
         }
         self.flow.server = mark.server;
         self.flow.columns = mark.columns;
+        self.flow.confirmed_ids = mark.confirmed_ids;
         self.know_all();
         let open = self.decoder.transaction_key();
         self.sequence.rewind(mark.sequence, open);

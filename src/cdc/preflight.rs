@@ -95,8 +95,8 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
 
 /// Names then come from the server, which only knows the table of today.
 fn warn_of_row_metadata(server: &Server) {
-    let metadata = server.variable("binlog_row_metadata").unwrap_or("NO_LOG");
-    if !metadata.eq_ignore_ascii_case("FULL") {
+    if !server.logs_names() {
+        let metadata = server.variable("binlog_row_metadata").unwrap_or("NO_LOG");
         warn!(
             "the binlog does not name columns (binlog_row_metadata = {metadata}): the server is asked for \
              them, which only knows the tables as they are now, so that rows between two changes that \

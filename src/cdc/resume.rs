@@ -51,6 +51,7 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
         xa: checkpoint.xa.clone(),
         sequence: checkpoint.sequence,
         columns: Arc::new(checkpoint.columns.clone()),
+        confirmed_ids: Arc::new(checkpoint.confirmed_ids.clone()),
         lineage: if same_server {
             checkpoint.lineage.clone()
         } else {
@@ -175,6 +176,8 @@ fn by_gtid(server: &Server, mark: Mark) -> Result<Mark, Failure> {
     let mut mark = mark;
     mark.position = None;
     mark.xa.from = None;
+    // Another server has other numbers for its tables, and one that has lost files may have been started in between.
+    mark.confirmed_ids = Arc::default();
     match mark.read_after() {
         Some(gtids) => check_gtids_are_kept(server, &gtids)?,
         None => return Err(purged_failure("the checkpoint's position")),

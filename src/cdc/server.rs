@@ -18,7 +18,7 @@ use crate::config::{Source, Tls};
 use crate::{Exit, Failure};
 
 use super::explain::{REACH_SERVER, binlog_is_off, explain, is_server_error};
-use super::server_columns::KnownColumns;
+use super::server_columns::{ConfirmedIds, KnownColumns};
 
 /// Which server a position is true of: MySQL's `server_uuid`, or MariaDB's domain and server id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Mark {
     pub xa: PreparedXa,
     /// What the server has told of the followed tables, true for rows that come next.
     pub(crate) columns: Arc<KnownColumns>,
+    /// For which numbers of tables that was confirmed.
+    pub(crate) confirmed_ids: Arc<ConfirmedIds>,
     /// The newest number of the metadata column `sequence` up to there; 0 if no line was written.
     pub sequence: i64,
     /// What tells the history before it from others.
@@ -53,6 +55,7 @@ impl Mark {
             gtids,
             xa: PreparedXa::default(),
             columns: Arc::default(),
+            confirmed_ids: Arc::default(),
             sequence: 0,
             lineage: Lineage::default(),
         }
@@ -182,6 +185,12 @@ impl Server {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Whether its table maps have the names of columns.
+    pub(super) fn logs_names(&self) -> bool {
+        let metadata = self.variable("binlog_row_metadata");
+        metadata.is_some_and(|metadata| metadata.eq_ignore_ascii_case("FULL"))
     }
 
     /// The statement that changes a global setting for good.

@@ -8,9 +8,12 @@
 //! What lives here: when to ask, and what an answer is worth. What does not: the asking (`asker`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::binlog::{
-    Charset, Column, ColumnType, FilePosition, Flavor, ServerColumn, TableChange, TableMap,
+    Charset, Column, ColumnType, FilePosition, Flavor, Reload, ServerColumn, TableChange, TableMap,
 };
 use crate::encode::{Chosen, Disguise};
 use crate::{Exit, Failure};
@@ -20,6 +23,32 @@ use super::layouts::DefinitionCode;
 /// The columns that the server told of each table, `schema.table`, as they are true at some place of the
 /// binlog.
 pub(crate) type KnownColumns = BTreeMap<String, Vec<ServerColumn>>;
+
+/// The number that a server gave a table when it loaded its definition: of rows with this number it is confirmed
+/// that what was told of the table is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConfirmedId {
+    pub(super) id: u64,
+    /// A statement was logged since, which may have made the server load the table anew without a change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) may_be_renewed: bool,
+}
+
+/// By table, `schema.table`.
+pub(crate) type ConfirmedIds = BTreeMap<String, ConfirmedId>;
+
+/// Takes what may have given tables other numbers.
+pub(super) fn renew(ids: &mut Arc<ConfirmedIds>, reload: Reload) {
+    match reload {
+        Reload::ServerStarted if ids.is_empty() => {}
+        Reload::ServerStarted => *ids = Arc::default(),
+        Reload::Statement if ids.values().all(|id| id.may_be_renewed) => {}
+        Reload::Statement => {
+            let ids = Arc::make_mut(ids).values_mut();
+            ids.for_each(|id| id.may_be_renewed = true);
+        }
+    }
+}
 
 /// What is to be asked before rows of a table can be read.
 #[derive(Debug, Clone)]
@@ -37,6 +66,8 @@ pub(super) struct Question {
     pub(super) open: Vec<String>,
     /// What was known so far, if no statement may have changed it since.
     pub(super) known: Option<Vec<ServerColumn>>,
+    /// The server has loaded the table anew since that was confirmed, though nothing in the binlog is a reason.
+    pub(super) is_renewed_unseen: bool,
     /// Where the table map ends.
     pub(super) at: FilePosition,
 }
@@ -47,7 +78,7 @@ pub(super) struct Answer {
     /// The columns of now; none if the table is gone.
     pub(super) columns: Vec<ServerColumn>,
     /// The statements between the question's place and the asking that may change the table. They need
-    /// not be looked for if the columns are those that were known.
+    /// not be looked for unless [`Question::needs_changes`].
     pub(super) changes: Vec<TableChange>,
 }
 
@@ -57,7 +88,7 @@ impl Question {
     }
 
     /// Whether the server tells what was known.
-    pub(super) fn is_known(&self, columns: &[ServerColumn]) -> bool {
+    fn is_known(&self, columns: &[ServerColumn]) -> bool {
         let Some(known) = &self.known else {
             return false;
         };
@@ -69,6 +100,12 @@ impl Question {
         };
         let mut open = self.open.iter();
         open.all(|name| told(known, name).is_some_and(|it| Some(it) == told(columns, name)))
+    }
+
+    /// Whether it matters which changes lie between the question's place and the asking, as far as the columns tell. What
+    /// the server tells may be what was known because a change that nobody saw is undone further on.
+    pub(super) fn needs_changes(&self, columns: &[ServerColumn]) -> bool {
+        self.is_renewed_unseen || !self.is_known(columns)
     }
 
     fn fits(&self, columns: &[ServerColumn]) -> bool {
@@ -101,15 +138,20 @@ impl Question {
         let fits = self.fits(&columns);
         // Of several changes nobody can say which has done what.
         let is_accepted = accepted.contains(&self.code(&columns)) && changes.len() < 2;
-        if self.is_known(&columns) || (is_accepted && fits) {
+        if !self.needs_changes(&columns) || (is_accepted && fits) {
             return Ok(columns);
         }
         if let Some(known) = &self.known {
-            // What is different is still to come.
             if !changes.is_empty() {
-                return Ok(known.clone());
+                let was_accepted = accepted.contains(&self.code(known));
+                return if was_accepted || self.is_still_to_come(known, &columns, &changes) {
+                    Ok(known.clone())
+                } else {
+                    Err(self.changed_before(known, &columns, &changes))
+                };
             }
             return match (self.fits(known), fits) {
+                _ if self.is_known(&columns) => Ok(columns),
                 (false, true) if !self.is_named() => Ok(columns),
                 (true, false) if !self.is_named() => Ok(known.clone()),
                 _ => Err(self.changed_unseen(&columns)),
@@ -127,6 +169,32 @@ impl Question {
             return Err(self.changed_unseen(&columns));
         }
         Ok(columns)
+    }
+
+    /// Whether these changes, of which none is before the rows, are all that lies between what was known and what
+    /// the server tells now.
+    fn is_still_to_come(
+        &self,
+        known: &[ServerColumn],
+        now: &[ServerColumn],
+        changes: &[&TableChange],
+    ) -> bool {
+        let spared = |columns: &[ServerColumn]| -> Vec<_> {
+            let is_relevant = |column: &&ServerColumn| {
+                !self.is_named() || self.open.iter().any(|name| is_same(name, &column.name))
+            };
+            let is_spared = |column: &&ServerColumn| {
+                let mut changes = changes.iter();
+                changes.all(|change| change.spares(&column.name))
+            };
+            let told = columns.iter().filter(is_relevant).filter(is_spared);
+            let told =
+                told.map(|column| (column.name.clone(), column.data_type.clone(), scale(column)));
+            told.collect()
+        };
+        let of_known = spared(known);
+        let is_proven = !self.is_named() && of_known.len() == known.len();
+        of_known == spared(now) && (is_proven || !self.is_renewed_unseen)
     }
 
     fn what(&self) -> String {
@@ -172,6 +240,40 @@ impl Question {
         } else {
             leave_out
         };
+        Failure::definite(Exit::Data, what, remedy)
+    }
+
+    /// A change that nobody saw may lie before the rows, and one that was logged behind them.
+    fn changed_before(
+        &self,
+        known: &[ServerColumn],
+        now: &[ServerColumn],
+        changes: &[&TableChange],
+    ) -> Failure {
+        let (first, last) = match changes {
+            [first, .., last] => (first.at.to_string(), last.at.to_string()),
+            [only] => (only.at.to_string(), only.at.to_string()),
+            [] => (String::new(), String::new()),
+        };
+        let what = format!(
+            "{}, and the table may have been changed before its rows here without a word in the binlog (sql_log_bin = \
+             0?); what has happened is hidden by the statement before {first}, which changes the table, too",
+            self.what()
+        );
+        let now = if self.fits(now) && changes.len() == 1 {
+            format!(
+                "; if they are of the table as it is now, with {}",
+                self.accept(now)
+            )
+        } else {
+            String::new()
+        };
+        let remedy = format!(
+            "if the rows from here on are of the table as it was known before, start once more with {}{now}; \
+             otherwise {}",
+            self.accept(known),
+            self.leave_out(&last)
+        );
         Failure::definite(Exit::Data, what, remedy)
     }
 
@@ -314,6 +416,7 @@ mod tests {
                 .collect(),
             map,
             known,
+            is_renewed_unseen: false,
             at: FilePosition::new("b.000001", 100),
         }
     }
@@ -411,6 +514,36 @@ mod tests {
         let other = [told("a", "int"), told("b", "int")];
         assert_eq!(settled(UNNAMED, Some(&other), &now, &[]).unwrap(), now);
         assert_eq!(settled(UNNAMED, Some(&known), &other, &[]).unwrap(), known);
+    }
+
+    #[test]
+    fn what_was_loaded_anew_unseen_is_known_only_if_the_statements_leave_it_alone() {
+        let known = [told("a", "double"), told("b", "double(10,2)")];
+        let swapped = [told("b", "double(10,2)"), told("a", "double")];
+        let more = [known.to_vec(), vec![told("c", "double")]].concat();
+        let mut question = question(UNNAMED, Some(known.to_vec()));
+        question.is_renewed_unseen = true;
+        let settle = |question: &Question, columns: &[ServerColumn], statements: &[&str]| {
+            let answer = Answer {
+                columns: columns.to_vec(),
+                changes: changes(statements),
+            };
+            question.settle(answer, &[]).ok()
+        };
+        assert_eq!(settle(&question, &known, &[]).unwrap(), known);
+        let add = "ALTER TABLE T ADD COLUMN c double";
+        assert_eq!(settle(&question, &more, &[add]).unwrap(), known);
+        let swap = "ALTER TABLE T MODIFY a double AFTER b";
+        for (now, statement) in [(&known, swap), (&known, "DROP TABLE T"), (&swapped, swap)] {
+            assert!(
+                settle(&question, now, &[statement]).is_none(),
+                "{statement}"
+            );
+        }
+        // The order of what the statement leaves alone tells, too.
+        question.is_renewed_unseen = false;
+        let swapped = [swapped.to_vec(), vec![told("c", "double")]].concat();
+        assert!(settle(&question, &swapped, &[add]).is_none());
     }
 
     #[test]

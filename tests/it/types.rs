@@ -4,6 +4,7 @@ mod allocations;
 mod charsets;
 mod columns;
 mod exact;
+mod hidden;
 mod images;
 mod json;
 pub(crate) mod oracle;

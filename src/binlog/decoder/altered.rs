@@ -20,6 +20,15 @@ pub struct MappedTable<'d> {
     pub generation: u64,
 }
 
+/// Why a server may have loaded the definitions of tables anew, so that they have other numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reload {
+    /// A statement was logged that is not one of a transaction.
+    Statement,
+    /// The server was started. Its numbers start anew, too.
+    ServerStarted,
+}
+
 /// A statement that may change a followed table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableChange {
@@ -74,6 +83,16 @@ impl Decoder {
     /// What statements may have changed of followed tables since this was called last.
     pub fn take_changed(&mut self) -> Vec<TableChange> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// What may have given tables other numbers since this was called last.
+    pub fn take_reload(&mut self) -> Option<Reload> {
+        self.reload.take()
+    }
+
+    /// A statement may have made the server load tables anew.
+    pub(super) fn note_reload(&mut self) {
+        self.reload = self.reload.max(Some(Reload::Statement));
     }
 
     /// What is before the start has changed nothing since.

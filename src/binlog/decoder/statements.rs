@@ -28,9 +28,11 @@ impl Decoder {
             Kind::XaRollback if has_rows => Err(Problem::Undone("XA ROLLBACK")),
             Kind::Commit | Kind::Rollback => self.commit(),
             Kind::Harmless if begun => self.savepoint(event.body),
-            Kind::RollbackToSavepoint | Kind::XaRollback | Kind::Harmless => {
+            Kind::Harmless => {
+                self.note_reload();
                 self.end_of_statement(begun)
             }
+            Kind::RollbackToSavepoint | Kind::XaRollback => self.end_of_statement(begun),
             Kind::Ddl | Kind::Dml | Kind::Unknown => self.change(&logged, begun),
         }
     }
@@ -52,6 +54,7 @@ impl Decoder {
         begun: bool,
     ) -> Result<Step<'e>, Problem> {
         self.note_changes(logged);
+        self.note_reload();
         if let Some(problem) = self.unread_change(logged) {
             return self.unread_rows(problem, begun);
         }

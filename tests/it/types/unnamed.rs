@@ -16,14 +16,14 @@ use crate::support::servers::{Kind, Server};
 
 const ROWS: usize = 500;
 
-const SILENT: [(Kind, &str); 4] = [
+pub(super) const SILENT: [(Kind, &str); 4] = [
     (Kind::Mysql, "MINIMAL"),
     (Kind::Mariadb, "MINIMAL"),
     (Kind::Mariadb, "NO_LOG"),
     (Kind::Mariadb11, "NO_LOG"),
 ];
 
-fn server(kind: Kind, metadata: &str) -> Result<Server> {
+pub(super) fn server(kind: Kind, metadata: &str) -> Result<Server> {
     let metadata = format!("--binlog-row-metadata={metadata}");
     Server::start(kind, &["--sql-mode=", &metadata])
 }
@@ -96,7 +96,7 @@ fn types_of_mariadb_11_are_known_without_anything() -> Result<()> {
     types_without_names(Kind::Mariadb11, "NO_LOG")
 }
 
-fn shop(kind: Kind, metadata: &str) -> Result<Server> {
+pub(super) fn shop(kind: Kind, metadata: &str) -> Result<Server> {
     let server = server(kind, metadata)?;
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, a varchar(9), b varchar(9))")?;
     Ok(server)
@@ -189,7 +189,7 @@ fn a_change_outside_the_binlog_is_detected_by_what_a_table_map_tells() -> Result
     Ok(())
 }
 
-fn lines_in(data: &std::path::Path) -> Result<Vec<String>> {
+pub(super) fn lines_in(data: &std::path::Path) -> Result<Vec<String>> {
     if !data.exists() {
         return Ok(Vec::new());
     }
@@ -200,7 +200,10 @@ fn lines_in(data: &std::path::Path) -> Result<Vec<String>> {
 }
 
 /// Follows `shop.T` into a directory.
-fn into_directory(server: &Server, keys: &str) -> Result<(Workplace, std::path::PathBuf)> {
+pub(super) fn into_directory(
+    server: &Server,
+    keys: &str,
+) -> Result<(Workplace, std::path::PathBuf)> {
     let workplace = Workplace::new("")?;
     let data = workplace.path("data");
     let sink = format!("path = \"{}\"\nflush_interval = \"20ms\"", data.display());
