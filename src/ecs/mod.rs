@@ -81,12 +81,11 @@ pub(crate) async fn run(
 /// The same with credentials of the caller's, if there are any, whatever the environment has.
 pub(crate) async fn run_as(
     config: Metrics,
-    dry_run: bool,
+    signals: Signals,
     length: Option<Duration>,
     credentials: Option<SharedCredentialsProvider>,
 ) -> Result<Summary, Error> {
-    let signals = Signals::new()?;
-    let poller = Poller::start(config, dry_run, length, credentials).await?;
+    let poller = Poller::start(config, false, length, credentials).await?;
     follow(poller, signals).await
 }
 

@@ -4,14 +4,14 @@ use tracing::{info, warn};
 
 use crate::batch::BatchLimits;
 use crate::signals::Signals;
-use crate::sink::Sink;
+use crate::sink::{FirehoseSink, Sink};
 use crate::{Error, Exit, Failure};
 
 use super::answers::Facts;
 use super::drive::{Outcome, Settings, drive};
 use super::knee::{Knee, Objective, Search, Trial};
 use super::machine::{cores, report_of};
-use super::options::{FirehoseOptions, Target};
+use super::options::{FirehoseOptions, Target, TargetOptions};
 use super::output;
 use super::plan::{MOST_ROWS_PER_SECOND, RatePlan};
 use super::price;
@@ -19,6 +19,7 @@ use super::record::{Latency, Totals, percentile_ms};
 use super::report::{Parameter, Report};
 use super::rows::{RowMaker, RowShape, mean_bytes};
 use super::session::Session;
+use super::target::OwnSimulator;
 use super::text::{count, ms, percent, usd};
 use super::verdict::{Limit, best_rate};
 use super::watch::{NullSink, Watched};
@@ -44,19 +45,19 @@ struct Run {
 /// # Errors
 /// If the options make no plan, the target cannot be reached, or it fails for good. The report of
 /// what was measured until then is written first.
-pub(super) async fn run(options: FirehoseOptions) -> Result<Report, Error> {
+pub(super) async fn run(options: FirehoseOptions) -> Result<(), Error> {
     let plan = plan(&options)?;
     agree_to_pay(&options, plan.as_ref())?;
     let mut signals = Signals::new()?;
-    let target = &options.target;
-    let simulator = target.start_simulator(None).await?;
-    let is_null = target.target == Target::Null && target.endpoint.is_none();
-    let mut run = if is_null {
-        let sink = Watched::new(NullSink, options.one_row_per_record);
+    let Some(prepared) = signals.unless_stopped(prepare(&options.target)).await else {
+        return Ok(());
+    };
+    let (simulator, sink) = prepared?;
+    let mut run = if let Some(sink) = sink {
+        let sink = Watched::new(sink, options.one_row_per_record);
         run_with(&options, plan, sink, &mut signals).await?
     } else {
-        let sink = target.connect(simulator.as_ref()).await?;
-        let sink = Watched::new(sink, options.one_row_per_record);
+        let sink = Watched::new(NullSink, options.one_row_per_record);
         run_with(&options, plan, sink, &mut signals).await?
     };
     if let Some(simulator) = &simulator {
@@ -71,8 +72,22 @@ pub(super) async fn run(options: FirehoseOptions) -> Result<Report, Error> {
     print!("{}", report.summary());
     match failure {
         Some(failure) => Err(Error::Sink(failure)),
-        None => Ok(report),
+        None => Ok(()),
     }
+}
+
+/// The simulator, if it is the target, and the client, if there is one.
+async fn prepare(
+    target: &TargetOptions,
+) -> Result<(Option<OwnSimulator>, Option<FirehoseSink>), Error> {
+    let simulator = target.start_simulator(None).await?;
+    let is_null = target.target == Target::Null && target.endpoint.is_none();
+    let sink = if is_null {
+        None
+    } else {
+        Some(target.connect(simulator.as_ref()).await?)
+    };
+    Ok((simulator, sink))
 }
 
 /// The plan that is meant; none if a knee is looked for.

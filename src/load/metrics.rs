@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::config::{self, Metrics};
 use crate::ecs::account::GapReason;
 use crate::ecs::{self, Summary};
+use crate::signals::Signals;
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
 use crate::{Error, Exit, Failure};
 
@@ -40,20 +41,24 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
     let script = folder.path().join("clusters.toml");
     let written = std::fs::write(&script, script_of(options));
     written.map_err(|error| no_room(&error))?;
-    let simulator = Simulator::start(SimOptions {
+    let mut signals = Signals::new()?;
+    let starting = Simulator::start(SimOptions {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         data: folder.path().join("objects"),
         ecs_script: Some(script),
         ..SimOptions::default()
-    })
-    .await?;
+    });
+    let Some(simulator) = signals.unless_stopped(starting).await else {
+        return Ok(());
+    };
+    let simulator = simulator?;
     let config = poller_config(options, &simulator.endpoint_url())?;
     // The simulator takes any, so that nobody needs an account to try this.
     let made_up = Credentials::new("simulator", "simulator", None, None, "hydrant load");
     let made_up = SharedCredentialsProvider::new(made_up);
     let mut session = Session::begin(options.out.is_some()).await;
     session.live.begin("load metrics", options.length);
-    let polling = ecs::run_as(config, false, Some(options.length), Some(made_up));
+    let polling = ecs::run_as(config, signals, Some(options.length), Some(made_up));
     let summary = watched(polling, &mut session, &simulator, options).await?;
     session.live.end();
     let took = session.elapsed();

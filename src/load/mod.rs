@@ -67,7 +67,7 @@ pub use options::{
 /// Whatever keeps it from being made; see [`Error::exit`].
 pub async fn run(command: LoadCommand) -> Result<(), Error> {
     match command {
-        LoadCommand::Firehose(options) => firehose::run(*options).await.map(|_| ()),
+        LoadCommand::Firehose(options) => firehose::run(*options).await,
         LoadCommand::Mysql(options) => mysql::run(&options).await,
         LoadCommand::Metrics(options) => metrics::run(&options).await,
         LoadCommand::Compare(options) => Ok(comparison::run(&options)?),

@@ -14,7 +14,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::info;
 
 use crate::cdc::{self, Summary, Until};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Source};
 use crate::encode::Dialect;
 use crate::signals::{Asked, Signals};
 use crate::sim::QuotaPreset;
@@ -60,14 +60,16 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
         Failure::definite(Exit::Unavailable, what, "free the disk, or set TMPDIR")
     })?;
     let config = agent_config(options, folder.path())?;
-    let table = SalesTable::prepare(&config.source, &options.table, options.existing_table).await?;
-    info!("rows go into {}, and stay there", options.table);
-    let mut writers = Vec::new();
-    for _ in 0..options.writers {
-        writers.push(SalesWriter::connect(&config.source, &table).await?);
-    }
+    let mut signals = Signals::new()?;
+    let Some(writers) = signals
+        .unless_stopped(prepare(options, &config.source))
+        .await
+    else {
+        return Ok(());
+    };
+    let writers = writers?;
     let books = Books::begin(options.rows_per_transaction.into());
-    let (session, ended) = match options.sink {
+    let followed = match options.sink {
         MysqlSink::Dir => {
             let objects = folder.path().join("objects");
             let (schema, table) = table_name(&options.table)?;
@@ -75,7 +77,7 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
             let sink = DirSink::open(&objects, vec![folder], config.max_in_flight)?;
             let watch = FolderWatch::start(&objects, Arc::clone(&books));
             let sink = Marked::new(sink, Arc::clone(&books));
-            let followed = follow(options, &config, sink, writers, &books).await?;
+            let followed = follow(options, &config, sink, writers, &books, &mut signals).await?;
             watch.finish();
             followed
         }
@@ -88,7 +90,7 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
             let watch = FolderWatch::start(simulator.folder(), Arc::clone(&books));
             let sink = target.connect(Some(&simulator)).await?;
             let sink = Marked::new(sink, Arc::clone(&books));
-            let followed = follow(options, &config, sink, writers, &books).await?;
+            let followed = follow(options, &config, sink, writers, &books, &mut signals).await?;
             let folder = simulator.shutdown().await?;
             watch.finish();
             drop(folder);
@@ -96,6 +98,9 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
         }
     };
     drop::<TempDir>(folder);
+    let Some((session, ended)) = followed else {
+        return Ok(());
+    };
     session.live.end();
     let report = conclude(options, &session, &ended, &books);
     if let Some(folder) = &options.out {
@@ -103,6 +108,17 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
     }
     print!("{}", report.summary());
     check(&books.follow().count())
+}
+
+/// The table, and connections to write into it.
+async fn prepare(options: &MysqlLoadOptions, source: &Source) -> Result<Vec<SalesWriter>, Error> {
+    let table = SalesTable::prepare(source, &options.table, options.existing_table).await?;
+    info!("rows go into {}, and stay there", options.table);
+    let mut writers = Vec::new();
+    for _ in 0..options.writers {
+        writers.push(SalesWriter::connect(source, &table).await?);
+    }
+    Ok(writers)
 }
 
 /// The agent from the newest event on, with a checkpoint of its own.
@@ -142,18 +158,23 @@ fn simulated_stream() -> TargetOptions {
 type Running = JoinHandle<Result<Summary, Error>>;
 
 /// Starts the agent, lets the writers write, and waits until everything is on disk or nothing more
-/// comes. Gives the books of the seconds, and why it ended.
+/// comes. Gives the books of the seconds, and why it ended; `None` if it was stopped before anything was written.
 async fn follow<S: Sink>(
     options: &MysqlLoadOptions,
     config: &Config,
     sink: Marked<S>,
     writers: Vec<SalesWriter>,
     books: &Arc<Books>,
-) -> Result<(Session, String), Error> {
-    let mut signals = Signals::new()?;
+    signals: &mut Signals,
+) -> Result<Option<(Session, String)>, Error> {
     let start = |until| tokio::spawn(cdc::run_to(config.clone(), sink.clone(), until));
     let mut agent = start(None);
-    until_it_follows(&mut agent, &config.checkpoint).await?;
+    let following = until_it_follows(&mut agent, &config.checkpoint);
+    let Some(follows) = signals.unless_stopped(following).await else {
+        agent.abort();
+        return Ok(None);
+    };
+    follows?;
     let mut session = Session::begin(options.out.is_some()).await;
     let plan = Plan {
         start: books.elapsed(),
@@ -187,7 +208,7 @@ async fn follow<S: Sink>(
         if agent.is_finished() && ended == "as planned" {
             finished(agent.await)?;
             "the agent was stopped by a signal".clone_into(&mut ended);
-            return Ok((session, ended));
+            return Ok(Some((session, ended)));
         }
         sleep(LOOK).await;
         close_seconds(&mut session, books, &plan);
@@ -196,7 +217,7 @@ async fn follow<S: Sink>(
     // The last acknowledgements are in a second of their own.
     sleep_until(session.instant(session.second_ends()).into()).await;
     close_seconds(&mut session, books, &plan);
-    Ok((session, ended))
+    Ok(Some((session, ended)))
 }
 
 /// Closes the seconds that are over. What came since the last is counted in the first of them.

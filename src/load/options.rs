@@ -48,7 +48,8 @@ pub enum Target {
     Rows have intended times, which come from the plan alone. Latency is measured from there to\n\
     the acknowledgement, so that a target that stalls shows it. SIGTERM and SIGINT end the run\n\
     early; the report is written all the same.\n\n\
-    Exit codes: 0 done, 64 usage, 69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
+    Exit codes: 0 done or stopped by a signal, 64 usage, 69 unavailable, 75 temporary, 77 permission,\n\
+    78 configuration.")]
 pub struct FirehoseOptions {
     #[command(flatten)]
     pub(super) plan: PlanOptions,
@@ -90,7 +91,7 @@ pub struct FirehoseOptions {
     The agent runs in this process, from the newest event on and with a checkpoint of its own.\n\
     Each row has its number in the column Referral. The table is created if it is not there, and\n\
     its rows stay. SIGTERM and SIGINT end the run early; the report is written all the same.\n\n\
-    Exit codes: 0 done, 64 usage, 65 a committed row did not arrive exactly once,\n\
+    Exit codes: 0 done or stopped by a signal, 64 usage, 65 a committed row did not arrive exactly once,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct MysqlLoadOptions {
     /// The database: mysql://USER@HOST:PORT, of a user who may create, insert and follow the
@@ -156,7 +157,7 @@ pub enum MysqlSink {
     A simulated ECS and CloudWatch with AWS's quotas are started in this process, and the poller\n\
     with its defaults samples them. Clusters change every two seconds. SIGTERM and SIGINT end the\n\
     run early; the report is written all the same.\n\n\
-    Exit codes: 0 done, 64 usage, 65 a second arrived twice or not at all, 69 unavailable,\n\
+    Exit codes: 0 done or stopped by a signal, 64 usage, 65 a second arrived twice or not at all, 69 unavailable,\n\
     75 datums could not be published at the end, 78 more than the quota of calls allows.")]
 pub struct MetricsLoadOptions {
     /// How many clusters.

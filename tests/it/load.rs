@@ -358,6 +358,48 @@ fn a_signal_ends_a_run_early_with_its_report() -> Result<()> {
     Ok(())
 }
 
+/// Whom it asks first, a database or the machine's metadata, never answers.
+#[test]
+fn a_signal_ends_the_preparation_of_a_run_at_once() -> Result<()> {
+    for signal in ["TERM", "INT", "HUP"] {
+        for arguments in [
+            "mysql --rate 10 --table shop.Load --url mysql://root@ADDRESS",
+            "firehose --rate 10 --endpoint http://ADDRESS",
+        ] {
+            let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            silent.set_nonblocking(true)?;
+            let address = silent.local_addr()?.to_string();
+            let folder = tempfile::tempdir()?;
+            let mut child = load(&arguments.replace("ADDRESS", &address))
+                .env_remove("AWS_DEFAULT_REGION")
+                .env("HOME", folder.path())
+                .env("AWS_EC2_METADATA_DISABLED", "false")
+                .env(
+                    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+                    format!("http://{address}"),
+                )
+                .stderr(Stdio::piped())
+                .spawn()?;
+            let _asked = eventually("it asks", || Ok(silent.accept().ok()))?;
+            let status = Command::new("kill")
+                .args(["-s", signal, &child.id().to_string()])
+                .status()?;
+            ensure!(status.success());
+            let status = eventually("it ends", || Ok(child.try_wait()?))?;
+            let mut log = String::new();
+            child
+                .stderr
+                .take()
+                .context("no log")?
+                .read_to_string(&mut log)?;
+            ensure!(status.success(), "{arguments}: {status}: {log}");
+            let said = format!("SIG{signal}: stopping before the start is done");
+            ensure!(log.contains(&said), "{arguments}: {log}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn nothing_is_sent_that_costs_money_unasked_and_mistakes_have_remedies() -> Result<()> {
     let folder = TempDir::new()?;
