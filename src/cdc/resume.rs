@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::binlog::{FilePosition, GtidSet, Lineage, PreparedXa};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Lineage, PreparedXa};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
@@ -30,7 +30,7 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
         (Some(known), Some(executed)) => {
             let missing = known.without(executed);
             if !missing.is_empty() {
-                return Err(lacking(server, checkpoint, &missing));
+                return Err(lacking(server, checkpoint, &missing, executed));
             }
         }
         (None, _) | (_, None) if same_server => {}
@@ -106,8 +106,17 @@ fn gtids_of(server: &Server, checkpoint: &Checkpoint) -> Result<Option<GtidSet>,
         .map_err(|_| unusable("has GTIDs that cannot be read as those of this server's family"))
 }
 
+/// MariaDB counts anew with a new name of its binlog.
+const RENAMED: &str = "; if only log_bin was given another name, and nothing was written since: stop the server, copy \
+                       the file OLDNAME.state beside its binlogs to NEWNAME.state, which has its GTIDs, and start both again";
+
 /// The server has not executed what was read.
-fn lacking(server: &Server, checkpoint: &Checkpoint, missing: &GtidSet) -> Failure {
+fn lacking(
+    server: &Server,
+    checkpoint: &Checkpoint,
+    missing: &GtidSet,
+    executed: &GtidSet,
+) -> Failure {
     let mut missing = missing.to_string();
     if missing.len() > LONGEST_SET {
         missing.truncate(LONGEST_SET);
@@ -115,9 +124,13 @@ fn lacking(server: &Server, checkpoint: &Checkpoint, missing: &GtidSet) -> Failu
     }
     let (was, is) = (&checkpoint.server.0, &server.identity.0);
     if was == is {
-        return restored(&format!(
+        let mut failure = restored(&format!(
             "the server {is} does not have transactions that were read from it: {missing}"
         ));
+        if server.flavor == Flavor::MariaDb && executed.is_empty() {
+            failure.remedy.push_str(RENAMED);
+        }
+        return failure;
     }
     Failure::uncertain(
         Exit::Data,

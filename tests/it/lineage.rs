@@ -281,15 +281,34 @@ fn gtids_prove_that_nothing_is_missing_when_the_file_is_gone() -> Result<()> {
         scene.insert(4..=4)?;
         assert_eq!(scene.workplace.drain()?, "4\n", "{kind:?}");
     }
-    // MariaDB forgets its GTIDs with the old name.
-    let mut scene = Scene::new(Kind::Mysql, &[])?;
-    let renamed = format!(
-        "--log-bin={}",
-        scene.server.binlog_dir().join("other").display()
-    );
-    scene.server.restart(&[&renamed])?;
-    scene.insert(4..=4)?;
-    assert_eq!(scene.workplace.drain()?, "4\n");
+    Ok(())
+}
+
+/// MariaDB keeps its GTIDs in a file that is named as the binlog is. Without it, it begins to count anew, and nothing
+/// tells it from a server that was reset.
+#[test]
+fn a_binlog_of_another_name_is_gone_on_with_if_the_server_knows_its_gtids() -> Result<()> {
+    for kind in [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11] {
+        for keeps_state in [true, false] {
+            let mut scene = Scene::new(kind, &[])?;
+            let folder = scene.server.binlog_dir();
+            let renamed = format!("--log-bin={}", folder.join("other").display());
+            scene.server.stop()?;
+            if keeps_state && kind != Kind::Mysql {
+                fs::copy(folder.join("binlog.state"), folder.join("other.state"))?;
+            }
+            scene.server.restart(&[&renamed])?;
+            if keeps_state || kind == Kind::Mysql {
+                scene.insert(4..=4)?;
+                assert_eq!(scene.workplace.drain()?, "4\n", "{kind:?}");
+            } else {
+                scene.is_refused("restored or reset")?;
+                scene.is_refused(".state")?;
+                scene.insert(4..=34)?;
+                scene.is_refused("restored or reset")?;
+            }
+        }
+    }
     Ok(())
 }
 
