@@ -214,6 +214,23 @@ fn unexpected() -> Error {
 mod support;
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keepalive is not sent while the system waits for an answer to what it has sent.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_sent_to_nobody_ends_the_connection() -> io::Result<()> {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let socket = TcpStream::connect(server.local_addr()?).await?;
+        keep_watch(&socket)?;
+        let limit = SockRef::from(&socket).tcp_user_timeout()?;
+        assert_eq!(limit, Some(Duration::from_mins(1)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
 mod heartbeat_tests;
 #[cfg(test)]
 mod login_tests;

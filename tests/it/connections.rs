@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Agent, Workplace, eventually, gunzip_all};
+use crate::positions::{pair, replicate, stop_replicating};
 use crate::proxy::{Fault, Proxy};
 use crate::support::servers::{Kind, Server};
 
@@ -322,6 +323,56 @@ fn refusals(kind: Kind, statements: &[(&str, &str, &str)]) -> Result<()> {
     }
     ensure!(agent.terminate()?.code() == Some(0));
     Ok(())
+}
+
+/// After a failover the address is that of a replica that has not all of what was delivered yet.
+fn waits_for_a_replica(kind: Kind) -> Result<()> {
+    let (primary, replica) = pair(kind)?;
+    primary.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY)")?;
+    let proxy = Proxy::to(primary.port())?;
+    let workplace = with_folder(&proxy.url("root"), "")?;
+    let agent = workplace.start()?;
+    insert(&primary, 1)?;
+    delivered(&workplace, 1)?;
+    replicate(&primary, &replica)?;
+    stop_replicating(&replica)?;
+    insert(&primary, 2)?;
+    delivered(&workplace, 2)?;
+    proxy.lead_to(replica.port());
+    eventually("the agent is told what is missing", || {
+        let log = agent.log();
+        let waits = log.lines().any(|line| {
+            line.contains("does not have these of its transactions")
+                && line.contains("trying again")
+        });
+        Ok(waits.then_some(()))
+    })
+    .with_context(|| agent.log())?;
+    replicate(&primary, &replica)?;
+    stop_replicating(&replica)?;
+    insert(&replica, 3)?;
+    delivered(&workplace, 3).with_context(|| agent.log())?;
+    ensure!(agent.terminate()?.code() == Some(0));
+    let lines = gunzip_all(&workplace.path("data"))?;
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["1", "2", "3"]);
+    Ok(())
+}
+
+#[test]
+fn mysql_replicas_that_are_behind_are_waited_for() -> Result<()> {
+    waits_for_a_replica(Kind::Mysql)
+}
+
+#[test]
+fn mariadb_replicas_that_are_behind_are_waited_for() -> Result<()> {
+    waits_for_a_replica(Kind::Mariadb)
+}
+
+#[test]
+fn mariadb_11_replicas_that_are_behind_are_waited_for() -> Result<()> {
+    waits_for_a_replica(Kind::Mariadb11)
 }
 
 const LOCKED: (&str, &str, &str) = (

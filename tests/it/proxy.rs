@@ -20,6 +20,7 @@ pub(crate) enum Fault {
 
 #[derive(Debug, Default)]
 struct State {
+    server_port: u16,
     /// What happens, in which turn, after how many bytes of the server's answer.
     armed: Option<(Fault, u32, usize)>,
     /// Whether each connection is cut off when it asks for the binlog.
@@ -41,12 +42,15 @@ impl Proxy {
     pub(crate) fn to(server_port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State {
+            server_port,
+            ..State::default()
+        }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A server that is away is a connection that ends.
-                let _ = serve(client, server_port, &shared);
+                let _ = serve(client, &shared);
             }
         });
         Ok(Self { port, state })
@@ -55,6 +59,12 @@ impl Proxy {
     /// `mysql://USER@127.0.0.1:PORT`.
     pub(crate) fn url(&self, user: &str) -> String {
         format!("mysql://{user}@127.0.0.1:{}", self.port)
+    }
+
+    /// From now on another server is at its address.
+    pub(crate) fn lead_to(&self, server_port: u16) {
+        lock(&self.state).server_port = server_port;
+        self.cut_all();
     }
 
     /// From now on turns are counted from 1; in this one, after so many bytes of the answer, it happens, once.
@@ -97,7 +107,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(client: TcpStream, server_port: u16, shared: &Arc<Mutex<State>>) -> Result<()> {
+fn serve(client: TcpStream, shared: &Arc<Mutex<State>>) -> Result<()> {
+    let server_port = lock(shared).server_port;
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port))?;
     {
         let mut state = lock(shared);
