@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Charset, Column, ColumnType, TableMap};
 
+/// How the names of the hidden columns begin that MariaDB has for unique keys of TEXT, BLOB or long VARCHAR, behind all
+/// others. They can be NULL if a column of their key can; nothing tells which is of which key.
+pub const HASH_PREFIX: &str = "DB_ROW_HASH_";
+
 /// One row of `information_schema.COLUMNS`, as far as it shapes what is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerColumn {
@@ -229,7 +233,7 @@ impl ServerColumn {
         let is_declared = has_signs && kind != ColumnType::Year;
         let has_labels = matches!(kind, ColumnType::Enum(_) | ColumnType::Set(_));
         let fits = (kind == in_map.kind || is_old)
-            && self.nullable == in_map.nullable
+            && (self.nullable == in_map.nullable || self.name.starts_with(HASH_PREFIX))
             && (!is_declared || self.unsigned() == in_map.unsigned)
             && (in_map.charset.is_none() || !is_text || in_map.charset == charset);
         fits.then(|| Column {

@@ -31,7 +31,7 @@ pub use decoder::{
     Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload, Step,
     TableChange, Transaction, TransactionKey, UndoneParts,
 };
-pub use definition::{Misfit, Misnamed, ServerColumn};
+pub use definition::{HASH_PREFIX, Misfit, Misnamed, ServerColumn};
 pub use error::{DecodeError, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream, EventType};
 pub use file::{EventFile, FILE_MAGIC, FileFrames};

@@ -2,7 +2,7 @@
 
 use mysql_async::Row;
 
-use crate::binlog::ServerColumn;
+use crate::binlog::{Flavor, HASH_PREFIX, ServerColumn};
 use crate::encode;
 use crate::{Exit, Failure};
 
@@ -23,7 +23,29 @@ pub(super) async fn described(
     };
     let versioning = versioning(server, &table.schema, &table.name).await?;
     table.columns.extend(versioning.unlisted());
+    let hashes = hashes(server, &table).await?;
+    table.columns.extend(hashes);
     Ok(table.columns)
+}
+
+/// The hidden columns behind all others that MariaDB has for unique keys of TEXT, BLOB or long VARCHAR, one each.
+async fn hashes(server: &mut Server, table: &SpelledTable) -> Result<Vec<ServerColumn>, Failure> {
+    const KEYS: &str = "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
+         JOIN information_schema.TABLES USING (TABLE_SCHEMA, TABLE_NAME) \
+         WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 AND INDEX_TYPE = 'HASH' \
+         AND ENGINE <> 'MEMORY'";
+    if server.flavor != Flavor::MariaDb {
+        return Ok(Vec::new());
+    }
+    let rows = server.ask(KEYS, (&table.schema, &table.name)).await?;
+    let count: u64 = rows.first().map_or(Ok(0), |row| cell(row, 0, KEYS))?;
+    let column = |number| ServerColumn {
+        name: format!("{HASH_PREFIX}{number}"),
+        data_type: "bigint".to_owned(),
+        column_type: "bigint(20) unsigned".to_owned(),
+        ..ServerColumn::default()
+    };
+    Ok((1..=count).map(column).collect())
 }
 
 /// A table under the names that the server has for it.

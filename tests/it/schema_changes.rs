@@ -363,13 +363,22 @@ fn what_only_the_server_knows_is_asked_for_again_after_a_change() -> Result<()> 
 /// The hash of a unique TEXT is in MariaDB's table maps and in no SELECT.
 #[test]
 fn columns_that_nobody_has_declared_are_not_written() -> Result<()> {
-    for kind in [Kind::Mariadb, Kind::Mariadb11] {
-        let server = Server::start(kind, &[])?;
+    for (kind, metadata) in [
+        (Kind::Mariadb, "FULL"),
+        (Kind::Mariadb, "NO_LOG"),
+        (Kind::Mariadb11, "FULL"),
+        (Kind::Mariadb11, "MINIMAL"),
+    ] {
+        let metadata = format!("--binlog-row-metadata={metadata}");
+        let server = Server::start(kind, &[&metadata])?;
         server.sql(
-            "CREATE DATABASE shop; USE shop; CREATE TABLE T (id int PRIMARY KEY, t text, UNIQUE (t)); \
-             INSERT INTO T VALUES (1, 'x')",
+            "CREATE DATABASE shop; USE shop; CREATE TABLE T (id int PRIMARY KEY, t text, b blob NOT NULL, \
+             UNIQUE (t), UNIQUE (id, b)); INSERT INTO T VALUES (1, 'x', 'y')",
         )?;
-        for (dialect, wanted) in [("csv", "1,x\n"), ("jsonl", "{\"id\":1,\"t\":\"x\"}\n")] {
+        for (dialect, wanted) in [
+            ("csv", "1,x,79\n"),
+            ("jsonl", "{\"id\":1,\"t\":\"x\",\"b\":\"79\"}\n"),
+        ] {
             let keys = format!("dialect = \"{dialect}\"");
             assert_eq!(delivered(&server, &keys)?, wanted);
         }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use tracing::{info, warn};
 
-use crate::binlog::{Column, ColumnType, Decoder, Flavor, Problem, ServerColumn, TableMap};
+use crate::binlog::{
+    Column, ColumnType, Decoder, Flavor, HASH_PREFIX, Problem, ServerColumn, TableMap,
+};
 use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{Chosen, Plan, PlanError};
 use crate::error::Error;
@@ -183,7 +185,7 @@ impl TableWriter {
     fn is_hash(&self, column: &Column) -> bool {
         let mut declared = self.checked.definition.iter();
         column.kind == ColumnType::Int(8)
-            && column.name.starts_with("DB_ROW_HASH_")
+            && column.name.starts_with(HASH_PREFIX)
             && !declared.any(|declared| is_same(&declared.name, &column.name))
     }
 
