@@ -42,6 +42,9 @@ pub struct ServerColumn {
     /// columns that may be NULL.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_key: bool,
+    /// It is the hidden column of a unique key, which the server does not list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_hash: bool,
 }
 
 /// Names that somebody has given do not make a table map complete.
@@ -233,7 +236,7 @@ impl ServerColumn {
         let is_declared = has_signs && kind != ColumnType::Year;
         let has_labels = matches!(kind, ColumnType::Enum(_) | ColumnType::Set(_));
         let fits = (kind == in_map.kind || is_old)
-            && (self.nullable == in_map.nullable || self.name.starts_with(HASH_PREFIX))
+            && (self.nullable == in_map.nullable || self.is_hash)
             && (!is_declared || self.unsigned() == in_map.unsigned)
             && (in_map.charset.is_none() || !is_text || in_map.charset == charset);
         fits.then(|| Column {

@@ -4,11 +4,11 @@
 //! row as it was; a DELETE as an update that ends the row's time; DELETE HISTORY as a delete. Each image of a row
 //! holds when its time ends (ROW END), which is the end of all time for a row that is there, and so tells one
 //! from the other. The columns ROW START and ROW END may have any name and be declared; if they are not, they are
-//! named `row_start` and `row_end`, stand behind all others, and `information_schema` does not list them.
+//! named `row_start` and `row_end`, stand behind all others but hashes of keys, and `information_schema` does not list them.
 //!
 //! Source: MariaDB `sql/handler.cc` and `sql/table.cc` (`vers_`), and binlogs of 10.11 and 11.8.
 
-use super::{ColumnType, Flavor, RowOperation, ServerColumn, TableMap};
+use super::{Column, ColumnType, Flavor, HASH_PREFIX, RowOperation, ServerColumn, TableMap};
 
 const IMPLICIT: [&str; 2] = ["row_start", "row_end"];
 const KIND: ColumnType = ColumnType::Timestamp(6);
@@ -80,7 +80,11 @@ impl VersionedColumns {
             let column = &map.columns[index];
             column.kind == KIND && !column.nullable
         };
-        let from = map.columns.len().saturating_sub(IMPLICIT.len());
+        let is_hash = |column: &&Column| {
+            column.kind == ColumnType::Int(8) && column.name.starts_with(HASH_PREFIX)
+        };
+        let hashes = map.columns.iter().rev().take_while(is_hash).count();
+        let from = (map.columns.len() - hashes).saturating_sub(IMPLICIT.len());
         let unlisted = IMPLICIT.iter().zip(from..).all(|(name, index)| {
             let column = map.columns.get(index);
             let has_name = column.is_some_and(|column| column.name.eq_ignore_ascii_case(name));
@@ -138,7 +142,6 @@ pub(crate) fn operation_seen(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Column;
     use super::*;
 
     fn map(columns: &[(&str, ColumnType)]) -> TableMap {
@@ -198,6 +201,10 @@ mod tests {
         for versioning in [&b, &Versioning::Implicit] {
             assert_eq!(of(&map(&[id]), versioning, &all), none);
         }
+        // A unique key of TEXT.
+        let hash = ("DB_ROW_HASH_1", ColumnType::Int(8));
+        let with_hash = map(&[id, ("row_start", KIND), ("row_end", KIND), hash]);
+        assert_eq!(of(&with_hash, &Versioning::Implicit, &ids), unlisted);
         let of_mysql = VersionedColumns::of(&implicit, Flavor::MySql, &Versioning::Unknown, &[]);
         assert_eq!(of_mysql, VersionedColumns::default());
         assert_eq!(of(&map(&[]), &Versioning::Unknown, &[]), none);

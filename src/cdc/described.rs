@@ -23,13 +23,20 @@ pub(super) async fn described(
     };
     let versioning = versioning(server, &table.schema, &table.name).await?;
     table.columns.extend(versioning.unlisted());
-    let hashes = hashes(server, &table).await?;
+    let hashes = hashes(server, &table.schema, &table.name).await?;
     table.columns.extend(hashes);
     Ok(table.columns)
 }
 
 /// The hidden columns behind all others that MariaDB has for unique keys of TEXT, BLOB or long VARCHAR, one each.
-async fn hashes(server: &mut Server, table: &SpelledTable) -> Result<Vec<ServerColumn>, Failure> {
+///
+/// # Errors
+/// If the server cannot be asked.
+pub(super) async fn hashes(
+    server: &mut Server,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<ServerColumn>, Failure> {
     const KEYS: &str = "SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
          JOIN information_schema.TABLES USING (TABLE_SCHEMA, TABLE_NAME) \
          WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 AND INDEX_TYPE = 'HASH' \
@@ -37,12 +44,13 @@ async fn hashes(server: &mut Server, table: &SpelledTable) -> Result<Vec<ServerC
     if server.flavor != Flavor::MariaDb {
         return Ok(Vec::new());
     }
-    let rows = server.ask(KEYS, (&table.schema, &table.name)).await?;
+    let rows = server.ask(KEYS, (schema, table)).await?;
     let count: u64 = rows.first().map_or(Ok(0), |row| cell(row, 0, KEYS))?;
     let column = |number| ServerColumn {
         name: format!("{HASH_PREFIX}{number}"),
         data_type: "bigint".to_owned(),
         column_type: "bigint(20) unsigned".to_owned(),
+        is_hash: true,
         ..ServerColumn::default()
     };
     Ok((1..=count).map(column).collect())
@@ -101,6 +109,7 @@ fn server_column(row: &Row) -> Result<ServerColumn, Failure> {
         fraction: number(9)?,
         nullable: text(10)? == "YES",
         is_key: text(11)? == "PRI",
+        is_hash: false,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
 use super::checkpoint::Checkpoint;
-use super::described::spelled;
+use super::described::{hashes, spelled};
 use super::explain::binlog_is_off;
 use super::layouts::{KnownLayouts, TableLayouts};
 use super::refusals;
@@ -248,6 +248,8 @@ async fn check_table(
     checked.versioning = versioning(server, &checked.schema, &checked.name).await?;
     checked.definition = definition;
     checked.definition.extend(checked.versioning.unlisted());
+    let hashes = hashes(server, &checked.schema, &checked.name).await?;
+    checked.definition.extend(hashes);
     Ok(checked)
 }
 

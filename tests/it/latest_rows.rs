@@ -269,7 +269,7 @@ fn setting(
     ))?;
     let name = |index| format!("T{number}_{index}");
     let tables: Vec<Table> = (0..TABLES)
-        .map(|index| Table::new(server.kind(), image, metadata, name(index), index))
+        .map(|index| Table::new(server.kind(), image, name(index), index))
         .collect();
     let create: String = tables.iter().map(Table::create).collect();
     server.sql(&format!("USE shop;\n{create}"))?;

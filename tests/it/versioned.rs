@@ -15,6 +15,9 @@ const WITHOUT_KEY: &str = "CREATE TABLE T (id int, note varchar(20)) WITH SYSTEM
 const EXPLICIT: &str = "CREATE TABLE T (id int PRIMARY KEY, valid_to timestamp(6) GENERATED ALWAYS AS ROW END INVISIBLE, \
                         note varchar(20), valid_from timestamp(6) GENERATED ALWAYS AS ROW START INVISIBLE, \
                         PERIOD FOR SYSTEM_TIME (valid_from, valid_to)) WITH SYSTEM VERSIONING";
+/// MariaDB keeps the unique key in a column behind row_end.
+const WITH_HASH: &str =
+    "CREATE TABLE T (id int PRIMARY KEY, note text, UNIQUE (note, id)) WITH SYSTEM VERSIONING";
 const PARTITIONED: &str = "CREATE TABLE T (id int PRIMARY KEY, note varchar(20)) WITH SYSTEM VERSIONING \
                            PARTITION BY SYSTEM_TIME LIMIT 2 PARTITIONS 4";
 const NOT_VERSIONED: &str = "CREATE TABLE T (id int PRIMARY KEY, note varchar(20))";
@@ -87,7 +90,7 @@ fn in_each_way(kind: Kind, arguments: &[&str], table: &str) -> Result<()> {
 #[test]
 fn changes_of_system_versioned_tables_are_those_of_the_application() -> Result<()> {
     for kind in MARIADBS {
-        for table in [IMPLICIT, EXPLICIT, WITHOUT_KEY, PARTITIONED] {
+        for table in [IMPLICIT, EXPLICIT, WITHOUT_KEY, PARTITIONED, WITH_HASH] {
             in_each_way(kind, &[], table)?;
         }
     }
@@ -98,7 +101,7 @@ fn changes_of_system_versioned_tables_are_those_of_the_application() -> Result<(
 fn system_versioned_tables_without_names_in_the_binlog_are_followed() -> Result<()> {
     for (kind, metadata) in [(Kind::Mariadb, "NO_LOG"), (Kind::Mariadb11, "MINIMAL")] {
         let metadata = format!("--binlog-row-metadata={metadata}");
-        for table in [IMPLICIT, EXPLICIT] {
+        for table in [IMPLICIT, EXPLICIT, WITH_HASH] {
             in_each_way(kind, &[&metadata], table)?;
         }
     }

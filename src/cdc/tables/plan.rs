@@ -183,7 +183,8 @@ impl TableWriter {
 
     /// MariaDB keeps a unique key of TEXT or BLOB in a column of its own, behind all others, which nobody sees.
     fn is_hash(&self, column: &Column) -> bool {
-        let mut declared = self.checked.definition.iter();
+        let definition = self.checked.definition.iter();
+        let mut declared = definition.filter(|column| !column.is_hash);
         column.kind == ColumnType::Int(8)
             && column.name.starts_with(HASH_PREFIX)
             && !declared.any(|declared| is_same(&declared.name, &column.name))

@@ -32,8 +32,6 @@ struct Shape {
     shifts: &'static [&'static str],
     is_of_mysql: bool,
     is_of_mariadb: bool,
-    /// The server does not list all of its columns.
-    needs_names: bool,
 }
 
 const ANY: Shape = Shape {
@@ -50,7 +48,6 @@ const ANY: Shape = Shape {
     ],
     is_of_mysql: true,
     is_of_mariadb: true,
-    needs_names: false,
 };
 
 const TEXT_SHIFTS: &[&str] = &[
@@ -210,12 +207,12 @@ const SHAPES: &[Shape] = &[
     },
     // Another unique key of a column that the server makes itself.
     Shape {
-        columns: "t text, k int NOT NULL",
-        key: "UNIQUE (t), UNIQUE (k)",
-        names: &["t", "k"],
+        columns: "t text, u text NOT NULL, k int NOT NULL",
+        key: "UNIQUE (t), UNIQUE (u, k), UNIQUE (k)",
+        names: &["t", "u", "k"],
+        set: &[("k", &["#"]), ("u", &["'u'"])],
         shifts: &["k = k + 1, t = k ORDER BY k DESC", "t = k"],
         is_of_mysql: false,
-        needs_names: true,
         ..ANY
     },
 ];
@@ -233,12 +230,10 @@ pub(super) struct Table {
 
 impl Table {
     /// One of each kind of key that the server has, again and again.
-    pub(super) fn new(kind: Kind, image: &str, metadata: &str, name: String, index: usize) -> Self {
+    pub(super) fn new(kind: Kind, image: &str, name: String, index: usize) -> Self {
         let is_there = |shape: &&Shape| match kind {
             Kind::Mysql => shape.is_of_mysql,
-            Kind::Mariadb | Kind::Mariadb11 => {
-                shape.is_of_mariadb && (metadata == "FULL" || !shape.needs_names)
-            }
+            Kind::Mariadb | Kind::Mariadb11 => shape.is_of_mariadb,
         };
         let shapes: Vec<&Shape> = SHAPES.iter().filter(is_there).collect();
         let shape = shapes[index % shapes.len()];
