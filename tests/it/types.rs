@@ -3,6 +3,7 @@
 mod allocations;
 mod charsets;
 mod columns;
+mod corpus;
 mod exact;
 mod hidden;
 mod images;
