@@ -28,18 +28,20 @@ test: lint doc
 	@$(MAKE) --no-print-directory servers || \
 		echo 'make: the tests that need what could not be fetched will fail, with the reason' >&2
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --no-fail-fast; \
+		cargo nextest run --workspace --no-fail-fast; \
 	else \
-		cargo test --lib --bins --tests --no-fail-fast; \
+		cargo test --workspace --lib --bins --tests --no-fail-fast; \
 	fi
 
 lint: compare-table
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
+# The examples in docs are compiled, too.
 doc:
-	cargo doc --no-deps
+	cargo doc --workspace --no-deps
+	cargo test --workspace --doc
 
 # Real MySQL and MariaDB, unpacked under target/, an AWS emulator with AWS's Python client in an environment of
 # their own, and DuckDB in another. What failed before is tried again, and the versions are printed. Most tests break

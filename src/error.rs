@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::binlog::DecodeError;
+use crate::cdc::remedies;
 use crate::cli::LogFormat;
 use crate::config::ConfigError;
+use crate::sim::SimError;
 
 /// Exit codes of `sysexits.h`, as far as hydrant uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +111,7 @@ pub enum Error {
     Sink(Failure),
     /// The simulator could not listen or write.
     #[error(transparent)]
-    Sim(#[from] crate::sim::SimError),
+    Sim(#[from] SimError),
 }
 
 impl Error {
@@ -120,7 +122,17 @@ impl Error {
             Self::Config(_) => Exit::Config,
             Self::Decode(_) => Exit::Data,
             Self::Failure(failure) | Self::Sink(failure) => failure.exit,
-            Self::Sim(error) => error.exit(),
+            Self::Sim(error) => match error {
+                SimError::Stream { .. } => Exit::Usage,
+                SimError::ReadScript { .. }
+                | SimError::Script { .. }
+                | SimError::ReadFaults { .. }
+                | SimError::Faults { .. } => Exit::Config,
+                SimError::Listen { .. }
+                | SimError::Data { .. }
+                | SimError::Process(_)
+                | SimError::Undelivered { .. } => Exit::Unavailable,
+            },
         }
     }
 
@@ -129,7 +141,7 @@ impl Error {
     pub fn remedy(&self) -> String {
         match self {
             Self::Config(error) => error.remedy.clone(),
-            Self::Decode(error) => error.remedy(),
+            Self::Decode(error) => remedies::of_decode_error(error),
             Self::Failure(failure) | Self::Sink(failure) => failure.remedy.clone(),
             Self::Sim(error) => error.remedy(),
         }

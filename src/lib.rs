@@ -19,8 +19,8 @@ pub mod config;
 
 mod wire;
 
-pub mod binlog;
-pub mod encode;
+pub use hydrant_binlog as binlog;
+pub use hydrant_binlog::encode;
 
 pub mod batch;
 pub mod ledger;
@@ -32,6 +32,6 @@ pub mod replay;
 pub mod sink;
 
 pub mod load;
-pub mod sim;
+pub use hydrant_sim as sim;
 
 pub use error::{Error, Exit, Failure};

@@ -1,21 +1,10 @@
-//! The rooms that read bytes from outside, and what is done with them.
-//!
-//! They are taken in by their files and not as a dependency: they are PURE, so that a fuzzer is built
-//! in half a minute, without AWS's SDK and the rest.
+//! What the fuzzers do with bytes from outside, within bounds of memory.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "only a part of the rooms is called"
-)]
-
-#[path = "../../src/binlog/mod.rs"]
-pub mod binlog;
-#[path = "../../src/encode/mod.rs"]
-pub mod encode;
 #[path = "../harness.rs"]
 pub mod harness;
 
+use hydrant_binlog as binlog;
+use hydrant_binlog::encode;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

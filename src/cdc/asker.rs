@@ -15,6 +15,7 @@ use super::checked_table::CheckedTable;
 use super::described::described;
 use super::explain::{REACH_SERVER, binlog_is_off};
 use super::reader::{News, Reader};
+use super::remedies::of_problem;
 use super::retry::{LONGEST_DELAY, PATIENCE, delays};
 use super::server::{Mark, Server};
 use super::server_columns::{Answer, Question, is_open};
@@ -238,7 +239,7 @@ impl Asker {
             };
             taken.map_err(|problem| {
                 let what = format!("binlog event at {}: {problem}", look_ahead.position());
-                Failure::definite(Exit::Data, what, problem.remedy("start behind it"))
+                Failure::definite(Exit::Data, what, of_problem(&problem, "start behind it"))
             })?;
             if told_at.elapsed() >= PROGRESS_INTERVAL {
                 told_at = Instant::now();

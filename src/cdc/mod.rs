@@ -27,7 +27,7 @@ mod pipeline;
 mod preflight;
 mod reader;
 mod refusals;
-mod remedies;
+pub(crate) mod remedies;
 mod resume;
 mod retry;
 mod sequence;

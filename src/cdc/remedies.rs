@@ -1,5 +1,6 @@
-//! What an operator can do about rows that cannot be written.
+//! What an operator can do about a binlog that cannot be read on, and about rows that cannot be written.
 
+use crate::binlog::{DecodeError, EventType, Problem};
 use crate::encode::CellProblem;
 
 /// Of a line that is too long.
@@ -41,5 +42,123 @@ pub(super) fn of_cell(problem: CellProblem) -> &'static str {
             "check the binlog with `mysqlbinlog --verify-binlog-checksum`; if it is whole, \
              report the column's type and the server's version"
         }
+    }
+}
+
+/// Of a place at which an agent cannot read on.
+pub(crate) fn of_decode_error(error: &DecodeError) -> String {
+    let start_again = if error.problem.may_be_passed_over() {
+        format!(
+            "start with `--pass-over {}`, which passes over this one event, and load from the table \
+             itself what it has changed",
+            error.position
+        )
+    } else {
+        "then set `start` past this position and delete the checkpoint, and load what lies between from the \
+         table itself"
+            .to_owned()
+    };
+    of_problem(&error.problem, &start_again)
+}
+
+/// Of a binlog that cannot be read on; `start_again` says how to go on behind the problem.
+pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
+    match problem {
+        Problem::Truncated | Problem::Malformed(_) | Problem::Checksum | Problem::Misplaced => {
+            format!(
+                "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
+             turn to a healthy copy or replica, or {start_again}"
+            )
+        }
+        Problem::NotABinlog => {
+            "name binlog files only, such as binlog.000042 or binlog.000042.gz: no index, \
+             no text of mysqlbinlog, no dump"
+                .to_owned()
+        }
+        Problem::Encrypted => {
+            "have the server decrypt it: mysqlbinlog --read-from-remote-server --raw".to_owned()
+        }
+        Problem::RelayLog => "take the binlogs of the server that the replica follows, or the \
+                           replica's own (log_replica_updates=ON)"
+            .to_owned(),
+        Problem::UnknownCompression(_) | Problem::Unsupported(EventType::Unknown) => {
+            "report this message and the server's version; a newer hydrant may know it".to_owned()
+        }
+        Problem::UnknownEvent(_) => format!(
+            "report this message and the server's version: a newer hydrant may know it; or {start_again}"
+        ),
+        Problem::NotSeenPrepared(_) => format!(
+            "start before its XA PREPARE (delete the checkpoint, and rows in between are delivered \
+             again); or {start_again}"
+        ),
+        Problem::PreparedTwice(_) => format!(
+            "compare the table with what was delivered, and do not end XA transactions with \
+             sql_log_bin=0; {start_again}"
+        ),
+        Problem::TooMuchPrepared => format!(
+            "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller \
+             ones, or with XA COMMIT ... ONE PHASE; {start_again}"
+        ),
+        Problem::Unsupported(_) => {
+            format!("find the setting or session that writes such events, {start_again}")
+        }
+        Problem::Incident => {
+            format!("see the server's error log for what was lost; {start_again}")
+        }
+        Problem::StatementDml(_) => format!(
+            "set binlog_format=ROW on the server and in every session, or list a table that is not \
+             followed in source.ignore_statements; to go on behind this, {start_again}"
+        ),
+        Problem::RowEventTooLarge(_) => {
+            format!("write smaller values, or fewer rows with one statement; {start_again}")
+        }
+        Problem::UnknownStatement => format!(
+            "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
+        ),
+        Problem::RowsMoved(_) => {
+            format!("decide how these rows are to come to where the others are; {start_again}")
+        }
+        Problem::Undone(_) | Problem::Unfinished => {
+            format!("compare the table's newest rows with what was delivered, {start_again}")
+        }
+        Problem::NoTableMap(_) | Problem::RowsOutsideTransaction => {
+            "start from a position that begins a transaction".to_owned()
+        }
+        Problem::EmptyImage => {
+            format!("set binlog_row_image=FULL on the server and in every session, {start_again}")
+        }
+        Problem::Misfit(_) => format!(
+            "if the table was changed after this position, its old columns are known to nobody: \
+             {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
+             again"
+        ),
+        Problem::ReadWithLaterColumns(_) => format!(
+            "if the columns were others, correct what was delivered from before this position; \
+             {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
+             again"
+        ),
+        Problem::NoColumnNames | Problem::Misnamed(_) => {
+            format!("set binlog_row_metadata=FULL on the server, {start_again}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::FilePosition;
+
+    #[test]
+    fn what_may_be_passed_over_names_the_option_and_the_place() {
+        let remedy = |problem| {
+            let error = DecodeError {
+                position: FilePosition::new("b.000007", 42),
+                table: None,
+                problem,
+            };
+            of_decode_error(&error)
+        };
+        assert!(remedy(Problem::UnknownStatement).contains("--pass-over b.000007:42"));
+        assert!(!remedy(Problem::Truncated).contains("--pass-over"));
     }
 }

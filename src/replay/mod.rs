@@ -21,6 +21,7 @@ use clap::{ArgGroup, Args};
 use tracing::info;
 
 use crate::binlog::{DecodeError, FilePosition, Problem};
+use crate::cdc::remedies;
 use crate::cdc::{AcceptedChange, CheckedTable, accept, folders};
 use crate::config::{self, Replay};
 use crate::error::Error;
@@ -270,12 +271,12 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
              binlog_row_metadata=FULL on the server, so that its binlogs tell them by themselves"
                 .to_owned()
         }
-        problem if problem.may_be_passed_over() => problem.remedy(&format!(
+        problem if problem.may_be_passed_over() => remedies::of_problem(problem, &format!(
             "repeat the replay with `--pass-over {}`, which passes over this one event, and load from the table \
              itself what it has changed",
             error.position
         )),
-        problem => problem.remedy(
+        problem => remedies::of_problem(problem,
             "go on with --start at a transaction behind it, and load what lies between from the \
              table itself",
         ),

@@ -1,4 +1,4 @@
-//! Why decoding stops: the problem, where it is, and what an operator can do.
+//! Why decoding stops: the problem, and where it is.
 
 use super::{EventType, FilePosition, Misfit, Misnamed};
 
@@ -24,25 +24,6 @@ impl std::fmt::Display for DecodeError {
 }
 
 impl std::error::Error for DecodeError {}
-
-impl DecodeError {
-    /// What the operator of an agent can do.
-    #[must_use]
-    pub fn remedy(&self) -> String {
-        if self.problem.may_be_passed_over() {
-            let pass_over = format!(
-                "start with `--pass-over {}`, which passes over this one event, and load from the table \
-                 itself what it has changed",
-                self.position
-            );
-            return self.problem.remedy(&pass_over);
-        }
-        self.problem.remedy(
-            "then set `start` past this position and delete the checkpoint, and load what lies \
-             between from the table itself",
-        )
-    }
-}
 
 /// What can be wrong with an event. Never holds a cell's value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,87 +166,6 @@ impl Problem {
             | Self::Misfit(_)
             | Self::Misnamed(_)
             | Self::ReadWithLaterColumns(_) => false,
-        }
-    }
-
-    /// What the operator can do; `start_again` says how to go on behind the problem.
-    pub(crate) fn remedy(&self, start_again: &str) -> String {
-        match self {
-            Self::Truncated | Self::Malformed(_) | Self::Checksum | Self::Misplaced => format!(
-                "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
-                 turn to a healthy copy or replica, or {start_again}"
-            ),
-            Self::NotABinlog => {
-                "name binlog files only, such as binlog.000042 or binlog.000042.gz: no index, \
-                 no text of mysqlbinlog, no dump"
-                    .to_owned()
-            }
-            Self::Encrypted => {
-                "have the server decrypt it: mysqlbinlog --read-from-remote-server --raw".to_owned()
-            }
-            Self::RelayLog => "take the binlogs of the server that the replica follows, or the \
-                               replica's own (log_replica_updates=ON)"
-                .to_owned(),
-            Self::UnknownCompression(_) | Self::Unsupported(EventType::Unknown) => {
-                "report this message and the server's version; a newer hydrant may know it"
-                    .to_owned()
-            }
-            Self::UnknownEvent(_) => format!(
-                "report this message and the server's version: a newer hydrant may know it; or {start_again}"
-            ),
-            Self::NotSeenPrepared(_) => format!(
-                "start before its XA PREPARE (delete the checkpoint, and rows in between are delivered \
-                 again); or {start_again}"
-            ),
-            Self::PreparedTwice(_) => format!(
-                "compare the table with what was delivered, and do not end XA transactions with \
-                 sql_log_bin=0; {start_again}"
-            ),
-            Self::TooMuchPrepared => format!(
-                "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller \
-                 ones, or with XA COMMIT ... ONE PHASE; {start_again}"
-            ),
-            Self::Unsupported(_) => {
-                format!("find the setting or session that writes such events, {start_again}")
-            }
-            Self::Incident => {
-                format!("see the server's error log for what was lost; {start_again}")
-            }
-            Self::StatementDml(_) => format!(
-                "set binlog_format=ROW on the server and in every session, or list a table that is not \
-                 followed in source.ignore_statements; to go on behind this, {start_again}"
-            ),
-            Self::RowEventTooLarge(_) => {
-                format!("write smaller values, or fewer rows with one statement; {start_again}")
-            }
-            Self::UnknownStatement => format!(
-                "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
-            ),
-            Self::RowsMoved(_) => {
-                format!("decide how these rows are to come to where the others are; {start_again}")
-            }
-            Self::Undone(_) | Self::Unfinished => {
-                format!("compare the table's newest rows with what was delivered, {start_again}")
-            }
-            Self::NoTableMap(_) | Self::RowsOutsideTransaction => {
-                "start from a position that begins a transaction".to_owned()
-            }
-            Self::EmptyImage => format!(
-                "set binlog_row_image=FULL on the server and in every session, {start_again}"
-            ),
-            Self::Misfit(_) => format!(
-                "if the table was changed after this position, its old columns are known to nobody: \
-                 {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
-                 again"
-            ),
-            Self::ReadWithLaterColumns(_) => format!(
-                "if the columns were others, correct what was delivered from before this position; \
-                 {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
-                 again"
-            ),
-            Self::NoColumnNames | Self::Misnamed(_) => {
-                format!("set binlog_row_metadata=FULL on the server, {start_again}")
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::binlog::{
+use crate::{
     Column, RowOperation, RowsEvent, TableMap, VersionedColumns, is_end_of_time, operation_seen,
 };
 

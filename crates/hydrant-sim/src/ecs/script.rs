@@ -29,7 +29,7 @@ const MAX_SERVICES: u32 = 5_000;
 const MAX_TASKS: u32 = 25_000_000;
 
 /// Most clusters. The simulator's bound, of the size of ECS's default quota.
-pub(in crate::sim) const MAX_CLUSTERS: usize = 10_000;
+pub(crate) const MAX_CLUSTERS: usize = 10_000;
 
 /// Whether and how a cluster is seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -225,7 +225,7 @@ struct TypedStep {
 
 /// A cluster's script: whole states, in the order of time.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::sim) struct Script {
+pub(crate) struct Script {
     loop_ms: Option<i128>,
     steps: Vec<(i128, State)>,
     /// That the container instances are spread over, one after the other.
@@ -251,7 +251,7 @@ impl Script {
 ///
 /// # Errors
 /// If the text is not a script; the error names the cluster.
-pub(in crate::sim) fn parse(text: &str) -> Result<Vec<(String, Script)>, ScriptError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<(String, Script)>, ScriptError> {
     let typed: Typed = toml::from_str(text).map_err(ScriptError::Shape)?;
     if typed.cluster.len() > MAX_CLUSTERS {
         return Err(ScriptError::TooMany);

@@ -80,7 +80,7 @@ pub(super) struct DescribeContainerInstancesInput {
 
 /// An error that is a request's answer. No message holds a value of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::sim) enum EcsError {
+pub(crate) enum EcsError {
     /// No such cluster, or it is deleted.
     #[error("Cluster not found.")]
     ClusterNotFound,
@@ -115,7 +115,7 @@ pub(in crate::sim) enum EcsError {
 impl EcsError {
     /// The name in `__type`.
     #[must_use]
-    pub(in crate::sim) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ClusterNotFound => "ClusterNotFoundException",
             Self::Throttled => "ThrottlingException",
@@ -130,7 +130,7 @@ impl EcsError {
 
     /// The HTTP status. Source: API reference, "Common Errors".
     #[must_use]
-    pub(in crate::sim) fn status(self) -> u16 {
+    pub(crate) fn status(self) -> u16 {
         match self {
             Self::ClusterNotFound
             | Self::Throttled
@@ -145,7 +145,7 @@ impl EcsError {
 
     /// The answer's body.
     #[must_use]
-    pub(in crate::sim) fn body(self) -> Vec<u8> {
+    pub(crate) fn body(self) -> Vec<u8> {
         let body = serde_json::json!({ "__type": self.name(), "message": self.to_string() });
         body.to_string().into_bytes()
     }

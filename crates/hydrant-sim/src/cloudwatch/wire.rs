@@ -188,7 +188,7 @@ pub(super) struct ListMetricsOutput {
 
 /// Where in a request something is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sim) struct Place {
+pub(crate) struct Place {
     /// Its number in the request's list, from 1, as AWS counts; none outside of a list.
     pub(super) number: Option<usize>,
     /// The list's name, or the member's.
@@ -206,7 +206,7 @@ impl std::fmt::Display for Place {
 
 /// An error that is a request's answer. No message holds a value of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::sim) enum CloudWatchError {
+pub(crate) enum CloudWatchError {
     /// A value that is not allowed.
     #[error("The value for parameter {0} is invalid: {1}.")]
     InvalidValue(Place, &'static str),
@@ -250,7 +250,7 @@ impl CloudWatchError {
     /// `x-amzn-query-error`. Source: service model, `awsQueryError`, and API reference, "Common
     /// Errors".
     #[must_use]
-    pub(in crate::sim) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::InvalidValue(..) => "InvalidParameterValue",
             Self::InvalidCombination(..) => "InvalidParameterCombination",
@@ -285,7 +285,7 @@ impl CloudWatchError {
 
     /// The HTTP status.
     #[must_use]
-    pub(in crate::sim) fn status(self) -> u16 {
+    pub(crate) fn status(self) -> u16 {
         match self {
             Self::InvalidValue(..)
             | Self::InvalidCombination(..)
@@ -304,7 +304,7 @@ impl CloudWatchError {
 
     /// The answer's body.
     #[must_use]
-    pub(in crate::sim) fn body(self, protocol: Protocol) -> Vec<u8> {
+    pub(crate) fn body(self, protocol: Protocol) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body {
             #[serde(rename = "__type")]

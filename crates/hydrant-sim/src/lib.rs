@@ -11,7 +11,7 @@
 //! `wire` and `validate`, `stream`, `intake` with `quota`, `account` and `buffer`, and `delivery`
 //! with `object_key`; or `ecs`; or `cloudwatch`.
 //! Those marked PURE are told the time and do no I/O. What does not live here: anything that
-//! the rest of hydrant uses, because a judge shares no code with what it judges.
+//! hydrant itself uses, because a judge shares no code with what it judges: this crate depends on nothing of hydrant's.
 //!
 //! What is promised: whatever was acknowledged is delivered, also when the simulator is stopped
 //! by SIGTERM, SIGINT or [`Simulator::shutdown`]. What is not: after a kill -9, or when the
@@ -52,8 +52,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-
-use crate::Exit;
 
 pub use account::{Accounts, Amount, Counts, Delivered, QuotaSecond, StreamAccount, Waiting};
 pub use calls::CallCounts;
@@ -155,22 +153,6 @@ pub enum SimError {
 }
 
 impl SimError {
-    /// The exit code of the process.
-    #[must_use]
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Stream { .. } => Exit::Usage,
-            Self::ReadScript { .. }
-            | Self::Script { .. }
-            | Self::ReadFaults { .. }
-            | Self::Faults { .. } => Exit::Config,
-            Self::Listen { .. }
-            | Self::Data { .. }
-            | Self::Process(_)
-            | Self::Undelivered { .. } => Exit::Unavailable,
-        }
-    }
-
     /// What the operator can do about it, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> String {

@@ -1,6 +1,6 @@
 //! Which columns can be written, and by which writer.
 
-use crate::binlog::{Charset, Column, ColumnType};
+use crate::{Charset, Column, ColumnType};
 
 use super::cell::{CellProblem, Writer};
 use super::label::Label;

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::binlog::{ColumnType, RowsEvent};
+use crate::{ColumnType, RowsEvent};
 
 /// One of the two images that a row event may have of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use encoding_rs::WINDOWS_1252;
 
-use crate::binlog::Charset;
+use crate::Charset;
 
 use super::cell::CellProblem;
 use super::code_page::CodePage;

@@ -1,7 +1,7 @@
 //! PURE. The two protocols in which CloudWatch is spoken to, and how numbers and times look in each.
 //!
 //! What lives here: bodies to shapes and back. What does not: the shapes ([`super::wire`]) and
-//! the headers and paths that tell the protocols apart ([`crate::sim::http`]).
+//! the headers and paths that tell the protocols apart ([`crate::http`]).
 //!
 //! The AWS SDK for Rust speaks Smithy's `rpcv2Cbor`, boto3 `awsJson1_0`, both query-compatible. The
 //! CBOR is ciborium's, because it speaks serde as the JSON here does and because the AWS SDK for
@@ -18,7 +18,7 @@ use super::wire::CloudWatchError;
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sim) enum Protocol {
+pub(crate) enum Protocol {
     /// Smithy RPC v2 CBOR.
     Cbor,
     /// AWS JSON 1.0.
@@ -28,7 +28,7 @@ pub(in crate::sim) enum Protocol {
 impl Protocol {
     /// The type of a body.
     #[must_use]
-    pub(in crate::sim) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Cbor => "application/cbor",
             Self::Json => "application/x-amz-json-1.0",

@@ -1,6 +1,6 @@
 //! Plans on images made by hand.
 
-use crate::binlog::{Charset, Column, ColumnType};
+use crate::{Charset, Column, ColumnType};
 
 use super::*;
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::binlog::ColumnType;
+use crate::ColumnType;
 
 use super::address::{write_inet4, write_inet6, write_uuid};
 use super::compressed::uncompressed;

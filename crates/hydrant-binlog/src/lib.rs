@@ -1,7 +1,6 @@
-//! PURE. Binlog bytes become events, table maps, row images, positions and GTID sets.
+#![doc = include_str!("../README.md")]
 //!
-//! What lives here: everything that MySQL's and MariaDB's binlog formats say. What does not:
-//! connections, files, clocks, and what a row is turned into (see [`crate::encode`]).
+//! # Facts
 //!
 //! The facts are from the MySQL source documentation, "Binlog event structures", and MariaDB's
 //! "Replication protocol" pages. Every number read from the wire is treated as input: lengths
@@ -10,6 +9,7 @@
 mod bytes;
 mod decoder;
 mod definition;
+pub mod encode;
 mod error;
 mod event;
 mod file;
