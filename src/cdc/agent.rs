@@ -27,7 +27,7 @@ use super::preflight::Preflight;
 use super::reader::{News, Reader};
 use super::server::Mark;
 use super::server_columns::Question;
-use super::start::start_mark;
+use super::start::{has_gtids, start_mark};
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
@@ -172,7 +172,8 @@ impl<S: Sink> Agent<S> {
             None => None,
         };
         let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
-        announce::missing_rows(&config, loaded.as_ref(), &mark, &tables);
+        let has_gtids = has_gtids(&server);
+        announce::missing_rows(&config, loaded.as_ref(), &mark, &tables, has_gtids);
         for table in &tables {
             info!("{table}");
         }

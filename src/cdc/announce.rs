@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
-use crate::binlog::Operations;
+use crate::binlog::{FilePosition, Operations};
 use crate::config::{Config, Sink, Start};
 use crate::sink::TableFolder;
 
@@ -19,13 +19,32 @@ pub(super) fn missing_rows(
     loaded: Option<&Checkpoint>,
     mark: &Mark,
     tables: &[CheckedTable],
+    server_has_gtids: bool,
 ) {
     match loaded {
-        None => first_start(config, tables),
+        None => {
+            first_start(config, tables);
+            if server_has_gtids {
+                unknown_gtids(mark);
+            }
+        }
         Some(checkpoint) => {
             unused_start(config, mark);
             new_tables(checkpoint, tables);
         }
+    }
+}
+
+/// A binlog tells which GTIDs were before it only where a file begins.
+fn unknown_gtids(mark: &Mark) {
+    if let (Some(position), None) = (&mark.position, &mark.gtids)
+        && position.offset > FilePosition::FIRST_OFFSET
+    {
+        warn!(
+            "which GTIDs were before {position} is not known until the server begins its next binlog file, and \
+             until then no other server can be followed from the checkpoint (exit 65 after a failover): FLUSH BINARY \
+             LOGS begins one"
+        );
     }
 }
 

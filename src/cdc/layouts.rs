@@ -11,6 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::server_columns::is_same;
+
 /// The columns of a line: each one's name, and what it is written as.
 pub(crate) type Layout = Vec<(String, String)>;
 
@@ -152,7 +154,7 @@ impl TableLayouts {
             self.is_choice_unknown = false;
             self.chosen = self.newest().filter(|_| chosen.is_some()).map(names);
         }
-        if self.chosen.as_deref() == chosen {
+        if is_same_choice(self.chosen.as_deref(), chosen) {
             return;
         }
         self.chosen = chosen.map(<[String]>::to_vec);
@@ -185,9 +187,9 @@ impl TableLayouts {
     pub(super) fn is_choice(&self, chosen: Option<&[String]>) -> bool {
         if self.is_choice_unknown {
             let newest = self.newest().map(names);
-            return chosen.is_none() || newest.as_deref() == chosen;
+            return chosen.is_none() || is_same_choice(newest.as_deref(), chosen);
         }
-        self.chosen.as_deref() == chosen
+        is_same_choice(self.chosen.as_deref(), chosen)
     }
 
     fn newest(&self) -> Option<&Layout> {
@@ -240,6 +242,20 @@ impl TableLayouts {
             is_of_earlier_choice: false,
             is_accepted,
         });
+    }
+}
+
+/// Servers say today how a name is spelled, in capital or small letters.
+fn is_same_choice(one: Option<&[String]>, other: Option<&[String]>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| is_same(one, other))
+        }
+        (one, other) => one == other,
     }
 }
 

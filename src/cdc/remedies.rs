@@ -54,8 +54,8 @@ pub(crate) fn of_decode_error(error: &DecodeError) -> String {
             error.position
         )
     } else {
-        "then set `start` past this position and delete the checkpoint, and load what lies between from the \
-         table itself"
+        "then set `source.start` past this position and delete the checkpoint, and load what lies between from \
+         the table itself"
             .to_owned()
     };
     of_problem(&error.problem, &start_again)
@@ -96,8 +96,9 @@ pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
              sql_log_bin=0; {start_again}"
         ),
         Problem::TooMuchPrepared => format!(
-            "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller \
-             ones, or with XA COMMIT ... ONE PHASE; {start_again}"
+            "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller ones, or with XA \
+             COMMIT ... ONE PHASE; {start_again}; that must also be past the XA COMMIT of each that is prepared here \
+             (SHOW BINLOG EVENTS lists them)"
         ),
         Problem::Unsupported(_) => {
             format!("find the setting or session that writes such events, {start_again}")

@@ -211,7 +211,7 @@ impl Question {
 
     fn accept(&self, columns: &[ServerColumn]) -> String {
         let code = self.code(columns);
-        format!("--accept-change {}.{}={code}", self.schema, self.name)
+        accept_option(&format!("{}.{}", self.schema, self.name), code)
     }
 
     /// What helps whatever has happened, and takes nothing from other tables.
@@ -298,6 +298,16 @@ impl Question {
             None => leave_out,
         };
         Failure::definite(Exit::Data, what, remedy)
+    }
+}
+
+/// What people type to accept the definition of a table, as a shell takes it.
+pub(super) fn accept_option(table: &str, code: DefinitionCode) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    if table.chars().all(is_plain) {
+        format!("--accept-change {table}={code}")
+    } else {
+        format!("--accept-change '{}={code}'", table.replace('\'', r"'\''"))
     }
 }
 
@@ -544,6 +554,18 @@ mod tests {
         question.is_renewed_unseen = false;
         let swapped = [swapped.to_vec(), vec![told("c", "double")]].concat();
         assert!(settle(&question, &swapped, &[add]).is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_quoted_if_a_shell_needs_it() {
+        let code = "3f2a91c0".parse().unwrap();
+        let option = |table| accept_option(table, code);
+        assert_eq!(option("shop.Sales"), "--accept-change shop.Sales=3f2a91c0");
+        assert_eq!(
+            option("shop.My $t"),
+            "--accept-change 'shop.My $t=3f2a91c0'"
+        );
+        assert_eq!(option("a.it's"), r"--accept-change 'a.it'\''s=3f2a91c0'");
     }
 
     #[test]

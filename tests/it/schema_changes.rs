@@ -536,3 +536,38 @@ fn a_name_is_followed_and_not_a_table() -> Result<()> {
     }
     Ok(())
 }
+
+/// Servers take names of columns for the same in capital and small letters; readers of JSON do not.
+#[test]
+fn a_key_keeps_the_letters_that_it_began_with() -> Result<()> {
+    for kind in Kind::ALL {
+        for (columns, drains_between) in [
+            ("", false),
+            ("", true),
+            ("columns = [\"id\", \"MIXED\"]", true),
+        ] {
+            let server = Server::start(kind, &[])?;
+            server
+                .sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, MiXed int)")?;
+            let workplace = into_directory(&server, &format!("dialect = \"jsonl\"\n{columns}"))?;
+            server.sql("INSERT INTO shop.T VALUES (1, 1)")?;
+            if drains_between {
+                workplace.drain()?;
+            }
+            server.sql(
+                "USE shop; ALTER TABLE T CHANGE COLUMN MiXed mixed int; INSERT INTO T VALUES (2, 2); \
+                 ALTER TABLE T DROP COLUMN mixed, ADD COLUMN MIXED int; INSERT INTO T VALUES (3, 3)",
+            )?;
+            workplace.drain()?;
+            let lines: Vec<String> = (1..=3)
+                .map(|n| format!("{{\"id\":{n},\"MiXed\":{n}}}\n"))
+                .collect();
+            assert_eq!(
+                lines_in(&workplace, "")?,
+                lines.concat(),
+                "{kind:?} {columns}"
+            );
+        }
+    }
+    Ok(())
+}

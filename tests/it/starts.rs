@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, eventually};
+use crate::positions::end_of_binlog;
 use crate::sales::{SALES, config};
 use crate::support::servers::{Kind, Server};
 
@@ -294,6 +295,35 @@ fn a_first_start_says_which_rows_it_does_not_deliver() -> Result<()> {
     }
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
     ensure!(readme.contains("A lost checkpoint"));
+    Ok(())
+}
+
+/// Until the server begins another file, nothing tells which GTIDs were before a position within one.
+#[test]
+fn a_first_start_within_a_file_says_that_no_other_server_can_be_followed() -> Result<()> {
+    for kind in KINDS {
+        let gtids: &[&str] = match kind {
+            Kind::Mysql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
+            Kind::Mariadb | Kind::Mariadb11 => &[],
+        };
+        let server = Server::start(kind, gtids)?;
+        server.sql(SALES)?;
+        let workplace = Workplace::new("")?;
+        let earliest = config(&server, TABLE, "type = \"stdout\"");
+        let within = with_start(&earliest, &end_of_binlog(&server)?);
+        server.sql("INSERT INTO shop.Sales (ItemID, Quantity) VALUES (1, 1)")?;
+        let told = &["failover", "FLUSH BINARY LOGS"];
+        let first = warnings(&workplace, &within)?;
+        ensure!(one_says(&first, told), "{first:?}");
+        let again = warnings(&workplace, &within)?;
+        ensure!(!one_says(&again, told), "{again:?}");
+        std::fs::remove_file(workplace.path("checkpoint.json"))?;
+        for start in [&with_start(&earliest, "latest"), &earliest] {
+            let others = warnings(&workplace, start)?;
+            ensure!(others.is_empty(), "{others:?}");
+            std::fs::remove_file(workplace.path("checkpoint.json"))?;
+        }
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::super::layouts::{DefinitionCode, Layout, differences};
-use super::super::server_columns::{chosen, definition_code, is_same};
+use super::super::server_columns::{accept_option, chosen, definition_code, is_same};
 use super::super::versioned::versioned_columns;
 use super::{EventAtHand, Outlet, TableWriter};
 
@@ -174,8 +174,15 @@ impl TableWriter {
             return Err(self.changed(&what, definition, event).into());
         };
         if self.checked.columns.is_none() && self.checked.dialect.has_keys() {
-            // There a column more is only a key more.
-            return as_it_is();
+            // There a column more is only a key more. One whose name is written in other letters keeps its key.
+            let known = |name: &String| {
+                let mut known = current.iter().map(|(known, _)| known);
+                known.find(|known| is_same(known, name)).cloned()
+            };
+            let names = self.wanted(map, true).into_iter();
+            let names: Vec<String> = names.map(|name| known(&name).unwrap_or(name)).collect();
+            let plan = self.compile(map, &names);
+            return plan.map_err(|error| unwritable(&error, event).into());
         }
         self.tell_left_out(map, &plan, definition, event);
         Ok(plan)
@@ -190,9 +197,13 @@ impl TableWriter {
             && !declared.any(|declared| is_same(&declared.name, &column.name))
     }
 
-    /// The names of the columns to write; those that the table has, or all that were chosen.
+    /// The names of the columns to write, as the table map spells them; those that it has, or all that were chosen.
     fn wanted(&self, map: &TableMap, only_there: bool) -> Vec<String> {
-        let has = |name: &str| map.columns.iter().any(|column| is_same(&column.name, name));
+        let spelled = |name: &String| {
+            let mut columns = map.columns.iter();
+            let column = columns.find(|column| is_same(&column.name, name))?;
+            Some(column.name.clone())
+        };
         match &self.checked.columns {
             None => {
                 let listed = self.versioned.unlisted_from.unwrap_or(map.columns.len());
@@ -206,12 +217,13 @@ impl TableWriter {
             }
             Some(chosen) => {
                 let names = chosen.iter().map(|column| &column.name);
-                let there: Vec<String> = names.clone().filter(|name| has(name)).cloned().collect();
+                let there: Vec<String> = names.clone().filter_map(spelled).collect();
                 // A table that has none of them is an error that names one.
                 if only_there && !there.is_empty() {
                     there
                 } else {
-                    names.cloned().collect()
+                    let spelled = |name: &String| spelled(name).unwrap_or_else(|| name.clone());
+                    names.map(spelled).collect()
                 }
             }
         }
@@ -262,13 +274,12 @@ impl TableWriter {
         if !names.is_empty() {
             warn!(
                 "table {}: the column {} is not written, because the table's lines had no such column before the \
-                 transaction at {}; to write it from the next start on, start with --accept-change \
-                 {}={definition}; to have its lines apart from those of before, set on_schema_change = \
+                 transaction at {}; to write it from the next start on, start with {}; to have its lines apart from those of before, set on_schema_change = \
                  \"version\" for the table, or give a replay --on-schema-change version",
                 self.name(),
                 names.join(", "),
                 event.place(),
-                self.name()
+                accept_option(&self.name(), definition)
             );
         }
     }
@@ -293,10 +304,10 @@ impl TableWriter {
             ),
             format!(
                 "all rows before it are delivered, and the others wait in the binlog; to write the lines as the \
-                 table is from there on, start once more with --accept-change {}={definition}; to write them \
+                 table is from there on, start once more with {}; to write them \
                  apart from those of before, set on_schema_change = \"version\" for the table, or give a \
                  replay --on-schema-change version; or choose other columns in its `columns`",
-                self.name()
+                accept_option(&self.name(), definition)
             ),
         )
     }
