@@ -37,6 +37,7 @@ lint: compare-table
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --no-default-features -- -D warnings
 
 # The examples in docs are compiled, too.
 doc:

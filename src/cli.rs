@@ -7,8 +7,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::binlog::FilePosition;
+#[cfg(feature = "load")]
+use crate::load;
 use crate::signals::Signals;
-use crate::{Error, Exit, Failure, cdc, config, ecs, load, replay, sim};
+#[cfg(feature = "sim")]
+use crate::sim;
+use crate::{Error, Exit, Failure, cdc, config, ecs, replay};
 
 /// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
 /// publishes one-second metrics of ECS clusters.
@@ -59,9 +63,11 @@ pub enum Command {
     /// Write the rows of binlog files, archived ones too, to a directory or standard output.
     Replay(replay::Options),
     /// Find out what a stream takes: send at a planned rate and write a report.
+    #[cfg(feature = "load")]
     #[command(subcommand)]
     Load(load::LoadCommand),
     /// Run a local Firehose, ECS and CloudWatch endpoint that enforces AWS's limits and quotas.
+    #[cfg(feature = "sim")]
     Sim(sim::Options),
 }
 
@@ -169,12 +175,14 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             runtime.shutdown_background();
             outcome.map(|_| ())
         }
+        #[cfg(feature = "load")]
         Command::Load(command) => {
             let runtime = runtime()?;
             let outcome = runtime.block_on(load::run(command));
             runtime.shutdown_background();
             outcome
         }
+        #[cfg(feature = "sim")]
         Command::Sim(options) => Ok(sim::run_until_signal(options)?),
     }
 }

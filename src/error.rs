@@ -8,6 +8,7 @@ use crate::binlog::DecodeError;
 use crate::cdc::remedies;
 use crate::cli::LogFormat;
 use crate::config::ConfigError;
+#[cfg(feature = "sim")]
 use crate::sim::SimError;
 
 /// Exit codes of `sysexits.h`, as far as hydrant uses them.
@@ -110,6 +111,7 @@ pub enum Error {
     #[error(transparent)]
     Sink(Failure),
     /// The simulator could not listen or write.
+    #[cfg(feature = "sim")]
     #[error(transparent)]
     Sim(#[from] SimError),
 }
@@ -122,6 +124,7 @@ impl Error {
             Self::Config(_) => Exit::Config,
             Self::Decode(_) => Exit::Data,
             Self::Failure(failure) | Self::Sink(failure) => failure.exit,
+            #[cfg(feature = "sim")]
             Self::Sim(error) => match error {
                 SimError::Stream { .. } => Exit::Usage,
                 SimError::ReadScript { .. }
@@ -143,6 +146,7 @@ impl Error {
             Self::Config(error) => error.remedy.clone(),
             Self::Decode(error) => remedies::of_decode_error(error),
             Self::Failure(failure) | Self::Sink(failure) => failure.remedy.clone(),
+            #[cfg(feature = "sim")]
             Self::Sim(error) => error.remedy(),
         }
     }

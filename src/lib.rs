@@ -31,7 +31,9 @@ pub mod pace;
 pub mod replay;
 pub mod sink;
 
+#[cfg(feature = "load")]
 pub mod load;
+#[cfg(feature = "sim")]
 pub use hydrant_sim as sim;
 
 pub use error::{Error, Exit, Failure};

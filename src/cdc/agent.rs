@@ -236,7 +236,9 @@ impl<S: Sink> Agent<S> {
                 true
             }
             Ok(()) | Err(Error::Failure(_)) => true,
-            Err(Error::Sink(_) | Error::Config(_) | Error::Sim(_)) => false,
+            Err(Error::Sink(_) | Error::Config(_)) => false,
+            #[cfg(feature = "sim")]
+            Err(Error::Sim(_)) => false,
         };
         // A drain up to a position is a job to finish, however long it takes; a stop is not.
         let grace = self.config.shutdown_grace;

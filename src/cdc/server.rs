@@ -171,6 +171,7 @@ impl Server {
     }
 
     /// The connection, for statements of the caller's own.
+    #[cfg(feature = "load")]
     pub(crate) fn into_connection(self) -> Conn {
         self.conn
     }

@@ -29,6 +29,7 @@ use explain::nearest;
 pub use limits::QuotaShare;
 pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use raw::{load, load_metrics, load_replay};
+#[cfg(feature = "load")]
 pub(crate) use raw::{written, written_metrics};
 pub use secret::Secret;
 pub(crate) use table::quoted_part;

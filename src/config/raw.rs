@@ -232,15 +232,18 @@ pub(super) fn parse_metrics(text: &str, origin: &str) -> Result<MeantMetrics, Co
 }
 
 /// [`load`] of a text that the program itself has written: the environment has no part in it.
+#[cfg(feature = "load")]
 pub(crate) fn written(text: &str) -> Result<Config, ConfigError> {
     super::validate::validate(&written_raw(text)?)
 }
 
 /// [`load_metrics`] of a text that the program itself has written.
+#[cfg(feature = "load")]
 pub(crate) fn written_metrics(text: &str) -> Result<MeantMetrics, ConfigError> {
     super::metrics::validate(&written_raw(text)?)
 }
 
+#[cfg(feature = "load")]
 fn written_raw(text: &str) -> Result<Raw, ConfigError> {
     let raw = Figment::from(Toml::string(text)).extract();
     raw.map_err(|error| explain(&error, "the command line"))

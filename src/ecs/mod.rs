@@ -47,7 +47,6 @@ mod simulation;
 
 use std::time::Duration;
 
-use aws_credential_types::provider::SharedCredentialsProvider;
 use tracing::{info, warn};
 
 use crate::config::Metrics;
@@ -79,11 +78,12 @@ pub(crate) async fn run(
 }
 
 /// The same with credentials of the caller's, if there are any, whatever the environment has.
+#[cfg(feature = "load")]
 pub(crate) async fn run_as(
     config: Metrics,
     signals: Signals,
     length: Option<Duration>,
-    credentials: Option<SharedCredentialsProvider>,
+    credentials: Option<aws_credential_types::provider::SharedCredentialsProvider>,
 ) -> Result<Summary, Error> {
     let poller = Poller::start(config, false, length, credentials).await?;
     follow(poller, signals).await
