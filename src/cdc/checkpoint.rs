@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
 use crate::{Exit, Failure, nofollow};
 
-use super::layouts::{KnownLayouts, Layout, TableLayouts};
+use super::layouts::{KnownLayouts, Layout, TableLayouts, stored_layouts};
 use super::server::{Identity, Mark};
 use super::server_columns::{ConfirmedIds, KnownColumns};
 
 /// The file's format. Older agents refuse it, because they would lose what it adds.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables, the
 /// layouts of their lines with what the server told of them, the numbers of lines, and what tells one history of a
-/// server from another.
+/// server from another, version 4 types of columns that no wording can change.
 const OLDEST_VERSION: u32 = 1;
 /// The newest one with shapes instead of layouts.
 const VERSION_OF_SHAPES: u32 = 2;
@@ -30,6 +30,10 @@ pub(crate) struct FollowedTable {
     pub(crate) name: String,
     pub(crate) events: Operations,
 }
+
+/// The layouts that a table's lines have had.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Shapes(#[serde(deserialize_with = "stored_layouts")] Vec<Layout>);
 
 /// What is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub struct Checkpoint {
     pub gtids: Option<String>,
     /// What the layouts were called before version 3, without what was chosen.
     #[serde(default, skip_serializing)]
-    shapes: BTreeMap<String, Vec<Layout>>,
+    shapes: BTreeMap<String, Shapes>,
     /// The followed tables, and the layouts that their lines have had.
     #[serde(default)]
     layouts: KnownLayouts,
@@ -104,8 +108,8 @@ impl Checkpoint {
             return self.layouts.clone();
         }
         let shapes = self.shapes.iter();
-        let table = |(name, shapes): (&String, &Vec<Layout>)| {
-            (name.clone(), TableLayouts::of_shapes(shapes.clone()))
+        let table = |(name, shapes): (&String, &Shapes)| {
+            (name.clone(), TableLayouts::of_shapes(shapes.0.clone()))
         };
         shapes.map(table).collect()
     }
@@ -237,12 +241,17 @@ mod tests {
 
     use super::super::server_columns::ConfirmedId;
     use super::*;
-    use crate::binlog::{Flavor, GtidSet, LastTransaction, ServerColumn};
+    use crate::binlog::{Flavor, GtidSet, LastTransaction, LogicalType, ServerColumn};
+
+    const INT: LogicalType = LogicalType::Int {
+        bits: 32,
+        unsigned: false,
+    };
 
     fn checkpoint() -> Checkpoint {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         let mut layouts = TableLayouts::default();
-        let layout = vec![("id".to_owned(), "INT".to_owned())];
+        let layout = vec![("id".to_owned(), INT)];
         layouts.decide("0000002a".parse().unwrap(), layout);
         let layouts = KnownLayouts::from([("shop.T".to_owned(), layouts)]);
         let column = ServerColumn {
@@ -354,7 +363,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint.json");
         let store = CheckpointStore::open(&path).unwrap();
-        let shape = vec![("id".to_owned(), "INT".to_owned())];
+        let shape = vec![("id".to_owned(), INT)];
         for (version, text, with_rows, sequence) in [
             (
                 1,
@@ -371,6 +380,12 @@ mod tests {
             (
                 3,
                 include_str!("../../tests/data/checkpoints/version-3.json"),
+                1,
+                1_700_000_000_000_000_000,
+            ),
+            (
+                4,
+                include_str!("../../tests/data/checkpoints/version-4.json"),
                 1,
                 1_700_000_000_000_000_000,
             ),
@@ -398,7 +413,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
             &text[..text.len() / 2],
-            &text.replace("\"version\": 3", "\"version\": 4"),
+            &text.replace("\"version\": 4", "\"version\": 5"),
         ] {
             fs::write(&path, damaged).unwrap();
             let error = store.load().unwrap_err();

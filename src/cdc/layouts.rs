@@ -9,12 +9,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::binlog::{LogicalType, UnknownType};
 
 use super::server_columns::is_same;
 
-/// The columns of a line: each one's name, and what it is written as.
-pub(crate) type Layout = Vec<(String, String)>;
+/// The columns of a line: each one's name and type.
+pub(crate) type Layout = Vec<(String, LogicalType)>;
+
+/// A layout as checkpoints before version 4 hold it: types as they are displayed.
+type DisplayedLayout = Vec<(String, String)>;
 
 /// The layouts of each table, `schema.table`, as the checkpoint holds them.
 pub(crate) type KnownLayouts = BTreeMap<String, TableLayouts>;
@@ -120,7 +126,11 @@ pub(crate) struct TableLayouts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chosen: Option<Vec<String>>,
     /// In the order in which they began. A layout's version is its place, from 1 on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "stored_layouts"
+    )]
     layouts: Vec<Layout>,
     /// Those that were used last are last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -259,6 +269,29 @@ fn is_same_choice(one: Option<&[String]>, other: Option<&[String]>) -> bool {
     }
 }
 
+/// Layouts with types of today, or as they are displayed.
+pub(super) fn stored_layouts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Layout>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Typed(Layout),
+        Displayed(DisplayedLayout),
+    }
+    let layout = |stored| match stored {
+        Stored::Typed(layout) => Ok(layout),
+        Stored::Displayed(layout) => {
+            let column = |(name, text): (String, String)| Ok((name, text.parse()?));
+            let columns = layout.into_iter().map(column);
+            columns.collect::<Result<_, UnknownType>>()
+        }
+    };
+    let layouts = Vec::<Stored>::deserialize(deserializer)?.into_iter();
+    let layouts: Result<_, UnknownType> = layouts.map(layout).collect();
+    layouts.map_err(D::Error::custom)
+}
+
 pub(super) fn names(layout: &Layout) -> Vec<String> {
     layout.iter().map(|(name, _)| name.clone()).collect()
 }
@@ -286,7 +319,7 @@ mod tests {
     use super::*;
 
     fn layout(columns: &[(&str, &str)]) -> Layout {
-        let owned = |(name, kind): &(&str, &str)| ((*name).to_owned(), (*kind).to_owned());
+        let owned = |(name, kind): &(&str, &str)| ((*name).to_owned(), kind.parse().unwrap());
         columns.iter().map(owned).collect()
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::ColumnType;
+use crate::LogicalType;
 
 use super::address::{write_inet4, write_inet6, write_uuid};
 use super::compressed::uncompressed;
@@ -129,35 +129,30 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// What a reader takes the cells for, the same if it cannot tell two writers apart: text comes
-    /// out as UTF-8 from any character set, and labels are text.
-    pub(super) fn written_as(&self) -> String {
-        let floating = |kind: &str, scale: &Option<u8>| match scale {
-            Some(scale) => format!("{kind} with {scale} digits after the point"),
-            None => kind.to_owned(),
-        };
-        match self {
-            Self::Int { width, unsigned } => {
-                let unsigned = if *unsigned { " UNSIGNED" } else { "" };
-                format!("{}{unsigned}", ColumnType::Int(*width))
-            }
-            Self::Float { scale } => floating("FLOAT", scale),
-            Self::Double { scale } => floating("DOUBLE", scale),
-            Self::Decimal { scale, .. } => floating("DECIMAL", &Some(*scale)),
-            Self::Year => "YEAR".to_owned(),
-            Self::Date => "DATE".to_owned(),
-            Self::OldTemporal { width } => ColumnType::OldTemporal(*width).to_string(),
-            Self::Compressed(writer) => writer.written_as(),
-            Self::Time { digits } => format!("TIME({digits})"),
-            Self::DateTime { digits } => format!("DATETIME({digits})"),
-            Self::Timestamp { digits } => format!("TIMESTAMP({digits})"),
-            Self::Text(_) | Self::Enum { .. } | Self::Set { .. } => "TEXT".to_owned(),
-            Self::Hex { .. } => "BINARY".to_owned(),
-            Self::Json => "JSON".to_owned(),
-            Self::Vector => "VECTOR".to_owned(),
-            Self::Inet4 => "INET4".to_owned(),
-            Self::Inet6 => "INET6".to_owned(),
-            Self::Uuid => "UUID".to_owned(),
+    /// What a reader takes the cells for.
+    pub(super) fn logical_type(&self) -> LogicalType {
+        match *self {
+            Self::Int { width, unsigned } => LogicalType::Int {
+                bits: width * 8,
+                unsigned,
+            },
+            Self::Float { scale } => LogicalType::Float { scale },
+            Self::Double { scale } => LogicalType::Double { scale },
+            Self::Decimal { scale, .. } => LogicalType::Decimal { scale },
+            Self::Year => LogicalType::Year,
+            Self::Date => LogicalType::Date,
+            Self::OldTemporal { width } => LogicalType::OldTemporal { bytes: width },
+            Self::Compressed(ref writer) => writer.logical_type(),
+            Self::Time { digits } => LogicalType::Time { digits },
+            Self::DateTime { digits } => LogicalType::DateTime { digits },
+            Self::Timestamp { digits } => LogicalType::Timestamp { digits },
+            Self::Text(_) | Self::Enum { .. } | Self::Set { .. } => LogicalType::Text,
+            Self::Hex { .. } => LogicalType::Binary,
+            Self::Json => LogicalType::Json,
+            Self::Vector => LogicalType::Vector,
+            Self::Inet4 => LogicalType::Inet4,
+            Self::Inet6 => LogicalType::Inet6,
+            Self::Uuid => LogicalType::Uuid,
         }
     }
 

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::{
-    Column, RowOperation, RowsEvent, TableMap, VersionedColumns, is_end_of_time, operation_seen,
+    Column, LogicalType, RowOperation, RowsEvent, TableMap, VersionedColumns, is_end_of_time,
+    operation_seen,
 };
 
 use super::cell::{CellProblem, Writer};
@@ -382,13 +383,13 @@ impl Plan {
         self.output_names.get(output).map_or("", String::as_str)
     }
 
-    /// The written columns: each one's name, and what it is written as. Two plans with the same of
+    /// The written columns: each one's name and type. Two plans with the same of
     /// these write lines that no reader can tell apart.
     #[must_use]
-    pub fn shape(&self) -> Vec<(String, String)> {
+    pub fn shape(&self) -> Vec<(String, LogicalType)> {
         let names = self.output_names.iter().cloned();
         names
-            .zip(self.outputs.iter().map(Writer::written_as))
+            .zip(self.outputs.iter().map(Writer::logical_type))
             .collect()
     }
 
