@@ -13,7 +13,7 @@ use std::process::{ChildStdin, Stdio};
 use anyhow::{Context, Result, ensure};
 use hydrant::encode::Chosen;
 
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 pub(crate) const SALES: &str = include_str!("../sql/sales.sql");
 pub(crate) const TRANSACTION_ROWS: u64 = 1_000;

@@ -7,8 +7,6 @@ mod baseline;
 mod baseline_cells;
 mod capture;
 mod machine;
-#[path = "../tests/support/mod.rs"]
-mod support;
 mod transcode;
 mod workloads;
 

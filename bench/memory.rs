@@ -4,17 +4,14 @@
 //! What lives here: the transactions, and the memory of the agent, which runs as a process of its own, as
 //! users run it, with its defaults and a directory as its sink. What does not: how fast it is (`compare`).
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use support::program::program;
-use support::servers::Server;
+use testkit::program::program;
+use testkit::servers::Server;
 
 /// Drains transactions and rows that are larger than the memory it may take.
 #[derive(Debug, Parser)]

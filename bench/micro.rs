@@ -4,8 +4,6 @@
 //! times together with encoding and beside its rival.
 
 mod capture;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::io::Write as _;
 

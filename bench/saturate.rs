@@ -180,7 +180,7 @@ async fn offer(
     seconds: u64,
     quota: &FirehoseQuota,
 ) -> Result<(DeliveryStats, Vec<(Duration, u64)>)> {
-    let mut limits = sink.limits();
+    let mut limits = sink.profile().limits;
     limits.records = traffic.records;
     if traffic.is_row_a_record {
         limits.record_bytes = traffic.row_bytes;

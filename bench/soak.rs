@@ -3,9 +3,6 @@
 //! What lives here: the cluster's script, the timer to compare with, the memory, how long each
 //! change in the cluster takes until CloudWatch has it, and what CloudWatch has got in the end. What does not: the poller, which runs as a process of its own, as users run it.
 
-#[path = "../tests/support/program.rs"]
-mod program;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
@@ -15,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use hdrhistogram::Histogram;
 use hydrant::sim::{Options, Simulator};
-use program::program;
+use testkit::program::program;
 use tokio::task::spawn_blocking;
 
 /// RunningTask changes twice in each round, at moments that wander through the second.

@@ -13,8 +13,6 @@ mod process;
 mod progress;
 mod shop;
 mod stage;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The demo's child processes, and what ends them when the demo cannot.
 //!
 //! What does not live here: which programs are run (`hydrant.rs`) and the database server, which has a
-//! watcher of its own (`tests/support`).
+//! watcher of its own (`testkit`).
 
 use std::fs::{self, File};
 use std::io::Read as _;

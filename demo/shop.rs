@@ -15,7 +15,7 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::support::servers::{MYSQL_URL_VARIABLE, Server};
+use testkit::servers::{MYSQL_URL_VARIABLE, Server};
 
 /// How many sessions insert at once.
 pub(crate) const WRITER_COUNT: u64 = 4;

@@ -31,6 +31,20 @@ pub struct BatchLimits {
     pub step_bytes: usize,
 }
 
+impl BatchLimits {
+    /// Those of a sink that takes lines in any number, as one record of so many bytes.
+    #[must_use]
+    pub fn one_record(bytes: usize) -> Self {
+        Self {
+            row_bytes: usize::MAX,
+            record_bytes: usize::MAX,
+            records: 1,
+            bytes,
+            step_bytes: 1,
+        }
+    }
+}
+
 /// Where a row stands: unique within its table, as long as the server has one history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPlace {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::process::Running;
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// A runtime takes some seconds to start.
 const ATTACH_LIMIT: Duration = Duration::from_mins(1);

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::inside::Inside;
-use crate::support::program::program;
-use crate::support::servers::Server;
+use testkit::program::program;
+use testkit::servers::Server;
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 const REQUIREMENTS: &str = include_str!("../requirements.txt");

@@ -18,8 +18,8 @@ use crate::attach::attach;
 use crate::capture::SALES;
 use crate::contenders::{Contender, POWERSYNC, Place, Sink, Tools, hydrant};
 use crate::process::{Running, Seen};
-use crate::support::servers::Server;
 use crate::throughput::OUT_OF_TIME;
+use testkit::servers::Server;
 
 /// Connections that insert in turn, so that one slow INSERT does not hold up the next.
 const WRITERS: u32 = 4;

@@ -14,8 +14,6 @@ mod latency;
 #[path = "../machine.rs"]
 mod machine;
 mod process;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 mod throughput;
 #[path = "../transcode.rs"]
 mod transcode;

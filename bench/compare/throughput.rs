@@ -18,7 +18,7 @@ use crate::capture::{self, MAX_BINLOG_SIZE, SALES};
 use crate::contenders::{Contender, Place, Tools};
 use crate::inside::Inside;
 use crate::process::{Cost, Running};
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// How often a quick contender is run.
 const ROUNDS: usize = 5;

@@ -18,8 +18,8 @@ use crate::capture::{self, SALES};
 use crate::contenders::{Place, Sink, Tools, hydrant};
 use crate::latency::{Percentiles, histogram};
 use crate::process::{Cost, Running, cpu_seconds_of};
-use crate::support::servers::Server;
 use crate::throughput::count_in_objects;
+use testkit::servers::Server;
 
 const TRIGGER: &str = include_str!("../blog_trigger.sql");
 const NO_TRIGGER: &str = "DROP TRIGGER IF EXISTS shop.TR_Sales_CDC;

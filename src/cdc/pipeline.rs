@@ -119,7 +119,7 @@ impl<S: Sink> Pipeline<S> {
         for (index, table) in tables.iter().enumerate() {
             decoder.follow(index, table.operations);
         }
-        let limits = sink.limits();
+        let limits = sink.profile().limits;
         let delivery = Delivery::new(sink, tables.len());
         let tables = tables
             .into_iter()

@@ -195,7 +195,7 @@ impl<S: Sink> Drive<'_, S> {
     }
 
     fn make_row(&mut self, row: u64, intended: Duration) -> Result<(), Failure> {
-        let limits = self.sink.limits();
+        let limits = self.sink.profile().limits;
         let (batch, notes) = match &mut self.open {
             Some(open) => open,
             None => {

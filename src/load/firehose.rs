@@ -145,7 +145,9 @@ fn agree_to_pay(options: &FirehoseOptions, plan: Option<&RatePlan>) -> Result<()
     }
     let shape = shape(options);
     let row_bytes = mean_bytes(shape);
-    let limits = Watched::new(NullSink, options.one_row_per_record).limits();
+    let limits = Watched::new(NullSink, options.one_row_per_record)
+        .profile()
+        .limits;
     let (rows, rate) = match plan {
         Some(plan) => (plan.rows(), plan.rows() / plan.length_s()),
         None => {
@@ -187,7 +189,7 @@ async fn run_with<S: Sink>(
     sink: Watched<S>,
     signals: &mut Signals,
 ) -> Result<Run, Failure> {
-    let limits = sink.limits();
+    let limits = sink.profile().limits;
     let mut rows = RowMaker::new(shape(options), options.seed);
     let settings = Settings {
         flush_interval: options.flush_interval,
@@ -228,7 +230,7 @@ async fn search<S: Sink>(
         max_throttled: knee.max_throttled,
         max_p99_ms: knee.max_p99.as_secs_f64() * 1e3,
     };
-    let capacity = quotas.capacity(mean_bytes(shape(options)), &sink.limits());
+    let capacity = quotas.capacity(mean_bytes(shape(options)), &sink.profile().limits);
     let first = capacity.map_or(FIRST_RATE, |(rows, _)| rows / 10.0);
     let first = knee.first_rate.unwrap_or(first);
     let mut search = Search::new(first, MOST_ROWS_PER_SECOND, knee.precision);

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::batch::{BatchLimits, SealedBatch};
-use crate::config::limits::FirehoseQuota;
-use crate::sink::{Attempted, Sink};
+use crate::batch::SealedBatch;
+use crate::sink::{Attempted, Sink, SinkProfile};
 
 use super::follow::{Follow, Stage, rows_in};
 
@@ -72,24 +71,8 @@ impl<S> Marked<S> {
 }
 
 impl<S: Sink> Sink for Marked<S> {
-    fn limits(&self) -> BatchLimits {
-        self.sink.limits()
-    }
-
-    fn concurrency(&self) -> usize {
-        self.sink.concurrency()
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        self.sink.quota()
-    }
-
-    fn most_bytes_under_way(&self) -> usize {
-        self.sink.most_bytes_under_way()
-    }
-
-    fn patience(&self) -> Duration {
-        self.sink.patience()
+    fn profile(&self) -> SinkProfile {
+        self.sink.profile()
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {

@@ -1,11 +1,9 @@
 //! A sink that is watched: what leaves the process is counted, whoever takes it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::batch::{BatchLimits, SealedBatch};
-use crate::config::limits::FirehoseQuota;
-use crate::sink::{Attempted, Sink};
+use crate::sink::{Attempted, Sink, SinkProfile};
 
 use super::price;
 use super::record::Wire;
@@ -33,7 +31,7 @@ impl<S> Clone for Watched<S> {
 impl<S: Sink> Watched<S> {
     /// Watches a sink. With `one_row_per_record` no two rows share a record.
     pub(super) fn new(sink: S, one_row_per_record: bool) -> Self {
-        let mut limits = sink.limits();
+        let mut limits = sink.profile().limits;
         if one_row_per_record {
             (limits.record_bytes, limits.step_bytes) = (1, 1);
         }
@@ -55,24 +53,11 @@ impl<S: Sink> Watched<S> {
 }
 
 impl<S: Sink> Sink for Watched<S> {
-    fn limits(&self) -> BatchLimits {
-        self.seen.limits
-    }
-
-    fn concurrency(&self) -> usize {
-        self.seen.sink.concurrency()
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        self.seen.sink.quota()
-    }
-
-    fn most_bytes_under_way(&self) -> usize {
-        self.seen.sink.most_bytes_under_way()
-    }
-
-    fn patience(&self) -> Duration {
-        self.seen.sink.patience()
+    fn profile(&self) -> SinkProfile {
+        SinkProfile {
+            limits: self.seen.limits,
+            ..self.seen.sink.profile()
+        }
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
@@ -106,19 +91,16 @@ pub(super) struct NullSink;
 
 impl Sink for NullSink {
     /// Requests of Firehose's largest size.
-    fn limits(&self) -> BatchLimits {
+    fn profile(&self) -> SinkProfile {
         const RECORD_BYTES: usize = 61_440;
-        BatchLimits {
+        let limits = BatchLimits {
             row_bytes: 1_024_000,
             record_bytes: RECORD_BYTES,
             records: 500,
             bytes: 68 * RECORD_BYTES,
             step_bytes: 1,
-        }
-    }
-
-    fn concurrency(&self) -> usize {
-        16
+        };
+        SinkProfile::new(limits, 16)
     }
 
     async fn attempt(&self, _: &SealedBatch, _: &[usize]) -> Attempted {

@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::Failure;
-use crate::batch::{BatchLimits, SealedBatch};
+use crate::batch::SealedBatch;
 use crate::error::Fault;
 use crate::pace::{Cost, Pacer};
 
-use super::{Attempted, Sink};
+use super::{Attempted, Sink, SinkProfile};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -72,8 +72,8 @@ pub struct Delivery<S> {
     lanes_offset: usize,
     under_way: JoinSet<(Shipment, Attempted)>,
     bytes_under_way: u64,
-    /// What a record is billed in multiples of.
-    step_bytes: usize,
+    /// The sink's.
+    profile: SinkProfile,
     stats: DeliveryStats,
     trouble: Option<Trouble>,
 }
@@ -114,12 +114,11 @@ impl<S: Sink> Delivery<S> {
     /// A dispatcher for as many streams as there are tables.
     #[must_use]
     pub fn new(sink: S, table_count: usize) -> Self {
-        let BatchLimits {
-            bytes, step_bytes, ..
-        } = sink.limits();
+        let profile = sink.profile();
+        let bytes = profile.limits.bytes;
         let now = Instant::now();
         let lane = || Lane {
-            pacer: sink.quota().map(|quota| Pacer::new(&quota, bytes, now)),
+            pacer: profile.quota.map(|quota| Pacer::new(&quota, bytes, now)),
             next: None,
             waiting: VecDeque::new(),
             has_taken: false,
@@ -128,11 +127,11 @@ impl<S: Sink> Delivery<S> {
         let lanes = (0..table_count).map(|_| lane()).collect();
         Self {
             sink: Arc::new(sink),
+            profile,
             lanes,
             lanes_offset: 0,
             under_way: JoinSet::new(),
             bytes_under_way: 0,
-            step_bytes,
             stats: DeliveryStats::default(),
             trouble: None,
         }
@@ -206,7 +205,7 @@ impl<S: Sink> Delivery<S> {
         self.lanes_offset = (self.lanes_offset + 1) % self.lanes.len().max(1);
         let (after, first) = self.lanes.split_at_mut(self.lanes_offset);
         for lane in first.iter_mut().chain(after) {
-            while self.under_way.len() < self.sink.concurrency() {
+            while self.under_way.len() < self.profile.concurrency {
                 if lane.next.is_none() {
                     match lane.take_ready(now) {
                         Ok(shipment) => lane.next = Some(shipment),
@@ -222,7 +221,7 @@ impl<S: Sink> Delivery<S> {
                 };
                 let cost = shipment.cost();
                 let room =
-                    (self.sink.most_bytes_under_way() as u64).saturating_sub(self.bytes_under_way);
+                    (self.profile.most_bytes_under_way as u64).saturating_sub(self.bytes_under_way);
                 if self.bytes_under_way > 0 && cost.bytes > room {
                     lane.next = Some(shipment);
                     break;
@@ -277,7 +276,7 @@ impl<S: Sink> Delivery<S> {
                 lane.took(shipment.sent_at, now, Cost::default(), slow_down);
                 latest = match error.fault {
                     Fault::Definite | Fault::Uncertain => {
-                        Some(lane.bear(now, self.sink.patience(), &error)?)
+                        Some(lane.bear(now, self.profile.patience, &error)?)
                     }
                     Fault::Transient => None,
                 };
@@ -294,7 +293,8 @@ impl<S: Sink> Delivery<S> {
 
     fn delivered(&mut self, batch: &SealedBatch) -> Delivered {
         let records = (0..batch.record_count()).map(|index| batch.record(index).len());
-        let billed = records.map(|bytes| bytes.next_multiple_of(self.step_bytes) as u64);
+        let billed =
+            records.map(|bytes| bytes.next_multiple_of(self.profile.limits.step_bytes) as u64);
         self.stats.billed_bytes += billed.sum::<u64>();
         self.stats.bytes_delivered += batch.bytes().len() as u64;
         self.stats.records_delivered += batch.record_count() as u64;

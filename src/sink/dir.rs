@@ -26,7 +26,7 @@ use crate::{Exit, Failure};
 
 use publish::{ObjectKey, publish};
 
-use super::{Attempted, Sink};
+use super::{Attempted, Sink, SinkProfile};
 
 /// Characters of a name that need no escape in a path.
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
@@ -233,19 +233,9 @@ fn refuse_link(root: &Path) -> Result<(), Failure> {
 }
 
 impl Sink for DirSink {
-    fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            row_bytes: usize::MAX,
-            record_bytes: usize::MAX,
-            records: 1,
-            bytes: self.batch_bytes,
-            step_bytes: 1,
-        }
-    }
-
-    /// Two, so that one is compressed while the other waits for the disk.
-    fn concurrency(&self) -> usize {
-        2
+    fn profile(&self) -> SinkProfile {
+        // One is compressed while the other waits for the disk.
+        SinkProfile::new(BatchLimits::one_record(self.batch_bytes), 2)
     }
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {

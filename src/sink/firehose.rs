@@ -27,7 +27,7 @@ use crate::error::{Fault, root_cause};
 use crate::pace;
 use crate::{Exit, Failure};
 
-use super::{Attempted, Sink};
+use super::{Attempted, Sink, SinkProfile};
 
 /// The most bytes of a record of several lines. At this size hardly anything is billed for nothing,
 /// and a record can be had of a stream that has little left.
@@ -251,26 +251,17 @@ fn http_client(idle_timeout: Duration) -> SharedHttpClient {
     })
 }
 
+/// Attempts at once: enough to fill the quota of requests at a latency of 30 ms.
+const MOST_UNDER_WAY: usize = 64;
+
 impl Sink for FirehoseSink {
-    fn limits(&self) -> BatchLimits {
-        self.limits
-    }
-
-    /// Enough to fill the quota of requests at a latency of 30 ms.
-    fn concurrency(&self) -> usize {
-        64
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        self.quota
-    }
-
-    fn most_bytes_under_way(&self) -> usize {
-        MOST_BYTES_UNDER_WAY
-    }
-
-    fn patience(&self) -> Duration {
-        self.patience
+    fn profile(&self) -> SinkProfile {
+        SinkProfile {
+            quota: self.quota,
+            most_bytes_under_way: MOST_BYTES_UNDER_WAY,
+            patience: self.patience,
+            ..SinkProfile::new(self.limits, MOST_UNDER_WAY)
+        }
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {

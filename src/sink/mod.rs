@@ -41,33 +41,44 @@ impl From<Result<Vec<usize>, Failure>> for Attempted {
     }
 }
 
-/// A place that takes batches.
-pub trait Sink: Send + Sync + 'static {
+/// How a sink is to be served.
+#[derive(Debug, Clone, Copy)]
+pub struct SinkProfile {
     /// What fits into one batch.
-    fn limits(&self) -> BatchLimits;
-
-    /// How many attempts may be under way at once; 1 keeps the order of batches.
-    fn concurrency(&self) -> usize;
-
+    pub limits: BatchLimits,
+    /// How many attempts may be under way at once, at least 1; 1 keeps the order of batches.
+    pub concurrency: usize,
     /// The quotas of each stream; `None` if nobody limits what is sent.
-    fn quota(&self) -> Option<FirehoseQuota> {
-        None
-    }
-
+    pub quota: Option<FirehoseQuota>,
     /// How many bytes of records may be under way at once. A batch by itself always may.
-    fn most_bytes_under_way(&self) -> usize {
-        usize::MAX
-    }
-
+    pub most_bytes_under_way: usize,
     /// How long a definite failure is tried again, if the table's place has taken something
     /// before: a permission that was just changed may not be everywhere yet.
-    fn patience(&self) -> Duration {
-        Duration::ZERO
+    pub patience: Duration,
+}
+
+impl SinkProfile {
+    /// That of a sink without quotas, for which a definite failure is final.
+    #[must_use]
+    pub fn new(limits: BatchLimits, concurrency: usize) -> Self {
+        Self {
+            limits,
+            concurrency,
+            quota: None,
+            most_bytes_under_way: usize::MAX,
+            patience: Duration::ZERO,
+        }
     }
+}
+
+/// A place that takes batches.
+pub trait Sink: Send + Sync + 'static {
+    /// How it is to be served; the same at each call.
+    fn profile(&self) -> SinkProfile;
 
     /// Tries once to hand over some of a batch's records, given by index. Answers with those
     /// that were refused and must be sent again; all others are there for good. A sink with a
-    /// [`Sink::quota`] also says whether the far end asked for a slower pace.
+    /// quota also says whether the far end asked for a slower pace.
     fn attempt(
         &self,
         batch: &SealedBatch,

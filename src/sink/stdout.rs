@@ -5,7 +5,7 @@ use std::io::Write as _;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::{Exit, Failure};
 
-use super::{Attempted, Sink};
+use super::{Attempted, Sink, SinkProfile};
 
 /// Bytes written at once: enough to be quick, little enough to show progress.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -15,18 +15,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct StdoutSink;
 
 impl Sink for StdoutSink {
-    fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            row_bytes: usize::MAX,
-            record_bytes: usize::MAX,
-            records: 1,
-            bytes: BATCH_BYTES,
-            step_bytes: 1,
-        }
-    }
-
-    fn concurrency(&self) -> usize {
-        1
+    fn profile(&self) -> SinkProfile {
+        SinkProfile::new(BatchLimits::one_record(BATCH_BYTES), 1)
     }
 
     /// Writes at once: a reader that does not read holds up the binlog, as it should.

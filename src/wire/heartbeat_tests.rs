@@ -7,10 +7,10 @@ use anyhow::{Result, bail, ensure};
 use mysql_common::packets::{BinlogDumpFlags, binlog_request::BinlogRequest};
 
 use super::login_tests::source;
-use super::support::servers::{Kind, Server};
 use super::*;
 use crate::binlog::{Decoder, EventStream, EventType, Step};
 use crate::config::Tls;
+use testkit::servers::{Kind, Server};
 
 /// What may pass by until there is a heartbeat.
 const MOST_EVENTS: usize = 1_000;

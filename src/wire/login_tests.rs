@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::support::servers::{Kind, Server};
 use super::*;
 use crate::config::{Secret, Start, Tls};
+use testkit::servers::{Kind, Server};
 
 pub(super) fn source(server: &Server, user: &str, password: &str, tls: Tls) -> Source {
     Source {

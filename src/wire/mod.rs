@@ -210,10 +210,6 @@ fn unexpected() -> Error {
 }
 
 #[cfg(test)]
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
-#[cfg(test)]
 mod tests {
     use super::*;
 

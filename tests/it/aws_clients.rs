@@ -1,7 +1,7 @@
 //! AWS's own clients for ECS and CloudWatch, pointed at whatever plays those services.
 //!
 //! What lives here: clients that try each call once, sign with made-up credentials, and count the calls
-//! that leave packed. What does not: who answers them ([`crate::support::ministack`], the simulator).
+//! that leave packed. What does not: who answers them ([`testkit::ministack`], the simulator).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,8 +11,8 @@ use anyhow::{Result, ensure};
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 
 use crate::sim::bench::delivered;
-use crate::support::cache::PROJECT;
-use crate::support::python::python;
+use testkit::cache::PROJECT;
+use testkit::python::python;
 
 const WEB: &str = r#"
     [[cluster]]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::agent::{Agent, Workplace, eventually, gunzip_all};
 use crate::positions::{pair, replicate, stop_replicating};
 use crate::proxy::{Fault, Proxy};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Deadlines short enough for hundreds of trials.
 const IMPATIENT: &str = "connect_timeout = \"500ms\"\nheartbeat_interval = \"200ms\"";

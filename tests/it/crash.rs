@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::agent::{Workplace, gunzip_all};
 use crate::sales::{SALES, config};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const KILLS: usize = 30;
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use hydrant::batch::{BatchLimits, SealedBatch};
 use hydrant::cli::{Cli, Command};
-use hydrant::sink::{Attempted, Sink};
+use hydrant::sink::{Attempted, Sink, SinkProfile};
 use hydrant::{Error, Exit, replay};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::events::compression;
 use crate::positions::end_of_binlog;
 use crate::replay::binlogs;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Lines by table, in the configuration's order.
 type Lines = [String; 2];
@@ -29,18 +29,8 @@ type Lines = [String; 2];
 struct Memory(Arc<Mutex<Lines>>);
 
 impl Sink for Memory {
-    fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            row_bytes: usize::MAX,
-            record_bytes: usize::MAX,
-            records: 1,
-            bytes: 64,
-            step_bytes: 1,
-        }
-    }
-
-    fn concurrency(&self) -> usize {
-        1
+    fn profile(&self) -> SinkProfile {
+        SinkProfile::new(BatchLimits::one_record(64), 1)
     }
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {

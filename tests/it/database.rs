@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio::runtime::Runtime;
 
-use crate::support::servers::mysql_for_tests;
+use testkit::servers::mysql_for_tests;
 
 /// A schema on the MySQL server that `HYDRANT_MYSQL_URL` names, or on a throw-away one; dropped
 /// at the end.

@@ -12,7 +12,7 @@ use crate::agent::{Workplace, files_below, gunzip_all};
 use crate::positions::{end_of_binlog, pair, replicate, reset_binlog, stop_replicating};
 use crate::replay::{binlogs, replayed};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const TABLE: &str = "name = \"shop.T\"";
 

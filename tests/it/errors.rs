@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::agent::Workplace;
 use crate::sales::{SALES, config, sales_table};
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 const CONFIG: i32 = 78;
 const PERMISSION: i32 = 77;

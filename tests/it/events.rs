@@ -8,7 +8,7 @@ use crate::agent::Workplace;
 use crate::replay::{binlogs, replayed};
 use crate::scenes::{config, delivers, drain_to_stdout, shop, stops};
 use crate::statements::place_to_pass_over;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Options of a server that compresses whatever it writes.
 pub(crate) fn compression(kind: Kind) -> &'static [&'static str] {

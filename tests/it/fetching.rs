@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Result, ensure};
 
-use crate::support::cache::PROJECT;
+use testkit::cache::PROJECT;
 
 fn run(script: &str, arguments: &[&str], servers: &Path) -> Result<(Output, String)> {
     let output = Command::new(Path::new(PROJECT).join("servers").join(script))

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::agent::{Workplace, eventually, files_below, gunzip_all};
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 const DATA: i32 = 65;
 /// Firehose's limit of one record, and with it of one line.

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::replay::binlogs;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 #[path = "../../fuzz/harness.rs"]
 #[expect(unreachable_pub, reason = "the fuzzers' crate has it, too")]

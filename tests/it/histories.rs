@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::agent::{Workplace, eventually, files_below, gunzip};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Tables of each server and kind of metadata; each has a history of its own.
 const TABLES: usize = 90;

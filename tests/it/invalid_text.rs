@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::agent::Workplace;
 use crate::replay::{binlogs, replayed};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Columns that take halves of surrogate pairs, their values, and the lines that come of them.
 struct Case {

@@ -13,9 +13,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::agent::{Workplace, files_below, gunzip};
 use crate::replay::{binlogs, replayed};
-use crate::support::servers::{Kind, Server};
 use crate::types::oracle::{Field, NULL, split};
 use shapes::{DEFAULTS, Table};
+use testkit::servers::{Kind, Server};
 
 /// Tables of each server and setting; each has a history of its own.
 const TABLES: usize = 20;

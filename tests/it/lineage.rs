@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, eventually};
 use crate::positions::{end_of_binlog, reset_binlog};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// A server whose rows 1 to 3 are delivered.
 struct Scene {

@@ -17,7 +17,7 @@ use hydrant::sim::{Options, QuotaPreset, Simulator};
 use tempfile::TempDir;
 
 use crate::agent::eventually;
-use crate::support::program::program;
+use testkit::program::program;
 
 const USAGE: i32 = 64;
 

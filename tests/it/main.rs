@@ -1,8 +1,5 @@
 //! The integration tests: one binary, so that the library is linked once.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod agent;
 mod aws_clients;
 mod boto3;

@@ -5,7 +5,7 @@ use std::process::Output;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::support::program::program;
+use testkit::program::program;
 
 const NOBODY: &str = "source.url = \"mysql://hydrant@127.0.0.1:1\"\nsource.tls = \"encrypt\"\n\
                       table = [{ name = \"shop.Sales\" }]\nsink.type = \"stdout\"\n";

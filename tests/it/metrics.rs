@@ -23,8 +23,8 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::agent::eventually;
-use crate::support::ministack::Ministack;
-use crate::support::program::program;
+use testkit::ministack::Ministack;
+use testkit::program::program;
 
 const CLUSTERS: &str = r#"
     [[cluster]]

@@ -2,7 +2,7 @@
 //! project's own simulator. What the simulator is taken for has to hold for both.
 //!
 //! What lives here: only what a client may rely on and what both do. What AWS refuses is the simulator's
-//! alone (`sim_metrics.rs`): ministack refuses next to nothing, see [`crate::support::ministack`].
+//! alone (`sim_metrics.rs`): ministack refuses next to nothing, see [`testkit::ministack`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use aws_sdk_ecs::types::{Cluster, ClusterField, ContainerDefinition, LaunchType}
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 
 use crate::aws_clients::Clients;
-use crate::support::ministack::Ministack;
+use testkit::ministack::Ministack;
 
 /// The cluster that there is in both: its services, half of them on Fargate, and the tasks of each.
 const CLUSTER: &str = "Web";

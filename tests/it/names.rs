@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::agent::{Workplace, gunzip_all};
 use crate::replay::{binlogs, replay, replayed};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 #[test]
 fn names_are_quoted_as_in_sql() -> Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use hydrant::binlog::{EventHeader, EventType, FILE_MAGIC};
 
 use crate::replay::{replay, replayed};
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// The file as MySQL 5.5 would have written it, made from one of today's server without checksums and GTIDs.
 fn as_mysql_5_5(bytes: &[u8]) -> Result<Vec<u8>> {

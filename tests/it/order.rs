@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::agent::{Workplace, gunzip_all};
 use crate::positions::{pair, replicate, stop_replicating};
 use crate::replay::{binlogs, replayed};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const TABLES: [&str; 2] = ["a", "b"];
 

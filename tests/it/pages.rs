@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::load::{load, report_of};
-use crate::support::cache::fetched;
+use testkit::cache::fetched;
 
 /// What a page tells of itself when it is laid out.
 #[derive(Debug, Deserialize)]

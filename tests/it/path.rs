@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::agent::{Workplace, eventually, files_below, gunzip_all};
 use crate::database::Schema;
 use crate::sales::{SALES, config, sales_table};
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 const FIRST: &str = "SET time_zone = '+00:00'; INSERT INTO Sales (ItemID, Category, Price, \
     Quantity, OrderDate, DestinationState, ShippingType, Referral) VALUES \

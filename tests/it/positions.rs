@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, eventually};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 fn create(server: &Server) -> Result<()> {
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY)")?;

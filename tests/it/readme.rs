@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::Workplace;
 use crate::sales::{SALES, config, sales_table};
-use crate::support::python::python_with_duckdb;
-use crate::support::servers::{Kind, Server};
+use testkit::python::python_with_duckdb;
+use testkit::servers::{Kind, Server};
 
 const README: &str = include_str!("../../README.md");
 

@@ -14,8 +14,8 @@ use crate::agent::{Workplace, gunzip_all};
 use crate::events::compression;
 use crate::positions::end_of_binlog;
 use crate::sales::{SALES, config, sales_table};
-use crate::support::program::program;
-use crate::support::servers::{Kind, Server};
+use testkit::program::program;
+use testkit::servers::{Kind, Server};
 
 /// Runs `hydrant replay`.
 pub(crate) fn replay(files: &[PathBuf], arguments: &[&str]) -> Result<Output> {

@@ -1,6 +1,6 @@
 //! The Sales table of the scenes, and a configuration that follows it.
 
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// Creates `shop.Sales`.
 pub(crate) const SALES: &str = include_str!("../../sql/sales.sql");

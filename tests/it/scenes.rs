@@ -6,7 +6,7 @@ use std::process::Output;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Workplace, eventually, gunzip_all};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 pub(crate) fn config(server: &Server, sink: &str) -> String {
     let url = server.url();

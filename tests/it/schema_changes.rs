@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::agent::{Workplace, accept_option, gunzip_all};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const ALL_EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";
 const VERSION: &str = "on_schema_change = \"version\"";

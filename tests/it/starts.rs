@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::agent::{Workplace, eventually};
 use crate::positions::end_of_binlog;
 use crate::sales::{SALES, config};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const KINDS: [Kind; 3] = [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11];
 const DATA: i32 = 65;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::Workplace;
 use crate::scenes::{config, shop};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const STATEMENT: &str = "SET SESSION binlog_format = 'STATEMENT'; USE shop;";
 const MIXED: &str = "SET SESSION binlog_format = 'MIXED'; USE shop;";

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::agent::Workplace;
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// Writes `ca.pem`, and `server.pem` with `server.key` for `name`.
 fn make_certificates(folder: &Path, name: &str) -> Result<()> {

@@ -25,7 +25,7 @@ use self::oracle::Session;
 use crate::agent::{Workplace, gunzip_all};
 use crate::replay::{binlogs, replayed};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Of the table with all columns; `random.rs` has many more.
 const RANDOM_ROWS: usize = 500;

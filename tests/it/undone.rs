@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::agent::{Workplace, eventually, gunzip_all};
 use crate::replay::{binlogs, replayed};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const MARIADBS: [Kind; 2] = [Kind::Mariadb, Kind::Mariadb11];
 

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::agent::Workplace;
 use crate::replay::{binlogs, replay, replayed};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const MARIADBS: [Kind; 2] = [Kind::Mariadb, Kind::Mariadb11];
 const IMPLICIT: &str =

@@ -9,7 +9,7 @@ use crate::agent::{Agent, Workplace, eventually, gunzip_all};
 use crate::positions::{end_of_binlog, pair, replicate, stop_replicating};
 use crate::replay::{binlogs, replay, replayed};
 use crate::scenes::{config, delivers, drain_to_stdout, open_shop, shop, stops};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const COMPRESSED: &[&str] = &["--binlog-transaction-compression=ON"];
 

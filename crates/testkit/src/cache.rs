@@ -15,7 +15,7 @@ use super::servers::option;
 use super::watcher::Watcher;
 
 /// The project's folder.
-pub(crate) const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+pub const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Where what tests run against is kept between runs, with a folder for each.
 pub(super) fn servers_dir() -> Result<PathBuf> {
@@ -27,7 +27,7 @@ pub(super) fn servers_dir() -> Result<PathBuf> {
 
 /// The makes of server that tests run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// MySQL 9, the server `hydrant` is for.
     Mysql,
     /// MariaDB 10.11, with its own GTIDs and row event versions.
@@ -38,10 +38,11 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Mysql, Self::Mariadb, Self::Mariadb11];
+    pub const ALL: [Self; 3] = [Self::Mysql, Self::Mariadb, Self::Mariadb11];
 
     /// Its folder in the cache, and what `servers/fetch` calls it.
-    pub(crate) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Kind::Mysql => "mysql",
             Kind::Mariadb => "mariadb",
@@ -72,7 +73,7 @@ impl Kind {
 /// # Errors
 /// When it cannot be fetched, or could not be before: a run of many tests does not wait for it in each of them.
 /// `servers/fetch` has then said why, and what can be done.
-pub(crate) fn fetched(name: &str) -> Result<PathBuf> {
+pub fn fetched(name: &str) -> Result<PathBuf> {
     // One at a time, so that a first run of many tests shows one download and one wait.
     static FETCHING: Mutex<()> = Mutex::new(());
     let _guard = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);

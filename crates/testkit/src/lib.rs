@@ -1,24 +1,21 @@
-//! The support room: what integration tests, the demo and the benches share. Each takes it in with
-//! `#[path]`.
+//! What tests, the demo and the benches share.
 //!
 //! - [`servers`]: real MySQL and MariaDB servers, started for the caller and ended with it.
 //! - [`ministack`]: an AWS emulator that is not ours, started and ended likewise.
 //! - [`python`]: the environment that it and AWS's Python client are in.
-//! - [`program`]: the program itself, without the variables of this room.
+//! - [`program`]: the program itself, without the variables of this crate.
 //! - `cache`: where the databases' programs come from, and the data directories that instances are copied from.
 //! - `watcher`: ends them when their test cannot.
 //!
-//! What does not live here: anything that knows `hydrant` (the room has only std, `tempfile` and `anyhow`),
+//! What does not live here: anything that knows `hydrant` (it has only std, `tempfile` and `anyhow`),
 //! connections to a database and AWS clients (each user has its own way to connect), and the recipes for
 //! fetching the servers (`servers/fetch`, `servers/venv`).
 //!
 //! A server that cannot be had is an error with a remedy in it. Nothing here skips.
 
-#![allow(dead_code, reason = "each of its users takes only the part it needs")]
-
-pub(crate) mod cache;
-pub(crate) mod ministack;
-pub(crate) mod program;
-pub(crate) mod python;
-pub(crate) mod servers;
+pub mod cache;
+pub mod ministack;
+pub mod program;
+pub mod python;
+pub mod servers;
 mod watcher;

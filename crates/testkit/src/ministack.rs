@@ -40,7 +40,7 @@ const KEPT_VARIABLES: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
 
 /// An emulator started for the caller, without any resources. It ends with this value or with the process.
 #[derive(Debug)]
-pub(crate) struct Ministack {
+pub struct Ministack {
     port: u16,
     process: Option<Child>,
     /// Dropped after [`Ministack::drop`] has ended the process. It removes the folder.
@@ -52,7 +52,7 @@ impl Ministack {
     ///
     /// # Errors
     /// When it cannot be had, or does not start: what it has said is in the message.
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let python = python()?;
         let dir = tempfile::Builder::new()
             .prefix("hydrant-ministack-")
@@ -76,12 +76,14 @@ impl Ministack {
     }
 
     /// What AWS clients take as their endpoint, for every service.
-    pub(crate) fn endpoint_url(&self) -> String {
+    #[must_use]
+    pub fn endpoint_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// What it has said since its start.
-    pub(crate) fn log(&self) -> String {
+    #[must_use]
+    pub fn log(&self) -> String {
         read_log(&self.watcher.dir().join("log"))
     }
 

@@ -5,7 +5,8 @@ use std::env;
 use std::process::Command;
 
 /// A program that is given no variable whose name begins with `HYDRANT_`.
-pub(crate) fn program(path: &str) -> Command {
+#[must_use]
+pub fn program(path: &str) -> Command {
     let mut command = Command::new(path);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("HYDRANT_") {

@@ -15,7 +15,7 @@ use super::cache::{PROJECT, servers_dir};
 ///
 /// # Errors
 /// When it cannot be made, or could not be before. `servers/venv` has then said why, and what can be done.
-pub(crate) fn python() -> Result<PathBuf> {
+pub fn python() -> Result<PathBuf> {
     environment("tests/python/requirements.txt", "python")
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn python() -> Result<PathBuf> {
 ///
 /// # Errors
 /// As for [`python`].
-pub(crate) fn python_with_duckdb() -> Result<PathBuf> {
+pub fn python_with_duckdb() -> Result<PathBuf> {
     environment("demo/requirements.txt", "python-duckdb")
 }
 

@@ -21,7 +21,7 @@ use std::{env, thread};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::cache::Cache;
-pub(crate) use super::cache::Kind;
+pub use super::cache::Kind;
 use super::watcher::Watcher;
 
 /// How long a server may take to accept connections, crash recovery included. It takes under a second on an
@@ -37,7 +37,7 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 const LOG_TAIL_LINES: usize = 40;
 
 /// The variable that points [`mysql_for_tests`] at a server that is already there.
-pub(crate) const MYSQL_URL_VARIABLE: &str = "HYDRANT_MYSQL_URL";
+pub const MYSQL_URL_VARIABLE: &str = "HYDRANT_MYSQL_URL";
 
 /// For all kinds: everything in the binlog, small and quick to start. Nothing is synced to disk, which is
 /// safe against the death of the process though not of the machine.
@@ -72,7 +72,7 @@ const MARIADB_SETTINGS: &[&str] = &["--binlog-format=ROW", "--innodb-log-file-si
 /// None of its functions looks at `HYDRANT_MYSQL_URL`: they are for tests that need settings of their own, or
 /// that stop, restart or kill the server.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     kind: Kind,
     cache: Cache,
     port: u16,
@@ -90,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// When the server cannot be fetched, or does not start: the end of its error log is in the message.
-    pub(crate) fn mysql(extra_args: &[&str]) -> Result<Self> {
+    pub fn mysql(extra_args: &[&str]) -> Result<Self> {
         Self::start(Kind::Mysql, extra_args)
     }
 
@@ -98,7 +98,7 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Server::mysql`].
-    pub(crate) fn mariadb(extra_args: &[&str]) -> Result<Self> {
+    pub fn mariadb(extra_args: &[&str]) -> Result<Self> {
         Self::start(Kind::Mariadb, extra_args)
     }
 
@@ -106,7 +106,7 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Server::mysql`].
-    pub(crate) fn start(kind: Kind, extra_args: &[&str]) -> Result<Self> {
+    pub fn start(kind: Kind, extra_args: &[&str]) -> Result<Self> {
         let cache = Cache::of(kind)?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("hydrant-{}-", kind.name()))
@@ -137,37 +137,43 @@ impl Server {
     }
 
     /// `mysql://root@127.0.0.1:PORT`, without a schema. It stays the same over a restart.
-    pub(crate) fn url(&self) -> String {
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}", self.port)
     }
 
     /// The TCP port on 127.0.0.1.
-    pub(crate) fn port(&self) -> u16 {
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Which make of server this is.
-    pub(crate) fn kind(&self) -> Kind {
+    #[must_use]
+    pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The data directory.
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
         self.watcher.dir().join("data")
     }
 
     /// Where the binlogs are: `binlog.000001` and on, and `binlog.index`.
-    pub(crate) fn binlog_dir(&self) -> PathBuf {
+    #[must_use]
+    pub fn binlog_dir(&self) -> PathBuf {
         self.watcher.dir().join("binlog")
     }
 
     /// The process id of the server, or `None` while it is stopped.
-    pub(crate) fn process_id(&self) -> Option<u32> {
+    pub fn process_id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
     /// The last lines of what the server has said since its latest start.
-    pub(crate) fn error_log_tail(&self) -> String {
+    #[must_use]
+    pub fn error_log_tail(&self) -> String {
         let log = read_log(&self.error_log_path());
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
@@ -175,7 +181,8 @@ impl Server {
 
     /// A fetched program of this server's kind that is set to connect to it as root, such as `mysqlbinlog` or
     /// `mysqldump`: the ones listed in `servers/fetch`. Only for programs that take `--host` and the like.
-    pub(crate) fn client(&self, program: &str) -> Command {
+    #[must_use]
+    pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.cache.program(program));
         command
             .args(["--host=127.0.0.1", "--protocol=TCP", "--user=root"])
@@ -189,7 +196,7 @@ impl Server {
     ///
     /// # Errors
     /// With the client's words when a statement fails; those after it have then not run.
-    pub(crate) fn sql(&self, sql: &str) -> Result<String> {
+    pub fn sql(&self, sql: &str) -> Result<String> {
         // A file rather than a pipe: the client may print before it has read everything.
         let mut input = tempfile::tempfile()?;
         input.write_all(sql.as_bytes())?;
@@ -218,7 +225,7 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Server::stop`] and [`Server::mysql`].
-    pub(crate) fn restart(&mut self, extra_args: &[&str]) -> Result<()> {
+    pub fn restart(&mut self, extra_args: &[&str]) -> Result<()> {
         self.stop()?;
         self.extra_args
             .extend(extra_args.iter().map(ToString::to_string));
@@ -238,7 +245,7 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Server::restart`].
-    pub(crate) fn take_over(&mut self, other: &mut Self) -> Result<()> {
+    pub fn take_over(&mut self, other: &mut Self) -> Result<()> {
         other.stop()?;
         self.port = other.port;
         self.restart(&[])
@@ -248,7 +255,7 @@ impl Server {
     ///
     /// # Errors
     /// When it takes longer than a minute (it is then killed) or reports a failure.
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    pub fn stop(&mut self) -> Result<()> {
         let Some(process) = &mut self.process else {
             return Ok(());
         };
@@ -286,7 +293,7 @@ impl Server {
     ///
     /// # Errors
     /// When the process cannot be killed or waited for.
-    pub(crate) fn kill9(&mut self) -> Result<()> {
+    pub fn kill9(&mut self) -> Result<()> {
         let Some(process) = &mut self.process else {
             return Ok(());
         };
@@ -381,13 +388,14 @@ enum Launch {
 
 /// A MySQL server that a test may use but must not stop or reconfigure.
 #[derive(Clone, Debug)]
-pub(crate) struct Database {
+pub struct Database {
     url: String,
 }
 
 impl Database {
     /// Its address, `mysql://USER[:PASSWORD]@HOST:PORT`.
-    pub(crate) fn url(&self) -> &str {
+    #[must_use]
+    pub fn url(&self) -> &str {
         &self.url
     }
 }
@@ -398,7 +406,7 @@ impl Database {
 ///
 /// # Errors
 /// As for [`Server::mysql`]. Later calls get the same error at once, instead of each trying again.
-pub(crate) fn mysql_for_tests() -> Result<Database> {
+pub fn mysql_for_tests() -> Result<Database> {
     static SHARED: OnceLock<Result<Server, String>> = OnceLock::new();
     if let Some(url) = env::var_os(MYSQL_URL_VARIABLE).filter(|url| !url.is_empty()) {
         let url = url

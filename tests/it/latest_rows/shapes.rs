@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
 use super::Row;
-use crate::support::servers::Kind;
+use testkit::servers::Kind;
 
 /// How many keys rows have, so that they are used again and again.
 const KEYS: u32 = 9;

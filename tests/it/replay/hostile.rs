@@ -9,7 +9,7 @@ use super::{History, TABLE, binlogs, refused, replayed};
 use crate::agent::Workplace;
 use crate::positions::end_of_binlog;
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// With minimal images MySQL writes no column at all of a row that is all defaults, and no byte of it.
 #[test]

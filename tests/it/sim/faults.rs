@@ -14,7 +14,7 @@ use hydrant::sim::{Amount, CallCounts, Options, SimError, Simulator, StreamAccou
 use super::bench::{Bench, STREAM, client, delivered, put, raw};
 use crate::agent::eventually;
 use crate::aws_clients::Clients;
-use crate::support::program::program;
+use testkit::program::program;
 
 const PUT: &str = "firehose:PutRecordBatch";
 

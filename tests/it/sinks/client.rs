@@ -61,7 +61,7 @@ fn a_connection_that_was_dropped_while_it_was_idle_is_no_outage() -> Result<()> 
         let first = simulator(&folder, |options| options.listen = alone).await?;
         let (address, endpoint) = (first.addr(), first.endpoint_url());
         let sink = connect(&endpoint).await?;
-        let mut maker = Maker::new(sink.limits());
+        let mut maker = Maker::new(sink.profile().limits);
         first.shutdown().await?;
         let listener = TcpListener::bind(address)?;
         std::thread::spawn(move || {
@@ -93,7 +93,7 @@ fn a_permission_that_comes_late_is_waited_for() -> Result<()> {
             let fault = format!("request = [\"2-4\"]\nerror = \"{error}\"");
             let simulator = faulty(&folder, &fault).await?;
             let sink = connect_as(&simulator.endpoint_url(), QuotaChoice::Off, LATE).await?;
-            let mut maker = Maker::new(sink.limits());
+            let mut maker = Maker::new(sink.profile().limits);
             let mut delivery = Delivery::new(sink, suite::TABLES);
             let mut expected = Vec::new();
             for _ in 0..2 {
@@ -126,7 +126,7 @@ fn patience_ends_with_a_remedy_and_there_is_none_at_the_start() -> Result<()> {
             let fault = format!("request = [\"{request}\"]\nerror = \"AccessDeniedException\"");
             let simulator = faulty(&folder, &fault).await?;
             let sink = connect_as(&simulator.endpoint_url(), QuotaChoice::Off, patience).await?;
-            let mut maker = Maker::new(sink.limits());
+            let mut maker = Maker::new(sink.profile().limits);
             let mut delivery = Delivery::new(sink, suite::TABLES);
             let mut failed = None;
             for _ in 0..2 {
@@ -162,7 +162,7 @@ async fn share_after(fault: &str) -> Result<(f64, hydrant::sink::DeliveryStats)>
         bytes_per_second: None,
     };
     let sink: FirehoseSink = connect_as(&simulator.endpoint_url(), quota, LATE).await?;
-    let mut maker = Maker::new(sink.limits());
+    let mut maker = Maker::new(sink.profile().limits);
     let mut delivery = Delivery::new(sink, suite::TABLES);
     for _ in 0..2 {
         delivery.push(maker.batch(0, &[100])?);

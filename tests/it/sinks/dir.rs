@@ -77,7 +77,7 @@ fn recovers(
     let folder = tempfile::tempdir()?;
     let root = folder.path().join("data");
     let sink = open(&root)?;
-    let mut maker = Maker::new(sink.limits());
+    let mut maker = Maker::new(sink.profile().limits);
     let (before, alone, after) = (
         maker.batch(0, &[100])?,
         maker.batch(0, &[200])?,
@@ -178,7 +178,7 @@ fn delivery_goes_on_when_the_folder_of_a_table_can_be_written_again() -> Result<
 fn a_batch_that_is_written_again_is_there_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let sink = open(folder.path())?;
-    let mut maker = Maker::new(sink.limits());
+    let mut maker = Maker::new(sink.profile().limits);
     let batch = maker.batch(1, &[100, 200])?;
     tokio::runtime::Runtime::new()?.block_on(async {
         for _ in 0..3 {

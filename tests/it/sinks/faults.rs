@@ -63,7 +63,7 @@ async fn survive(faults: PathBuf) -> Result<String> {
     let sink = connect(&simulator.endpoint_url()).await?;
     let mut maker = Maker::new(BatchLimits {
         record_bytes: 2 * ROWS[0],
-        ..sink.limits()
+        ..sink.profile().limits
     });
     let mut delivery = Delivery::new(sink, suite::TABLES);
     let mut sent: Vec<HashMap<Vec<u8>, usize>> = vec![HashMap::new(); suite::TABLES];

@@ -87,7 +87,7 @@ fn firehose_conforms() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let simulator = simulator(&folder, |_| {}).await?;
         let sink = connect(&simulator.endpoint_url()).await?;
-        let limits = sink.limits();
+        let limits = sink.profile().limits;
         ensure!(
             limits.row_bytes == 1_024_000 && limits.records == 500 && limits.bytes <= 4 << 20,
             "{limits:?}"
@@ -117,7 +117,7 @@ fn only_refused_records_are_sent_again() -> Result<()> {
         let sink = connect(&simulator.endpoint_url()).await?;
         let mut maker = Maker::new(BatchLimits {
             record_bytes: RECORD_BYTES,
-            ..sink.limits()
+            ..sink.profile().limits
         });
         let mut sent: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut delivery = Delivery::new(sink, suite::TABLES);
@@ -158,7 +158,7 @@ fn whole_calls_that_are_refused_are_made_again() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let simulator = simulator(&folder, |options| options.quota_requests = Some(4)).await?;
         let sink = connect(&simulator.endpoint_url()).await?;
-        let mut maker = Maker::new(sink.limits());
+        let mut maker = Maker::new(sink.profile().limits);
         let mut delivery = Delivery::new(sink, suite::TABLES);
         let mut bytes = 0;
         for _ in 0..12 {
@@ -192,7 +192,7 @@ fn a_stream_that_is_not_there_is_a_matter_of_configuration() -> Result<()> {
             let first = simulator(&folder, |_| {}).await?;
             let (address, endpoint) = (first.addr(), first.endpoint_url());
             let sink = connect(&endpoint).await?;
-            let batch = Maker::new(sink.limits()).batch(1, &[100])?;
+            let batch = Maker::new(sink.profile().limits).batch(1, &[100])?;
             first.shutdown().await?;
             // The same endpoint, without the second stream.
             let _second = simulator(&folder, |options| {
@@ -228,7 +228,7 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
         let first = simulator(&folder, |_| {}).await?;
         let (address, endpoint) = (first.addr(), first.endpoint_url());
         let sink = connect(&endpoint).await?;
-        let mut maker = Maker::new(sink.limits());
+        let mut maker = Maker::new(sink.profile().limits);
         let batch = maker.batch(0, &[100])?;
         first.shutdown().await?;
         let failure = sink
@@ -313,8 +313,8 @@ async fn attempt_answered(body: &'static str) -> Result<Result<Vec<usize>, Failu
             std::thread::spawn(move || answer_all(socket, body));
         }
     });
-    let half = sink.limits().record_bytes / 2 + 1;
-    let batch = Maker::new(sink.limits()).batch(0, &[half; 3])?;
+    let half = sink.profile().limits.record_bytes / 2 + 1;
+    let batch = Maker::new(sink.profile().limits).batch(0, &[half; 3])?;
     ensure!(batch.record_count() == 3);
     // The client may first use a connection that the simulator has closed.
     for _ in 0..10 {

@@ -8,8 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use hydrant::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
 use hydrant::binlog::FilePosition;
-use hydrant::config::limits::FirehoseQuota;
-use hydrant::sink::{Attempted, Delivery, Sink};
+use hydrant::sink::{Attempted, Delivery, Sink, SinkProfile};
 
 /// Tables of the suite; a sink under test must know as many.
 pub(super) const TABLES: usize = 2;
@@ -79,16 +78,8 @@ struct Watched<S> {
 }
 
 impl<S: Sink> Sink for Watched<S> {
-    fn limits(&self) -> BatchLimits {
-        self.sink.limits()
-    }
-
-    fn concurrency(&self) -> usize {
-        self.sink.concurrency()
-    }
-
-    fn quota(&self) -> Option<FirehoseQuota> {
-        self.sink.quota()
+    fn profile(&self) -> SinkProfile {
+        self.sink.profile()
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
@@ -109,9 +100,9 @@ pub(super) async fn conforms<S: Sink>(
     read_back: impl AsyncFnOnce() -> Result<Vec<Vec<u8>>>,
 ) -> Result<()> {
     let sink = Arc::new(sink);
-    let limits = sink.limits();
+    let limits = sink.profile().limits;
     limits_are_consistent(&limits)?;
-    ensure!(sink.concurrency() >= 1);
+    ensure!(sink.profile().concurrency >= 1);
     let mut maker = Maker::new(limits);
     let mut sent = some_records_are_sent_alone(&*sink, &mut maker).await?;
     let batches = batches_at_the_limits(&mut maker)?;
@@ -149,11 +140,17 @@ pub(super) async fn conforms<S: Sink>(
         "{stats:?}"
     );
     let most = most.load(Ordering::SeqCst);
-    ensure!(most <= sink.concurrency(), "{most} attempts at once");
+    ensure!(
+        most <= sink.profile().concurrency,
+        "{most} attempts at once"
+    );
     // The suite has work enough for all of them.
-    ensure!(most == sink.concurrency(), "only {most} attempts at once");
+    ensure!(
+        most == sink.profile().concurrency,
+        "only {most} attempts at once"
+    );
 
-    let in_order = sink.concurrency() == 1;
+    let in_order = sink.profile().concurrency == 1;
     drop(delivery);
     drop(sink);
     arrived_whole(&sent, &read_back().await?, in_order)

@@ -12,7 +12,7 @@ use super::columns::Column;
 use super::oracle::Session;
 use super::{columns, fill_types, server};
 use crate::replay::binlogs;
-use crate::support::servers::Kind;
+use testkit::servers::Kind;
 
 const RANDOM_ROWS: usize = 100;
 const DIALECTS: [Dialect; 4] = [

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::oracle::Session;
 use super::text::hex;
 use super::{lines, server};
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// A row for each of these sequences of bytes, in a column of each character set; those that a set
 /// does not allow become what the server makes of them.

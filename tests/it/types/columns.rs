@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use super::exact::exact;
 use super::json::{json_bounds, quoted_json, random_json};
 use super::text::{literal, random_text, text_bounds};
-use crate::support::servers::Kind;
+use testkit::servers::Kind;
 
 /// A column of a test's table.
 pub(super) struct Column {

@@ -21,7 +21,7 @@ use super::oracle::Session;
 use super::{binlogs, interleaved, server, short};
 use crate::agent::{Workplace, files_below, gunzip};
 use crate::replay::replayed;
-use crate::support::servers::Kind;
+use testkit::servers::Kind;
 
 const WHOLE: &str = "csv";
 const DIALECTS: [&str; 4] = [WHOLE, "hive", "opencsv", "jsonl"];

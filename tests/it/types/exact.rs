@@ -4,7 +4,7 @@
 use super::columns::{Column, Values};
 use super::json::JSON_EXPRESSIONS;
 use super::text::text_bounds;
-use crate::support::servers::Kind;
+use testkit::servers::Kind;
 
 /// Types that have a form of their own in the lines.
 pub(super) fn exact(kind: Kind) -> Vec<Column> {

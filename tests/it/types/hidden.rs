@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::unnamed::{SILENT, into_directory, lines_in, server, shop};
 use crate::agent::{Workplace, accept_option};
 use crate::positions::reset_binlog;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const HIDDEN_SWAP: &str = "SET SESSION sql_log_bin = 0; ALTER TABLE T MODIFY COLUMN a varchar(9) AFTER b; \
      SET SESSION sql_log_bin = 1;";

@@ -11,7 +11,7 @@ use super::oracle::{Session, split};
 use super::{columns, seed, server, short};
 use crate::agent::Workplace;
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 const EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value};
 
-use crate::support::servers::Server;
+use testkit::servers::Server;
 
 /// How many differences are told.
 const TOLD: usize = 20;

@@ -13,7 +13,7 @@ use crate::agent::Workplace;
 use crate::positions::end_of_binlog;
 use crate::replay::{binlogs, replayed};
 use crate::sales::config;
-use crate::support::servers::{Kind, Server};
+use testkit::servers::{Kind, Server};
 
 /// Of each table.
 const ROWS: usize = 100_000;

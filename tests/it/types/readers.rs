@@ -13,9 +13,9 @@ use super::oracle::{Field, NULL, Numbers, Session};
 use super::{columns, fill_types, server, table};
 use crate::agent::{Workplace, files_below};
 use crate::sales::config;
-use crate::support::cache::PROJECT;
-use crate::support::python::python_with_duckdb;
-use crate::support::servers::{Kind, Server};
+use testkit::cache::PROJECT;
+use testkit::python::python_with_duckdb;
+use testkit::servers::{Kind, Server};
 
 const RANDOM_ROWS: usize = 300;
 

@@ -11,8 +11,8 @@ use super::{columns, interleaved, lines, seed, short, table};
 use crate::agent::{Workplace, accept_option, eventually};
 use crate::replay::{binlogs, replay, replayed};
 use crate::sales::config;
-use crate::support::program::program;
-use crate::support::servers::{Kind, Server};
+use testkit::program::program;
+use testkit::servers::{Kind, Server};
 
 const ROWS: usize = 500;
 
