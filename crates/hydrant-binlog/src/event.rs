@@ -185,6 +185,12 @@ impl Checksum {
 /// checksums. Source: `is_version_before_checksum` of both servers.
 fn is_before_checksums(format_description: &[u8]) -> bool {
     const VERSION: std::ops::Range<usize> = 2..52;
+    // A byte for each type of event; the first servers with checksums had 35 types.
+    const MOST_LEN: usize = 2 + 50 + 4 + 1 + 34;
+    if format_description.len() > MOST_LEN {
+        // A version that says otherwise is damaged, and must not switch the check off that tells it.
+        return false;
+    }
     let version = format_description.get(VERSION).unwrap_or_default();
     let version = version.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = String::from_utf8_lossy(version).to_ascii_lowercase();
@@ -455,6 +461,11 @@ mod tests {
             assert_eq!(Checksum::of_file(&body) == Ok(None), is_before, "{version}");
         }
         assert!(!is_before_checksums(&[4, 0, b'5']));
+        // One of today, with a bit flipped in its version.
+        let mut damaged = vec![0; 57 + 41];
+        damaged[2..7].copy_from_slice(b"1.7.4");
+        damaged.extend([1, 0, 0, 0, 0]);
+        assert_eq!(Checksum::of_file(&damaged), Ok(Some(Checksum::Crc32)));
     }
 
     #[test]
