@@ -145,8 +145,9 @@ fn wait_for(workplace: &Workplace, lines: &[&str]) -> Result<()> {
 
 /// Waits until the checkpoint is behind all that the server has, with what is prepared.
 fn wait_for_checkpoint(workplace: &Workplace, server: &Server) -> Result<serde_json::Value> {
-    let end = end_of_binlog(server)?;
     eventually("the checkpoint is at the end", || {
+        // MariaDB writes checkpoints of its own behind the rest, when it has the time.
+        let end = end_of_binlog(server)?;
         let checkpoint = workplace.checkpoint()?;
         let position = &checkpoint["position"];
         let file = position["file"].as_str().unwrap_or_default();
