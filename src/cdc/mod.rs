@@ -43,9 +43,9 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::config::{Config, Sink as SinkConfig};
+use crate::config::Config;
 use crate::signals::Signals;
-use crate::sink::{DirSink, FirehoseSink, Sink, StdoutSink};
+use crate::sink::{self, Sink};
 use crate::{Error, Exit, Failure};
 
 pub use agent::Summary;
@@ -108,21 +108,12 @@ pub(crate) async fn run(
     accepted: &[AcceptedChange],
     signals: Signals,
 ) -> Result<(), Error> {
-    let max_in_flight = config.max_in_flight;
-    let summary = match config.sink.clone() {
-        SinkConfig::Firehose(firehose) => {
-            let connect = |_: &_| async move { FirehoseSink::connect(&firehose).await };
-            run_with(config, until, accepted, signals, connect).await
-        }
-        SinkConfig::Dir { path } => {
-            let open = |tables: &_| ready(DirSink::open(&path, folders(tables), max_in_flight));
-            run_with(config, until, accepted, signals, open).await
-        }
-        SinkConfig::Stdout => {
-            let open = |_: &_| ready(Ok(StdoutSink));
-            run_with(config, until, accepted, signals, open).await
-        }
-    }?;
+    let (sink, max_in_flight) = (config.sink.clone(), config.max_in_flight);
+    let open = |tables: &[CheckedTable]| {
+        let folders = folders(tables);
+        async move { sink::open(&sink, folders, max_in_flight).await }
+    };
+    let summary = run_with(config, until, accepted, signals, open).await?;
     info!("{summary}");
     Ok(())
 }

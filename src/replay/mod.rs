@@ -25,7 +25,7 @@ use crate::cdc::remedies;
 use crate::cdc::{AcceptedChange, CheckedTable, accept, folders};
 use crate::config::{self, Replay};
 use crate::error::Error;
-use crate::sink::{DirSink, Sink, StdoutSink};
+use crate::sink::{self, Sink};
 use crate::{Exit, Failure};
 
 use dump::Part;
@@ -101,12 +101,14 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<Summary, Error> {
     let mut job = Job::of(&options)?;
     let tables = job.tables(&options.accept_change).await?;
-    let (summary, outcome) = if options.out.as_os_str() == "-" {
-        job.write(tables, StdoutSink).await
-    } else {
-        let sink = DirSink::open(&options.out, folders(&tables), job.config.max_in_flight)?;
-        job.write(tables, sink).await
+    let out = match options.out.as_os_str() {
+        out if out == "-" => config::Sink::Stdout,
+        _ => config::Sink::Dir {
+            path: options.out.clone(),
+        },
     };
+    let sink = sink::open(&out, folders(&tables), job.config.max_in_flight).await?;
+    let (summary, outcome) = job.write(tables, sink).await;
     info!("{summary}");
     outcome.map(|()| summary)
 }

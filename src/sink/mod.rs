@@ -3,6 +3,7 @@
 //! What lives here: one attempt at one batch, what a failure means, and when to try again. What
 //! does not: which rows are in a batch, and what an acknowledgement moves.
 
+mod any;
 mod delivery;
 mod dir;
 mod firehose;
@@ -15,6 +16,7 @@ use crate::Failure;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::FirehoseQuota;
 
+pub use any::{AnySink, open};
 pub use delivery::{Delivered, Delivery, DeliveryStats};
 pub use dir::{DirSink, TableFolder};
 pub(crate) use dir::{FOLDERS, VERSION_FOLDER};
