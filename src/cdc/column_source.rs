@@ -10,7 +10,11 @@ use super::tables::TableWriter;
 /// Where what table maps leave out comes from.
 pub(super) enum ColumnSource {
     /// The server is asked while its binlog is read.
-    Server { question: Option<Box<Question>> },
+    Server {
+        /// By table, the number for which that is confirmed, as it was looked up last.
+        confirmed: Vec<Option<u64>>,
+        question: Option<Box<Question>>,
+    },
     /// It was told before the start, of the tables after all that is read; by table, whether rows were
     /// read with it.
     Given { used: Vec<bool> },
@@ -38,7 +42,8 @@ pub(super) fn forget(
         return Ok(());
     }
     match source {
-        ColumnSource::Server { .. } => {
+        ColumnSource::Server { confirmed, .. } => {
+            confirmed[change.table] = None;
             table.know(Vec::new());
             if known.contains_key(&table.name()) {
                 Arc::make_mut(known).remove(&table.name());

@@ -114,11 +114,13 @@ impl OpenLines {
 
     /// All rows that were written are real.
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
-        for batch in self.held.drain(..) {
-            outlet.full(batch.seal());
+        if self.is_doubtful || !self.held.is_empty() {
+            for batch in self.held.drain(..) {
+                outlet.full(batch.seal());
+            }
+            self.held_bytes = 0;
+            self.is_doubtful = false;
         }
-        self.held_bytes = 0;
-        self.is_doubtful = false;
         if let Some(batch) = &self.batch {
             self.committed = (batch.len(), batch.row_count);
         } else {

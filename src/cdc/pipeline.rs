@@ -63,7 +63,10 @@ impl<S: Sink> Pipeline<S> {
         sink: S,
         max_in_flight: usize,
     ) -> Result<Self, Error> {
-        let columns = ColumnSource::Server { question: None };
+        let columns = ColumnSource::Server {
+            confirmed: vec![None; tables.len()],
+            question: None,
+        };
         let mut pipeline = Self::new(start, tables, layouts, sink, max_in_flight, columns)?;
         pipeline
             .tables
@@ -150,11 +153,16 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
         let input = self.inflater.plain(input, &self.decoder)?;
         let step = self.decoder.take(&input)?;
-        for note in self.decoder.take_notes() {
-            warn!("{note}");
+        if self.decoder.has_notes() {
+            for note in self.decoder.take_notes() {
+                warn!("{note}");
+            }
         }
         if let Some(reload) = self.decoder.take_reload() {
             renew(&mut self.flow.confirmed_ids, reload);
+            if let ColumnSource::Server { confirmed, .. } = &mut self.columns {
+                confirmed.fill(None);
+            }
         }
         if self.decoder.has_changed() {
             let changed = self.decoder.take_changed();
@@ -312,9 +320,16 @@ impl<S: Sink> Pipeline<S> {
                     );
                 }
             }
-            ColumnSource::Server { question } => {
+            ColumnSource::Server {
+                confirmed: known,
+                question,
+            } => {
+                if known[index] == Some(table_id) && table.knows_columns() {
+                    return;
+                }
                 let confirmed = self.flow.confirmed_ids.get(&table.name());
                 if confirmed.is_some_and(|it| it.id == table_id) && table.knows_columns() {
+                    known[index] = Some(table_id);
                     return;
                 }
                 let open = table.open(mapped.map, flavor);
@@ -341,7 +356,7 @@ impl<S: Sink> Pipeline<S> {
     /// says.
     pub(super) fn question(&self) -> Option<&Question> {
         match &self.columns {
-            ColumnSource::Server { question } => question.as_deref(),
+            ColumnSource::Server { question, .. } => question.as_deref(),
             ColumnSource::Given { .. } => None,
         }
     }
@@ -351,7 +366,7 @@ impl<S: Sink> Pipeline<S> {
     /// # Errors
     /// If it does not tell how the rows are to be read.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), Error> {
-        let ColumnSource::Server { question } = &mut self.columns else {
+        let ColumnSource::Server { question, .. } = &mut self.columns else {
             return Ok(());
         };
         let Some(question) = question.take() else {
@@ -375,7 +390,12 @@ impl<S: Sink> Pipeline<S> {
     /// Gives the tables what is known of their columns at the place where reading goes on. Whether it is so
     /// still is asked when it is needed.
     fn know_all(&mut self) {
-        if let ColumnSource::Server { question } = &mut self.columns {
+        if let ColumnSource::Server {
+            confirmed,
+            question,
+        } = &mut self.columns
+        {
+            confirmed.fill(None);
             *question = None;
             for table in &mut self.tables {
                 let columns = self.flow.columns.get(&table.name());

@@ -88,7 +88,10 @@ impl<'a> QueryBody<'a> {
             is_utf8: true,
             statement: cursor.0,
         };
-        query.read_status(Cursor(status))?;
+        // With every transaction; nothing else of it matters.
+        if !matches!(query.statement, b"BEGIN" | b"COMMIT") {
+            query.read_status(Cursor(status))?;
+        }
         Ok(query)
     }
 
