@@ -3,7 +3,7 @@
 use mysql_common::collations::{Collation, CollationId};
 
 use super::bytes::Cursor;
-use super::{Flavor, Problem};
+use super::{Flavor, HASH_PREFIX, Problem};
 
 /// Columns of the widest table (`MAX_FIELDS` of both families).
 const MOST_COLUMNS: usize = 4096;
@@ -39,6 +39,14 @@ pub struct Column {
     /// The labels of an ENUM or SET, in its character set; sent with
     /// `binlog_row_metadata=FULL` only.
     pub labels: Vec<Vec<u8>>,
+}
+
+impl Column {
+    /// Whether it has the looks of a hidden column that MariaDB has for a unique key (see [`HASH_PREFIX`]).
+    #[must_use]
+    pub fn may_be_hash(&self) -> bool {
+        self.kind == ColumnType::Int(8) && self.name.starts_with(HASH_PREFIX)
+    }
 }
 
 /// Character sets, as far as hydrant treats them differently.

@@ -8,7 +8,7 @@
 //!
 //! Source: MariaDB `sql/handler.cc` and `sql/table.cc` (`vers_`), and binlogs of 10.11 and 11.8.
 
-use super::{Column, ColumnType, Flavor, HASH_PREFIX, RowOperation, ServerColumn, TableMap};
+use super::{ColumnType, Flavor, RowOperation, ServerColumn, TableMap};
 
 const IMPLICIT: [&str; 2] = ["row_start", "row_end"];
 const KIND: ColumnType = ColumnType::Timestamp(6);
@@ -80,10 +80,8 @@ impl VersionedColumns {
             let column = &map.columns[index];
             column.kind == KIND && !column.nullable
         };
-        let is_hash = |column: &&Column| {
-            column.kind == ColumnType::Int(8) && column.name.starts_with(HASH_PREFIX)
-        };
-        let hashes = map.columns.iter().rev().take_while(is_hash).count();
+        let columns = map.columns.iter().rev();
+        let hashes = columns.take_while(|column| column.may_be_hash()).count();
         let from = (map.columns.len() - hashes).saturating_sub(IMPLICIT.len());
         let unlisted = IMPLICIT.iter().zip(from..).all(|(name, index)| {
             let column = map.columns.get(index);
@@ -142,6 +140,7 @@ pub(crate) fn operation_seen(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Column;
     use super::*;
 
     fn map(columns: &[(&str, ColumnType)]) -> TableMap {

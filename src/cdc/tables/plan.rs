@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use tracing::{info, warn};
 
-use crate::binlog::{
-    Column, ColumnType, Decoder, Flavor, HASH_PREFIX, Problem, ServerColumn, TableMap,
-};
+use crate::binlog::{Column, Decoder, Flavor, Problem, ServerColumn, TableMap};
 use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{Chosen, Plan, PlanError};
 use crate::error::Error;
@@ -192,9 +190,7 @@ impl TableWriter {
     fn is_hash(&self, column: &Column) -> bool {
         let definition = self.checked.definition.iter();
         let mut declared = definition.filter(|column| !column.is_hash);
-        column.kind == ColumnType::Int(8)
-            && column.name.starts_with(HASH_PREFIX)
-            && !declared.any(|declared| is_same(&declared.name, &column.name))
+        column.may_be_hash() && !declared.any(|declared| is_same(&declared.name, &column.name))
     }
 
     /// The names of the columns to write, as the table map spells them; those that it has, or all that were chosen.

@@ -1,8 +1,8 @@
 //! Cells become lines, straight from the row image into the open batch.
 //!
 //! What lives here: which column types can be written, how each is written, and in which dialect
-//! ([`Dialect`]). What does not: where row images come from ([`crate`]) and how lines are grouped
-//! (not here).
+//! ([`Dialect`]). What does not: where row images come from ([`crate`]) and how lines are
+//! grouped.
 
 mod address;
 mod cell;
