@@ -110,7 +110,7 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let (sink, max_in_flight) = (config.sink.clone(), config.max_in_flight);
     let open = |tables: &[CheckedTable]| {
-        let folders = folders(tables);
+        let folders = folders(&sink, tables);
         async move { sink::open(&sink, folders, max_in_flight).await }
     };
     let summary = run_with(config, until, accepted, signals, open).await?;

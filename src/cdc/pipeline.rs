@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
-use crate::config::SchemaChange;
+use crate::config::{self, SchemaChange};
 use crate::error::Error;
 use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
 
@@ -512,12 +512,13 @@ impl<S: Sink> Pipeline<S> {
     }
 }
 
-/// The folders of a directory that the tables are written to. Logs which of their columns the folders' names hide.
-pub(crate) fn folders(tables: &[CheckedTable]) -> Vec<TableFolder> {
+/// The folders of the tables in a sink that has some. Logs which of their columns the folders' names hide.
+pub(crate) fn folders(sink: &config::Sink, tables: &[CheckedTable]) -> Vec<TableFolder> {
+    let is_written = matches!(sink, config::Sink::Dir { .. });
     let folder = |table: &CheckedTable| {
         let names = table.written_names();
         let hidden = hidden_by_folders(names, table.on_schema_change);
-        if !hidden.is_empty() {
+        if is_written && !hidden.is_empty() {
             warn!(
                 "table {}.{}: the objects' folders have the names of its columns {hidden}, so that readers of Hive \
                  partitions see the folders' values: read with hive_partitioning = false, or leave these columns out of the \

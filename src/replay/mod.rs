@@ -107,7 +107,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
             path: options.out.clone(),
         },
     };
-    let sink = sink::open(&out, folders(&tables), job.config.max_in_flight).await?;
+    let sink = sink::open(&out, folders(&out, &tables), job.config.max_in_flight).await?;
     let (summary, outcome) = job.write(tables, sink).await;
     info!("{summary}");
     outcome.map(|()| summary)
