@@ -1,4 +1,4 @@
-//! Amazon Data Firehose's limits, each once, with its source.
+//! PURE. Amazon Data Firehose's limits, each once, with its source.
 //!
 //! Source of all: "Amazon Data Firehose quota" and "`PutRecordBatch`" in AWS's documentation.
 

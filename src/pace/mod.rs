@@ -1,4 +1,4 @@
-//! The client's side of quotas: when the next request may be sent.
+//! PURE. The client's side of quotas: when the next request may be sent.
 //!
 //! What lives here: the pace of one stream under its three quotas, and what a stream that says
 //! "Slow down." makes of it. What does not: what is sent again, and when (see [`crate::sink`]).

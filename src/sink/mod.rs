@@ -7,6 +7,7 @@ mod any;
 mod delivery;
 mod dir;
 mod firehose;
+mod schedule;
 mod stdout;
 
 use std::future::Future;
@@ -17,10 +18,11 @@ use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::FirehoseQuota;
 
 pub use any::{AnySink, open};
-pub use delivery::{Delivered, Delivery, DeliveryStats};
+pub use delivery::Delivery;
 pub use dir::{DirSink, TableFolder};
 pub(crate) use dir::{FOLDERS, VERSION_FOLDER};
 pub use firehose::FirehoseSink;
+pub use schedule::{Delivered, DeliveryStats};
 pub use stdout::StdoutSink;
 
 /// What came of one attempt.

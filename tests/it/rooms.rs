@@ -11,8 +11,11 @@ const PURE: &[&str] = &[
     "src/batch.rs",
     "src/ledger.rs",
     "src/wire/frames.rs",
+    "src/config/limits.rs",
+    "src/pace/mod.rs",
     "src/pace/aimd.rs",
     "src/pace/window.rs",
+    "src/sink/schedule.rs",
     "src/ecs/account.rs",
     "src/ecs/backlog.rs",
     "src/ecs/backoff.rs",
@@ -46,7 +49,9 @@ const IMPURE_NAMES: &[&str] = &[
     "mysql_async",
     "aws_",
     "axum",
-    "governor",
+    // The limiters of governor whose clock is not an argument.
+    "governor::Default",
+    "RateLimiter::direct(",
     "std::fs",
     "std::net",
     "std::process",
@@ -99,10 +104,21 @@ fn code(path: &Path) -> Result<String> {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// The module's path in the code of its crate, such as `crate::config::limits`.
+fn module(room: &str) -> Option<String> {
+    let path = room.strip_prefix("src/")?;
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    Some(format!("crate::{}", path.replace('/', "::")))
+}
+
 #[test]
 fn pure_rooms_stay_pure() -> Result<()> {
     for path in files(PURE)? {
-        let code = code(&path)?;
+        let mut code = code(&path)?;
+        // They may use each other.
+        for pure in PURE.iter().filter_map(|room| module(room)) {
+            code = code.replace(&pure, "");
+        }
         for name in IMPURE_NAMES {
             ensure!(!code.contains(name), "{} names {name}", path.display());
         }
