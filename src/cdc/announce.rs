@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::binlog::{FilePosition, Operations};
 use crate::config::{Config, Sink, Start};
-use crate::sink::TableFolder;
+use crate::sink::{TableFolder, has_objects};
 
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, FollowedTable};
@@ -77,10 +77,11 @@ fn first_start(config: &Config, tables: &[CheckedTable]) {
 
 /// The tables that have objects below a directory.
 fn delivered(path: &Path, tables: &[CheckedTable]) -> Vec<String> {
-    let has_objects = |table: &&CheckedTable| {
-        TableFolder::new(&table.schema, &table.name, table.dialect).has_objects(path)
+    let is_delivered = |table: &&CheckedTable| {
+        let folder = TableFolder::new(&table.schema, &table.name, table.dialect);
+        has_objects(path, &folder)
     };
-    let names = tables.iter().filter(has_objects);
+    let names = tables.iter().filter(is_delivered);
     names
         .map(|table| format!("{}.{}", table.schema, table.name))
         .collect()

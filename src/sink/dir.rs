@@ -16,93 +16,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::NamedTempFile;
 use tracing::{debug, warn};
 
-use crate::batch::{BatchLimits, RowPlace, SealedBatch};
-use crate::encode::Dialect;
+use crate::batch::{BatchLimits, SealedBatch};
 use crate::{Exit, Failure};
 
-use publish::{ObjectKey, publish};
+use publish::publish;
 
+use super::object::{ObjectKey, TableFolder};
 use super::{Attempted, Sink, SinkProfile};
-
-/// Characters of a name that need no escape in a path.
-const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'_')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'$');
-
-/// The names before `=` of the folders in each table's.
-pub(crate) const FOLDERS: [&str; 2] = ["dt", "hr"];
-
-/// The same, for tables that keep the shapes of their lines apart.
-pub(crate) const VERSION_FOLDER: &str = "v";
-
-/// Where one table's objects go, and how their names end.
-#[derive(Debug)]
-pub struct TableFolder {
-    name: String,
-    extension: &'static str,
-}
-
-impl TableFolder {
-    /// The folder of a table whose lines are of this dialect.
-    #[must_use]
-    pub fn new(schema: &str, table: &str, dialect: Dialect) -> Self {
-        let schema = utf8_percent_encode(schema, IN_PATHS);
-        let table = utf8_percent_encode(table, IN_PATHS);
-        Self {
-            name: format!("{schema}.{table}"),
-            extension: dialect.extension(),
-        }
-    }
-
-    /// Whether there is anything of the table below a directory.
-    #[must_use]
-    pub fn has_objects(&self, root: &Path) -> bool {
-        let mut entries = fs::read_dir(root.join(&self.name)).into_iter().flatten();
-        entries.next().is_some()
-    }
-
-    /// Where the object that starts with this row belongs, with lines of this version. The hour is that of the row's commit, so
-    /// that the name does not depend on when it is written.
-    ///
-    /// A position is used again after a failover or a RESET, a GTID after a RESET, so that the name has a checksum of GTID
-    /// and time of the commit as well. Without GTIDs and within one second or microsecond, whichever the binlog has, it can
-    /// still meet another, which [`publish`] bears.
-    fn object_key(&self, first: &RowPlace, version: Option<usize>) -> ObjectKey {
-        let version = version.map_or_else(String::new, |version| {
-            format!("{VERSION_FOLDER}={version}/")
-        });
-        let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
-        let [day, hour] = FOLDERS;
-        let hour = format!(
-            "{day}={}/{hour}={}",
-            committed.strftime("%Y-%m-%d"),
-            committed.strftime("%H")
-        );
-        let position = &first.transaction;
-        let file = utf8_percent_encode(&position.file, IN_PATHS);
-        let mut transaction = crc32fast::Hasher::new();
-        if let Some(gtid) = &first.gtid {
-            transaction.update(gtid.to_string().as_bytes());
-        }
-        transaction.update(&first.commit_time_us.to_le_bytes());
-        ObjectKey {
-            stem: format!(
-                "{}/{version}{hour}/{file}-{:012}-{:09}-{:08x}",
-                self.name,
-                position.offset,
-                first.ordinal,
-                transaction.finalize()
-            ),
-            extension: self.extension,
-        }
-    }
-}
 
 /// The sink of type `dir`.
 #[derive(Debug)]
@@ -164,6 +87,12 @@ impl DirSink {
     }
 }
 
+/// Whether there is anything of a table below the directory.
+pub(crate) fn has_objects(root: &Path, table: &TableFolder) -> bool {
+    let mut entries = fs::read_dir(root.join(table.name())).into_iter().flatten();
+    entries.next().is_some()
+}
+
 fn unfinished(root: &Path) -> PathBuf {
     root.join(".unfinished")
 }
@@ -178,7 +107,7 @@ fn prepare(root: &Path, tables: &[TableFolder]) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let begins = |with: &str| name.to_string_lossy().starts_with(&format!("{with}+"));
-        if begins(TRIAL) || tables.iter().any(|table| begins(&table.name)) {
+        if begins(TRIAL) || tables.iter().any(|table| begins(table.name())) {
             remove(&entry.path())?;
         }
     }
@@ -246,7 +175,7 @@ impl Sink for DirSink {
         }
         let published = tokio::task::block_in_place(|| {
             publish(&self.root, &key, batch.bytes(), || {
-                temporary(&self.root, &table.name)
+                temporary(&self.root, table.name())
             })
         });
         let written = published.map_err(|error| {
@@ -270,44 +199,10 @@ impl Sink for DirSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::{FilePosition, Gtid};
+    use crate::encode::Dialect;
 
     fn folder(schema: &str, table: &str) -> TableFolder {
         TableFolder::new(schema, table, Dialect::Csv)
-    }
-
-    #[test]
-    fn a_key_is_a_function_of_the_first_row() {
-        let mut first = RowPlace {
-            transaction: FilePosition::new("binlog.000003", 1234),
-            gtid: None,
-            ordinal: 7,
-            commit_time_us: 1_457_049_600_000_000,
-        };
-        let name = |first: &RowPlace, version, copy| {
-            let folder = folder("shop", "Sales");
-            folder.object_key(first, version).name(copy)
-        };
-        assert_eq!(
-            name(&first, None, 1),
-            "shop.Sales/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007-6df20e8f.csv.gz"
-        );
-        assert_eq!(
-            name(&first, Some(2), 2),
-            "shop.Sales/v=2/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007-6df20e8f_002.csv.gz"
-        );
-        // The same place in other histories.
-        let mut names = std::collections::BTreeSet::from([name(&first, None, 1)]);
-        for (domain, time_us) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-            first.gtid = Some(Gtid::MariaDb {
-                domain,
-                server: 1,
-                sequence: 1,
-            });
-            first.commit_time_us = 1_457_049_600_000_000 + time_us;
-            names.insert(name(&first, None, 1));
-        }
-        assert_eq!(names.len(), 5, "{names:?}");
     }
 
     #[test]
@@ -315,8 +210,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let tables = vec![folder("a/..", "../../b")];
         let sink = DirSink::open(root.path(), tables, 1 << 20).unwrap();
-        let name = &sink.tables[0].name;
-        assert_eq!(*name, "a%2F...%2E%2F".replace("%2E", "..") + "..%2Fb");
+        let name = sink.tables[0].name();
+        assert_eq!(name, "a%2F...%2E%2F".replace("%2E", "..") + "..%2Fb");
         assert!(!name.contains('/'));
     }
 

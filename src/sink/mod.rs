@@ -7,6 +7,7 @@ mod any;
 mod delivery;
 mod dir;
 mod firehose;
+mod object;
 mod schedule;
 mod stdout;
 
@@ -19,9 +20,11 @@ use crate::config::limits::FirehoseQuota;
 
 pub use any::{AnySink, open};
 pub use delivery::Delivery;
-pub use dir::{DirSink, TableFolder};
-pub(crate) use dir::{FOLDERS, VERSION_FOLDER};
+pub use dir::DirSink;
+pub(crate) use dir::has_objects;
 pub use firehose::FirehoseSink;
+pub use object::TableFolder;
+pub(crate) use object::{FOLDERS, VERSION_FOLDER};
 pub use schedule::{Delivered, DeliveryStats};
 pub use stdout::StdoutSink;
 

@@ -15,6 +15,7 @@ const PURE: &[&str] = &[
     "src/pace/mod.rs",
     "src/pace/aimd.rs",
     "src/pace/window.rs",
+    "src/sink/object.rs",
     "src/sink/schedule.rs",
     "src/ecs/account.rs",
     "src/ecs/backlog.rs",

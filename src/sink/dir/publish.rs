@@ -6,39 +6,17 @@
 //! there: then another agent, another history of the server, or a run with other settings wrote it.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use flate2::Compression;
 use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use tempfile::NamedTempFile;
 
 use crate::nofollow;
-
-/// Level 1: four times as fast as level 6, for objects that are a tenth larger.
-const COMPRESSION: Compression = Compression::fast();
+use crate::sink::object::{ObjectKey, gzip};
 
 /// How many names of one first row are looked at.
 const MOST_COPIES: usize = 999;
-
-/// Where an object belongs, seen from the directory, without its name's end.
-#[derive(Debug)]
-pub(super) struct ObjectKey {
-    pub(super) stem: String,
-    pub(super) extension: &'static str,
-}
-
-impl ObjectKey {
-    /// The name of a copy, counted from 1. They sort by their numbers, and before the names of later rows.
-    pub(super) fn name(&self, copy: usize) -> String {
-        let copy = match copy {
-            1 => String::new(),
-            copy => format!("_{copy:03}"),
-        };
-        format!("{}{copy}.{}.gz", self.stem, self.extension)
-    }
-}
 
 /// What is under a name, seen from the lines that are to be there.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,9 +85,7 @@ pub(super) fn publish(
 }
 
 fn compress(file: NamedTempFile, lines: &[u8]) -> io::Result<NamedTempFile> {
-    let mut encoder = GzEncoder::new(file, COMPRESSION);
-    encoder.write_all(lines)?;
-    let file = encoder.finish()?;
+    let file = gzip(file, lines)?;
     file.as_file().sync_all()?;
     Ok(file)
 }
@@ -176,18 +152,19 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    const KEY: ObjectKey = ObjectKey {
-        stem: String::new(),
-        extension: "csv",
-    };
+    use crate::batch::RowPlace;
+    use crate::binlog::FilePosition;
+    use crate::encode::Dialect;
+    use crate::sink::TableFolder;
 
     fn key() -> ObjectKey {
-        ObjectKey {
-            stem: "shop.Sales/dt=2016-03-04/hr=00/b.000001-000000000004-000000000-00000000"
-                .to_owned(),
-            ..KEY
-        }
+        let first = RowPlace {
+            transaction: FilePosition::new("b.000001", 4),
+            gtid: None,
+            ordinal: 0,
+            commit_time_us: 1_457_049_600_000_000,
+        };
+        TableFolder::new("shop", "Sales", Dialect::Csv).object_key(&first, None)
     }
 
     fn put(root: &Path, lines: &str) -> io::Result<Option<String>> {
