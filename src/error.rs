@@ -95,6 +95,16 @@ impl Failure {
     }
 }
 
+/// All that keeps a command from starting, in the order in which it was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{first} (and {} more)", others.len())]
+pub struct Failures {
+    /// The one that decides about the exit code.
+    pub first: Failure,
+    /// What else must be corrected.
+    pub others: Vec<Failure>,
+}
+
 /// Anything that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -107,6 +117,9 @@ pub enum Error {
     /// Something outside failed.
     #[error(transparent)]
     Failure(#[from] Failure),
+    /// Several things outside keep the command from starting.
+    #[error(transparent)]
+    Failures(Failures),
     /// The sink failed for good.
     #[error(transparent)]
     Sink(Failure),
@@ -114,6 +127,16 @@ pub enum Error {
     #[cfg(feature = "sim")]
     #[error(transparent)]
     Sim(#[from] SimError),
+}
+
+impl From<Failures> for Error {
+    fn from(failures: Failures) -> Self {
+        if failures.others.is_empty() {
+            Self::Failure(failures.first)
+        } else {
+            Self::Failures(failures)
+        }
+    }
 }
 
 impl Error {
@@ -124,6 +147,7 @@ impl Error {
             Self::Config(_) => Exit::Config,
             Self::Decode(_) => Exit::Data,
             Self::Failure(failure) | Self::Sink(failure) => failure.exit,
+            Self::Failures(failures) => failures.first.exit,
             #[cfg(feature = "sim")]
             Self::Sim(error) => match error {
                 SimError::Stream { .. } => Exit::Usage,
@@ -146,14 +170,21 @@ impl Error {
             Self::Config(error) => error.remedy.clone(),
             Self::Decode(error) => remedies::of_decode_error(error),
             Self::Failure(failure) | Self::Sink(failure) => failure.remedy.clone(),
+            Self::Failures(failures) => failures.first.remedy.clone(),
             #[cfg(feature = "sim")]
             Self::Sim(error) => error.remedy(),
         }
     }
 
-    /// What is printed before the process ends: what happened, why, and what to do. As JSON it is one line.
+    /// What is printed before the process ends: what happened, why, and what to do, for each of several failures. As JSON
+    /// each is one line.
     #[must_use]
     pub fn report(&self, format: LogFormat) -> String {
+        if let Self::Failures(Failures { first, others }) = self {
+            let reports = std::iter::once(first).chain(others);
+            let reports = reports.map(|failure| Self::Failure(failure.clone()).report(format));
+            return reports.collect::<Vec<_>>().join("\n");
+        }
         let message = self.to_string();
         let mut causes: Vec<String> = Vec::new();
         let mut cause = std::error::Error::source(self);
@@ -261,6 +292,27 @@ mod tests {
         assert_eq!(json["message"], HARMLESS);
         assert_eq!(json["remedy"], HARMLESS);
         assert_eq!(json["exit_code"], 65);
+    }
+
+    #[test]
+    fn each_of_several_failures_is_reported_with_its_remedy() {
+        let failure = |exit, what, remedy| Failure::definite(exit, what, remedy);
+        let error = Error::from(Failures {
+            first: failure(Exit::Permission, "a", "allow it"),
+            others: vec![failure(Exit::Config, "b", "change it")],
+        });
+        assert_eq!(error.exit(), Exit::Permission);
+        assert_eq!(
+            error.report(LogFormat::Text),
+            "hydrant: a\n  remedy: allow it\nhydrant: b\n  remedy: change it"
+        );
+        let json = error.report(LogFormat::Json);
+        let lines = json.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            (line["message"].to_string(), line["exit_code"].to_string())
+        });
+        let expected = [("\"a\"", "77"), ("\"b\"", "78")];
+        assert!(lines.eq(expected.map(|(what, exit)| (what.to_owned(), exit.to_owned()))));
     }
 
     #[test]

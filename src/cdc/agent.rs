@@ -236,7 +236,7 @@ impl<S: Sink> Agent<S> {
                 true
             }
             Ok(()) | Err(Error::Failure(_)) => true,
-            Err(Error::Sink(_) | Error::Config(_)) => false,
+            Err(Error::Sink(_) | Error::Config(_) | Error::Failures(_)) => false,
             #[cfg(feature = "sim")]
             Err(Error::Sim(_)) => false,
         };

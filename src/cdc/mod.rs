@@ -1,7 +1,7 @@
 //! `hydrant cdc`: the agent.
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
-//! `preflight`, `described`, `reader`), what only it knows of a table while its binlog is read
+//! `preflight`, `refusals`, `findings`, `described`, `reader`), what only it knows of a table while its binlog is read
 //! (`server_columns`, `asker`) and the layouts of lines (`layouts`), the checkpoint (`checkpoint`), where
 //! a run starts (`start`, `resume`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), what
@@ -17,6 +17,7 @@ mod column_source;
 mod described;
 mod end;
 mod explain;
+mod findings;
 mod flow;
 mod invalid_text;
 mod layouts;
@@ -52,6 +53,7 @@ pub use agent::Summary;
 use agent::{Agent, on_disk};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
+pub use findings::{Finding, Findings};
 pub use layouts::AcceptedChange;
 pub(crate) use layouts::KnownLayouts;
 pub(crate) use pipeline::{Pipeline, folders, table_names};

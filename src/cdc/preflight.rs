@@ -1,16 +1,15 @@
-//! What must be true before the first event is read, each with its remedy.
-
-use tracing::warn;
+//! What must be true before the first event is read. All that is not is found in one look.
 
 use crate::binlog::{Flavor, ServerColumn};
 use crate::config::{self, Config, Tls};
 use crate::encode::{self, Chosen};
-use crate::{Exit, Failure};
+use crate::{Error, Exit, Failure};
 
 use super::checked_table::CheckedTable;
 use super::checkpoint::Checkpoint;
 use super::described::{hashes, spelled};
 use super::explain::binlog_is_off;
+use super::findings::Findings;
 use super::layouts::{KnownLayouts, TableLayouts};
 use super::refusals;
 use super::server::{Server, cell};
@@ -30,58 +29,80 @@ impl Preflight {
     /// Connects and checks. What the checkpoint knows of a table may be gone.
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub async fn run(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<Self, Failure> {
+    /// All that is wrong.
+    pub async fn run(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<Self, Error> {
+        let mut findings = Findings::default();
+        let checked = Self::look(config, checkpoint, &mut findings).await;
+        Ok(findings.conclude(checked)?)
+    }
+
+    /// Connects and adds what is wrong to the findings. Only if none of them is a refusal is it a server that can be
+    /// followed.
+    ///
+    /// # Errors
+    /// If there is no connection, or it breaks.
+    async fn look(
+        config: &Config,
+        checkpoint: Option<&Checkpoint>,
+        findings: &mut Findings,
+    ) -> Result<Self, Failure> {
         if config.source.tls == Tls::Encrypt {
-            warn!("source.tls = \"encrypt\": the server's certificate is not verified");
+            findings.warn(
+                "source.tls = \"encrypt\": the server's certificate is not verified",
+                "",
+            );
         }
         let mut server = Server::connect(&config.source).await?;
-        check_settings(&server)?;
-        warn_of_row_image(&server);
-        warn_of_row_metadata(&server);
-        check_retention(&mut server).await?;
+        check_settings(&server, findings);
+        warn_of_row_image(&server, findings);
+        warn_of_row_metadata(&server, findings);
+        let retention = check_retention(&mut server, findings).await;
+        findings.take(retention)?;
         let layouts = checkpoint.map(Checkpoint::layouts).unwrap_or_default();
-        let tables = check_tables(&mut server, &config.tables, &layouts).await?;
+        let tables = check_tables(&mut server, &config.tables, &layouts, findings).await?;
         // What is gone cannot be asked about.
         for table in tables.iter().filter(|table| !table.definition.is_empty()) {
-            refusals::check_table(&mut server, &table.schema, &table.name).await?;
+            let checked = refusals::check_table(&mut server, &table.schema, &table.name).await;
+            findings.take(checked)?;
         }
         let schemas = tables.iter().map(|table| table.schema.as_str());
-        refusals::check_server(&mut server, schemas).await?;
+        refusals::check_server(&mut server, schemas, findings).await?;
         Ok(Self { server, tables })
     }
 }
 
-/// Looks up the tables' columns.
+/// Looks up the tables' columns. Finds tables and columns that are not there, and types that cannot be written.
 ///
 /// # Errors
-/// If a table or a column is not there, or a column's type cannot be written.
+/// If the connection breaks.
 pub(crate) async fn check_tables(
     server: &mut Server,
     wanted: &[config::Table],
     layouts: &KnownLayouts,
+    findings: &mut Findings,
 ) -> Result<Vec<CheckedTable>, Failure> {
     let mut tables = Vec::with_capacity(wanted.len());
     for table in wanted {
         let name = format!("{}.{}", table.schema, table.name);
-        tables.push(check_table(server, table, layouts.get(&name)).await?);
+        let checked = check_table(server, table, layouts.get(&name), findings).await;
+        tables.extend(findings.take(checked)?);
     }
     Ok(tables)
 }
 
-fn check_settings(server: &Server) -> Result<(), Failure> {
+fn check_settings(server: &Server, findings: &mut Findings) {
     let on = |name| {
         server
             .variable(name)
             .is_some_and(|value| value.eq_ignore_ascii_case("ON"))
     };
     if !on("log_bin") {
-        return Err(binlog_is_off());
+        findings.refuse(binlog_is_off());
     }
     // A server that knows no other format has no such variable.
     let format = server.variable("binlog_format");
     if let Some(format) = format.filter(|format| !format.eq_ignore_ascii_case("ROW")) {
-        return Err(Failure::definite(
+        findings.refuse(Failure::definite(
             Exit::Config,
             format!("the server has binlog_format = {format}"),
             format!(
@@ -90,24 +111,25 @@ fn check_settings(server: &Server) -> Result<(), Failure> {
             ),
         ));
     }
-    Ok(())
 }
 
 /// Names then come from the server, which only knows the table of today.
-fn warn_of_row_metadata(server: &Server) {
+fn warn_of_row_metadata(server: &Server, findings: &mut Findings) {
     if !server.logs_names() {
         let metadata = server.variable("binlog_row_metadata").unwrap_or("NO_LOG");
-        warn!(
-            "the binlog does not name columns (binlog_row_metadata = {metadata}): the server is asked for \
-             them, which only knows the tables as they are now, so that rows between two changes that \
-             nobody has read in time stop the agent; {}",
-            server.set_for_good("binlog_row_metadata = 'FULL'")
+        findings.warn(
+            format!(
+                "the binlog does not name columns (binlog_row_metadata = {metadata}): the server is asked for \
+                 them, which only knows the tables as they are now, so that rows between two changes that \
+                 nobody has read in time stop the agent"
+            ),
+            server.set_for_good("binlog_row_metadata = 'FULL'"),
         );
     }
 }
 
 /// Rows may still be whole: inserts often are, and sessions can choose for themselves.
-fn warn_of_row_image(server: &Server) {
+fn warn_of_row_image(server: &Server, findings: &mut Findings) {
     let row_image = server.variable("binlog_row_image");
     if let Some(row_image) = row_image.filter(|value| !value.eq_ignore_ascii_case("FULL")) {
         let of_replace = match server.flavor {
@@ -116,16 +138,18 @@ fn warn_of_row_image(server: &Server) {
                 " (MariaDB also leaves out what REPLACE sets to a default, so that such a line does not tell the row)"
             }
         };
-        warn!(
-            "the server has binlog_row_image = {row_image}: a written column that a row image does \
-             not hold stops the agent, unless the table's `metadata` has \"absent\"{of_replace}; {}",
-            server.set_for_good("binlog_row_image = 'FULL'")
+        findings.warn(
+            format!(
+                "the server has binlog_row_image = {row_image}: a written column that a row image does \
+                 not hold stops the agent, unless the table's `metadata` has \"absent\"{of_replace}"
+            ),
+            server.set_for_good("binlog_row_image = 'FULL'"),
         );
     }
 }
 
 /// A binlog that is purged while the agent is away is rows that are lost.
-async fn check_retention(server: &mut Server) -> Result<(), Failure> {
+async fn check_retention(server: &mut Server, findings: &mut Findings) -> Result<(), Failure> {
     const RDS_REMEDY: &str = "CALL mysql.rds_set_configuration('binlog retention hours', 168)";
     const HOUR: u64 = 3_600;
     const DAY: u64 = 24 * HOUR;
@@ -148,9 +172,9 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
         .variable("basedir")
         .is_some_and(|folder| folder.contains("rdsdb"));
     if on_rds && hours.is_none() {
-        warn!(
-            "not allowed to see how long the binlogs are kept; check it with CALL \
-             mysql.rds_show_configuration"
+        findings.warn(
+            "not allowed to see how long the binlogs are kept",
+            "check it with CALL mysql.rds_show_configuration",
         );
     }
     if let Some(row) = hours.iter().flatten().next() {
@@ -181,9 +205,10 @@ async fn check_retention(server: &mut Server) -> Result<(), Failure> {
             remedy,
         )),
         HOUR..DAY => {
-            warn!(
-                "the server keeps its binlogs for {} h only; {remedy}",
-                kept / HOUR
+            let hours = kept / HOUR;
+            findings.warn(
+                format!("the server keeps its binlogs for {hours} h only"),
+                remedy,
             );
             Ok(())
         }
@@ -195,6 +220,7 @@ async fn check_table(
     server: &mut Server,
     wanted: &config::Table,
     layouts: Option<&TableLayouts>,
+    findings: &mut Findings,
 ) -> Result<CheckedTable, Failure> {
     // What was followed before with these columns is in the binlog, even if it is gone by now.
     let is_known = layouts.is_some_and(|layouts| layouts.is_choice(wanted.columns.as_deref()));
@@ -203,9 +229,12 @@ async fn check_table(
         if !is_known {
             return Err(no_such_table(server, wanted).await);
         }
-        warn!(
-            "there is no table {table} any more, or the user may not see it; what the binlog has of it is \
-             delivered"
+        findings.warn(
+            format!(
+                "there is no table {table} any more, or the user may not see it; what the binlog has of it is \
+                 delivered"
+            ),
+            "",
         );
         let (schema, name) = (wanted.schema.clone(), wanted.name.clone());
         return Ok(CheckedTable::new(wanted, schema, name, chosen(wanted, &[])));
@@ -213,10 +242,11 @@ async fn check_table(
     let definition = found.columns;
     for name in wanted.columns.iter().flatten() {
         if !definition.iter().any(|column| is_same(&column.name, name)) {
-            if !is_known {
-                return Err(no_such_column(&table, name, &definition));
+            if is_known {
+                findings.warn(format!("table {table} has no column {name} any more"), "");
+            } else {
+                findings.refuse(no_such_column(&table, name, &definition));
             }
-            warn!("table {table} has no column {name} any more");
         }
     }
     let is_wanted = |column: &&ServerColumn| {
@@ -232,7 +262,7 @@ async fn check_table(
         })
         .collect();
     if !refused.is_empty() {
-        return Err(Failure::definite(
+        findings.refuse(Failure::definite(
             Exit::Config,
             format!(
                 "table {table}: columns of types that are not supported as yet: {}",
@@ -244,7 +274,8 @@ async fn check_table(
     let chosen = chosen(wanted, &definition);
     let mut checked = CheckedTable::new(wanted, found.schema, found.name, chosen);
     let wanted_columns = definition.iter().filter(is_wanted);
-    checked.refuse_double_keys(&wanted_columns.map(|column| column.name.as_str()))?;
+    let names = wanted_columns.map(|column| column.name.as_str());
+    findings.take(checked.refuse_double_keys(&names))?;
     checked.versioning = versioning(server, &checked.schema, &checked.name).await?;
     checked.definition = definition;
     checked.definition.extend(checked.versioning.unlisted());

@@ -17,6 +17,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
 use super::explain::{ACCESS_DENIED, GRANTS, REACH_SERVER, explain, is_server_error};
+use super::findings::Findings;
 use super::lineage::checked;
 use super::packed::{Next, Packed};
 use super::refusals;
@@ -249,7 +250,11 @@ async fn connect_again(
     let mark = resume(&mut server, checkpoint).await?;
     // Another server may have taken the place of the one that was checked.
     let schemas = checkpoint.tables.iter().map(|table| table.schema.as_str());
-    refusals::check_server(&mut server, schemas).await?;
+    let mut findings = Findings::default();
+    let checked = refusals::check_server(&mut server, schemas, &mut findings).await;
+    findings
+        .conclude(checked)
+        .map_err(|failures| failures.first)?;
     follow(source, server, server_id, mark).await
 }
 

@@ -3,12 +3,12 @@
 
 use mysql_async::Row;
 use mysql_async::prelude::FromValue;
-use tracing::warn;
 
 use crate::binlog::Flavor;
 use crate::{Exit, Failure};
 
 use super::explain::is_server_error;
+use super::findings::Findings;
 use super::server::Server;
 
 /// The types of tables that have rows of their own.
@@ -43,22 +43,29 @@ const NO_SUCH_COLUMN_IS_SEEN: u16 = 1143;
 const NOT_ALLOWED: u16 = 1227;
 const PARSE_ERROR: u16 = 1064;
 
-/// Refuses a server whose binlog has nothing of these schemas' tables.
+/// Finds whether the server's binlog has nothing of these schemas' tables: because it is filtered out, or because the server
+/// is a replica that writes nothing of what it receives.
 ///
 /// # Errors
-/// If it is filtered out, or the server is a replica that writes nothing of what it receives.
+/// If the connection breaks.
 pub(super) async fn check_server<'s>(
     server: &mut Server,
     schemas: impl Iterator<Item = &'s str>,
+    findings: &mut Findings,
 ) -> Result<(), Failure> {
-    check_replica(server).await?;
-    let status = server.binlog_status().await?;
+    let checked = check_replica(server, findings).await;
+    findings.take(checked)?;
+    let status = server.binlog_status().await;
+    let Some(status) = findings.take(status)? else {
+        return Ok(());
+    };
     let filter = Filter {
         only: list(&status, "Binlog_Do_DB"),
         not: list(&status, "Binlog_Ignore_DB"),
         has_case: server.variable("lower_case_table_names") == Some("0"),
     };
-    filter.check(schemas)
+    filter.check(schemas, findings);
+    Ok(())
 }
 
 /// A comma-separated list in a column; empty if there is no such column.
@@ -89,34 +96,35 @@ struct Filter {
 }
 
 impl Filter {
-    fn check<'s>(&self, schemas: impl Iterator<Item = &'s str>) -> Result<(), Failure> {
+    fn check<'s>(&self, schemas: impl Iterator<Item = &'s str>, findings: &mut Findings) {
         for schema in schemas {
             if let Some(option) = self.leaves_out(schema) {
-                return Err(Failure::definite(
+                findings.refuse(Failure::definite(
                     Exit::Config,
                     format!("the server leaves the schema {schema} out of its binlog ({option})"),
                     "take the schema out of binlog_ignore_db, or name it in a binlog_do_db of its own, in \
                      the server's my.cnf, and restart it; rows from before are not in the binlog: load \
                      them from the table",
                 ));
-            }
-            if self.only.len() > 1 {
-                warn!(
-                    "the server has binlog_do_db = {}: if one option names several schemas with commas, it \
-                     is taken as one name, and {schema} is not in the binlog; give each schema an option \
-                     of its own",
-                    self.only.join(",")
+            } else if self.only.len() > 1 {
+                findings.warn(
+                    format!(
+                        "the server has binlog_do_db = {}: if one option names several schemas with commas, it \
+                         is taken as one name, and {schema} is not in the binlog",
+                        self.only.join(",")
+                    ),
+                    "give each schema an option of its own",
                 );
             }
         }
         if !self.only.is_empty() || !self.not.is_empty() {
-            warn!(
+            findings.warn(
                 "the server leaves statements out of its binlog by the session's schema (binlog_do_db, \
                  binlog_ignore_db): what such a session changes with binlog_format = STATEMENT is not \
-                 delivered, and what it ALTERs is not seen; remove these options"
+                 delivered, and what it ALTERs is not seen",
+                "remove these options",
             );
         }
-        Ok(())
     }
 
     /// The option that leaves a schema out. As the server does, `binlog_ignore_db` is not looked at if
@@ -138,7 +146,7 @@ impl Filter {
 }
 
 /// A replica that does not write what it receives into its own binlog has none of its source's rows.
-async fn check_replica(server: &mut Server) -> Result<(), Failure> {
+async fn check_replica(server: &mut Server, findings: &mut Findings) -> Result<(), Failure> {
     let log_updates = ["log_replica_updates", "log_slave_updates"]
         .into_iter()
         .find_map(|name| server.variable(name).map(|value| (name, value.to_owned())));
@@ -152,10 +160,12 @@ async fn check_replica(server: &mut Server) -> Result<(), Failure> {
                     Flavor::MySql => "REPLICATION CLIENT",
                     Flavor::MariaDb => "REPLICA MONITOR",
                 };
-                warn!(
-                    "not allowed to see whether the server is a replica: if it is, nothing that it \
-                     receives is delivered, because it has {name} = OFF; GRANT {privilege} ON *.* to \
-                     hydrant's user"
+                findings.warn(
+                    format!(
+                        "not allowed to see whether the server is a replica: if it is, nothing that it \
+                         receives is delivered, because it has {name} = OFF"
+                    ),
+                    format!("GRANT {privilege} ON *.* to hydrant's user"),
                 );
             }
             return Ok(());
@@ -181,13 +191,13 @@ async fn check_replica(server: &mut Server) -> Result<(), Failure> {
         ));
     }
     for source in &sources {
-        warn_of_filters(source);
+        warn_of_filters(source, findings);
     }
     Ok(())
 }
 
 /// What a replica passes over is not in its binlog.
-fn warn_of_filters(source: &Row) {
+fn warn_of_filters(source: &Row, findings: &mut Findings) {
     for column in source.columns_ref() {
         let name = column.name_str();
         let is_filter = name.to_ascii_lowercase().starts_with("replicate_")
@@ -195,9 +205,12 @@ fn warn_of_filters(source: &Row) {
             && !name.contains("Server_Ids");
         let value = text(source, &name).filter(|value| is_filter && !value.is_empty());
         if let Some(value) = value {
-            warn!(
-                "the server is a replica with {name} = {value}: what that leaves out is not in its binlog, \
-                 and not delivered; remove the filter, or follow the server it replicates from"
+            findings.warn(
+                format!(
+                    "the server is a replica with {name} = {value}: what that leaves out is not in its binlog, \
+                     and not delivered"
+                ),
+                "remove the filter, or follow the server it replicates from",
             );
         }
     }
@@ -336,9 +349,10 @@ mod tests {
             (filter(&[], &["SHOP"], false), "shop", true),
             (filter(&["shop"], &["shop"], true), "shop", false),
         ] {
-            let checked = filter.check([schema].into_iter());
+            let mut findings = Findings::default();
+            filter.check([schema].into_iter(), &mut findings);
             assert_eq!(
-                checked.is_err(),
+                findings.conclude(Ok(())).is_err(),
                 is_out,
                 "{:?} {:?} {schema}",
                 filter.only,

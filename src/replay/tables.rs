@@ -1,6 +1,6 @@
 //! What is known of the tables: from the database if there is one, or from the command line.
 
-use crate::cdc::{CheckedTable, KnownLayouts, Server, check_tables};
+use crate::cdc::{CheckedTable, Findings, KnownLayouts, Server, check_tables};
 use crate::config::{self, Replay, Table};
 use crate::encode::{Chosen, Disguise};
 use crate::error::Error;
@@ -11,7 +11,9 @@ pub(super) async fn checked(config: &Replay) -> Result<Vec<CheckedTable>, Error>
     match &config.source {
         Some(source) => {
             let mut server = Server::connect(source).await?;
-            Ok(check_tables(&mut server, &config.tables, &KnownLayouts::new()).await?)
+            let (layouts, mut findings) = (KnownLayouts::new(), Findings::default());
+            let checked = check_tables(&mut server, &config.tables, &layouts, &mut findings).await;
+            Ok(findings.conclude(checked)?)
         }
         None => {
             let unchecked = |table| CheckedTable {

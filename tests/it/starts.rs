@@ -85,6 +85,48 @@ fn a_schema_that_the_binlog_leaves_out_is_refused() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn all_that_is_wrong_is_told_at_once() -> Result<()> {
+    for kind in KINDS {
+        let server = Server::start(
+            kind,
+            &[
+                "--binlog-format=MIXED",
+                "--binlog-expire-logs-seconds=60",
+                "--binlog-ignore-db=other",
+            ],
+        )?;
+        server.sql(SALES)?;
+        server.sql("CREATE DATABASE other; CREATE TABLE other.T (id INT PRIMARY KEY)")?;
+        let tables = "name = \"shop.Sales\"\ncolumns = [\"ItemId\", \"Categry\", \"Prize\"]\n\
+                      [[table]]\nname = \"shop.Sale\"\n[[table]]\nname = \"other.T\"";
+        let workplace = Workplace::new("")?;
+        let (code, log) = run(&workplace, &config(&server, tables, STDOUT))?;
+        ensure!(code == Some(CONFIG), "{code:?}: {log}");
+        let (_, report) = log.split_once("\nhydrant: ").with_context(|| log.clone())?;
+        let expected = [
+            ["the server has binlog_format = MIXED", "then reconnect"],
+            ["keeps its binlogs for 60 s only", "604800"],
+            ["no column Categry", "did you mean Category?"],
+            ["no column Prize", "did you mean Price?"],
+            ["no table shop.Sale,", "did you mean shop.Sales?"],
+            ["the schema other", "binlog_ignore_db"],
+        ];
+        let told: Vec<&str> = report.split("\nhydrant: ").collect();
+        ensure!(told.len() == expected.len(), "{log}");
+        for (told, [what, remedy]) in told.iter().zip(expected) {
+            let (said, todo) = told
+                .split_once("\n  remedy: ")
+                .with_context(|| log.clone())?;
+            ensure!(said.contains(what) && todo.contains(remedy), "{told}");
+        }
+        // A warning is told as well.
+        ensure!(log.contains("by the session's schema"), "{log}");
+        ensure!(!workplace.path("checkpoint.json").exists(), "stored: {log}");
+    }
+    Ok(())
+}
+
 /// As a replica of a server that need not be there.
 fn replicate(server: &Server) -> Result<()> {
     server.sql(match server.kind() {
