@@ -15,6 +15,7 @@ pub mod logs;
 mod nofollow;
 mod signals;
 
+mod aws;
 pub mod config;
 
 mod wire;

@@ -7,24 +7,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::config::{ClusterGroup, Metrics};
-use crate::{Exit, Failure};
+use crate::{Failure, aws};
 
 use super::cadence::{
     CLUSTER_READS_PER_SECOND, CLUSTER_RESOURCE_READS_PER_SECOND, SERVICE_READS_PER_SECOND,
 };
 use super::poll::Caller;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A request of 1 MB over a slow line, twice over. Polls have a shorter deadline of their own.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Admits calls of one bucket.
 pub(super) type Limiter = DefaultDirectRateLimiter;
@@ -73,51 +66,34 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the clients; nothing is sent. The SDK's own retries are off, because each attempt
-    /// is counted, and a poll's are bounded by its deadline. Without `credentials`, those of the
-    /// environment are used.
+    /// Makes the clients; nothing is sent. Without `credentials`, those of the environment are used. Polls have a
+    /// shorter deadline of their own.
     pub(super) async fn of(
         group: &ClusterGroup,
         config: &Metrics,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Result<Self, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            );
+        let mut loader = aws::loader();
         if let Some(credentials) = credentials {
             loader = loader.credentials_provider(credentials);
         }
-        if let Some(region) = &group.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        let mut aws = loader.load().await;
-        let Some(region) = aws.region().map(ToString::to_string) else {
-            return Err(Failure::definite(
-                Exit::Config,
-                "no AWS region is configured",
-                "set metrics.region, or AWS_REGION in the environment",
-            ));
-        };
-        let mut label = region;
+        let (mut settings, mut label) =
+            aws::load(loader, group.region.as_deref(), "metrics.region").await?;
         if let Some(role) = &group.role {
             let mut provider = AssumeRoleProvider::builder(&role.arn)
                 .session_name("hydrant-metrics")
-                .configure(&aws);
+                .configure(&settings);
             if let Some(id) = &role.external_id {
                 provider = provider.external_id(id);
             }
             let provider = SharedCredentialsProvider::new(provider.build().await);
-            aws = aws.into_builder().credentials_provider(provider).build();
+            let builder = settings.into_builder().credentials_provider(provider);
+            settings = builder.build();
             label = format!("{label} as {}", role.arn);
         }
         // On the services' own builders: on the shared one, the environment would win.
-        let mut ecs = aws_sdk_ecs::config::Builder::from(&aws);
-        let mut cloudwatch = aws_sdk_cloudwatch::config::Builder::from(&aws);
+        let mut ecs = aws_sdk_ecs::config::Builder::from(&settings);
+        let mut cloudwatch = aws_sdk_cloudwatch::config::Builder::from(&settings);
         if let Some(url) = &config.ecs_endpoint {
             ecs = ecs.endpoint_url(url);
         }

@@ -7,13 +7,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::http::HttpResponse;
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::{sleep, timeout_at};
 
-use crate::error::root_cause;
+use crate::aws::{CallError, Cause};
 
 use super::account::GapReason;
 use super::ask::{Answer, Ask};
@@ -102,14 +101,15 @@ impl Caller {
                 });
             }
             self.attempts += 1;
-            match send(&self.client).await {
+            let error = match send(&self.client).await {
                 Ok(output) => return Ok(output),
-                Err(error) if attempt < MOST_ATTEMPTS && may_pass_at_once(&error) => {
-                    attempt += 1;
-                    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
-                }
-                Err(error) => return Err(classify(&error)),
+                Err(error) => CallError::from(&error),
+            };
+            if attempt == MOST_ATTEMPTS || !may_pass_at_once(error.cause) {
+                return Err(error.into());
             }
+            attempt += 1;
+            sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
         }
     }
 }
@@ -123,57 +123,47 @@ impl PollError {
     }
 }
 
-fn may_pass_at_once<E>(error: &SdkError<E, HttpResponse>) -> bool {
-    match error {
-        SdkError::DispatchFailure(failure) => !failure.is_user(),
-        SdkError::ResponseError(_) => true,
-        SdkError::ServiceError(service) => service.raw().status().is_server_error(),
-        _ => false,
+fn may_pass_at_once(cause: Cause) -> bool {
+    match cause {
+        Cause::Unreachable | Cause::BrokenOff | Cause::Failed | Cause::Unavailable => true,
+        Cause::NotBuilt
+        | Cause::NoCredentials
+        | Cause::NoAnswer
+        | Cause::Throttled
+        | Cause::Denied
+        | Cause::Expired
+        | Cause::BadCredentials
+        | Cause::Gone
+        | Cause::BadKey
+        | Cause::Invalid
+        | Cause::NotUnderstood
+        | Cause::Other => false,
     }
 }
 
-fn classify<E>(error: &SdkError<E, HttpResponse>) -> PollError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let service = match error {
-        SdkError::ServiceError(service) => service.err(),
-        SdkError::TimeoutError(_) => return PollError::deadline(),
-        other => {
-            let first: &(dyn std::error::Error + 'static) = other;
-            let mut causes = std::iter::successors(Some(first), |cause| cause.source());
-            let unsigned = causes.any(<dyn std::error::Error>::is::<CredentialsError>);
-            return PollError {
-                reason: if unsigned {
-                    GapReason::Denied
-                } else {
-                    GapReason::Failed
-                },
-                what: format!("cannot ask: {}", root_cause(other)),
-            };
+impl From<CallError> for PollError {
+    fn from(error: CallError) -> Self {
+        let reason = match error.cause {
+            Cause::NoAnswer => GapReason::Deadline,
+            Cause::Throttled => GapReason::Throttled,
+            // Of the calls about what is in a cluster.
+            Cause::Gone => GapReason::Missing,
+            Cause::NoCredentials | Cause::Denied | Cause::Expired | Cause::BadCredentials => {
+                GapReason::Denied
+            }
+            Cause::NotBuilt
+            | Cause::Unreachable
+            | Cause::BrokenOff
+            | Cause::Failed
+            | Cause::Unavailable
+            | Cause::BadKey
+            | Cause::Invalid
+            | Cause::NotUnderstood
+            | Cause::Other => GapReason::Failed,
+        };
+        Self {
+            reason,
+            what: error.what,
         }
-    };
-    let code = service.code().unwrap_or("unknown error");
-    let reason = match code {
-        "ThrottlingException"
-        | "Throttling"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded" => GapReason::Throttled,
-        // Of the calls about what is in a cluster.
-        "ClusterNotFoundException" => GapReason::Missing,
-        "AccessDeniedException"
-        | "AccessDenied"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "ExpiredTokenException"
-        | "ExpiredToken"
-        | "MissingAuthenticationTokenException" => GapReason::Denied,
-        _ => GapReason::Failed,
-    };
-    let message = service.message().unwrap_or("no message");
-    PollError {
-        reason,
-        what: format!("{code}: {message}"),
     }
 }

@@ -3,17 +3,13 @@
 //! What lives here: a batch as a request, and errors by what is to be done about them. What does
 //! not: which datums, and when ([`super::backlog`]).
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::config::http::HttpResponse;
-use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use crate::error::root_cause;
+use crate::aws::{CallError, Cause};
 
 use super::backlog::{Backlog, DatumBatch, Refusal};
 use super::metric::MetricKey;
@@ -78,78 +74,36 @@ pub(super) async fn put(
     Put {
         batch,
         took: started.elapsed(),
-        answer: answer.map(|_| ()).map_err(|error| classify(&error)),
+        answer: answer
+            .map(|_| ())
+            .map_err(|error| CallError::from(&error).into()),
     }
 }
 
-fn classify(error: &SdkError<PutMetricDataError, HttpResponse>) -> PutError {
-    let put_error = |refusal, what: String| PutError {
-        refusal,
-        denied: false,
-        what,
-    };
-    let (service, status) = match error {
-        SdkError::ServiceError(service) => (service.err(), service.raw().status()),
-        SdkError::TimeoutError(_) => {
-            return put_error(Refusal::Ambiguous, "no answer in time".to_owned());
+impl From<CallError> for PutError {
+    fn from(error: CallError) -> Self {
+        let refusal = match error.cause {
+            Cause::Throttled => Refusal::Throttled,
+            // About a datum of it; the namespace was looked at before.
+            Cause::Invalid => Refusal::Rejected,
+            // Nobody says what a service that failed has kept.
+            Cause::BrokenOff | Cause::NoAnswer | Cause::Failed => Refusal::Ambiguous,
+            Cause::NotBuilt
+            | Cause::NoCredentials
+            | Cause::Unreachable
+            | Cause::Unavailable
+            | Cause::Denied
+            | Cause::Expired
+            | Cause::BadCredentials
+            | Cause::Gone
+            | Cause::BadKey
+            | Cause::NotUnderstood
+            | Cause::Other => Refusal::Transient,
+        };
+        Self {
+            refusal,
+            denied: error.cause.is_about_credentials(),
+            what: error.what,
         }
-        SdkError::ConstructionFailure(_) => {
-            return put_error(Refusal::Transient, root_cause(error));
-        }
-        other => {
-            let refusal = if was_never_sent(other) {
-                Refusal::Transient
-            } else {
-                Refusal::Ambiguous
-            };
-            let what = format!("cannot send: {}", root_cause(other));
-            return put_error(refusal, what);
-        }
-    };
-    let code = service.code().unwrap_or("unknown error");
-    let what = format!("{code}: {}", service.message().unwrap_or("no message"));
-    match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded" => put_error(Refusal::Throttled, what),
-        // About a datum of it; the namespace was looked at before.
-        "InvalidParameterValue"
-        | "InvalidParameterValueException"
-        | "InvalidParameterCombination"
-        | "InvalidParameterCombinationException"
-        | "MissingParameter"
-        | "MissingRequiredParameterException"
-        | "ValidationError"
-        | "ValidationException"
-        | "RequestEntityTooLarge" => put_error(Refusal::Rejected, what),
-        "ServiceUnavailable" | "ServiceUnavailableException" => put_error(Refusal::Transient, what),
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "InvalidSignatureException"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => PutError {
-            refusal: Refusal::Transient,
-            denied: true,
-            what,
-        },
-        // Nobody says what a service that failed has kept.
-        _ if status.is_server_error() => put_error(Refusal::Ambiguous, what),
-        _ => put_error(Refusal::Transient, what),
     }
-}
-
-/// Whether the request failed before any of it left: no credentials, no connection.
-fn was_never_sent(error: &SdkError<PutMetricDataError, HttpResponse>) -> bool {
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |cause| cause.source()).any(|cause| {
-        let refused = cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        refused || cause.is::<aws_credential_types::provider::error::CredentialsError>()
-    })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, aws};
 
 use super::account::GapReason;
 use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
@@ -537,8 +537,6 @@ fn denied(bucket: Bucket, label: &str, error: &PollError) -> Failure {
     Failure::definite(
         Exit::Permission,
         format!("ECS in {label}: {}", error.what),
-        format!(
-            "{allow}, and give AWS credentials: a task role, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        ),
+        format!("{allow}, and {}", aws::GIVE_CREDENTIALS),
     )
 }

@@ -7,8 +7,6 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use tempfile::TempDir;
 
 use crate::config::{self, Metrics};
@@ -16,7 +14,7 @@ use crate::ecs::account::GapReason;
 use crate::ecs::{self, Summary};
 use crate::signals::Signals;
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
-use crate::{Error, Exit, Failure};
+use crate::{Error, Exit, Failure, aws};
 
 use super::machine::{cores, report_of};
 use super::options::MetricsLoadOptions;
@@ -53,9 +51,7 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
     };
     let simulator = simulator?;
     let config = poller_config(options, &simulator.endpoint_url())?;
-    // The simulator takes any, so that nobody needs an account to try this.
-    let made_up = Credentials::new("simulator", "simulator", None, None, "hydrant load");
-    let made_up = SharedCredentialsProvider::new(made_up);
+    let made_up = aws::simulated_credentials();
     let mut session = Session::begin(options.out.is_some()).await;
     session.live.begin("load metrics", options.length);
     let polling = ecs::run_as(config, signals, Some(options.length), Some(made_up));

@@ -4,8 +4,6 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_credential_types::Credentials;
 use tempfile::TempDir;
 use url::{Host, Url};
 
@@ -13,7 +11,7 @@ use crate::config::limits::FirehoseQuota;
 use crate::config::{Firehose, QuotaChoice, QuotaShare};
 use crate::sim::{Options as SimOptions, QuotaPreset, Simulator, StreamOption};
 use crate::sink::FirehoseSink;
-use crate::{Error, Exit, Failure};
+use crate::{Error, Exit, Failure, aws};
 
 use super::options::{Target, TargetOptions};
 use super::record::Judged;
@@ -168,7 +166,7 @@ impl TargetOptions {
         &self,
         own: Option<&OwnSimulator>,
     ) -> Result<FirehoseSink, Failure> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        let mut loader = aws::loader();
         let mut config = Firehose {
             streams: vec![self.stream.clone()],
             region: self.region.clone(),
@@ -178,9 +176,7 @@ impl TargetOptions {
             patience: Duration::ZERO,
         };
         if let Some(own) = own {
-            // The simulator takes any, so that nobody needs an account to try this.
-            let made_up = Credentials::new("simulator", "simulator", None, None, "hydrant load");
-            loader = loader.credentials_provider(made_up);
+            loader = loader.credentials_provider(aws::simulated_credentials());
             config.endpoint = Some(own.simulator.endpoint_url());
             config.region = Some(config.region.unwrap_or_else(|| "us-east-1".to_owned()));
         }

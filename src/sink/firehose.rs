@@ -3,27 +3,22 @@
 use std::io;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
-use aws_credential_types::provider::error::CredentialsError;
+use aws_config::ConfigLoader;
 use aws_sdk_firehose::Client;
-use aws_sdk_firehose::config::{RuntimeComponents, SharedHttpClient};
-use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::error::SdkError;
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{DeliveryStreamType, Record};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, tls};
 use tracing::{debug, warn};
 
+use crate::aws::{self, CallError, Cause};
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::{
     FIREHOSE_BATCH_BYTES, FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
     FirehoseQuota, is_known_region, nearest_region,
 };
 use crate::config::{Firehose, QuotaChoice};
-use crate::error::{Fault, root_cause};
+use crate::error::Fault;
 use crate::pace;
 use crate::{Exit, Failure};
 
@@ -34,9 +29,6 @@ use super::{Attempted, Sink, SinkProfile};
 const RECORD_BYTES: usize = 50 * FIREHOSE_BILLED_BYTES;
 const _: () = assert!(RECORD_BYTES <= FIREHOSE_RECORD_BYTES);
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// 4 MiB at 1 MiB/s, twice over.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle for longer is not used again: what is between here and there may
 /// have forgotten it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -45,6 +37,7 @@ const MOST_BYTES_UNDER_WAY: usize = 2 * FIREHOSE_BATCH_BYTES;
 /// How long the endpoint may be away when the program starts.
 const START_ATTEMPTS: u32 = 3;
 
+const DEFECT: &str = "report this; it is a defect of hydrant";
 const REACH_ENDPOINT: &str = "check that the endpoint is up and can be reached from here; \
                               hydrant goes on from its checkpoint when it is started again";
 
@@ -77,7 +70,7 @@ impl FirehoseSink {
     /// # Errors
     /// If there is no region, no endpoint that answers, or no such stream.
     pub async fn connect(config: &Firehose) -> Result<Self, Failure> {
-        Self::connect_with(config, aws_config::defaults(BehaviorVersion::latest())).await
+        Self::connect_with(config, aws::loader()).await
     }
 
     /// The same with a loader that may bring its own credentials.
@@ -85,42 +78,24 @@ impl FirehoseSink {
     /// # Errors
     /// As for [`FirehoseSink::connect`].
     pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
-        let mut loader = loader
-            .retry_config(RetryConfig::disabled())
-            .http_client(http_client(IDLE_TIMEOUT))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            );
-        if let Some(region) = &config.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
+        let mut loader = loader.http_client(aws::http_client(IDLE_TIMEOUT));
         if let Some(endpoint) = &config.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        let aws = loader.load().await;
-        let Some(region) = aws.region() else {
-            return Err(Failure::definite(
-                Exit::Config,
-                "no AWS region is configured",
-                "set sink.region, or AWS_REGION in the environment",
-            ));
-        };
-        let quota = quota(config.quota, region.as_ref());
+        let (settings, region) = aws::load(loader, config.region.as_deref(), "sink.region").await?;
+        let quota = quota(config.quota, &region);
         let quota = quota.map(|quota| quota.shared(config.quota_share));
-        let unpooled = aws_sdk_firehose::config::Builder::from(&aws)
-            .http_client(http_client(Duration::ZERO))
+        let unpooled = aws_sdk_firehose::config::Builder::from(&settings)
+            .http_client(aws::http_client(Duration::ZERO))
             .build();
         let sink = Self {
-            client: Client::new(&aws),
+            client: Client::new(&settings),
             unpooled: Client::from_conf(unpooled),
-            streams: streams(config, region.as_ref()),
-            region_of_endpoint: aws
+            streams: streams(config, &region),
+            region_of_endpoint: settings
                 .endpoint_url()
                 .is_none()
-                .then(|| region.to_string())
+                .then_some(region)
                 .filter(|_| std::env::var_os("AWS_ENDPOINT_URL_FIREHOSE").is_none()),
             limits: limits(quota.as_ref()),
             quota,
@@ -138,15 +113,16 @@ impl FirehoseSink {
         let mut attempt = 1;
         let described = loop {
             let described = self.client.describe_delivery_stream();
-            match described.delivery_stream_name(&stream.name).send().await {
+            let described = described.delivery_stream_name(&stream.name).send().await;
+            match described.map_err(|error| CallError::from(&error)) {
                 Ok(described) => break described,
                 // Describing is a courtesy; putting records may still be allowed.
-                Err(error) if is_denied(&error) => {
+                Err(error) if error.cause == Cause::Denied => {
                     warn!("not allowed to describe {label}, so it was not checked");
                     return Ok(());
                 }
                 Err(error) => {
-                    let error = classify(label, &error);
+                    let error = failure(label, &error);
                     if let Some(unknown) = self.unknown_region(&error) {
                         return Err(unknown);
                     }
@@ -236,21 +212,6 @@ fn limits(quota: Option<&FirehoseQuota>) -> BatchLimits {
     }
 }
 
-/// The SDK's own client, proxies from the environment included, but for how long a connection may
-/// be idle; with zero none is used twice.
-fn http_client(idle_timeout: Duration) -> SharedHttpClient {
-    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    HttpClientBuilder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(provider.clone())
-            .proxy_config(ProxyConfig::from_env())
-            .pool_idle_timeout(idle_timeout);
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
-    })
-}
-
 /// Attempts at once: enough to fill the quota of requests at a latency of 30 ms.
 const MOST_UNDER_WAY: usize = 64;
 
@@ -277,7 +238,10 @@ impl Sink for FirehoseSink {
         };
         let mut answer = match request(&self.client) {
             Ok(request) => request.send().await,
-            Err(error) => return Err(internal(label, &error)).into(),
+            Err(error) => {
+                let what = format!("cannot build a request to {label}: {error}");
+                return Err(Failure::definite(Exit::Data, what, DEFECT)).into();
+            }
         };
         // The far end may have dropped a connection while it was idle, which is seen only when it
         // is used. That is no outage, so it is tried once more; not on a pooled connection, because
@@ -290,10 +254,13 @@ impl Sink for FirehoseSink {
         }
         match answer {
             Ok(answer) => judge(label, records, &answer),
-            Err(error) => Attempted {
-                slow_down: error.code().is_some_and(is_slow_down),
-                result: Err(classify(label, &error)),
-            },
+            Err(error) => {
+                let error = CallError::from(&error);
+                Attempted {
+                    slow_down: is_slow_down(error.cause),
+                    result: Err(failure(label, &error)),
+                }
+            }
         }
     }
 }
@@ -318,17 +285,14 @@ fn judge(label: &str, records: &[usize], answer: &PutRecordBatchOutput) -> Attem
         .into();
     }
     Attempted {
-        slow_down: codes().any(|(_, code)| is_slow_down(code)),
+        slow_down: codes().any(|(_, code)| is_slow_down(Cause::of_code(code))),
         result: Ok(refused),
     }
 }
 
-/// Whether an error's code asks for a slower pace. `ThrottlingException` is in no documentation.
-fn is_slow_down(code: &str) -> bool {
-    matches!(
-        code,
-        "ServiceUnavailableException" | "ThrottlingException" | "Throttling"
-    )
+/// Whether the stream asks for a slower pace.
+fn is_slow_down(cause: Cause) -> bool {
+    matches!(cause, Cause::Throttled | Cause::Unavailable)
 }
 
 /// Whether a connection ended before the answer began.
@@ -357,96 +321,45 @@ fn is_broken_off<E, R>(error: &SdkError<E, R>) -> bool {
         })
 }
 
-fn internal(label: &str, error: &dyn std::error::Error) -> Failure {
-    Failure::definite(
-        Exit::Data,
-        format!("cannot build a request to {label}: {error}"),
-        "report this; it is a defect of hydrant",
-    )
-}
-
-fn is_denied<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    let code = error
-        .as_service_error()
-        .and_then(ProvideErrorMetadata::code);
-    code.is_some_and(|code| code.contains("AccessDenied"))
-}
-
-/// What to do about a failed call, by AWS's error code.
-fn classify<E, R>(label: &str, error: &SdkError<E, R>) -> Failure
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug + 'static,
-{
-    let transient = |what: String| Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT);
-    let service = match error {
-        SdkError::ServiceError(service) => service.err(),
-        SdkError::TimeoutError(_) => {
-            return transient(format!("{label}: no answer in time"));
-        }
-        SdkError::DispatchFailure(failure) => {
-            return match failure.as_connector_error() {
-                Some(error) => dispatch_failure(label, error),
-                None => transient(format!("{label}: cannot send")),
-            };
-        }
-        SdkError::ResponseError(_) => {
-            return transient(format!("{label}: the answer broke off"));
-        }
-        _ => return internal(label, error),
-    };
-    let code = service.code().unwrap_or("unknown error");
-    let what = format!(
-        "{label}: {code}: {}",
-        service.message().unwrap_or("no message")
-    );
-    let definite = |remedy: &str, exit| Failure::definite(exit, what.clone(), remedy);
-    match code {
-        "ResourceNotFoundException" => definite(
+/// What to do about a failed call.
+fn failure(label: &str, error: &CallError) -> Failure {
+    let what = format!("{label}: {}", error.what);
+    let (exit, remedy) = match error.cause {
+        Cause::Unreachable
+        | Cause::BrokenOff
+        | Cause::NoAnswer
+        | Cause::Failed
+        | Cause::Unavailable
+        | Cause::Throttled
+        | Cause::Other => return Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT),
+        Cause::Gone => (
+            Exit::Config,
             "create the delivery stream, or correct sink.stream, the region and the account",
-            Exit::Config,
         ),
-        "InvalidArgumentException"
-        | "InvalidSourceException"
-        | "ValidationException"
-        | "SerializationException"
-        | "UnknownOperationException" => definite(
+        Cause::Invalid | Cause::NotUnderstood => (
+            Exit::Config,
             "check that the stream takes Direct PUT and that the endpoint is Firehose's",
-            Exit::Config,
         ),
-        "InvalidKMSResourceException" => definite(
+        Cause::BadKey => (
+            Exit::Config,
             "enable the stream's KMS key, or give it one that exists",
-            Exit::Config,
         ),
-        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => definite(
+        Cause::Denied => (
+            Exit::Permission,
             "allow firehose:PutRecordBatch and firehose:DescribeDeliveryStream on the stream",
-            Exit::Permission,
         ),
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => definite(
+        Cause::Expired => (
+            Exit::Permission,
             "renew the AWS credentials, or use a role, whose credentials are renewed by themselves",
-            Exit::Permission,
         ),
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "MissingAuthenticationTokenException"
-        | "InvalidClientTokenId" => definite(
+        Cause::BadCredentials => (
+            Exit::Permission,
             "check the AWS credentials, the region and this machine's clock",
-            Exit::Permission,
         ),
-        _ => transient(what),
-    }
-}
-
-/// A call that got no answer: its endpoint is away, the connection broke, or nobody could sign it.
-fn dispatch_failure(label: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    let what = format!("{label}: cannot send: {}", root_cause(error));
-    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
-    if causes.any(<dyn std::error::Error>::is::<CredentialsError>) {
-        let remedy = "give AWS credentials: a task role, AWS_ACCESS_KEY_ID and \
-                      AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
-        return Failure::definite(Exit::Permission, what, remedy);
-    }
-    Failure::transient(Exit::Unavailable, what, REACH_ENDPOINT)
+        Cause::NoCredentials => (Exit::Permission, aws::GIVE_CREDENTIALS),
+        Cause::NotBuilt => (Exit::Data, DEFECT),
+    };
+    Failure::definite(exit, what, remedy)
 }
 
 #[cfg(test)]
