@@ -1,6 +1,5 @@
 //! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use crate::binlog::{FilePosition, PreparedXa};
+use crate::binlog::PreparedXa;
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{Asked, Signals};
@@ -24,6 +23,7 @@ use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
 use super::pipeline::{Pipeline, table_names};
 use super::preflight::Preflight;
+use super::progress::{Progress, Summary};
 use super::reader::{News, Reader};
 use super::server::Mark;
 use super::server_columns::Question;
@@ -39,57 +39,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const SAVE_GRACE: Duration = Duration::from_secs(2);
 /// Events that are taken in before completions and timers are looked at again.
 const EVENTS_AT_ONCE: usize = 256;
-
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Rows that were written into batches.
-    pub rows_written: u64,
-    /// Rows that the sink has for good.
-    pub rows_delivered: u64,
-    /// Bytes of those.
-    pub bytes_delivered: u64,
-    /// Records that were refused and sent again.
-    pub records_refused: u64,
-    /// Cells whose text was not valid and was written with U+FFFD in places.
-    pub cells_replaced: u64,
-    /// Events of unknown types that were passed over, because their server marks them as of no importance.
-    pub unknown_events: u64,
-    /// Up to where everything is delivered.
-    pub position: Option<FilePosition>,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} rows ({}) delivered",
-            self.rows_delivered,
-            bytesize::ByteSize(self.bytes_delivered)
-        )?;
-        if self.rows_written > self.rows_delivered {
-            let waiting = self.rows_written - self.rows_delivered;
-            write!(f, ", {waiting} more will be read again")?;
-        }
-        if self.records_refused > 0 {
-            write!(f, ", {} records sent again", self.records_refused)?;
-        }
-        if self.cells_replaced > 0 {
-            write!(f, ", {} cells with invalid text", self.cells_replaced)?;
-        }
-        if self.unknown_events > 0 {
-            write!(
-                f,
-                ", {} events of unknown types passed over",
-                self.unknown_events
-            )?;
-        }
-        match &self.position {
-            Some(position) => write!(f, "; checkpoint at {position}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// A question under way, which gives back who asks.
 type QuestionAsked = Pin<Box<dyn Future<Output = (Box<Asker>, Result<Told, Failure>)> + Send>>;
@@ -151,8 +100,8 @@ pub(super) struct Agent<S> {
     first_news: Option<News>,
     saved_at: Instant,
     progress_at: Instant,
-    /// Rows written and delivered when it was last told.
-    told: (u64, u64),
+    /// What was told last.
+    told: Progress,
 }
 
 impl<S: Sink> Agent<S> {
@@ -222,7 +171,7 @@ impl<S: Sink> Agent<S> {
             first_news,
             saved_at: now,
             progress_at: now,
-            told: (0, 0),
+            told: Progress::default(),
         })
     }
 
@@ -251,12 +200,7 @@ impl<S: Sink> Agent<S> {
         let saved = self.save_now(&mut signals, deadline).await;
         followed.and(drained).and(saved)?;
         Ok(Summary {
-            rows_written: self.pipeline.rows_written,
-            rows_delivered: self.pipeline.flow.rows_delivered,
-            bytes_delivered: self.pipeline.flow.bytes_delivered,
-            records_refused: self.pipeline.flow.delivery.stats().records_refused,
-            cells_replaced: self.pipeline.replaced_cells(),
-            unknown_events: self.pipeline.decoder.unknown_events(),
+            progress: self.pipeline.progress(),
             position: self.saved.position.clone(),
         })
     }
@@ -409,12 +353,8 @@ impl<S: Sink> Agent<S> {
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
-            if self.told
-                != (
-                    self.pipeline.rows_written,
-                    self.pipeline.flow.rows_delivered,
-                )
-            {
+            let rows = |progress: &Progress| (progress.rows_written, progress.rows_delivered);
+            if rows(&self.told) != rows(&self.pipeline.progress()) {
                 self.tell_progress();
             }
         }
@@ -422,27 +362,18 @@ impl<S: Sink> Agent<S> {
 
     /// Says how it goes.
     fn tell_progress(&mut self) {
-        let rows_delivered = self.pipeline.flow.rows_delivered;
-        self.told = (self.pipeline.rows_written, rows_delivered);
-        let now = jiff::Timestamp::now().as_microsecond();
-        let age = Duration::from_micros(
-            match self.pipeline.newest_commit_us {
-                // No row has come yet.
-                0 => 0,
-                newest => now.saturating_sub(newest),
-            }
-            .max(0)
-            .cast_unsigned(),
-        );
+        let progress = self.pipeline.progress();
+        let age = progress.newest_row_age(jiff::Timestamp::now().as_microsecond());
         info!(
-            rows_delivered,
-            rows_waiting = self.pipeline.rows_written - rows_delivered,
-            in_flight = %bytesize::ByteSize(self.pipeline.flow.sealed_bytes as u64),
+            rows_delivered = progress.rows_delivered,
+            rows_waiting = progress.rows_waiting(),
+            in_flight = %bytesize::ByteSize(progress.bytes_in_flight),
             newest_row_age_s = age.as_secs(),
-            cells_replaced = self.pipeline.replaced_cells(),
+            cells_replaced = progress.cells_replaced,
             position = %self.pipeline.decoder.committed().map(ToString::to_string).unwrap_or_default(),
             "following"
         );
+        self.told = progress;
     }
 
     /// Starts writing the checkpoint if it has moved.

@@ -5,7 +5,7 @@
 //! (`server_columns`, `asker`) and the layouts of lines (`layouts`), the checkpoint (`checkpoint`), where
 //! a run starts (`start`, `resume`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), what
-//! leads from an event to them (`pipeline`), and the one loop (`agent`) that ties them together until a run
+//! leads from an event to them (`pipeline`), its numbers (`progress`), and the one loop (`agent`) that ties them together until a run
 //! ends (`end`).
 
 mod agent;
@@ -26,6 +26,7 @@ mod open_lines;
 mod packed;
 mod pipeline;
 mod preflight;
+mod progress;
 mod reader;
 mod refusals;
 pub(crate) mod remedies;
@@ -49,7 +50,6 @@ use crate::signals::Signals;
 use crate::sink::{self, Sink};
 use crate::{Error, Exit, Failure};
 
-pub use agent::Summary;
 use agent::{Agent, on_disk};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
@@ -59,6 +59,7 @@ pub(crate) use layouts::KnownLayouts;
 pub(crate) use pipeline::{Pipeline, folders, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
+pub use progress::{Progress, Summary};
 pub use server::{Identity, Mark, Server};
 
 /// Where a run ends.

@@ -14,6 +14,7 @@ use super::checked_table::CheckedTable;
 use super::column_source::{ColumnSource, forget};
 use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
+use super::progress::Progress;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
 use super::server_columns::{Answer, ConfirmedId, Question, renew, tells_of};
@@ -501,9 +502,18 @@ impl<S: Sink> Pipeline<S> {
         self.tables.iter().map(layouts).collect()
     }
 
-    /// Cells whose text was not valid and was written with something replaced.
-    pub(crate) fn replaced_cells(&self) -> u64 {
-        self.tables.iter().map(TableWriter::replaced_cells).sum()
+    /// The numbers of the run, of now.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            rows_written: self.rows_written,
+            rows_delivered: self.flow.rows_delivered,
+            bytes_delivered: self.flow.bytes_delivered,
+            bytes_in_flight: self.flow.sealed_bytes as u64,
+            delivery: self.flow.delivery.stats(),
+            newest_commit_us: self.newest_commit_us,
+            cells_replaced: self.tables.iter().map(TableWriter::replaced_cells).sum(),
+            unknown_events: self.decoder.unknown_events(),
+        }
     }
 
     /// The server whose binlog is read.

@@ -14,7 +14,7 @@ use crate::{Exit, Failure};
 
 use super::dump::{Dump, Part, Survey, survey};
 use super::file::number;
-use super::progress::Progress;
+use super::progress::ProgressLog;
 
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub(super) async fn replay<S: Sink>(
     tables: Vec<CheckedTable>,
     sink: S,
     (max_in_flight, exemptions): (usize, Exemptions),
-    progress: &mut Progress,
+    progress: &mut ProgressLog,
 ) -> (Summary, Result<(), Error>) {
     let names = table_names(&tables);
     let start = Mark::new(Identity("files".to_owned()), None, None);
@@ -91,9 +91,10 @@ pub(super) async fn replay<S: Sink>(
         mut summary,
         ..
     } = replay;
-    summary.rows = pipeline.flow.rows_delivered;
-    summary.bytes = pipeline.flow.bytes_delivered;
-    summary.cells_replaced = pipeline.replaced_cells();
+    let delivered = pipeline.progress();
+    summary.rows = delivered.rows_delivered;
+    summary.bytes = delivered.bytes_delivered;
+    summary.cells_replaced = delivered.cells_replaced;
     summary.prepared = pipeline.decoder.prepared_xa().with_rows;
     let outcome = written.and(drained);
     if outcome.is_ok() {
@@ -111,7 +112,7 @@ pub(super) async fn replay<S: Sink>(
 
 struct Replay<'r, S> {
     pipeline: Pipeline<S>,
-    progress: &'r mut Progress,
+    progress: &'r mut ProgressLog,
     summary: Summary,
 }
 

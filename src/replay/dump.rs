@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::file::BinlogFile;
-use super::progress::Progress;
+use super::progress::ProgressLog;
 
 /// A file to replay, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +190,7 @@ pub(super) fn survey(
     part: &Part,
     tables: &[(String, String)],
     before: &Decoder,
-    progress: &mut Progress,
+    progress: &mut ProgressLog,
     look: impl FnMut(&mut Decoder),
 ) -> (Survey, Decoder) {
     let mut survey = Survey {
@@ -217,7 +217,7 @@ impl Survey {
         decoder: &mut Decoder,
         part: &Part,
         before: &Decoder,
-        progress: &mut Progress,
+        progress: &mut ProgressLog,
         mut look: impl FnMut(&mut Decoder),
     ) -> Result<(), Error> {
         let mut dump = Dump::open(part, progress.bytes_read())?;

@@ -29,7 +29,7 @@ use crate::sink::{self, Sink};
 use crate::{Exit, Failure};
 
 use dump::Part;
-use progress::Progress;
+use progress::ProgressLog;
 
 pub use drive::Summary;
 
@@ -132,7 +132,7 @@ struct Job {
     parts: Vec<Part>,
     /// The files behind those, which are not read for their rows.
     later: Vec<Part>,
-    progress: Progress,
+    progress: ProgressLog,
 }
 
 impl Job {
@@ -161,7 +161,7 @@ impl Job {
             config,
             parts,
             later,
-            progress: Progress::new(bytes),
+            progress: ProgressLog::new(bytes),
         })
     }
 

@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const EVENTS_AT_ONCE: u32 = 256;
 
 /// Counts and, every two seconds, tells.
-pub(super) struct Progress {
+pub(super) struct ProgressLog {
     bytes_read: Rc<Cell<u64>>,
     /// Bytes that there are to read.
     bytes_total: u64,
@@ -22,7 +22,7 @@ pub(super) struct Progress {
     rows: u64,
 }
 
-impl Progress {
+impl ProgressLog {
     pub(super) fn new(bytes_total: u64) -> Self {
         Self {
             bytes_read: Rc::new(Cell::new(0)),

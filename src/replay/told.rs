@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::dump::{Part, survey};
-use super::progress::Progress;
+use super::progress::ProgressLog;
 
 /// Looks through all files, before anything is written: `parts` are replayed, `later` are not.
 ///
@@ -21,7 +21,7 @@ pub(super) fn check(
     (parts, later): (&[Part], &[Part]),
     tables: &[CheckedTable],
     exemptions: &Exemptions,
-    progress: &mut Progress,
+    progress: &mut ProgressLog,
 ) -> Result<(), Error> {
     let names = table_names(tables);
     let mut told = Told {
