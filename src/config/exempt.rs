@@ -45,7 +45,7 @@ pub(super) fn exemptions(names: &[String], tables: &[Table]) -> Result<Exemption
 
 #[cfg(test)]
 mod tests {
-    use super::super::raw::parse;
+    use super::super::load::parse;
 
     #[test]
     fn tables_are_listed_by_name_and_followed_ones_are_refused() {

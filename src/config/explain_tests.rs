@@ -1,7 +1,7 @@
 //! What is said of configurations that cannot be used: one line of the tables for each.
 
 use super::explain::read;
-use super::raw::parse;
+use super::load::parse;
 
 const SMALLEST: &str = r#"
 source.url = "mysql://hydrant@127.0.0.1"

@@ -182,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Sink;
-    use super::super::raw::parse;
+    use super::super::load::parse;
     use super::*;
 
     const SMALLEST: &str = r#"

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::ecs::metric::MetricKey;
-use crate::ecs::price::LONGEST_PUBLISH_EVERY;
-use crate::ecs::schedule::Interval;
-use crate::ecs::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
-
+use super::cloudwatch::{
+    Interval, LAUNCH_TYPE_DIMENSION, LONGEST_PUBLISH_EVERY, PROVIDER_DIMENSION, SERVICE_DIMENSION,
+    check_names,
+};
 use super::raw::{self, Raw};
 use super::validate::{at_least, duration};
 use super::{ConfigError, firehose};
@@ -124,7 +123,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         "result",
     ];
     all.extend(own.map(|name| (name, "x")));
-    MetricKey::new("RunningTask", &all).map_err(|error| {
+    check_names("RunningTask", &all).map_err(|error| {
         let remedy = format!(
             "give other names or values; those of the cluster and {} are hydrant's own",
             own.join(", ")
@@ -331,7 +330,7 @@ fn cluster(key: &str, id: &str) -> Result<(Cluster, Option<String>), ConfigError
 
 #[cfg(test)]
 mod tests {
-    use super::super::raw::parse_metrics;
+    use super::super::load::parse_metrics;
     use super::*;
 
     fn key_of(text: &str) -> String {

@@ -1,9 +1,10 @@
-//! Configuration: what was typed (`raw`), what was meant ([`Config`]), and AWS's limits.
+//! Configuration: what was typed (`raw`), how it is read (`load`), what was meant ([`Config`]), and AWS's limits.
 //!
 //! What lives here: reading one TOML file with overrides from the environment, and turning it
 //! into values of which nothing is optional any more. What does not: asking servers whether
 //! tables or streams exist; that is for the rooms that talk to them.
 
+pub mod cloudwatch;
 mod environment;
 mod exempt;
 mod explain;
@@ -11,6 +12,7 @@ mod explain;
 mod explain_tests;
 mod firehose;
 pub mod limits;
+mod load;
 mod metrics;
 mod raw;
 mod secret;
@@ -27,10 +29,10 @@ use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use explain::nearest;
 pub use limits::QuotaShare;
-pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
-pub use raw::{load, load_metrics, load_replay};
+pub use load::{load, load_metrics, load_replay};
 #[cfg(feature = "load")]
-pub(crate) use raw::{written, written_metrics};
+pub(crate) use load::{written, written_metrics};
+pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
 pub use secret::Secret;
 pub(crate) use table::quoted_part;
 pub(crate) use validate::{parse_position, table_named};

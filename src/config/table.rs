@@ -191,7 +191,7 @@ fn metadata(raw: &[Metadata], operations: Operations) -> Vec<MetadataColumn> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::raw::parse;
+    use super::super::load::parse;
     use super::MetadataColumn::{Operation, Ordinal};
 
     #[test]

@@ -349,7 +349,7 @@ pub(super) fn at_least(
 
 #[cfg(test)]
 mod tests {
-    use super::super::raw::parse;
+    use super::super::load::parse;
     use super::*;
     use crate::encode::Dialect;
 
@@ -546,7 +546,7 @@ mod tests {
                 "source.url = \"mysql://u@127.0.0.1\"\ntable = [{{ name = \"shop.T\" }}]\n\
                  sink.type = \"stdout\"\ncheckpoint.path = {path:?}"
             );
-            let error = super::super::raw::parse(&text, "x").unwrap_err();
+            let error = super::super::load::parse(&text, "x").unwrap_err();
             assert_eq!(error.key.as_deref(), Some("checkpoint.path"), "{path}");
         }
     }

@@ -1,7 +1,7 @@
 //! What is asked of ECS in one poll, and what the answer says about each target.
 //!
 //! What lives here: requests, limits of a call, and how counts are read. What does not: attempts
-//! and errors ([`super::poll`]), what the counts are called ([`super::target`]).
+//! and errors ([`super::caller`]), what the counts are called ([`super::target`]).
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use aws_sdk_ecs::types::{self, ClusterField};
 
 use crate::config::Cluster;
 
-use super::account::{Calls, GapReason};
-use super::poll::{Caller, PollError};
+use super::caller::{Caller, PollError};
+use super::core::account::{Calls, GapReason};
 
 /// Clusters in one DescribeClusters. Source: API reference, "DescribeClusters".
 pub(super) const CLUSTERS_A_CALL: usize = 100;

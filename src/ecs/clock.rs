@@ -1,10 +1,10 @@
 //! The two clocks, read as one moment.
 //!
-//! What does not live here: what follows from them ([`super::schedule`]).
+//! What does not live here: what follows from them ([`super::core::schedule`]).
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::schedule::Now;
+use super::core::schedule::Now;
 
 /// Between two readings of the monotonic clock around one of the wall clock.
 const READING: Duration = Duration::from_millis(1);

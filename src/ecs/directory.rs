@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use crate::Failure;
 use crate::config::Cluster;
 
-use super::account::{Calls, GapReason};
 use super::ask::{Ask, SERVICES_A_CALL, last_part};
-use super::place::{Bucket, Place};
-use super::poll::{Caller, PollError};
+use super::caller::{Bucket, Caller, PollError};
+use super::core::account::{Calls, GapReason};
+use super::place::Place;
 use super::target::{Books, Target};
 
 /// Entries on a page. Source: API reference, "ListServices" and "ListContainerInstances".

@@ -1,7 +1,7 @@
 //! What `hydrant metrics --dry-run` prints instead of publishing it.
 
-use super::backlog::{Backlog, DatumBatch};
-use super::series::Datum;
+use super::core::backlog::{Backlog, DatumBatch};
+use super::core::series::Datum;
 
 /// One line for each datum, in the order of time.
 pub(super) fn print_batch(namespace: &str, backlog: &Backlog, batch: &DatumBatch) {

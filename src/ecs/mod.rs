@@ -1,49 +1,36 @@
 //! `hydrant metrics`: ECS clusters sampled on a grid of whole seconds, and published as
 //! CloudWatch metrics.
 //!
-//! What lives here: cores, which are PURE, and the loop around them. [`schedule`] says when to
-//! poll and what became of every tick, [`cadence`] lays many polls out over time, [`metric`]
-//! names what is published, [`series`] knows each metric's seconds, [`backlog`] keeps datums until
-//! CloudWatch has them, [`backoff`] spaces requests, [`account`] counts, [`price`] turns counts
-//! into dollars. Not PURE: `clock` reads the clocks, `place` has the clients of a region and role
-//! and their pace, `ask` says what is asked and what an answer means, `poll` and `publish` make
-//! one request each, `directory` lists what is in a cluster, `target` has the books of what is
-//! sampled, `unit` one poll that is repeated, `sampler` all of them, `own` the poller's own
-//! numbers, `timing` the histograms, `poller` the loop. [`templates`] prints alarms and a
-//! dashboard.
+//! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
+//! `caller` makes calls of one of ECS's buckets, `place` has the clients of a region and role and their
+//! pace, `ask` says what is asked and what an answer means, `poll` and `publish` make one request each,
+//! `directory` lists what is in a cluster, `target` has the books of what is sampled, `unit` one poll
+//! that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
+//! `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
 //! clocks ─ Schedule ─ poll ─ Backlog ─ PutMetricData
 //!              └─ gaps ─ Account ◄─ dropped ┘
 //! ```
 
-pub mod account;
 mod ask;
-pub mod backlog;
-pub mod backoff;
-pub mod cadence;
+mod caller;
 mod clock;
+pub mod core;
 mod directory;
 mod dry_run;
-pub mod metric;
 mod own;
 mod place;
 mod poll;
 mod poller;
-pub mod price;
 mod publish;
 mod sampler;
-pub mod schedule;
-pub mod series;
 mod shared;
 mod summary;
 mod target;
 pub mod templates;
 mod timing;
 mod unit;
-
-#[cfg(test)]
-mod simulation;
 
 use std::time::Duration;
 
@@ -55,7 +42,6 @@ use crate::{Error, Exit, Failure};
 
 use poller::Poller;
 pub use summary::Summary;
-pub(crate) use target::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 pub use timing::{Durations, Timings};
 
 /// Runs the poller until a signal that stops it, the end of `length`, or an error. With `dry_run` it

@@ -6,10 +6,10 @@
 use crate::config::Metrics;
 use crate::{Exit, Failure};
 
-use super::backlog::Backlog;
-use super::metric::MetricKey;
-use super::schedule::Now;
-use super::series::{Datum, SeriesId};
+use super::core::backlog::Backlog;
+use super::core::metric::MetricKey;
+use super::core::schedule::Now;
+use super::core::series::{Datum, SeriesId};
 use super::summary::Summary;
 use super::timing::Timings;
 

@@ -1,59 +1,17 @@
-//! The clients of one region and role, and the pace of their calls to ECS.
+//! The clients of one region and role.
 //!
-//! What lives here: where requests go and with which credentials, and how many of an account's
-//! calls may be used. What does not: the requests ([`super::ask`], [`super::publish`]).
+//! What lives here: where requests go and with which credentials, and which share of an account's calls may be
+//! used. What does not: the calls ([`super::caller`]), and what is sent ([`super::ask`], [`super::publish`]).
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::config::{ClusterGroup, Metrics};
 use crate::{Failure, aws};
 
-use super::cadence::{
-    CLUSTER_READS_PER_SECOND, CLUSTER_RESOURCE_READS_PER_SECOND, SERVICE_READS_PER_SECOND,
-};
-use super::poll::Caller;
-
-/// Admits calls of one bucket.
-pub(super) type Limiter = DefaultDirectRateLimiter;
-
-/// One of ECS's buckets of calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bucket {
-    /// DescribeClusters.
-    Clusters,
-    /// ListServices and DescribeServices.
-    Services,
-    /// ListContainerInstances and DescribeContainerInstances.
-    Instances,
-}
-
-impl Bucket {
-    const ALL: [Self; 3] = [Self::Clusters, Self::Services, Self::Instances];
-
-    /// Calls a second that an account has.
-    pub(super) fn per_second(self) -> f64 {
-        match self {
-            Self::Clusters => CLUSTER_READS_PER_SECOND,
-            Self::Services => SERVICE_READS_PER_SECOND,
-            Self::Instances => CLUSTER_RESOURCE_READS_PER_SECOND,
-        }
-    }
-
-    /// The call that samples, and what it samples.
-    pub(super) fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Clusters => ("DescribeClusters", "clusters"),
-            Self::Services => ("DescribeServices", "services"),
-            Self::Instances => ("DescribeContainerInstances", "capacity providers"),
-        }
-    }
-}
+use super::caller::{Bucket, Caller, Limiter, limiter};
 
 /// One region and role.
 #[derive(Debug)]
@@ -116,20 +74,4 @@ impl Place {
             Arc::clone(&self.limiters[bucket as usize]),
         )
     }
-}
-
-/// What is planned stays under the rate by itself; this is for attempts after a failure. A second's
-/// calls come close together, so that many are admitted at once.
-fn limiter(per_second: f64) -> Limiter {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and 20"
-    )]
-    let at_once = per_second.ceil() as u32;
-    let at_once = NonZeroU32::MIN.saturating_add(at_once);
-    let quota = Quota::with_period(Duration::from_secs_f64(1.0 / per_second));
-    // The shares that the configuration takes have periods above zero.
-    let quota = quota.unwrap_or(Quota::per_second(NonZeroU32::MIN));
-    RateLimiter::direct(quota.allow_burst(at_once))
 }

@@ -2,7 +2,7 @@
 //!
 //! What lives here: the loop with its priorities, what it costs, what becomes of requests to
 //! CloudWatch. What does not: what is polled ([`super::sampler`]), and every other decision
-//! ([`super::schedule`], [`super::backlog`]) and request ([`super::poll`], [`super::publish`]).
+//! ([`super::core::schedule`], [`super::core::backlog`]) and request ([`super::poll`], [`super::publish`]).
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,16 @@ use crate::config::Metrics;
 use crate::signals::{Asked, Signals};
 use crate::{Exit, Failure};
 
-use super::account::{Account, DatumCounts};
-use super::backlog::{Backlog, DatumBatch, Settings};
 use super::clock::now;
+use super::core::account::{Account, DatumCounts};
+use super::core::backlog::{Backlog, DatumBatch, Settings};
+use super::core::price::{Plan, counted_usd_per_day};
+use super::core::schedule::Now;
 use super::dry_run::print_batch;
 use super::own::OwnMetrics;
 use super::place::Place;
-use super::price::{Plan, counted_usd_per_day};
 use super::publish::{Put, metric_data, put};
 use super::sampler::{Done, Sampler};
-use super::schedule::Now;
 use super::shared::{Outlet, Shared};
 use super::summary::Summary;
 use super::timing::Timings;

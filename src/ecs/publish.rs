@@ -1,7 +1,7 @@
 //! One PutMetricData, and what its failure means.
 //!
 //! What lives here: a batch as a request, and errors by what is to be done about them. What does
-//! not: which datums, and when ([`super::backlog`]).
+//! not: which datums, and when ([`super::core::backlog`]).
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
 use crate::aws::{CallError, Cause};
 
-use super::backlog::{Backlog, DatumBatch, Refusal};
-use super::metric::MetricKey;
+use super::core::backlog::{Backlog, DatumBatch, Refusal};
+use super::core::metric::MetricKey;
 
 /// Source: API reference, "MetricDatum": 1 is high resolution.
 const STORAGE_RESOLUTION_S: i32 = 1;
@@ -37,7 +37,7 @@ pub(super) struct Put {
 
 /// The batch as the SDK sends it.
 pub(super) fn metric_data(backlog: &Backlog, batch: &DatumBatch) -> Vec<MetricDatum> {
-    let datum = |datum: &super::series::Datum| {
+    let datum = |datum: &super::core::series::Datum| {
         let key = backlog.key(datum.series);
         MetricDatum::builder()
             .metric_name(key.name())

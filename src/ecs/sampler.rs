@@ -12,13 +12,13 @@ use tracing::{info, warn};
 
 use crate::{Exit, Failure, aws};
 
-use super::account::GapReason;
 use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
-use super::cadence::{Cadence, change_wait};
+use super::caller::{Bucket, PollError};
+use super::core::account::GapReason;
+use super::core::cadence::{Cadence, change_wait};
+use super::core::schedule::{Interval, Now};
 use super::directory::{Directory, Listing, list_spacing};
-use super::place::Bucket;
-use super::poll::{PollError, Polled, poll};
-use super::schedule::{Interval, Now};
+use super::poll::{Polled, poll};
 use super::shared::Shared;
 use super::target::Target;
 use super::unit::Unit;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Metrics;
 
-use super::account::Account;
-use super::backlog::Backlog;
+use super::core::account::Account;
+use super::core::backlog::Backlog;
 use super::place::Place;
 use super::target::Books;
 use super::timing::{Durations, Timings};

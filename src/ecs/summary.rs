@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::account::{Calls, Coverage, DatumCounts};
+use super::core::account::{Calls, Coverage, DatumCounts};
 use super::timing::Timings;
 
 /// The books of a run.

@@ -8,22 +8,16 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
+use crate::config::cloudwatch::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 use crate::config::{Cluster, Metrics};
 use crate::{Exit, Failure};
 
-use super::account::{Account, Gap, GapReason, TargetId};
 use super::ask::{Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
-use super::backlog::{Backlog, Offer};
-use super::metric::MetricKey;
-use super::schedule::Now;
-use super::series::{Datum, SeriesId};
-
-/// The dimension of a service's name.
-pub(crate) const SERVICE_DIMENSION: &str = "ServiceName";
-/// The dimension of a capacity provider's name.
-pub(crate) const PROVIDER_DIMENSION: &str = "CapacityProvider";
-/// The dimension of a launch type.
-pub(crate) const LAUNCH_TYPE_DIMENSION: &str = "LaunchType";
+use super::core::account::{Account, Gap, GapReason, TargetId};
+use super::core::backlog::{Backlog, Offer};
+use super::core::metric::MetricKey;
+use super::core::schedule::Now;
+use super::core::series::{Datum, SeriesId};
 
 /// What a target is a part of, and so what goes without saying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::cloudwatch::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 use crate::config::{Cluster, ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
 use super::ask::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
-use super::target::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVICE_DIMENSION};
 
 /// The shortest period of an alarm on a high-resolution metric, in seconds. Source: API
 /// reference, "PutMetricAlarm".

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::account::{Account, Gap, GapReason};
 use super::ask::Ask;
-use super::place::Bucket;
+use super::caller::Bucket;
+use super::core::account::{Account, Gap, GapReason};
+use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
 use super::poll::Polled;
-use super::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
 use super::target::{Target, add_gaps};
 
 /// A poll that is made again and again.

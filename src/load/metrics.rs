@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::config::{self, Metrics};
-use crate::ecs::account::GapReason;
+use crate::ecs::core::account::GapReason;
 use crate::ecs::{self, Summary};
 use crate::signals::Signals;
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};

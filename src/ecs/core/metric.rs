@@ -1,21 +1,17 @@
 //! PURE. What a metric is called, and what CloudWatch takes.
 //!
-//! What lives here: names with their dimensions, CloudWatch's limits with their source. What does
-//! not: values ([`super::backlog`]).
+//! What lives here: names with their dimensions, CloudWatch's limits of requests and values with their source. What does
+//! not: its limits of names ([`crate::config::cloudwatch`]), values ([`super::backlog`]).
 //!
 //! Source of all limits: "PutMetricData", "MetricDatum" and "Dimension" in the CloudWatch API
 //! Reference.
+
+use crate::config::cloudwatch::{BadMetric, check_names};
 
 /// Datums in one PutMetricData.
 pub const REQUEST_DATUMS: usize = 1_000;
 /// Bytes of one PutMetricData. Taken before compression, where it is certain to hold.
 pub const REQUEST_BYTES: usize = 1_000_000;
-/// Dimensions of one metric.
-pub const DIMENSIONS: usize = 30;
-/// Characters in the name of a metric or dimension.
-pub const NAME_CHARS: usize = 255;
-/// Characters in the value of a dimension.
-pub const DIMENSION_VALUE_CHARS: usize = 1_024;
 /// Values may be up to 2^360 from zero.
 pub const VALUE_MAGNITUDE_BITS: i32 = 360;
 /// How old a datum may be: two weeks, in seconds.
@@ -37,71 +33,15 @@ pub struct MetricKey {
     is_in_milliseconds: bool,
 }
 
-/// A name that CloudWatch would reject, with every datum in the same request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadMetric {
-    /// The metric's name.
-    #[error("a metric's name has 1 to {NAME_CHARS} characters, not {chars}")]
-    Name {
-        /// Characters that it has.
-        chars: usize,
-    },
-    /// Too many dimensions.
-    #[error("metric {metric} has {count} dimensions, more than {DIMENSIONS}")]
-    DimensionCount {
-        /// The metric's name.
-        metric: String,
-        /// Dimensions that it has.
-        count: usize,
-    },
-    /// A dimension's name or value is empty, too long, or has characters that are not allowed.
-    #[error(
-        "dimension {dimension:?} of metric {metric}: its name (up to {NAME_CHARS} characters, not starting with a colon) and value (up to {DIMENSION_VALUE_CHARS}) must be printable ASCII and not blank"
-    )]
-    Dimension {
-        /// The metric's name.
-        metric: String,
-        /// The dimension's name.
-        dimension: String,
-    },
-    /// Two dimensions with one name.
-    #[error("metric {metric} has dimension {dimension:?} twice")]
-    Twice {
-        /// The metric's name.
-        metric: String,
-        /// The dimension's name.
-        dimension: String,
-    },
-}
-
 impl MetricKey {
     /// A metric with its dimensions; their order is of no importance.
     ///
     /// # Errors
     /// If CloudWatch would reject it.
     pub fn new(name: &str, dimensions: &[(&str, &str)]) -> Result<Self, BadMetric> {
-        let chars = name.chars().count();
-        if chars == 0 || chars > NAME_CHARS {
-            return Err(BadMetric::Name { chars });
-        }
-        let metric = || name.to_owned();
-        if dimensions.len() > DIMENSIONS {
-            let count = dimensions.len();
-            let metric = metric();
-            return Err(BadMetric::DimensionCount { metric, count });
-        }
+        check_names(name, dimensions)?;
         let mut sorted: Vec<_> = dimensions.to_vec();
         sorted.sort_unstable();
-        for (index, (dimension, value)) in sorted.iter().enumerate() {
-            let (metric, dimension) = (metric(), (*dimension).to_owned());
-            if index > 0 && sorted[index - 1].0 == dimension {
-                return Err(BadMetric::Twice { metric, dimension });
-            }
-            let named = is_text(&dimension, NAME_CHARS) && !dimension.starts_with(':');
-            if !named || !is_text(value, DIMENSION_VALUE_CHARS) {
-                return Err(BadMetric::Dimension { metric, dimension });
-            }
-        }
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Ok(Self {
             name: name.to_owned(),
@@ -148,12 +88,6 @@ impl MetricKey {
     }
 }
 
-/// Whether a dimension may have this name or value.
-fn is_text(text: &str, most_chars: usize) -> bool {
-    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    printable && !text.trim().is_empty() && text.len() <= most_chars
-}
-
 /// Whether CloudWatch takes this value at all.
 #[must_use]
 pub fn is_publishable(value: f64) -> bool {
@@ -169,34 +103,7 @@ pub fn is_in_window(second: i64, now_s: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_would_spoil_a_request_are_refused() {
-        let cluster = [("ClusterName", "ECSEsgaroth")];
-        assert!(MetricKey::new("RunningTask", &cluster).is_ok());
-        assert_eq!(
-            MetricKey::new("", &cluster),
-            Err(BadMetric::Name { chars: 0 })
-        );
-        for dimensions in [
-            [("", "x")],
-            [(":Name", "x")],
-            [("ClusterName", " ")],
-            [("ClusterName", "Stra\u{df}e")],
-            [("ClusterName", "a\nb")],
-        ] {
-            let error = MetricKey::new("RunningTask", &dimensions).unwrap_err();
-            assert!(
-                matches!(error, BadMetric::Dimension { .. }),
-                "{dimensions:?}"
-            );
-        }
-        let twice = [("a", "1"), ("b", "2"), ("a", "3")];
-        let error = MetricKey::new("RunningTask", &twice).unwrap_err();
-        assert!(matches!(error, BadMetric::Twice { .. }));
-        let error = MetricKey::new("RunningTask", &[("a", "1"); 31]).unwrap_err();
-        assert!(matches!(error, BadMetric::DimensionCount { count: 31, .. }));
-    }
+    use crate::config::cloudwatch::{DIMENSION_VALUE_CHARS, DIMENSIONS, NAME_CHARS};
 
     #[test]
     fn the_order_of_dimensions_makes_no_other_metric() {

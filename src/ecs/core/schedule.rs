@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+pub use crate::config::cloudwatch::Interval;
+
 use super::account::{Coverage, Gap, GapReason};
 
 /// Polls under way at once. A poll that starts late still has its whole deadline, so it can reach
@@ -24,9 +26,6 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// A process that was told the time this long ago did not run, rather than being late.
 const SUSPENDED: Duration = Duration::from_secs(5);
-
-/// The longest interval.
-const LONGEST_S: u32 = 3_600;
 
 const MICROSECONDS: i64 = 1_000_000;
 
@@ -48,52 +47,7 @@ impl Now {
     }
 }
 
-/// How far ticks are apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interval(u32);
-
-/// An interval that is not on offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an interval of {seconds} s is not one of 1, 5, 10, 30 and 60 s")]
-pub struct UnknownInterval {
-    /// What was asked for, in seconds.
-    pub seconds: u64,
-}
-
 impl Interval {
-    /// Every interval. CloudWatch has periods of the same lengths (GetMetricData, `Period`).
-    pub const ALL: [Self; 5] = [Self(1), Self(5), Self(10), Self(30), Self(60)];
-
-    /// An interval of this many seconds.
-    ///
-    /// # Errors
-    /// If it is not one of 1, 5, 10, 30 and 60.
-    pub fn from_seconds(seconds: u64) -> Result<Self, UnknownInterval> {
-        Self::ALL
-            .into_iter()
-            .find(|interval| u64::from(interval.0) == seconds)
-            .ok_or(UnknownInterval { seconds })
-    }
-
-    /// The next longer one: those on offer, then whole minutes up to an hour.
-    #[must_use]
-    pub fn longer(self) -> Option<Self> {
-        let on_offer = Self::ALL.into_iter().find(|longer| *longer > self);
-        on_offer.or((self.0 < LONGEST_S).then_some(Self(self.0 + 60)))
-    }
-
-    /// Its length in seconds.
-    #[must_use]
-    pub fn seconds(self) -> u32 {
-        self.0
-    }
-
-    /// Its length.
-    #[must_use]
-    pub fn duration(self) -> Duration {
-        Duration::from_secs(u64::from(self.0))
-    }
-
     /// How long a poll may take from its start: 900 ms of a second, at most 5 s.
     #[must_use]
     pub fn deadline(self) -> Duration {
@@ -108,12 +62,12 @@ impl Interval {
     /// The last tick at or before a moment, in seconds.
     fn floor(self, utc_us: i64) -> i64 {
         let second = utc_us.div_euclid(MICROSECONDS);
-        second - second.rem_euclid(i64::from(self.0))
+        second - second.rem_euclid(i64::from(self.seconds()))
     }
 
     /// The first tick at or after a second.
     fn ceil(self, second: i64) -> i64 {
-        second + (-second).rem_euclid(i64::from(self.0))
+        second + (-second).rem_euclid(i64::from(self.seconds()))
     }
 }
 
@@ -315,7 +269,7 @@ impl Schedule {
     /// Ticks that have come, including those whose polls are in flight.
     #[must_use]
     pub fn elapsed(&self) -> u64 {
-        (self.next - self.first).unsigned_abs() / u64::from(self.interval.0)
+        (self.next - self.first).unsigned_abs() / u64::from(self.interval.seconds())
     }
 
     /// The second of the first tick, since 1970 UTC.
@@ -359,7 +313,7 @@ impl Schedule {
         }
         // What was missed already was not missed because of the step.
         let missed = self.last_missed(now.monotonic);
-        self.leapt_from = Some(missed + i64::from(self.interval.0));
+        self.leapt_from = Some(missed + i64::from(self.interval.seconds()));
         self.origin = now.monotonic;
         self.origin_utc_us = now.utc_us;
         let next_in = self
@@ -385,7 +339,7 @@ impl Schedule {
     }
 
     fn pass_missed(&mut self, now: Instant) -> Option<Event> {
-        let length = i64::from(self.interval.0);
+        let length = i64::from(self.interval.seconds());
         let mut last = self.last_missed(now);
         let mut reason = self.why_not_in_time(now, GapReason::Late);
         match self.leapt_from {
@@ -401,7 +355,7 @@ impl Schedule {
         }
         let first = self.next;
         self.next = last + length;
-        let count = (self.next - first).unsigned_abs() / u64::from(self.interval.0);
+        let count = (self.next - first).unsigned_abs() / u64::from(self.interval.seconds());
         Some(Event::Gap(self.gap(first, count, reason)))
     }
 
@@ -412,7 +366,7 @@ impl Schedule {
         let second = self.next;
         let late_us = self.utc_us_at(now) - second.saturating_mul(MICROSECONDS);
         let lateness = Duration::from_micros(u64::try_from(late_us).ok()?);
-        self.next += i64::from(self.interval.0);
+        self.next += i64::from(self.interval.seconds());
         if self.in_flight.len() >= MOST_IN_FLIGHT {
             return Some(Event::Gap(self.gap(second, 1, GapReason::Busy)));
         }

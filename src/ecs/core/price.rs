@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::config::cloudwatch::LONGEST_PUBLISH_EVERY;
+
 use super::metric::REQUEST_DATUMS;
 use super::schedule::Interval;
 
@@ -25,10 +27,6 @@ const DAY_S: f64 = 86_400.0;
 /// The part of a budget's requests that may be used in one go, for changes and after an outage;
 /// the rest is the rate, so that both together are the budget of any day.
 const BURST_SHARE: f64 = 0.1;
-
-/// The longest that datums wait for others, whatever the budget. Sub-minute metrics are for
-/// people who look now.
-pub const LONGEST_PUBLISH_EVERY: Duration = Duration::from_hours(1);
 
 /// Dollars a day for having this many metrics.
 #[must_use]

@@ -513,7 +513,7 @@ fn an_outage_beyond_the_buffer_drops_the_oldest_and_counts_every_one() {
 
 /// Times of the demo's steps in its hour, and how many tasks run and are pending from then on.
 fn demo_script() -> Vec<(f64, [f64; 2])> {
-    let text = include_str!("../../demo/clusters.toml");
+    let text = include_str!("../../../demo/clusters.toml");
     let script: toml::Table = toml::from_str(text).unwrap();
     let cluster = &script["cluster"][0];
     assert_eq!(cluster["loop"].as_integer(), Some(HOUR_S));
