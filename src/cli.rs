@@ -122,16 +122,8 @@ pub struct MetricsOptions {
     #[arg(long, conflicts_with_all = ["dry_run", "length", "print_alarms"])]
     pub print_dashboard: bool,
     /// End after so long, such as 30s or 10m.
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = config::duration::parse_duration)]
     pub length: Option<Duration>,
-}
-
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: Result<jiff::SignedDuration, _> = text.parse();
-    duration
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "write it with a unit, like 30s or 10m".to_owned())
 }
 
 /// Runs one command to its end.

@@ -11,20 +11,9 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Toml};
 
 use super::raw::Raw;
-use super::{ConfigError, environment};
+use super::{ConfigError, duration, environment};
 
-/// Keys, whatever their section, whose values are durations.
-const DURATIONS: &[&str] = &[
-    "buffer",
-    "connect_timeout",
-    "flush_interval",
-    "heartbeat_interval",
-    "interval",
-    "patience",
-    "publish_every",
-    "shutdown_grace",
-];
-/// The same for sizes.
+/// Keys, whatever their section, whose values are sizes.
 const SIZES: &[&str] = &["bytes_per_second", "max_in_flight"];
 
 /// Reads a file, and says what it is if it is no text.
@@ -122,6 +111,9 @@ pub(super) fn explain(error: &figment::Error, origin: &str) -> ConfigError {
             format!("a value out of range in {place}"),
             wanted(&path, error),
         ),
+        Kind::InvalidValue(_, expected) if expected == duration::EXPECTED => {
+            (format!("not {expected} in {place}"), wanted(&path, error))
+        }
         Kind::InvalidValue(..)
         | Kind::Message(_)
         | Kind::InvalidLength(..)
@@ -190,9 +182,6 @@ fn wanted(path: &[String], error: &figment::Error) -> String {
         }
         _ => {}
     }
-    if DURATIONS.contains(&key) {
-        return format!("write a duration in quotes, with its unit: {key} = \"1s\", or \"250ms\"");
-    }
     if SIZES.contains(&key) {
         return format!("write a size in quotes, with its unit: {key} = \"32 MiB\"");
     }
@@ -205,6 +194,9 @@ fn wanted(path: &[String], error: &figment::Error) -> String {
         _ => String::new(),
     };
     match expected.as_str() {
+        duration::EXPECTED => {
+            format!("write a duration in quotes, with its unit: {key} = \"1s\", or \"250ms\"")
+        }
         "a string" => format!("write it in quotes: {key} = \"...\""),
         "a boolean" => format!("write {key} = true or {key} = false, without quotes"),
         "u32" | "u64" | "usize" => {

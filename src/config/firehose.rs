@@ -3,12 +3,15 @@
 //! What lives here: its validation. What does not: keys that all sinks share, and whether a stream
 //! exists.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::limits::{QuotaShare, nearest_region};
 use super::raw;
-use super::validate::duration;
 use super::{ConfigError, Firehose, QuotaChoice, Table};
+
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns the typed section into the meant one.
 pub(super) fn validate(
@@ -35,7 +38,7 @@ pub(super) fn validate(
         endpoint: raw.endpoint.clone(),
         quota: quota(raw)?,
         quota_share: quota_share(raw)?,
-        patience: duration("sink.patience", raw.patience.as_deref(), "30s")?,
+        patience: raw.patience.map_or(DEFAULT_PATIENCE, |typed| typed.0),
     })
 }
 

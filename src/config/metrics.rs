@@ -10,10 +10,13 @@ use super::cloudwatch::{
     Interval, LAUNCH_TYPE_DIMENSION, LONGEST_PUBLISH_EVERY, PROVIDER_DIMENSION, SERVICE_DIMENSION,
     check_names,
 };
+use super::duration::TypedDuration;
 use super::raw::{self, Raw};
-use super::validate::{at_least, duration};
+use super::validate::{at_least, shutdown_grace};
 use super::{ConfigError, firehose};
 
+const DEFAULT_PUBLISH_EVERY: Duration = Duration::from_secs(10);
+const DEFAULT_BUFFER: Duration = Duration::from_hours(3);
 /// The longest buffer. CloudWatch takes datums of up to two weeks ago.
 const LONGEST_BUFFER: Duration = Duration::from_hours(13 * 24);
 /// The least share of an account's calls: with less, even one call could not be made in a minute.
@@ -132,11 +135,11 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
     })?;
     let publish_every = at_least(
         "metrics.publish_every",
-        metrics.publish_every.as_deref(),
-        "10s",
+        metrics.publish_every,
+        DEFAULT_PUBLISH_EVERY,
         Duration::from_secs(1),
     )?;
-    let buffer = duration("metrics.buffer", metrics.buffer.as_deref(), "3h")?;
+    let buffer = metrics.buffer.map_or(DEFAULT_BUFFER, |typed| typed.0);
     for (key, given, longest) in [
         (
             "metrics.publish_every",
@@ -168,7 +171,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
     }
     Ok(Metrics {
         groups: groups(metrics)?,
-        interval: interval(metrics.interval.as_deref())?,
+        interval: interval(metrics.interval)?,
         launch_types: metrics.launch_types,
         services: metrics.services,
         capacity_providers: metrics.capacity_providers,
@@ -186,7 +189,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
             "metrics.cloudwatch_endpoint",
             metrics.cloudwatch_endpoint.as_ref(),
         )?,
-        shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
+        shutdown_grace: shutdown_grace(raw),
     })
 }
 
@@ -206,12 +209,15 @@ fn check_namespace(namespace: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn interval(text: Option<&str>) -> Result<Interval, ConfigError> {
-    const KEY: &str = "metrics.interval";
-    let given = duration(KEY, text, "1s")?;
+fn interval(typed: Option<TypedDuration>) -> Result<Interval, ConfigError> {
+    let Some(TypedDuration(given)) = typed else {
+        return Ok(Interval::ALL[0]);
+    };
     let whole = given.subsec_nanos() == 0;
-    Interval::from_seconds(if whole { given.as_secs() } else { 0 })
-        .map_err(|_| ConfigError::at(KEY, "not on offer", "write 1s, 5s, 10s, 30s or 60s"))
+    Interval::from_seconds(if whole { given.as_secs() } else { 0 }).map_err(|_| {
+        let remedy = "write 1s, 5s, 10s, 30s or 60s";
+        ConfigError::at("metrics.interval", "not on offer", remedy)
+    })
 }
 
 fn endpoint(key: &str, text: Option<&String>) -> Result<Option<String>, ConfigError> {

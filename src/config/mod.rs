@@ -5,6 +5,7 @@
 //! tables or streams exist; that is for the rooms that talk to them.
 
 pub mod cloudwatch;
+pub mod duration;
 mod environment;
 mod exempt;
 mod explain;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::Deserialize;
 
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
@@ -169,7 +171,8 @@ pub struct Table {
 }
 
 /// What an update that changes the key is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KeyChange {
     /// A delete of the old row and an insert of the new one.
     Split,
@@ -178,9 +181,11 @@ pub enum KeyChange {
 }
 
 /// What happens when the table changes so that its lines would be others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SchemaChange {
     /// The agent stops.
+    #[default]
     Stop,
     /// Lines of another version begin, apart from those of before.
     Version,

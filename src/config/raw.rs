@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::encode::{Dialect, InvalidText, MetadataColumn};
+
+use super::duration::TypedDuration;
+use super::{KeyChange, SchemaChange};
+
 /// The file as typed. A key's documentation is the README's configuration reference.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,7 +19,7 @@ pub(super) struct Raw {
     pub(super) sink: Sink,
     pub(super) checkpoint: Checkpoint,
     pub(super) metrics: Metrics,
-    pub(super) shutdown_grace: Option<String>,
+    pub(super) shutdown_grace: Option<TypedDuration>,
 }
 
 #[derive(Default, Deserialize)]
@@ -27,8 +32,8 @@ pub(super) struct Source {
     pub(super) tls_ca: Option<String>,
     pub(super) server_id: Option<u32>,
     pub(super) ignore_statements: Vec<String>,
-    pub(super) connect_timeout: Option<String>,
-    pub(super) heartbeat_interval: Option<String>,
+    pub(super) connect_timeout: Option<TypedDuration>,
+    pub(super) heartbeat_interval: Option<TypedDuration>,
 }
 
 impl std::fmt::Debug for Source {
@@ -54,7 +59,7 @@ pub(super) struct Table {
     pub(super) name: Option<String>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) events: Option<Vec<EventKind>>,
-    pub(super) metadata: Vec<Metadata>,
+    pub(super) metadata: Vec<MetadataColumn>,
     pub(super) before_image: bool,
     pub(super) key_change: Option<KeyChange>,
     pub(super) on_schema_change: Option<SchemaChange>,
@@ -65,52 +70,10 @@ pub(super) struct Table {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum InvalidText {
-    Replace,
-    Stop,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum SchemaChange {
-    Stop,
-    Version,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum KeyChange {
-    Split,
-    Update,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub(super) enum EventKind {
     Insert,
     Update,
     Delete,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Metadata {
-    Operation,
-    CommitTime,
-    Position,
-    Ordinal,
-    SchemaVersion,
-    Absent,
-    Sequence,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Dialect {
-    Csv,
-    Hive,
-    OpenCsv,
-    Jsonl,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,8 +89,8 @@ pub(super) struct Sink {
     pub(super) records_per_second: Option<u32>,
     pub(super) bytes_per_second: Option<ByteSize>,
     pub(super) quota_share: Option<f64>,
-    pub(super) patience: Option<String>,
-    pub(super) flush_interval: Option<String>,
+    pub(super) patience: Option<TypedDuration>,
+    pub(super) flush_interval: Option<TypedDuration>,
     pub(super) max_in_flight: Option<ByteSize>,
 }
 
@@ -154,7 +117,7 @@ pub(super) struct Metrics {
     pub(super) role_arn: Option<String>,
     pub(super) external_id: Option<String>,
     pub(super) group: Vec<Group>,
-    pub(super) interval: Option<String>,
+    pub(super) interval: Option<TypedDuration>,
     pub(super) launch_types: bool,
     pub(super) services: bool,
     pub(super) capacity_providers: bool,
@@ -162,9 +125,9 @@ pub(super) struct Metrics {
     pub(super) namespace: Option<String>,
     pub(super) cluster_dimension: Option<String>,
     pub(super) dimensions: BTreeMap<String, String>,
-    pub(super) publish_every: Option<String>,
+    pub(super) publish_every: Option<TypedDuration>,
     pub(super) flush_changes: Option<bool>,
-    pub(super) buffer: Option<String>,
+    pub(super) buffer: Option<TypedDuration>,
     pub(super) publish_own: bool,
     pub(super) budget_usd_per_day: Option<f64>,
     pub(super) ecs_endpoint: Option<String>,

@@ -1,10 +1,10 @@
 //! The tables to follow: what is written of them, and how.
 
 use crate::binlog::Operations;
-use crate::encode::{Dialect, InvalidText, MetadataColumn};
+use crate::encode::MetadataColumn;
 
-use super::raw::{self, EventKind, Metadata};
-use super::{ConfigError, KeyChange, SchemaChange, Table};
+use super::raw::{self, EventKind};
+use super::{ConfigError, KeyChange, Table};
 
 /// Turns the typed tables into the meant ones.
 pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
@@ -60,27 +60,14 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             operations,
             before_image: table.before_image,
             key_change: match table.key_change {
-                None | Some(raw::KeyChange::Split) if operations.update && operations.delete => {
+                None | Some(KeyChange::Split) if operations.update && operations.delete => {
                     KeyChange::Split
                 }
                 _ => KeyChange::Update,
             },
-            on_schema_change: match table.on_schema_change {
-                None | Some(raw::SchemaChange::Stop) => SchemaChange::Stop,
-                Some(raw::SchemaChange::Version) => SchemaChange::Version,
-            },
-            invalid_text: match table.invalid_text {
-                None | Some(raw::InvalidText::Replace) => InvalidText::Replace,
-                Some(raw::InvalidText::Stop) => InvalidText::Stop,
-            },
-            dialect: table
-                .dialect
-                .map_or(Dialect::default(), |dialect| match dialect {
-                    raw::Dialect::Csv => Dialect::Csv,
-                    raw::Dialect::Hive => Dialect::Hive,
-                    raw::Dialect::OpenCsv => Dialect::OpenCsv,
-                    raw::Dialect::Jsonl => Dialect::Jsonl,
-                }),
+            on_schema_change: table.on_schema_change.unwrap_or_default(),
+            invalid_text: table.invalid_text.unwrap_or_default(),
+            dialect: table.dialect.unwrap_or_default(),
         });
     }
     Ok(tables)
@@ -168,19 +155,8 @@ fn operations(events: Option<&[EventKind]>) -> Result<Operations, ConfigError> {
 }
 
 /// What is not an insert cannot be told from one without the operation's column.
-fn metadata(raw: &[Metadata], operations: Operations) -> Vec<MetadataColumn> {
-    let mut columns: Vec<MetadataColumn> = raw
-        .iter()
-        .map(|column| match column {
-            Metadata::Operation => MetadataColumn::Operation,
-            Metadata::CommitTime => MetadataColumn::CommitTime,
-            Metadata::Position => MetadataColumn::Position,
-            Metadata::Ordinal => MetadataColumn::Ordinal,
-            Metadata::SchemaVersion => MetadataColumn::SchemaVersion,
-            Metadata::Absent => MetadataColumn::Absent,
-            Metadata::Sequence => MetadataColumn::Sequence,
-        })
-        .collect();
+fn metadata(chosen: &[MetadataColumn], operations: Operations) -> Vec<MetadataColumn> {
+    let mut columns = chosen.to_vec();
     if operations != Operations::INSERTS {
         columns.push(MetadataColumn::Operation);
     }

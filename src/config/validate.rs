@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
 
+use super::duration::TypedDuration;
 use super::exempt::exemptions;
 use super::firehose;
 use super::raw::{self, Raw, SinkType, TlsMode};
@@ -18,6 +19,9 @@ const DEFAULT_MAX_IN_FLIGHT: u64 = 24 * MIB;
 /// Room for the open batches beside the ones under way.
 const MIN_MAX_IN_FLIGHT: u64 = MIB;
 const DEFAULT_PORT: u16 = 3306;
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 /// Turns the typed configuration into the meant one.
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
@@ -28,25 +32,29 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     let sink = sink(&raw.sink, &raw.table, &tables)?;
     // An object for every second would be a directory full of crumbs.
     let default_flush = if matches!(sink, Sink::Dir { .. }) {
-        "60s"
+        Duration::from_mins(1)
     } else {
-        "1s"
+        Duration::from_secs(1)
     };
-    let flush_interval = duration(
-        "sink.flush_interval",
-        raw.sink.flush_interval.as_deref(),
-        default_flush,
-    )?;
     Ok(Config {
         source,
         tables,
         sink,
-        flush_interval,
+        flush_interval: raw
+            .sink
+            .flush_interval
+            .map_or(default_flush, |typed| typed.0),
         max_in_flight,
         checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
-        shutdown_grace: duration("shutdown_grace", raw.shutdown_grace.as_deref(), "25s")?,
+        shutdown_grace: shutdown_grace(raw),
         exemptions,
     })
+}
+
+/// How long a stop may take, of agent and poller.
+pub(super) fn shutdown_grace(raw: &Raw) -> Duration {
+    raw.shutdown_grace
+        .map_or(DEFAULT_SHUTDOWN_GRACE, |typed| typed.0)
 }
 
 /// [`validate`], as far as it concerns a replay.
@@ -142,15 +150,13 @@ fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
         start_is_default: raw.start.is_none(),
         tls: tls(raw, is_loopback(&url))?,
         server_id: raw.server_id,
-        connect_timeout: duration(
-            "source.connect_timeout",
-            raw.connect_timeout.as_deref(),
-            "10s",
-        )?,
+        connect_timeout: raw
+            .connect_timeout
+            .map_or(DEFAULT_CONNECT_TIMEOUT, |typed| typed.0),
         heartbeat_interval: at_least(
             "source.heartbeat_interval",
-            raw.heartbeat_interval.as_deref(),
-            "10s",
+            raw.heartbeat_interval,
+            DEFAULT_HEARTBEAT_INTERVAL,
             Duration::from_millis(100),
         )?,
     })
@@ -312,39 +318,25 @@ fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
     Ok(PathBuf::from(path))
 }
 
-pub(super) fn duration(
-    key: &str,
-    text: Option<&str>,
-    default: &str,
-) -> Result<Duration, ConfigError> {
-    at_least(key, text, default, Duration::ZERO)
-}
-
+/// What was typed, or the default if that is nothing.
+///
+/// # Errors
+/// If it is below the least.
 pub(super) fn at_least(
     key: &str,
-    text: Option<&str>,
-    default: &str,
+    typed: Option<TypedDuration>,
+    default: Duration,
     least: Duration,
 ) -> Result<Duration, ConfigError> {
-    let parsed: Result<jiff::SignedDuration, _> = text.unwrap_or(default).parse();
-    let wrong = || {
-        ConfigError::at(
+    let given = typed.map_or(default, |typed| typed.0);
+    if given < least {
+        return Err(ConfigError::at(
             key,
-            if least.is_zero() {
-                "not a duration".to_owned()
-            } else {
-                format!("not a duration of at least {least:?}")
-            },
-            format!("write it with a unit, like \"{default}\" or \"250ms\""),
-        )
-    };
-    let duration = parsed.map_err(|_| wrong())?;
-    let duration = Duration::try_from(duration).map_err(|_| wrong())?;
-    if duration < least {
-        Err(wrong())
-    } else {
-        Ok(duration)
+            format!("not a duration of at least {least:?}"),
+            format!("give more, like \"{default:?}\", which is the default"),
+        ));
     }
+    Ok(given)
 }
 
 #[cfg(test)]

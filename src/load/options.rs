@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::parse_duration;
+use crate::config::duration::parse_duration;
 use crate::sim::QuotaPreset;
 
 use super::plan::{Ramp, Spike, Stairs};

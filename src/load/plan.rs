@@ -7,6 +7,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::duration::parse_duration;
+
 /// The highest rate that can be planned, in rows a second: far over what one process can send,
 /// and low enough that a day of it is counted exactly.
 pub const MOST_ROWS_PER_SECOND: f64 = 1e9;
@@ -280,11 +282,10 @@ impl FromStr for Spike {
     fn from_str(text: &str) -> Result<Self, String> {
         let spike = text.split_once('/').and_then(|(rates, length)| {
             let Ramp { from, to } = rates.parse().ok()?;
-            let length: jiff::SignedDuration = length.trim().parse().ok()?;
             Some(Self {
                 base: from,
                 peak: to,
-                length: length.try_into().ok()?,
+                length: parse_duration(length).ok()?,
             })
         });
         spike.ok_or_else(|| "write two rates and a duration, like 1000..50000/5s".to_owned())

@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "src/ledger.rs",
     "src/wire/frames.rs",
     "src/config/cloudwatch.rs",
+    "src/config/duration.rs",
     "src/config/limits.rs",
     "src/pace/mod.rs",
     "src/pace/aimd.rs",

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// Columns about the change, written after the table's own, always in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MetadataColumn {
     /// `I` for an insert, `U` for an update, `D` for a delete; `B` for a row as it was before the
     /// update that follows it.

@@ -13,7 +13,8 @@ use super::code_page::CodePage;
 
 /// What is done with bytes that are no text in their character set, such as half of a surrogate pair, which
 /// MariaDB stores in utf8mb4, utf8mb3, ucs2 and utf32, and MySQL in ucs2 and in JSON documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum InvalidText {
     /// Each bad sequence is written as U+FFFD. In UTF-8 a bad sequence is what [`String::from_utf8_lossy`] takes
     /// for one, but a surrogate that is encoded in three bytes is one and not three, as MariaDB counts it and
