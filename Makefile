@@ -3,11 +3,14 @@
 # Public docs must be whole; a broken link is an error.
 export RUSTDOCFLAGS := -D warnings
 
+# A text that differs from its snapshot fails, and no file is written.
+export INSTA_UPDATE := no
+
 # Of each fuzzer; twenty minutes by default.
 FUZZ_SECONDS ?= 1200
 FUZZERS ?= events json gtid_text gtid_binary
 
-.PHONY: help test demo lint doc servers bench compare compare-table fuzz fuzz-seeds clean
+.PHONY: help test snapshots demo lint doc servers bench compare compare-table fuzz fuzz-seeds clean
 
 help:
 	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
@@ -32,6 +35,10 @@ test: lint doc
 	else \
 		cargo test --workspace --lib --bins --tests --no-fail-fast; \
 	fi
+
+# The texts that people read, written anew into src/**/snapshots and tests/it/snapshots: look at the difference.
+snapshots: servers
+	INSTA_UPDATE=always cargo test --lib --test it --no-fail-fast
 
 lint: compare-table
 	cargo fmt --all --check

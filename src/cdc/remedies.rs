@@ -162,4 +162,79 @@ mod tests {
         assert!(remedy(Problem::UnknownStatement).contains("--pass-over b.000007:42"));
         assert!(!remedy(Problem::Truncated).contains("--pass-over"));
     }
+
+    /// The next of all problems; the compiler finds one that was forgotten.
+    fn after(problem: &Problem) -> Option<Problem> {
+        let name = || "shop.Sales".to_owned();
+        Some(match problem {
+            Problem::Truncated => Problem::Malformed("a length"),
+            Problem::Malformed(_) => Problem::Checksum,
+            Problem::Checksum => Problem::NotABinlog,
+            Problem::NotABinlog => Problem::Encrypted,
+            Problem::Encrypted => Problem::RelayLog,
+            Problem::RelayLog => Problem::Misplaced,
+            Problem::Misplaced => Problem::UnknownEvent(99),
+            Problem::UnknownEvent(_) => Problem::Unsupported(EventType::Unknown),
+            Problem::Unsupported(EventType::Unknown) => {
+                Problem::Unsupported(EventType::PreGaWriteRows)
+            }
+            Problem::Unsupported(_) => Problem::RowEventTooLarge(1 << 31),
+            Problem::RowEventTooLarge(_) => Problem::UnknownCompression(7),
+            Problem::UnknownCompression(_) => Problem::Incident,
+            Problem::Incident => Problem::StatementDml(None),
+            Problem::StatementDml(None) => Problem::StatementDml(Some(name())),
+            Problem::StatementDml(Some(_)) => Problem::UnknownStatement,
+            Problem::UnknownStatement => Problem::RowsMoved(name()),
+            Problem::RowsMoved(_) => Problem::Undone("ROLLBACK"),
+            Problem::Undone(_) => Problem::NotSeenPrepared("'x'".to_owned()),
+            Problem::NotSeenPrepared(_) => Problem::PreparedTwice("'x'".to_owned()),
+            Problem::PreparedTwice(_) => Problem::TooMuchPrepared,
+            Problem::TooMuchPrepared => Problem::Unfinished,
+            Problem::Unfinished => Problem::NoTableMap(108),
+            Problem::NoTableMap(_) => Problem::RowsOutsideTransaction,
+            Problem::RowsOutsideTransaction => Problem::EmptyImage,
+            Problem::EmptyImage => Problem::NoColumnNames,
+            Problem::NoColumnNames => Problem::ReadWithLaterColumns(name()),
+            // The two between are made of columns of a server and a table map, which tests with servers have.
+            Problem::Misfit(_) | Problem::Misnamed(_) | Problem::ReadWithLaterColumns(_) => {
+                return None;
+            }
+        })
+    }
+
+    #[test]
+    fn each_problem_is_told_with_its_remedy() {
+        let mut told = String::new();
+        let mut next = Some(Problem::Truncated);
+        while let Some(problem) = next {
+            next = after(&problem);
+            let error = DecodeError {
+                position: FilePosition::new("binlog.000007", 42),
+                table: None,
+                problem,
+            };
+            let remedy = of_decode_error(&error);
+            told = format!("{told}{error}\n  remedy: {remedy}\n\n");
+        }
+        insta::assert_snapshot!("decode-errors", told);
+    }
+
+    #[test]
+    fn each_problem_of_a_cell_is_told_with_its_remedy() {
+        let problems = [
+            CellProblem::NoDocument,
+            CellProblem::Text,
+            CellProblem::NoRowEnd,
+            CellProblem::MaybeRowEnd,
+            CellProblem::Truncated,
+            CellProblem::Temporal,
+            CellProblem::Number,
+            CellProblem::Json,
+            CellProblem::Label,
+            CellProblem::Compressed,
+            CellProblem::Width,
+        ];
+        let told = problems.map(|problem| format!("{problem}\n  remedy: {}\n", of_cell(problem)));
+        insta::assert_snapshot!("cell-errors", told.join("\n"));
+    }
 }

@@ -29,10 +29,10 @@ const INTERNAL: &[&str] = &[
     "parsable",
 ];
 
-fn check(text: &str, key: Option<&str>, said: &[&str]) {
+/// Checks what is said of a configuration, and gives it.
+fn check(text: &str, key: Option<&str>, said: &[&str]) -> String {
     let error = parse(text, "hydrant.toml").unwrap_err();
     let whole = format!("{error}; {}", error.remedy);
-    println!("{whole}");
     assert_eq!(error.key.as_deref(), key, "{text}: {whole}");
     for part in said {
         assert!(whole.contains(part), "{part:?} is not in: {whole}");
@@ -45,11 +45,14 @@ fn check(text: &str, key: Option<&str>, said: &[&str]) {
         "{whole}"
     );
     assert!(!error.remedy.is_empty(), "{whole}");
+    let text = text.strip_prefix(SMALLEST).unwrap_or(text).trim();
+    format!("{text}\n  {error}\n  remedy: {}\n\n", error.remedy)
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[test]
 fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
+    let mut told = String::new();
     for (line, key, said) in [
         (
             "source.server_id = \"7\"",
@@ -177,9 +180,9 @@ fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
             &["a string", "[checkpoint]"],
         ),
     ] {
-        check(&format!("{SMALLEST}{line}"), Some(key), said);
+        told += &check(&format!("{SMALLEST}{line}"), Some(key), said);
     }
-    check(
+    told += &check(
         "source = \"hunter2\"",
         Some("source"),
         &["a string", "[source]"],
@@ -252,12 +255,14 @@ fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
             &["\"stop\""],
         ),
     ] {
-        check(table, Some(key), said);
+        told += &check(table, Some(key), said);
     }
+    insta::assert_snapshot!("configuration-kinds", told);
 }
 
 #[test]
 fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    let mut told = String::new();
     let sections = "[source]\nurl = \"mysql://hydrant@127.0.0.1\"\n";
     for (text, key, said) in [
         (
@@ -281,7 +286,7 @@ fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
             &["move `sink`"],
         ),
     ] {
-        check(&text, Some(key), said);
+        told += &check(&text, Some(key), said);
     }
     for text in [
         "sink.stream = \"x\"\n[sink]\npaced = false\n",
@@ -289,8 +294,9 @@ fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
         "table = [{ name = \"a.b\" }]\n[[table]]\nname = \"a.c\"\n",
         "sink.stream = \"x\"\nsink.stream = \"y\"\n",
     ] {
-        check(text, None, &["duplicate key", "each section in one way"]);
+        told += &check(text, None, &["duplicate key", "each section in one way"]);
     }
+    insta::assert_snapshot!("configuration-places", told);
 }
 
 #[test]

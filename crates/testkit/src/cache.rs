@@ -14,14 +14,18 @@ use anyhow::{Context, Result, bail, ensure};
 use super::servers::option;
 use super::watcher::Watcher;
 
-/// The project's folder.
-pub const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// The project's folder: two above this crate's own.
+#[must_use]
+pub fn project() -> &'static Path {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.nth(2).unwrap_or(Path::new("/"))
+}
 
 /// Where what tests run against is kept between runs, with a folder for each.
 pub(super) fn servers_dir() -> Result<PathBuf> {
     match env::var_os("HYDRANT_SERVERS_DIR") {
         Some(dir) => path::absolute(dir).context("HYDRANT_SERVERS_DIR is not a usable path"),
-        None => Ok(Path::new(PROJECT).join("target").join("servers")),
+        None => Ok(project().join("target").join("servers")),
     }
 }
 
@@ -80,7 +84,7 @@ pub fn fetched(name: &str) -> Result<PathBuf> {
 
     let servers = servers_dir()?;
     // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
-    let script = Path::new(PROJECT).join("servers").join("fetch");
+    let script = project().join("servers").join("fetch");
     let status = Command::new(&script)
         .args(["--for-test", name])
         .env("HYDRANT_SERVERS_DIR", &servers)

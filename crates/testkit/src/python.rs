@@ -3,12 +3,12 @@
 //!
 //! What does not live here: making the environment (`servers/venv`) and running things in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::cache::{PROJECT, servers_dir};
+use super::cache::{project, servers_dir};
 
 /// The path of its Python. The first caller on a machine makes the environment, which takes a minute at
 /// most, and others wait for it; its progress goes to standard error. Blocks.
@@ -28,7 +28,7 @@ pub fn python_with_duckdb() -> Result<PathBuf> {
 }
 
 fn environment(requirements: &str, folder: &str) -> Result<PathBuf> {
-    let project = Path::new(PROJECT);
+    let project = project();
     let script = project.join("servers").join("venv");
     // It takes milliseconds when there is nothing to do, and it alone knows what is complete.
     let output = Command::new(&script)

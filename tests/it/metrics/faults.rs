@@ -10,7 +10,7 @@ use hydrant::sim::{Accounts, MetricAccount, Options, QuotaPreset, Simulator};
 use tokio::task::JoinSet;
 
 use super::{Scene, any_port, books, number_before};
-use crate::agent::files_below;
+use crate::setup::agent::files_below;
 
 /// The metrics of a cluster.
 const METRICS: u64 = 4;

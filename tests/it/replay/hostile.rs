@@ -5,10 +5,10 @@ use std::io::Write as _;
 
 use anyhow::{Result, ensure};
 
-use super::{History, TABLE, binlogs, refused, replayed};
-use crate::agent::Workplace;
-use crate::positions::end_of_binlog;
-use crate::sales::config;
+use super::{History, TABLE, refused};
+use crate::setup::agent::{Workplace, config};
+use crate::setup::replay::replayed;
+use crate::setup::servers::{binlogs, end_of_binlog};
 use testkit::servers::{Kind, Server};
 
 /// With minimal images MySQL writes no column at all of a row that is all defaults, and no byte of it.

@@ -137,7 +137,7 @@ pub(super) fn destination() -> ExtendedS3DestinationConfigurationBuilder {
 }
 
 /// All finished objects below a folder: their keys and contents after decompression, by key.
-pub(crate) fn delivered(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn delivered(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(current) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&current) else {

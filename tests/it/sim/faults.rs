@@ -12,8 +12,8 @@ use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use hydrant::sim::{Amount, CallCounts, Options, SimError, Simulator, StreamAccount};
 
 use super::bench::{Bench, STREAM, client, delivered, put, raw};
-use crate::agent::eventually;
-use crate::aws_clients::Clients;
+use crate::setup::agent::eventually;
+use crate::setup::aws_clients::Clients;
 use testkit::program::program;
 
 const PUT: &str = "firehose:PutRecordBatch";
@@ -37,7 +37,7 @@ async fn content(bench: Bench) -> Result<Vec<u8>> {
 fn unanswered(bench: &Bench) -> Result<(String, Option<ErrorKind>)> {
     let body = format!(r#"{{"DeliveryStreamName":"{STREAM}","Records":[{{"Data":"YQo="}}]}}"#);
     let mut socket = TcpStream::connect(bench.simulator.addr())?;
-    socket.set_read_timeout(Some(crate::agent::PATIENCE))?;
+    socket.set_read_timeout(Some(crate::setup::agent::PATIENCE))?;
     write!(
         socket,
         "POST / HTTP/1.1\r\nHost: sim\r\nX-Amz-Target: Firehose_20150804.PutRecordBatch\r\n\

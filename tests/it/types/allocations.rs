@@ -11,7 +11,7 @@ use hydrant::encode::{Chosen, Dialect, Disguise, Image, LineNumber, Plan, RowSuf
 use super::columns::Column;
 use super::oracle::Session;
 use super::{columns, fill_types, server};
-use crate::replay::binlogs;
+use crate::setup::servers::binlogs;
 use testkit::servers::Kind;
 
 const RANDOM_ROWS: usize = 100;

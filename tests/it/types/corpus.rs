@@ -18,9 +18,10 @@ use rand::rngs::StdRng;
 
 use super::columns::{Column, supported};
 use super::oracle::Session;
-use super::{binlogs, interleaved, server, short};
-use crate::agent::{Workplace, files_below, gunzip};
-use crate::replay::replayed;
+use super::{interleaved, server, short};
+use crate::setup::agent::{Workplace, files_below, gunzip};
+use crate::setup::replay::replayed;
+use crate::setup::servers::binlogs;
 use testkit::servers::Kind;
 
 const WHOLE: &str = "csv";

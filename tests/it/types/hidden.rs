@@ -4,8 +4,8 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::unnamed::{SILENT, into_directory, lines_in, server, shop};
-use crate::agent::{Workplace, accept_option};
-use crate::positions::reset_binlog;
+use crate::setup::agent::{Workplace, accept_option};
+use crate::setup::servers::reset_binlog;
 use testkit::servers::{Kind, Server};
 
 const HIDDEN_SWAP: &str = "SET SESSION sql_log_bin = 0; ALTER TABLE T MODIFY COLUMN a varchar(9) AFTER b; \

@@ -9,8 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::oracle::{Session, split};
 use super::{columns, seed, server, short};
-use crate::agent::Workplace;
-use crate::sales::config;
+use crate::setup::agent::{Workplace, config};
 use testkit::servers::{Kind, Server};
 
 const EVENTS: &str = "events = [\"insert\", \"update\", \"delete\"]";

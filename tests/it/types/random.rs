@@ -9,10 +9,9 @@ use super::columns::{Column, numbers, temporals, texts};
 use super::exact::exact;
 use super::oracle::{Records, Session, shown};
 use super::{insert_rows, interleaved, seed, server, table};
-use crate::agent::Workplace;
-use crate::positions::end_of_binlog;
-use crate::replay::{binlogs, replayed};
-use crate::sales::config;
+use crate::setup::agent::{Workplace, config};
+use crate::setup::replay::replayed;
+use crate::setup::servers::{binlogs, end_of_binlog};
 use testkit::servers::{Kind, Server};
 
 /// Of each table.

@@ -11,9 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::oracle::{Field, NULL, Numbers, Session};
 use super::{columns, fill_types, server, table};
-use crate::agent::{Workplace, files_below};
-use crate::sales::config;
-use testkit::cache::PROJECT;
+use crate::setup::agent::{Workplace, config, files_below};
+use testkit::cache::project;
 use testkit::python::python_with_duckdb;
 use testkit::servers::{Kind, Server};
 
@@ -39,7 +38,7 @@ fn deliver(server: &Server, written: &[String], dialect: &str, folder: &Path) ->
 
 fn read_back(data: &Path, written: &[String]) -> Result<Found> {
     fs::write(data.join("columns.json"), serde_json::to_string(written)?)?;
-    let project = Path::new(PROJECT);
+    let project = project();
     let output = Command::new(python_with_duckdb()?)
         .arg(project.join("tests/python/readers.py"))
         .arg(data)

@@ -8,9 +8,9 @@ use rand::rngs::StdRng;
 use super::columns::Column;
 use super::oracle::Session;
 use super::{columns, interleaved, lines, seed, short, table};
-use crate::agent::{Workplace, accept_option, eventually};
-use crate::replay::{binlogs, replay, replayed};
-use crate::sales::config;
+use crate::setup::agent::{Workplace, accept_option, config, eventually};
+use crate::setup::replay::{replay, replayed};
+use crate::setup::servers::binlogs;
 use testkit::program::program;
 use testkit::servers::{Kind, Server};
 
@@ -193,7 +193,7 @@ pub(super) fn lines_in(data: &std::path::Path) -> Result<Vec<String>> {
     if !data.exists() {
         return Ok(Vec::new());
     }
-    let lines = crate::agent::gunzip_all(data)?;
+    let lines = crate::setup::agent::gunzip_all(data)?;
     let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
     lines.sort_unstable();
     Ok(lines)
@@ -204,14 +204,9 @@ pub(super) fn into_directory(
     server: &Server,
     keys: &str,
 ) -> Result<(Workplace, std::path::PathBuf)> {
-    let workplace = Workplace::new("")?;
+    let table = format!("name = \"shop.T\"\n{keys}");
+    let workplace = Workplace::into_directory(server, &[table], "flush_interval = \"20ms\"")?;
     let data = workplace.path("data");
-    let sink = format!("path = \"{}\"\nflush_interval = \"20ms\"", data.display());
-    workplace.configure(&config(
-        server,
-        &format!("name = \"shop.T\"\n{keys}"),
-        &sink,
-    ))?;
     Ok((workplace, data))
 }
 

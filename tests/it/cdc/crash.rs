@@ -1,0 +1,175 @@
+//! Kill -9 at random moments under load: no committed row may be missing afterwards.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, ensure};
+
+use crate::setup::agent::{Workplace, config, gunzip_all};
+use crate::setup::sales::SALES;
+use testkit::servers::{Kind, Server};
+
+const KILLS: usize = 30;
+
+const TABLE: &str = "name = \"shop.Sales\"\ncolumns = [\"InvoiceID\", \"Referral\"]\n\
+                     metadata = [\"position\", \"ordinal\"]";
+
+/// Inserts until it is told to stop: single rows and transactions of many, some with text that
+/// needs quotes.
+fn write_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
+    let row = |text: &str| format!("(1, 'Garden', 2, 3, '2016-03-04', 'WA', 'Free', '{text}')");
+    let columns = "ItemID, Category, Price, Quantity, OrderDate, DestinationState, ShippingType, \
+                   Referral";
+    let one = format!("INSERT INTO Sales ({columns}) VALUES {};", row("Other"));
+    let many = vec![row("a, \"b\"\nc"); 200].join(",");
+    let many = format!("INSERT INTO Sales ({columns}) VALUES {many};");
+    let script = format!("USE shop; {} {many}", one.repeat(50));
+    while !stop.load(Ordering::Relaxed) {
+        server.sql(&script)?;
+    }
+    Ok(())
+}
+
+/// The same in XA transactions, of which some are always prepared, and every third is undone.
+fn write_xa_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
+    let row = "(1, 'Garden', 2, 3, '2016-03-04', 'WA', 'Free', 'Other')";
+    let insert = format!(
+        "INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
+         ShippingType, Referral) VALUES {}",
+        vec![row; 50].join(",")
+    );
+    let mut prepared = VecDeque::new();
+    for number in 0_u64.. {
+        let done = stop.load(Ordering::Relaxed);
+        if !done {
+            server.sql(&format!(
+                "{insert}; XA START '{number}'; {insert}; {insert}; XA END '{number}'; \
+                 XA PREPARE '{number}'"
+            ))?;
+            prepared.push_back(number);
+        }
+        while prepared.len() > if done { 0 } else { 4 } {
+            // Not always the oldest.
+            prepared.rotate_left(usize::from(number % 5 == 0 && prepared.len() > 1));
+            let Some(ended) = prepared.pop_front() else {
+                break;
+            };
+            let end = if ended % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+            server.sql(&format!("XA {end} '{ended}'"))?;
+        }
+        if done {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How often each row was delivered, and that the metadata columns tell copies from rows.
+fn check_delivered(server: &Server, text: &str) -> Result<()> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(text.as_bytes());
+    let mut delivered: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut places = BTreeSet::new();
+    for record in reader.records() {
+        let record = record?;
+        ensure!(record.len() == 4, "{record:?}");
+        *delivered.entry(record[0].parse()?).or_default() += 1;
+        places.insert((
+            record[2].to_owned(),
+            record[3].parse::<u64>()?,
+            record[0].to_owned(),
+        ));
+    }
+    let committed: Vec<u64> = server
+        .sql("SELECT InvoiceID FROM shop.Sales ORDER BY InvoiceID")?
+        .lines()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let copies: usize = delivered.values().sum();
+    eprintln!("{} rows committed, {copies} delivered", committed.len());
+    ensure!(committed.len() > 1_000, "the writer hardly wrote");
+    ensure!(
+        delivered.keys().copied().eq(committed.iter().copied()),
+        "rows differ"
+    );
+    // One place for each row: (position, ordinal) is a key.
+    ensure!(places.len() == committed.len(), "{} places", places.len());
+    let keys: BTreeSet<_> = places
+        .iter()
+        .map(|(position, ordinal, _)| (position, ordinal))
+        .collect();
+    ensure!(keys.len() == committed.len(), "{} keys", keys.len());
+    Ok(())
+}
+
+fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::into_directory(&server, &[TABLE], "flush_interval = \"30ms\"")?;
+    let folder = workplace.path("data");
+    workplace.drain_with_kills(KILLS, 20..600, |stop| write(&server, stop))?;
+    check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
+    ensure!(
+        is_empty(&folder.join(".unfinished"))?,
+        "unfinished objects are left"
+    );
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    Ok(std::fs::read_dir(folder)?.next().is_none())
+}
+
+#[test]
+fn no_row_is_lost_to_dir_from_mysql() -> Result<()> {
+    dir(Kind::Mysql, write_sales)
+}
+
+#[test]
+fn no_row_is_lost_to_dir_from_mariadb() -> Result<()> {
+    dir(Kind::Mariadb, write_sales)
+}
+
+#[test]
+fn no_row_is_lost_to_dir_from_mariadb_11() -> Result<()> {
+    dir(Kind::Mariadb11, write_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mysql() -> Result<()> {
+    dir(Kind::Mysql, write_xa_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mariadb() -> Result<()> {
+    dir(Kind::Mariadb, write_xa_sales)
+}
+
+#[test]
+fn no_row_of_xa_transactions_is_lost_to_dir_from_mariadb_11() -> Result<()> {
+    dir(Kind::Mariadb11, write_xa_sales)
+}
+
+#[test]
+fn no_row_is_lost_to_firehose() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("objects");
+    let runtime = tokio::runtime::Runtime::new()?;
+    let options = hydrant::sim::Options {
+        listen: "127.0.0.1:0".parse()?,
+        data: folder.clone(),
+        streams: vec!["Sales".parse().map_err(anyhow::Error::msg)?],
+        ..Default::default()
+    };
+    let simulator = runtime.block_on(hydrant::sim::Simulator::start(options))?;
+    let endpoint = simulator.endpoint_url();
+    let sink = format!("stream = \"Sales\"\nendpoint = \"{endpoint}\"\nflush_interval = \"30ms\"");
+    workplace.configure(&config(&server, TABLE, &sink))?;
+    workplace.drain_with_kills(KILLS, 20..600, |stop| write_sales(&server, stop))?;
+    runtime.block_on(simulator.shutdown())?;
+    check_delivered(&server, &gunzip_all(&folder)?)
+}

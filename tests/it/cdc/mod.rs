@@ -1,0 +1,15 @@
+//! `hydrant cdc` from its start to its end: where it begins, what it goes on from, and what happens on its way.
+
+mod connections;
+mod crash;
+mod firehose;
+mod histories;
+mod latest_rows;
+mod lineage;
+mod order;
+mod path;
+mod positions;
+mod scenes;
+mod schema_changes;
+mod starts;
+mod tls;

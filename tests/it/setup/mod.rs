@@ -1,0 +1,11 @@
+//! What tests of several rooms share: an agent at work, servers' own words, tables. No test lives here.
+
+pub(crate) mod agent;
+pub(crate) mod aws_clients;
+pub(crate) mod database;
+pub(crate) mod proxy;
+pub(crate) mod replay;
+pub(crate) mod sales;
+pub(crate) mod servers;
+pub(crate) mod shop;
+pub(crate) mod snapshot;
