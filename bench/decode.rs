@@ -1,14 +1,9 @@
 //! Binlog bytes to CSV bytes on one core, beside mysql_common and the csv crate on the same bytes.
 //!
-//! What lives here: the rounds, the clock and the report. `workloads` are the tables, `capture` makes the binlogs,
-//! `transcode` is hydrant's side, `baseline` and `baseline_cells` are the yardstick. Nothing but this process's one thread runs while the clock does.
+//! What lives here: the rounds, the clock and the report. The crate `workloads` has the tables, their
+//! binlogs and the yardstick, `transcode` is hydrant's side. Nothing but this process's one thread runs while the clock does.
 
-mod baseline;
-mod baseline_cells;
-mod capture;
-mod machine;
 mod transcode;
-mod workloads;
 
 use std::hint::black_box;
 use std::io;
@@ -20,9 +15,10 @@ use hydrant::batch::SealedBatch;
 use hydrant::binlog::EventFile;
 use hydrant::encode::{Chosen, MetadataColumn};
 
-use crate::capture::FIRST_BINLOG;
-use crate::transcode::{drop_batch, transcode};
-use crate::workloads::Workload;
+use transcode::{drop_batch, transcode};
+use workloads::capture::FIRST_BINLOG;
+use workloads::tables::{Column, Workload};
+use workloads::{baseline, baseline_cells, machine};
 
 /// Binlog bytes to CSV bytes on one core.
 #[derive(Parser)]
@@ -111,7 +107,7 @@ fn main() -> Result<()> {
 struct Capture {
     workload: Workload,
     /// All that the yardstick knows of the table.
-    columns: Vec<workloads::Column>,
+    columns: Vec<Column>,
     /// Written by hydrant.
     chosen: Vec<Chosen>,
     row_count: u64,

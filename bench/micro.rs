@@ -3,8 +3,6 @@
 //! What lives here: what can be timed without reading events. What does not: decoding, which `decode.rs`
 //! times together with encoding and beside its rival.
 
-mod capture;
-
 use std::io::Write as _;
 
 use divan::counter::{BytesCount, ItemsCount};
@@ -18,7 +16,8 @@ use hydrant::encode::{
 use hydrant::ledger::Ledger;
 use uuid::Uuid;
 
-use crate::capture::FIRST_BINLOG;
+use workloads::capture::FIRST_BINLOG;
+use workloads::sales::{sales_columns, workload_a};
 
 fn main() {
     // A test runner that was told to take in benches finds no test here.
@@ -42,7 +41,7 @@ fn images() -> Images {
 }
 
 fn read_images() -> anyhow::Result<Images> {
-    let binlog = capture::workload_a(ROWS)?;
+    let binlog = workload_a(ROWS)?;
     let mut file = EventFile::open(FIRST_BINLOG, &binlog)?;
     let start = FilePosition::new(FIRST_BINLOG, FilePosition::FIRST_OFFSET);
     let mut decoder = Decoder::new(Some(start), None, &[("shop".into(), "Sales".into())]);
@@ -52,7 +51,7 @@ fn read_images() -> anyhow::Result<Images> {
         if let Step::Rows { table, rows } = decoder.event(&event)? {
             events.push(rows.images.to_vec());
             if let (None, Some((map, _))) = (&plan, decoder.table(table)) {
-                let mut compiled = Plan::compile(map, &capture::sales_columns(), Dialect::Csv)?;
+                let mut compiled = Plan::compile(map, &sales_columns(), Dialect::Csv)?;
                 compiled.begin(&rows);
                 plan = Some(compiled);
             }

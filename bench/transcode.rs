@@ -13,7 +13,7 @@ use hydrant::encode::{
     Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
 };
 
-use crate::capture::FIRST_BINLOG;
+use workloads::capture::FIRST_BINLOG;
 
 /// Those of the sink `firehose` with its quotas lifted.
 const LIMITS: BatchLimits = BatchLimits {

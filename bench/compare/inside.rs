@@ -1,7 +1,7 @@
 //! The rivals that are libraries of Rust, and hydrant's decoder alone, each run in a process of its own: this program
 //! again, with `--as`.
 //!
-//! What does not live here: what they do with a row, which is `../baseline.rs` and `../transcode.rs`.
+//! What does not live here: what they do with a row, which is `workloads::baseline` and `../transcode.rs`.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,8 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts};
 
 use crate::contenders::Place;
 use crate::transcode::{drop_batch, transcode};
-use crate::{baseline, capture};
+use workloads::baseline;
+use workloads::sales::sales_columns;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Inside {
@@ -72,7 +73,7 @@ async fn stream(url: &str, file: &str) -> Result<BinlogStream> {
 fn decoded(path: &str) -> Result<u64> {
     let binlog = fs::read(path)?;
     println!("first");
-    transcode(&binlog, "Sales", &capture::sales_columns(), &[], drop_batch)
+    transcode(&binlog, "Sales", &sales_columns(), &[], drop_batch)
 }
 
 /// Nothing says how many rows there are but the rows themselves, so it is row events that are counted.

@@ -15,11 +15,11 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::capture::SALES;
 use crate::contenders::{Contender, POWERSYNC, Place, Sink, Tools, hydrant};
 use crate::process::{Running, Seen};
 use crate::throughput::OUT_OF_TIME;
 use testkit::servers::Server;
+use workloads::sales::SALES;
 
 /// Connections that insert in turn, so that one slow INSERT does not hold up the next.
 const WRITERS: u32 = 4;

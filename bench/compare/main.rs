@@ -4,15 +4,9 @@
 //! people read, which `../table` makes of that file.
 
 mod attach;
-#[path = "../baseline.rs"]
-mod baseline;
-#[path = "../capture.rs"]
-mod capture;
 mod contenders;
 mod inside;
 mod latency;
-#[path = "../machine.rs"]
-mod machine;
 mod process;
 mod throughput;
 #[path = "../transcode.rs"]
@@ -30,6 +24,7 @@ use serde::Serialize;
 use contenders::{Runtime, Tools};
 use inside::Inside;
 use throughput::Workload;
+use workloads::machine;
 
 /// hydrant and its rivals on the same bytes: rates, CPU, memory, latency, and what watching costs MySQL.
 #[derive(Debug, Parser)]

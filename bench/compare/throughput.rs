@@ -14,11 +14,12 @@ use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
 use crate::Budget;
-use crate::capture::{self, MAX_BINLOG_SIZE, SALES};
 use crate::contenders::{Contender, Place, Tools};
 use crate::inside::Inside;
 use crate::process::{Cost, Running};
 use testkit::servers::Server;
+use workloads::capture::MAX_BINLOG_SIZE;
+use workloads::sales::{SALES, insert};
 
 /// How often a quick contender is run.
 const ROUNDS: usize = 5;
@@ -88,7 +89,7 @@ pub(crate) fn run(
     server.sql(SALES)?;
     server.sql(RIVAL_USER)?;
     let place = Place::here(&server, workload.rows)?;
-    capture::insert(&server, workload.rows, workload.transaction_rows)?;
+    insert(&server, workload.rows, workload.transaction_rows)?;
     let binlog = server.binlog_dir().join(&place.file);
     workload.binlog_bytes = fs::metadata(binlog)?.len();
 

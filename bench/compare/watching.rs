@@ -14,12 +14,12 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::capture::{self, SALES};
 use crate::contenders::{Place, Sink, Tools, hydrant};
 use crate::latency::{Percentiles, histogram};
 use crate::process::{Cost, Running, cpu_seconds_of};
 use crate::throughput::count_in_objects;
 use testkit::servers::Server;
+use workloads::sales::{SALES, statements};
 
 const TRIGGER: &str = include_str!("../blog_trigger.sql");
 const NO_TRIGGER: &str = "DROP TRIGGER IF EXISTS shop.TR_Sales_CDC;
@@ -196,7 +196,7 @@ fn watcher(
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn load(server: &Server, statement_rows: u64, seconds: u64) -> Result<Load> {
-    let statements = capture::statements(STATEMENTS, statement_rows)?;
+    let statements = statements(STATEMENTS, statement_rows)?;
     let process = server.process_id().context("the server is stopped")?;
     let cpu_before = cpu_seconds_of(process)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,8 +3,6 @@
 //! It may keep its buffers and writes into nothing. It verifies checksums and UTF-8 only if it is told to:
 //! mysql_common leaves both to its user, and hydrant always does it.
 
-#![allow(dead_code, reason = "each bench takes only the part it needs")]
-
 use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,7 +21,10 @@ const COLUMNS: std::ops::RangeInclusive<usize> = 1..=8;
 const ORDER_DATE: usize = 5;
 
 /// Writes the blog's columns of every inserted row of the binlog as a line of CSV and returns their number.
-pub(crate) fn transcode(binlog: &[u8], is_checked: bool, out: impl Write) -> Result<u64> {
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn transcode(binlog: &[u8], is_checked: bool, out: impl Write) -> Result<u64> {
     let mut scratch = Vec::new();
     transcode_with(binlog, is_checked, out, |row, csv| {
         write_row(&row, is_checked, csv, &mut scratch)
@@ -31,7 +32,10 @@ pub(crate) fn transcode(binlog: &[u8], is_checked: bool, out: impl Write) -> Res
 }
 
 /// Writes every inserted row of the binlog in the caller's way and returns their number.
-pub(crate) fn transcode_with<W: Write>(
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn transcode_with<W: Write>(
     binlog: &[u8],
     is_checked: bool,
     out: W,
@@ -68,11 +72,10 @@ fn verify(event: &Event) -> Result<()> {
 }
 
 /// Writes text of utf8mb4.
-pub(crate) fn write_text(
-    text: &[u8],
-    is_checked: bool,
-    csv: &mut csv::Writer<impl Write>,
-) -> Result<()> {
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn write_text(text: &[u8], is_checked: bool, csv: &mut csv::Writer<impl Write>) -> Result<()> {
     if is_checked {
         std::str::from_utf8(text)?;
     }
@@ -80,7 +83,8 @@ pub(crate) fn write_text(
 }
 
 /// The writer of the same lines that hydrant writes.
-pub(crate) fn writer<W: Write>(out: W) -> csv::Writer<W> {
+#[must_use]
+pub fn writer<W: Write>(out: W) -> csv::Writer<W> {
     csv::WriterBuilder::new()
         .has_headers(false)
         .quote_style(QuoteStyle::Necessary)
@@ -88,7 +92,10 @@ pub(crate) fn writer<W: Write>(out: W) -> csv::Writer<W> {
 }
 
 /// Writes the blog's columns of the rows of one event and returns their number.
-pub(crate) fn write_rows(
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn write_rows(
     rows: &WriteRowsEvent,
     table: &TableMapEvent,
     csv: &mut csv::Writer<impl Write>,
@@ -146,7 +153,10 @@ fn write_row(
 }
 
 /// Appends `YYYY-MM-DD HH:MM:SS` of a count of seconds since 1970.
-pub(crate) fn write_utc(seconds: &str, out: &mut Vec<u8>) -> Result<()> {
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn write_utc(seconds: &str, out: &mut Vec<u8>) -> Result<()> {
     let instant = jiff::Timestamp::from_second(seconds.parse()?)?;
     let utc = jiff::tz::Offset::UTC.to_datetime(instant);
     write!(

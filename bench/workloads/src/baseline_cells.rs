@@ -14,10 +14,13 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::baseline::{transcode_with, write_text, write_utc};
-use crate::workloads::{BINARY_LEN, Column, ENUM_LABELS, SET_LABELS};
+use crate::tables::{BINARY_LEN, Column, ENUM_LABELS, SET_LABELS};
 
 /// Writes all columns of every inserted row of the binlog as a line of CSV and returns the number of rows.
-pub(crate) fn transcode(
+///
+/// # Errors
+/// When the binlog has what the table cannot have, or `out` fails.
+pub fn transcode(
     binlog: &[u8],
     columns: &[Column],
     is_checked: bool,

@@ -1,9 +1,7 @@
 //! The binlog that the benches read: made once by a real server, then kept under `target/bench`.
 //!
-//! What lives here: how rows get into a server and a file; workload A, the made-up sales. What does not: other
-//! tables (`workloads.rs`), and anything that is timed.
-
-#![allow(dead_code, reason = "each bench takes only the part it needs")]
+//! What lives here: how rows get into a server and a file, and the numbers that they are made of. What does not: the
+//! rows, which are in `sales` and `tables`.
 
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -11,52 +9,26 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use hydrant::encode::Chosen;
 
+use testkit::cache::project;
 use testkit::servers::Server;
 
-pub(crate) const SALES: &str = include_str!("../sql/sales.sql");
-pub(crate) const TRANSACTION_ROWS: u64 = 1_000;
+/// Rows of a transaction, where nothing else is said.
+pub const TRANSACTION_ROWS: u64 = 1_000;
 const SEED: u64 = 2016;
 /// How often progress is told.
 const TOLD_ROWS: u64 = 200_000;
 /// The file that a new server writes first.
-pub(crate) const FIRST_BINLOG: &str = "binlog.000001";
+pub const FIRST_BINLOG: &str = "binlog.000001";
 /// MySQL's largest, so that all rows are in the first file.
-pub(crate) const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
-
-/// The binlog of workload A: `row_count` sales in transactions of 1,000 rows, the same in every capture.
-pub(crate) fn workload_a(row_count: u64) -> Result<Vec<u8>> {
-    let name = format!("workload-a-{row_count}");
-    binlog(&name, |server| {
-        server.sql(SALES)?;
-        insert(server, row_count, TRANSACTION_ROWS)
-    })
-}
-
-/// The blog's columns of a sale.
-pub(crate) fn sales_columns() -> Vec<Chosen> {
-    let columns = [
-        ("ItemID", None),
-        ("Category", None),
-        ("Price", Some(2)),
-        ("Quantity", None),
-        ("OrderDate", None),
-        ("DestinationState", None),
-        ("ShippingType", None),
-        ("Referral", None),
-    ];
-    let chosen = |(name, scale): (&str, _)| Chosen {
-        name: name.to_owned(),
-        scale,
-        disguise: None,
-    };
-    columns.map(chosen).into()
-}
+pub const MAX_BINLOG_SIZE: &str = "--max-binlog-size=1073741824";
 
 /// The binlog of this name, from `target/bench` or else from a server that is started and filled for it.
-pub(crate) fn binlog(name: &str, fill: impl FnOnce(&Server) -> Result<()>) -> Result<Vec<u8>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+///
+/// # Errors
+/// When no server can be had, or it does not take the rows.
+pub fn binlog(name: &str, fill: impl FnOnce(&Server) -> Result<()>) -> Result<Vec<u8>> {
+    let dir = project().join("target/bench");
     let path = dir.join(format!("{name}.000001"));
     if !path.exists() {
         fs::create_dir_all(&dir)?;
@@ -86,14 +58,11 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_extension(format!("{}.unfinished", std::process::id()))
 }
 
-/// Inserts made-up sales, always the same ones, into the table of `sql/sales.sql`: one client, one connection,
-/// one statement of so many rows for each transaction.
-pub(crate) fn insert(server: &Server, row_count: u64, transaction_rows: u64) -> Result<()> {
-    insert_with(server, row_count, transaction_rows, write_insert)
-}
-
 /// Inserts the rows of statements that `write_insert` writes, each of so many rows.
-pub(crate) fn insert_with(
+///
+/// # Errors
+/// When no server can be had, or it does not take the rows.
+pub fn insert_with(
     server: &Server,
     row_count: u64,
     transaction_rows: u64,
@@ -115,7 +84,7 @@ pub(crate) fn insert_with(
 }
 
 /// What the client reads.
-pub(crate) type Statements = BufWriter<ChildStdin>;
+pub type Statements = BufWriter<ChildStdin>;
 
 fn write_inserts(
     mut sql: Statements,
@@ -123,7 +92,7 @@ fn write_inserts(
     transaction_rows: u64,
     mut write_insert: impl FnMut(&mut Statements, u64, &mut SplitMix) -> Result<()>,
 ) -> Result<()> {
-    let mut random = SplitMix(SEED);
+    let mut random = SplitMix::new();
     // The moments of a TIMESTAMP are UTC's.
     writeln!(sql, "SET NAMES utf8mb4; SET time_zone = '+00:00';")?;
     let mut done = 0;
@@ -141,63 +110,17 @@ fn write_inserts(
     Ok(())
 }
 
-/// Statements of so many made-up sales each, for a writer to send over and over.
-pub(crate) fn statements(count: u64, rows: u64) -> Result<Vec<String>> {
-    let mut random = SplitMix(SEED);
-    let statement = |_| {
-        let mut sql = Vec::new();
-        write_insert(&mut sql, rows, &mut random)?;
-        Ok(String::from_utf8(sql)?)
-    };
-    (0..count).map(statement).collect()
-}
-
-fn write_insert(sql: &mut impl Write, rows: u64, random: &mut SplitMix) -> Result<()> {
-    sql.write_all(
-        b"INSERT INTO shop.Sales (ItemID, Category, Price, Quantity, OrderDate, DestinationState, \
-          ShippingType, Referral) VALUES ",
-    )?;
-    for row in 0..rows {
-        if row > 0 {
-            sql.write_all(b",")?;
-        }
-        write_sale(sql, random)?;
-    }
-    Ok(())
-}
-
-const STATES: [&str; 50] = [
-    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS",
-    "KY", "LA", "ME", "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY",
-    "NC", "ND", "OH", "OK", "OR", "PA", "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV",
-    "WI", "WY",
-];
-
-/// The blog's values, with cents in the price.
-fn write_sale(sql: &mut impl Write, random: &mut SplitMix) -> Result<()> {
-    const CATEGORIES: [&str; 4] = ["Garden", "Kitchen", "Office", "Household"];
-    const SHIPPING: [&str; 3] = ["Free", "3-Day", "2-Day"];
-    const REFERRALS: [&str; 4] = ["Other", "Friend/Colleague", "Repeat Customer", "Online Ad"];
-    write!(
-        sql,
-        "({},'{}',{}.{:02},{},'2016-01-01' + INTERVAL {} DAY,'{}','{}','{}')",
-        1 + random.below(100),
-        random.of(&CATEGORIES),
-        1 + random.below(99),
-        random.below(100),
-        1 + random.below(4),
-        random.below(366),
-        random.of(&STATES),
-        random.of(&SHIPPING),
-        random.of(&REFERRALS),
-    )?;
-    Ok(())
-}
-
 /// SplitMix64 (Steele, Lea and Flood, 2014): a few lines that give the same numbers for ever.
-pub(crate) struct SplitMix(u64);
+#[derive(Debug)]
+pub struct SplitMix(u64);
 
 impl SplitMix {
+    /// The same numbers in each run.
+    pub(crate) fn new() -> Self {
+        Self(SEED)
+    }
+
+    /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -211,6 +134,7 @@ impl SplitMix {
         self.next() % bound
     }
 
+    /// One of the values.
     pub(crate) fn of<T: Copy>(&mut self, values: &[T]) -> T {
         let index = self.below(values.len() as u64);
         values[usize::try_from(index).unwrap_or(0)]

@@ -1,12 +1,11 @@
 //! What a run's figures belong to: the machine, the date, the revision.
 
-#![allow(dead_code, reason = "each bench takes only the part it needs")]
-
 use std::fs;
 use std::process::Command;
 
 /// The processor's name, as the kernel tells it.
-pub(crate) fn cpu() -> String {
+#[must_use]
+pub fn cpu() -> String {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = cpu_info
         .lines()
@@ -15,12 +14,14 @@ pub(crate) fn cpu() -> String {
 }
 
 /// Cores that this process may use.
-pub(crate) fn cores() -> usize {
+#[must_use]
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
 }
 
 /// The memory in GiB, rounded down.
-pub(crate) fn memory_gib() -> u64 {
+#[must_use]
+pub fn memory_gib() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = memory
         .lines()
@@ -31,21 +32,24 @@ pub(crate) fn memory_gib() -> u64 {
 }
 
 /// How many processes have wanted to run in the last minute: what else is going on.
-pub(crate) fn load_average() -> f64 {
+#[must_use]
+pub fn load_average() -> f64 {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let minute = load.split_whitespace().next();
     minute.and_then(|text| text.parse().ok()).unwrap_or(0.0)
 }
 
 /// Date and time in UTC, to the minute.
-pub(crate) fn date() -> String {
+#[must_use]
+pub fn date() -> String {
     jiff::Timestamp::now()
         .strftime("%Y-%m-%d %H:%M UTC")
         .to_string()
 }
 
 /// The git revision of the working copy.
-pub(crate) fn revision() -> String {
+#[must_use]
+pub fn revision() -> String {
     let described = Command::new("git")
         .args(["describe", "--always", "--dirty"])
         .output();

@@ -7,13 +7,14 @@
 use std::io::Write;
 
 use anyhow::Result;
-use hydrant::encode::Chosen;
+use hydrant_binlog::encode::Chosen;
 
 use crate::capture::{self, SplitMix, TRANSACTION_ROWS};
+use crate::sales;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Workload {
+pub enum Workload {
     /// Workload A: eight columns of the sales.
     Sales,
     /// 100 mixed columns.
@@ -24,20 +25,24 @@ pub(crate) enum Workload {
 
 /// A column of `wide` or `text`: what it holds, how it is declared, and its values.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Column {
+pub enum Column {
     /// An integer of so many bits.
     Int(&'static str, u64),
     /// The same, UNSIGNED.
     Unsigned(&'static str, u64),
     /// DECIMAL(M,D), of which at most 18 digits are used on either side of the point.
     Decimal(u32, u32),
+    /// FLOAT.
     Float,
+    /// DOUBLE.
     Double,
+    /// DATE.
     Date,
     /// DATETIME(6).
     DateTime,
     /// TIMESTAMP(3).
     Timestamp,
+    /// TIME.
     Time,
     /// A name in utf8mb4, in a column of this type.
     Name(&'static str),
@@ -45,18 +50,24 @@ pub(crate) enum Column {
     Latin1(&'static str),
     /// Prose in utf8mb4 of up to so many words, in a column of this type.
     Prose(&'static str, u64),
+    /// ENUM of [`ENUM_LABELS`].
     Enum,
+    /// SET of [`SET_LABELS`].
     Set,
     /// BIT(12).
     Bit,
     /// BINARY(16), of which some end in zeros, which the server leaves out of the binlog.
     Binary,
+    /// JSON.
     Json,
 }
 
-pub(crate) const ENUM_LABELS: [&str; 5] = ["new", "paid", "packed", "sent", "returned"];
-pub(crate) const SET_LABELS: [&str; 5] = ["gift", "fragile", "insured", "express", "cold"];
-pub(crate) const BINARY_LEN: usize = 16;
+/// Labels of the ENUM columns.
+pub const ENUM_LABELS: [&str; 5] = ["new", "paid", "packed", "sent", "returned"];
+/// Labels of the SET columns.
+pub const SET_LABELS: [&str; 5] = ["gift", "fragile", "insured", "express", "cold"];
+/// Bytes of the BINARY columns.
+pub const BINARY_LEN: usize = 16;
 
 const WIDE_COLUMNS: usize = 100;
 
@@ -149,9 +160,12 @@ const WORDS: [&str; 24] = [
 ];
 
 impl Workload {
-    pub(crate) const ALL: [Self; 3] = [Self::Sales, Self::Wide, Self::Text];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sales, Self::Wide, Self::Text];
 
-    pub(crate) fn name(self) -> &'static str {
+    /// As the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Sales => "sales",
             Self::Wide => "wide",
@@ -160,7 +174,8 @@ impl Workload {
     }
 
     /// In the schema `shop`.
-    pub(crate) fn table(self) -> &'static str {
+    #[must_use]
+    pub fn table(self) -> &'static str {
         match self {
             Self::Sales => "Sales",
             Self::Wide => "Wide",
@@ -169,7 +184,8 @@ impl Workload {
     }
 
     /// Rows that make a file of well below MySQL's largest.
-    pub(crate) fn default_rows(self) -> u64 {
+    #[must_use]
+    pub fn default_rows(self) -> u64 {
         match self {
             Self::Sales => 2_000_000,
             Self::Wide | Self::Text => 100_000,
@@ -177,7 +193,8 @@ impl Workload {
     }
 
     /// How many times the yardstick hydrant is to be, at least.
-    pub(crate) fn least_ratio(self) -> u32 {
+    #[must_use]
+    pub fn least_ratio(self) -> u32 {
         match self {
             Self::Sales => 12,
             Self::Wide | Self::Text => 5,
@@ -186,7 +203,8 @@ impl Workload {
 
     /// All columns of the table, which are also those that are written; none for the sales, of which the table
     /// has one more.
-    pub(crate) fn columns(self) -> Vec<Column> {
+    #[must_use]
+    pub fn columns(self) -> Vec<Column> {
         match self {
             Self::Sales => Vec::new(),
             Self::Wide => WIDE.into_iter().cycle().take(WIDE_COLUMNS).collect(),
@@ -195,9 +213,10 @@ impl Workload {
     }
 
     /// The columns that are written, for hydrant.
-    pub(crate) fn chosen(self) -> Vec<Chosen> {
+    #[must_use]
+    pub fn chosen(self) -> Vec<Chosen> {
         match self {
-            Self::Sales => capture::sales_columns(),
+            Self::Sales => sales::sales_columns(),
             Self::Wide | Self::Text => (0..self.columns().len())
                 .map(|index| Chosen {
                     name: format!("c{index}"),
@@ -209,9 +228,12 @@ impl Workload {
     }
 
     /// The binlog of so many rows in transactions of 1,000. The rows are the same in every capture.
-    pub(crate) fn binlog(self, row_count: u64) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When no server can be had to make it, or the file cannot be read.
+    pub fn binlog(self, row_count: u64) -> Result<Vec<u8>> {
         if self == Self::Sales {
-            return capture::workload_a(row_count);
+            return sales::workload_a(row_count);
         }
         let columns = self.columns();
         let name = format!("workload-{}-{row_count}", self.name());

@@ -1,0 +1,16 @@
+//! What the benches measure with: tables and their made-up rows, binlogs of them, the yardstick, and the machine's name.
+//!
+//! - [`sales`]: workload A.
+//! - [`tables`]: the tables that `decode` reads.
+//! - [`capture`]: rows into a server, and its binlog into a file.
+//! - [`baseline`], [`baseline_cells`]: the same lines by mysql_common and the csv crate.
+//! - [`machine`]: what figures belong to.
+//!
+//! What does not live here: anything that is timed, and hydrant's side of it (`bench/*.rs`).
+
+pub mod baseline;
+pub mod baseline_cells;
+pub mod capture;
+pub mod machine;
+pub mod sales;
+pub mod tables;
