@@ -12,7 +12,8 @@ use super::tables::Outlet;
 /// [`OpenLines::put`] or [`OpenLines::put_full`].
 #[derive(Debug, Default)]
 pub(super) struct OpenLines {
-    batch: Option<Batch>,
+    /// In a box, because it is taken out for each line.
+    batch: Option<Box<Batch>>,
     /// Full batches with rows of the open transaction, the oldest first.
     held: Vec<Batch>,
     held_bytes: usize,
@@ -38,7 +39,7 @@ pub(super) struct LinesMark {
 impl OpenLines {
     /// Bytes of all of them.
     pub(super) fn bytes(&self) -> usize {
-        self.held_bytes + self.batch.as_ref().map_or(0, Batch::len)
+        self.held_bytes + self.batch.as_ref().map_or(0, |batch| batch.len())
     }
 
     /// Bytes of those that may be taken back.
@@ -76,21 +77,21 @@ impl OpenLines {
     }
 
     /// Takes the open batch out.
-    pub(super) fn take(&mut self) -> Option<Batch> {
+    pub(super) fn take(&mut self) -> Option<Box<Batch>> {
         self.batch.take()
     }
 
     /// Makes this the open batch.
-    pub(super) fn put(&mut self, batch: Batch) {
+    pub(super) fn put(&mut self, batch: Box<Batch>) {
         self.batch = Some(batch);
     }
 
     /// Sends a full batch on its way, or holds it back.
-    pub(super) fn put_full(&mut self, batch: Batch, outlet: &mut impl Outlet) {
+    pub(super) fn put_full(&mut self, batch: Box<Batch>, outlet: &mut impl Outlet) {
         self.expected_len = batch.len();
         if self.is_held(&batch) {
             self.held_bytes += batch.len();
-            self.held.push(batch);
+            self.held.push(*batch);
         } else {
             self.committed = (0, 0);
             outlet.full(batch.seal());
@@ -134,7 +135,7 @@ impl OpenLines {
         LinesMark {
             held: self.held.len(),
             batch: batch.map(|batch| batch.id),
-            len: batch.map_or(0, Batch::len),
+            len: batch.map_or(0, |batch| batch.len()),
             row_count: batch.map_or(0, |batch| batch.row_count),
         }
     }
@@ -142,7 +143,7 @@ impl OpenLines {
     /// Where the first line of the open transaction was written.
     pub(super) fn begin(&self) -> LinesMark {
         let (len, row_count) = self.committed;
-        let oldest = self.held.first().or(self.batch.as_ref());
+        let oldest = self.held.first().or(self.batch.as_deref());
         LinesMark {
             held: 0,
             batch: oldest.filter(|_| row_count > 0).map(|batch| batch.id),
@@ -160,13 +161,13 @@ impl OpenLines {
         outlet: &mut impl Outlet,
     ) -> u64 {
         let from = mark.held.min(self.held.len());
-        let open = self.batch.take();
+        let open = self.batch.take().map(|batch| *batch);
         let mut undone = 0;
         for mut batch in self.held.split_off(from).into_iter().chain(open) {
             if Some(batch.id) == mark.batch && mark.row_count > 0 {
                 undone += batch.row_count - mark.row_count;
                 batch.truncate(mark.len, mark.row_count, step_bytes);
-                self.batch = Some(batch);
+                self.batch = Some(Box::new(batch));
             } else {
                 undone += batch.row_count;
                 outlet.close(batch.id);
@@ -235,7 +236,7 @@ mod tests {
             ordinal: 0,
             commit_time_us: 0,
         };
-        let new = |sent: &mut Sent| Batch::new(sent.open(), 0, first(), Instant::now());
+        let new = |sent: &mut Sent| Box::new(Batch::new(sent.open(), 0, first(), Instant::now()));
         let mut batch = lines.take().unwrap_or_else(|| new(sent));
         let start = batch.len();
         batch.buffer().resize(start + len, line);

@@ -38,6 +38,8 @@ pub(crate) struct Pipeline<S> {
     sequence: Sequence,
     /// Bytes of encoded rows that may be in memory.
     max_in_flight: usize,
+    /// Bytes were added since there was room for more.
+    may_be_full: bool,
     savepoints: Vec<Savepoint>,
     pub(crate) rows_written: u64,
     /// When the transaction of the newest row was committed.
@@ -141,6 +143,7 @@ impl<S: Sink> Pipeline<S> {
             columns,
             sequence: Sequence::after(start.sequence),
             max_in_flight,
+            may_be_full: false,
             savepoints: Vec::new(),
             rows_written: 0,
             newest_commit_us: 0,
@@ -154,31 +157,15 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn take_in(&mut self, input: Input<'_>, now: Instant) -> Result<(), Error> {
         let input = self.inflater.plain(input, &self.decoder)?;
         let step = self.decoder.take(&input)?;
-        if self.decoder.has_notes() {
-            for note in self.decoder.take_notes() {
-                warn!("{note}");
-            }
-        }
-        if let Some(reload) = self.decoder.take_reload() {
-            renew(&mut self.flow.confirmed_ids, reload);
-            if let ColumnSource::Server { confirmed, .. } = &mut self.columns {
-                confirmed.fill(None);
-            }
-        }
-        if self.decoder.has_changed() {
-            let changed = self.decoder.take_changed();
-            let (known, ids) = (&mut self.flow.columns, &mut self.flow.confirmed_ids);
-            for change in &changed {
-                forget(
-                    change,
-                    &self.decoder,
-                    &mut self.columns,
-                    &mut self.tables,
-                    known,
-                    ids,
-                )
-                .map_err(|problem| self.decoder.ahead(problem))?;
-            }
+        if self.decoder.has_something_to_tell() {
+            let Self {
+                decoder,
+                flow,
+                columns,
+                tables,
+                ..
+            } = self;
+            heed(decoder, flow, columns, tables)?;
         }
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
@@ -190,6 +177,7 @@ impl<S: Sink> Pipeline<S> {
                 if let Some(transaction) = self.decoder.transaction() {
                     self.newest_commit_us = transaction.commit_time_us;
                 }
+                self.may_be_full = true;
                 let writer = &mut self.tables[table];
                 self.rows_written +=
                     writer.write(&rows, &self.decoder, &mut self.sequence, now, &mut outlet)?;
@@ -448,8 +436,12 @@ impl<S: Sink> Pipeline<S> {
 
     /// Whether more may be read. If not, everything that was read is on its way.
     pub(crate) fn has_room(&mut self) -> bool {
+        if !self.may_be_full {
+            return true;
+        }
         let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
         if self.flow.sealed_bytes + open_bytes < self.max_in_flight {
+            self.may_be_full = false;
             return true;
         }
         self.seal_all();
@@ -520,6 +512,31 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn server(&self) -> &Identity {
         &self.flow.server
     }
+}
+
+/// Does what the newest statement means beside rows.
+#[cold]
+fn heed<S>(
+    decoder: &mut Decoder,
+    flow: &mut Flow<S>,
+    columns: &mut ColumnSource,
+    tables: &mut [TableWriter],
+) -> Result<(), Error> {
+    for note in decoder.take_notes() {
+        warn!("{note}");
+    }
+    if let Some(reload) = decoder.take_reload() {
+        renew(&mut flow.confirmed_ids, reload);
+        if let ColumnSource::Server { confirmed, .. } = columns {
+            confirmed.fill(None);
+        }
+    }
+    let (known, ids) = (&mut flow.columns, &mut flow.confirmed_ids);
+    for change in &decoder.take_changed() {
+        forget(change, decoder, columns, tables, known, ids)
+            .map_err(|problem| decoder.ahead(problem))?;
+    }
+    Ok(())
 }
 
 /// The folders of the tables in a sink that has some. Logs which of their columns the folders' names hide.

@@ -402,14 +402,14 @@ impl TableWriter {
         }
     }
 
-    fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Batch {
+    fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
         let first = RowPlace {
             transaction: event.place(),
             gtid: event.gtid,
             ordinal: self.ordinal,
             commit_time_us: event.commit_time_us,
         };
-        let mut batch = Batch::new(outlet.open(), self.index, first, event.now);
+        let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, event.now));
         let room = self.lines.expected_len();
         let room = room + room / ROOM_PART;
         batch.buffer().reserve_exact(room);

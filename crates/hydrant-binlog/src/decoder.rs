@@ -9,7 +9,9 @@ mod transaction;
 mod undone;
 mod xa;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
 
 use super::event::is_of_server_start;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
@@ -156,7 +158,7 @@ impl Decoder {
         Self {
             followed,
             index_by_names,
-            tables: HashMap::new(),
+            tables: HashMap::default(),
             mapped: None,
             reload: None,
             changed: Vec::new(),

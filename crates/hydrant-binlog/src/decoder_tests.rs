@@ -281,7 +281,6 @@ fn a_statement_that_may_change_a_table_is_told_and_so_is_its_number() {
         ("CREATE TABLE T (id INT)", true),
     ] {
         feed(&mut decoder, EventType::Query, &query(statement)).unwrap();
-        assert_eq!(decoder.has_changed(), is_told, "{statement}");
         assert_eq!(decoder.take_changed().len(), usize::from(is_told));
     }
     for map in [unnamed_map(), table_map(9)] {

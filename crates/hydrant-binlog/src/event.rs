@@ -1,5 +1,7 @@
 //! Frames: the 19-byte header, the checksum, and the types of events.
 
+use std::sync::LazyLock;
+
 use super::Problem;
 use super::bytes::Cursor;
 
@@ -209,12 +211,20 @@ fn is_before_checksums(format_description: &[u8]) -> bool {
     (major, minor, patch) < first
 }
 
+/// CRC32 of bytes. Which instructions the processor has is asked once, not for each event.
+pub(super) fn crc32_of(bytes: &[u8]) -> u32 {
+    static EMPTY: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
+    let mut hasher = EMPTY.clone();
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
 /// CRC32 of an event; of a format description as if its file were closed, as the server does.
 fn checksum_of(event: &[u8]) -> Result<u32, Problem> {
     const TYPE_OFFSET: usize = 4;
     const FLAGS_OFFSET: usize = 17;
     if event.get(TYPE_OFFSET) != Some(&EventType::FormatDescription.code()) {
-        return Ok(crc32fast::hash(event));
+        return Ok(crc32_of(event));
     }
     let header = EventHeader::parse(event)?;
     let closed = (header.flags & !FLAG_BINLOG_IN_USE).to_le_bytes();
@@ -303,11 +313,14 @@ macro_rules! event_types {
         impl EventType {
             /// The type with this number in an event's header.
             #[must_use]
+            #[inline]
             pub fn from_code(code: u8) -> Self {
-                match code {
-                    $($code => Self::$name,)+
-                    _ => Self::Unknown,
-                }
+                const TYPES: [EventType; 256] = {
+                    let mut types = [EventType::Unknown; 256];
+                    $(types[$code] = EventType::$name;)+
+                    types
+                };
+                TYPES[usize::from(code)]
             }
 
             /// The number in an event's header; 0 for [`EventType::Unknown`].

@@ -26,16 +26,19 @@ impl Inflater {
     ///
     /// # Errors
     /// If its data are not as long as it says, or if fragments do not follow each other.
+    #[inline]
     pub fn plain<'a>(
         &'a mut self,
         input: Input<'a>,
         decoder: &Decoder,
     ) -> Result<Input<'a>, DecodeError> {
-        let Input::Event(event) = input else {
-            return Ok(input);
-        };
-        let made = self.made(event, decoder);
-        made.map_err(|problem| decoder.ahead(problem))
+        match input {
+            Input::Event(event) if self.fragments.are_open() || is_made_plain(&event) => {
+                let made = self.made(event, decoder);
+                made.map_err(|problem| decoder.ahead(problem))
+            }
+            input => Ok(input),
+        }
     }
 
     /// The server sends what is open once more.
@@ -75,6 +78,18 @@ impl Inflater {
             Ok(Input::Event(event))
         }
     }
+}
+
+/// Whether an event may stand for another one.
+fn is_made_plain(event: &Event<'_>) -> bool {
+    matches!(
+        EventType::from_code(event.header.type_code),
+        EventType::MariaPartialRowData
+            | EventType::MariaQueryCompressed
+            | EventType::MariaWriteRowsCompressedV1
+            | EventType::MariaUpdateRowsCompressedV1
+            | EventType::MariaDeleteRowsCompressedV1
+    )
 }
 
 /// The event that a compressed one stands for.

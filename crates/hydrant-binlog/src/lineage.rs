@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event::crc32_of;
 use super::{Event, FilePosition, Gtid};
 
 /// What is known of the history before a position.
@@ -58,7 +59,7 @@ pub fn fingerprint(event: &Event<'_>) -> u32 {
     let len = HEAD_LEN + event.body.len();
     if let Some(body) = bytes.get_mut(HEAD_LEN..len) {
         body.copy_from_slice(event.body);
-        return crc32fast::hash(&bytes[..len]);
+        return crc32_of(&bytes[..len]);
     }
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..HEAD_LEN]);

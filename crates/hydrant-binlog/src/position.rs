@@ -13,7 +13,7 @@ use super::{EventHeader, EventType, Problem};
 ///
 /// Orders by the number that ends the file's name, not by its text: `bin.1000000` comes after
 /// `bin.999999`. Base names are not compared, because one server has one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FilePosition {
     /// The file's name, such as `binlog.000042`, without a folder.
     pub file: String,
@@ -81,6 +81,18 @@ impl FilePosition {
     fn sequence(&self) -> u64 {
         let digits = self.file.rsplit('.').next().unwrap_or_default();
         digits.parse().unwrap_or(0)
+    }
+}
+
+impl Clone for FilePosition {
+    fn clone(&self) -> Self {
+        Self::new(self.file.clone(), self.offset)
+    }
+
+    /// Without a new allocation: this happens for each transaction.
+    fn clone_from(&mut self, other: &Self) {
+        self.file.clone_from(&other.file);
+        self.offset = other.offset;
     }
 }
 

@@ -74,10 +74,11 @@ impl Decoder {
         self.undo.forget();
     }
 
-    /// Whether [`Decoder::take_changed`] has something to tell.
+    /// Whether [`Decoder::take_notes`], [`Decoder::take_reload`] or [`Decoder::take_changed`] has something to tell.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
+    #[inline]
+    pub fn has_something_to_tell(&self) -> bool {
+        !self.notes.is_empty() || self.reload.is_some() || !self.changed.is_empty()
     }
 
     /// What statements may have changed of followed tables since this was called last.

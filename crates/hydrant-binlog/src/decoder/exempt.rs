@@ -81,12 +81,6 @@ impl Decoder {
         std::mem::take(&mut self.notes)
     }
 
-    /// Whether [`Decoder::take_notes`] has something to tell.
-    #[must_use]
-    pub fn has_notes(&self) -> bool {
-        !self.notes.is_empty()
-    }
-
     /// Events of unknown types that were passed over.
     #[must_use]
     pub fn unknown_events(&self) -> u64 {
