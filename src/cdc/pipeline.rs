@@ -38,8 +38,11 @@ pub(crate) struct Pipeline<S> {
     sequence: Sequence,
     /// Bytes of encoded rows that may be in memory.
     max_in_flight: usize,
-    /// Bytes were added since there was room for more.
-    may_be_full: bool,
+    /// Bytes that may be added to those at least before they are counted again.
+    room: usize,
+    /// Tables of which the open transaction has rows.
+    touched: Vec<usize>,
+    is_touched: Vec<bool>,
     savepoints: Vec<Savepoint>,
     pub(crate) rows_written: u64,
     /// When the transaction of the newest row was committed.
@@ -127,6 +130,7 @@ impl<S: Sink> Pipeline<S> {
         }
         let limits = sink.profile().limits;
         let delivery = Delivery::new(sink, tables.len());
+        let is_touched = vec![false; tables.len()];
         let tables = tables
             .into_iter()
             .enumerate()
@@ -143,7 +147,9 @@ impl<S: Sink> Pipeline<S> {
             columns,
             sequence: Sequence::after(start.sequence),
             max_in_flight,
-            may_be_full: false,
+            room: 0,
+            touched: Vec::new(),
+            is_touched,
             savepoints: Vec::new(),
             rows_written: 0,
             newest_commit_us: 0,
@@ -177,10 +183,15 @@ impl<S: Sink> Pipeline<S> {
                 if let Some(transaction) = self.decoder.transaction() {
                     self.newest_commit_us = transaction.commit_time_us;
                 }
-                self.may_be_full = true;
+                if !std::mem::replace(&mut self.is_touched[table], true) {
+                    self.touched.push(table);
+                }
                 let writer = &mut self.tables[table];
+                let used_before = outlet.flow.sealed_bytes + writer.open_bytes();
                 self.rows_written +=
                     writer.write(&rows, &self.decoder, &mut self.sequence, now, &mut outlet)?;
+                let used = outlet.flow.sealed_bytes + writer.open_bytes();
+                self.room = self.room.saturating_sub(used.saturating_sub(used_before));
                 if self.decoder.may_be_undone() {
                     self.bound_doubt();
                 }
@@ -227,8 +238,9 @@ impl<S: Sink> Pipeline<S> {
             flow: &mut self.flow,
             decoder: &self.decoder,
         };
-        for table in &mut self.tables {
-            table.commit(&mut outlet);
+        for table in self.touched.drain(..) {
+            self.is_touched[table] = false;
+            self.tables[table].commit(&mut outlet);
         }
     }
 
@@ -236,7 +248,8 @@ impl<S: Sink> Pipeline<S> {
     /// are dropped, and read again once the end of their transaction is known.
     fn bound_doubt(&mut self) {
         let most = (self.max_in_flight / DOUBTFUL_PART).min(MOST_DOUBTFUL);
-        let bytes: usize = self.tables.iter().map(TableWriter::doubtful_bytes).sum();
+        let doubtful = |table: &usize| self.tables[*table].doubtful_bytes();
+        let bytes: usize = self.touched.iter().map(doubtful).sum();
         if bytes > most {
             self.give_up_open_transaction();
         }
@@ -436,12 +449,13 @@ impl<S: Sink> Pipeline<S> {
 
     /// Whether more may be read. If not, everything that was read is on its way.
     pub(crate) fn has_room(&mut self) -> bool {
-        if !self.may_be_full {
+        if self.room > 0 {
             return true;
         }
         let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
-        if self.flow.sealed_bytes + open_bytes < self.max_in_flight {
-            self.may_be_full = false;
+        let used = self.flow.sealed_bytes + open_bytes;
+        self.room = self.max_in_flight.saturating_sub(used);
+        if self.room > 0 {
             return true;
         }
         self.seal_all();
