@@ -9,7 +9,9 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hydrant::binlog::{Decoder, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step};
+use hydrant::binlog::{
+    Decoder, DecoderStart, EventFile, FilePosition, Flavor, Gtid, GtidSet, Step, WatchedTable,
+};
 use hydrant::encode::{
     Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix, write_text,
 };
@@ -44,7 +46,10 @@ fn read_images() -> anyhow::Result<Images> {
     let binlog = workload_a(ROWS)?;
     let mut file = EventFile::open(FIRST_BINLOG, &binlog)?;
     let start = FilePosition::new(FIRST_BINLOG, FilePosition::FIRST_OFFSET);
-    let mut decoder = Decoder::new(Some(start), None, &[("shop".into(), "Sales".into())]);
+    let mut decoder = Decoder::new(
+        DecoderStart::at(start),
+        &[WatchedTable::inserts("shop", "Sales")],
+    )?;
     let mut plan = None;
     let mut events = Vec::new();
     while let Some(event) = file.next()? {

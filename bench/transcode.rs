@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use hydrant::batch::{Batch, BatchLimits, RowPlace, SealedBatch};
-use hydrant::binlog::{Decoder, EventFile, FilePosition, Step};
+use hydrant::binlog::{Decoder, DecoderStart, EventFile, FilePosition, Step, WatchedTable};
 use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
@@ -34,8 +34,8 @@ pub(crate) fn transcode(
 ) -> Result<u64> {
     let mut events = EventFile::open(FIRST_BINLOG, binlog)?;
     let start = FilePosition::new(FIRST_BINLOG, FilePosition::FIRST_OFFSET);
-    let table = ("shop".into(), table.into());
-    let mut decoder = Decoder::new(Some(start), None, &[table]);
+    let table = WatchedTable::inserts("shop", table);
+    let mut decoder = Decoder::new(DecoderStart::at(start), &[table])?;
     let mut plan: Option<(u64, Plan)> = None;
     let mut suffix = RowSuffix::default();
     let mut open: Option<Batch> = None;

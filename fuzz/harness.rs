@@ -5,8 +5,9 @@
 //! rooms `binlog` and `encode` beside it.
 
 use super::binlog::{
-    Column, ColumnType, Decoder, Event, EventHeader, EventType, Flavor, GtidSet, Inflater, Input,
-    Operations, Payload, RowOperation, RowsEvent, Step, TableMap, Unpacked,
+    Column, ColumnType, Decoder, DecoderStart, Event, EventHeader, EventType, Flavor, GtidSet,
+    Inflater, Input, Operations, Payload, RowOperation, RowsEvent, Step, TableMap, Unpacked,
+    WatchedTable,
 };
 use super::encode::{
     Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
@@ -26,17 +27,19 @@ const SUFFIX_BYTES: usize = 256;
 
 /// A decoder that follows all changes of [`TABLES`].
 pub fn decoder(gtids: Option<GtidSet>) -> Decoder {
-    let followed = TABLES.map(|table| ("shop".to_owned(), table.to_owned()));
-    let mut decoder = Decoder::new(None, gtids, &followed);
-    for index in 0..followed.len() {
-        let all = Operations {
+    let followed = TABLES.map(|table| WatchedTable {
+        operations: Operations {
             insert: true,
             update: true,
             delete: true,
-        };
-        decoder.follow(index, all);
-    }
-    decoder
+        },
+        ..WatchedTable::inserts("shop", table)
+    });
+    let start = DecoderStart {
+        gtids,
+        ..DecoderStart::default()
+    };
+    Decoder::new(start, &followed).expect("nothing is prepared")
 }
 
 fn dialect(of: usize) -> Dialect {

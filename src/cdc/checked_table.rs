@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::binlog::{Flavor, Operations, Problem, ServerColumn, TableMap, Versioning};
+use crate::binlog::{
+    Flavor, Operations, Problem, ServerColumn, TableMap, Versioning, WatchedTable,
+};
 use crate::config::{self, KeyChange, SchemaChange};
 use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
@@ -45,20 +47,13 @@ pub struct CheckedTable {
 }
 
 impl CheckedTable {
-    /// Its name with each operation that is followed.
-    pub(crate) fn followed(&self) -> Vec<String> {
-        let Operations {
-            insert,
-            update,
-            delete,
-        } = self.operations;
-        let operations = [(insert, "insert"), (update, "update"), (delete, "delete")];
-        let followed = operations
-            .into_iter()
-            .filter(|(is_followed, _)| *is_followed);
-        followed
-            .map(|(_, operation)| format!("{}.{} {operation}", self.schema, self.name))
-            .collect()
+    /// What of it is followed.
+    pub(crate) fn followed(&self) -> WatchedTable {
+        WatchedTable {
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+            operations: self.operations,
+        }
     }
 
     /// The written columns of a named table map that only the server can tell whole.

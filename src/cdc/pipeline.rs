@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::binlog::{Decoder, Inflater, Input, Problem, Step};
+use crate::binlog::{Decoder, DecoderStart, Inflater, Input, Problem, Step};
 use crate::config::{self, SchemaChange};
 use crate::error::Error;
 use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
@@ -117,17 +117,16 @@ impl<S: Sink> Pipeline<S> {
         max_in_flight: usize,
         columns: ColumnSource,
     ) -> Result<Self, Error> {
-        let mut decoder = Decoder::new(
-            start.position.clone(),
-            start.gtids.clone(),
-            &table_names(&tables),
-        );
-        decoder.followed(tables.iter().flat_map(CheckedTable::followed).collect());
-        decoder.prepared_at_start(start.xa.clone())?;
-        decoder.lineage_at_start(start.lineage.clone());
-        for (index, table) in tables.iter().enumerate() {
-            decoder.follow(index, table.operations);
-        }
+        let followed: Vec<_> = tables.iter().map(CheckedTable::followed).collect();
+        let decoder = Decoder::new(
+            DecoderStart {
+                position: start.position.clone(),
+                gtids: start.gtids.clone(),
+                xa: start.xa.clone(),
+                lineage: start.lineage.clone(),
+            },
+            &followed,
+        )?;
         let limits = sink.profile().limits;
         let delivery = Delivery::new(sink, tables.len());
         let is_touched = vec![false; tables.len()];
@@ -429,12 +428,8 @@ impl<S: Sink> Pipeline<S> {
         self.know_all();
         let open = self.decoder.transaction_key();
         self.sequence.rewind(mark.sequence, open);
-        self.decoder.rewind(mark.position);
+        self.decoder.rewind(mark.position, mark.xa, mark.lineage)?;
         self.inflater.rewind();
-        self.decoder.lineage_at_start(mark.lineage);
-        if !mark.xa.is_empty() {
-            self.decoder.prepared_at_start(mark.xa)?;
-        }
         self.flow.moved(mark.sequence);
         self.savepoints.clear();
         let mut outlet = FlowOutlet {

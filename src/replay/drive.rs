@@ -81,7 +81,7 @@ pub(super) async fn replay<S: Sink>(
         progress,
         summary: Summary::default(),
     };
-    let written = replay.write_all(parts, &names).await;
+    let written = replay.write_all(parts).await;
     let drained = match &written {
         Err(Error::Sink(_)) => Ok(()),
         Ok(()) | Err(_) => replay.drain().await,
@@ -117,14 +117,14 @@ struct Replay<'r, S> {
 }
 
 impl<S: Sink> Replay<'_, S> {
-    async fn write_all(&mut self, parts: &[Part], names: &[(String, String)]) -> Result<(), Error> {
+    async fn write_all(&mut self, parts: &[Part]) -> Result<(), Error> {
         let mut previous: Option<(&Part, Survey)> = None;
         for part in parts {
             let before = &self.pipeline.decoder;
             if let Some((previous, surveyed)) = &previous {
                 check_order(previous, surveyed, part, before.gtids())?;
             }
-            let (mut surveyed, _) = survey(part, names, before, self.progress, |_| ());
+            let (mut surveyed, _) = survey(part, before, self.progress, |_| ());
             let one_phase = std::mem::take(&mut surveyed.one_phase);
             self.pipeline.decoder.know_one_phase(one_phase);
             let undone = std::mem::take(&mut surveyed.undone);

@@ -188,7 +188,6 @@ pub(super) struct Survey {
 /// given back, and shown to `look` after each event.
 pub(super) fn survey(
     part: &Part,
-    tables: &[(String, String)],
     before: &Decoder,
     progress: &mut ProgressLog,
     look: impl FnMut(&mut Decoder),
@@ -201,10 +200,7 @@ pub(super) fn survey(
         one_phase: BTreeSet::new(),
         undone: UndoneParts::default(),
     };
-    let mut decoder = Decoder::new(None, None, tables);
-    decoder.prepared_as_in(before);
-    decoder.exempt_as_in(before);
-    decoder.survey();
+    let mut decoder = Decoder::surveying(before);
     let read = survey.read(&mut decoder, part, before, progress, look);
     survey.trouble = read.err();
     survey.undone = decoder.surveyed();

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::binlog::{Decoder, Exemptions, FilePosition, TableChange};
-use crate::cdc::{CheckedTable, table_names};
+use crate::binlog::{Decoder, DecoderStart, Exemptions, FilePosition, TableChange};
+use crate::cdc::CheckedTable;
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -23,7 +23,6 @@ pub(super) fn check(
     exemptions: &Exemptions,
     progress: &mut ProgressLog,
 ) -> Result<(), Error> {
-    let names = table_names(tables);
     let mut told = Told {
         tables,
         until: None,
@@ -32,7 +31,8 @@ pub(super) fn check(
         between: None,
         changes: Vec::new(),
     };
-    let mut before = Decoder::new(None, None, &names);
+    let followed: Vec<_> = tables.iter().map(CheckedTable::followed).collect();
+    let mut before = Decoder::new(DecoderStart::default(), &followed)?;
     before.exempt(exemptions.clone());
     for (index, part) in parts.iter().chain(later).enumerate() {
         told.until = part.until;
@@ -42,7 +42,7 @@ pub(super) fn check(
             ..part.clone()
         };
         let look = |decoder: &mut Decoder| told.look(decoder);
-        let (surveyed, decoder) = survey(&whole, &names, &before, progress, look);
+        let (surveyed, decoder) = survey(&whole, &before, progress, look);
         if surveyed.trouble.is_some() {
             // The replay tells, if it comes there.
             break;

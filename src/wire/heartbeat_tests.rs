@@ -8,7 +8,7 @@ use mysql_common::packets::{BinlogDumpFlags, binlog_request::BinlogRequest};
 
 use super::login_tests::source;
 use super::*;
-use crate::binlog::{Decoder, EventStream, EventType, Step};
+use crate::binlog::{Decoder, DecoderStart, EventStream, EventType, Step, WatchedTable};
 use crate::config::Tls;
 use testkit::servers::{Kind, Server};
 
@@ -28,7 +28,10 @@ async fn first_heartbeat(server: &Server, flags: u16) -> Result<(EventType, u64)
         .with_flags(BinlogDumpFlags::from_bits_retain(flags));
     wire.request(&request.as_cmd()).await?;
     let mut events = EventStream::default();
-    let mut decoder = Decoder::new(None, None, &[("shop".into(), "T".into())]);
+    let mut decoder = Decoder::new(
+        DecoderStart::default(),
+        &[WatchedTable::inserts("shop", "T")],
+    )?;
     let mut rows = 0;
     for _ in 0..MOST_EVENTS {
         while wire.frames().next()?.is_none() {

@@ -4,6 +4,7 @@ mod altered;
 mod exempt;
 mod one_phase;
 mod packed;
+mod start;
 mod statements;
 mod transaction;
 mod undone;
@@ -16,8 +17,8 @@ use foldhash::HashMap;
 use super::event::is_of_server_start;
 use super::gtid::{MariaDbGtidState, MySqlGtidSet};
 use super::gtid_event::{self, GtidEvent};
-use super::lineage::{History, fingerprint};
-use super::rows::{self, Operations, RowOperation, RowsEvent};
+use super::lineage::{History, Lineage, fingerprint};
+use super::rows::{self, RowOperation, RowsEvent};
 use super::table_map::{TableMap, TableMapHead, names_key};
 use super::{
     DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem,
@@ -25,6 +26,7 @@ use super::{
 
 pub use altered::{MappedTable, Reload, TableChange};
 pub use exempt::{Exemptions, Note};
+pub use start::{DecoderStart, WatchedTable};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
 pub use xa::{KeptEvent, PreparedXa};
@@ -78,9 +80,7 @@ struct Followed {
     definition: Vec<u8>,
     map: Option<TableMap>,
     generation: u64,
-    operations: Operations,
-    schema: String,
-    name: String,
+    table: WatchedTable,
     /// The number that the server had for it in the newest table map.
     table_id: Option<u64>,
 }
@@ -126,63 +126,66 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that starts at `start`, or where the server starts after it was asked by GTID,
-    /// and hands out rows that were inserted into `tables` (schema, table); [`Decoder::follow`]
-    /// makes it other changes.
+    /// A decoder that begins at `start` and hands out changes of `tables`.
     ///
-    /// `gtids` are the transactions before `start`, or `None` if nobody knows; then the set
-    /// becomes known at the next start of a file.
-    #[must_use]
-    pub fn new(
-        start: Option<FilePosition>,
-        gtids: Option<GtidSet>,
-        tables: &[(String, String)],
-    ) -> Self {
-        let index_by_names = tables
+    /// # Errors
+    /// If the start names an XA transaction by what is no XID.
+    pub fn new(mut start: DecoderStart, tables: &[WatchedTable]) -> Result<Self, DecodeError> {
+        let xa = std::mem::take(&mut start.xa);
+        let mut decoder = Self::without_prepared(start, tables);
+        decoder.prepared_at_start(xa)?;
+        Ok(decoder)
+    }
+
+    fn without_prepared(start: DecoderStart, tables: &[WatchedTable]) -> Self {
+        let keys = tables
             .iter()
-            .enumerate()
-            .map(|(index, (schema, table))| (names_key(schema, table), index))
-            .collect();
-        let followed = tables
-            .iter()
-            .map(|(schema, name)| Followed {
-                definition: Vec::new(),
-                map: None,
-                generation: 0,
-                operations: Operations::INSERTS,
-                schema: schema.clone(),
-                name: name.clone(),
-                table_id: None,
-            })
-            .collect();
+            .map(|table| names_key(&table.schema, &table.name));
+        let index_by_names = keys.zip(0..).collect();
+        let followed = tables.iter().map(|table| Followed {
+            definition: Vec::new(),
+            map: None,
+            generation: 0,
+            table: table.clone(),
+            table_id: None,
+        });
         Self {
-            followed,
+            followed: followed.collect(),
             index_by_names,
             tables: HashMap::default(),
             mapped: None,
             reload: None,
             changed: Vec::new(),
-            next: start.clone().unwrap_or_else(unknown_position),
+            next: start.position.clone().unwrap_or_else(unknown_position),
             start: 0,
             in_payload: false,
-            committed: start,
-            gtids,
+            committed: start.position,
+            gtids: start.gtids,
             transaction: None,
             flavor: Flavor::MySql,
-            xa: xa::Xa::default(),
+            xa: xa::Xa::following(tables),
             undo: undone::Undo::default(),
             exemptions: Exemptions::default(),
             notes: Vec::new(),
             unknown: BTreeMap::new(),
-            history: History::default(),
+            history: History::new(start.lineage),
         }
     }
 
-    /// Chooses the changes of a table that are handed out.
-    pub fn follow(&mut self, index: usize, operations: Operations) {
-        if let Some(followed) = self.followed.get_mut(index) {
-            followed.operations = operations;
-        }
+    /// A decoder of the file that follows what `before` has read. It hands out no rows, and finds out which of them
+    /// are undone (see [`Decoder::surveyed`]).
+    #[must_use]
+    pub fn surveying(before: &Self) -> Self {
+        let tables = before
+            .followed
+            .iter()
+            .map(|followed| followed.table.clone());
+        let tables: Vec<WatchedTable> = tables.collect();
+        let mut decoder = Self::without_prepared(DecoderStart::default(), &tables);
+        decoder.prepared_as_in(before);
+        decoder.exemptions.clone_from(&before.exemptions);
+        decoder.survey();
+        decoder
     }
 
     /// The position after the last complete transaction; `None` if the server was asked by GTID
@@ -233,16 +236,30 @@ impl Decoder {
         })
     }
 
-    /// Forgets the open transaction, because the server will send it again: from `start`, or,
-    /// asked by GTID, from wherever that server has it.
-    pub fn rewind(&mut self, start: Option<FilePosition>) {
+    /// Forgets the open transaction, because the server will send it again: from `position`, or,
+    /// asked by GTID, from wherever that server has it. What is prepared is kept, unless `xa` tells it anew; the
+    /// history before is `lineage`.
+    ///
+    /// # Errors
+    /// As for [`Decoder::new`].
+    pub fn rewind(
+        &mut self,
+        position: Option<FilePosition>,
+        xa: PreparedXa,
+        lineage: Lineage,
+    ) -> Result<(), DecodeError> {
         self.transaction = None;
         self.in_payload = false;
         self.tables.clear();
         self.xa.rewind();
         self.undo.rewind();
-        self.next = start.clone().unwrap_or_else(unknown_position);
-        self.committed = start;
+        self.next = position.clone().unwrap_or_else(unknown_position);
+        self.committed = position;
+        self.history = History::new(lineage);
+        if xa.is_empty() {
+            return Ok(());
+        }
+        self.prepared_at_start(xa)
     }
 
     /// Takes in what a source of events says.
@@ -529,9 +546,9 @@ impl Decoder {
         let followed = &mut self.followed[table];
         let operation = RowOperation::of(event_type);
         // A system-versioned table of MariaDB logs a DELETE as an update; the reader tells them apart.
-        let may_delete = self.flavor == Flavor::MariaDb && followed.operations.delete;
+        let may_delete = self.flavor == Flavor::MariaDb && followed.table.operations.delete;
         let is_followed = |operation: &RowOperation| {
-            followed.operations.has(*operation)
+            followed.table.operations.has(*operation)
                 || (may_delete && *operation == RowOperation::Update)
         };
         let Some(operation) = operation.filter(is_followed) else {

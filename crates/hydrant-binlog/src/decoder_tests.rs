@@ -1,14 +1,30 @@
 //! The decoder on events made by hand: what real servers write too rarely to wait for.
 
-use super::super::{Checksum, EventFile, FILE_MAGIC, Flavor};
+use super::super::{Checksum, EventFile, FILE_MAGIC, Flavor, Operations};
 use super::*;
 
-const TABLES: [(&str, &str); 1] = [("shop", "T")];
-
 pub(super) fn decoder() -> Decoder {
-    let tables = TABLES.map(|(schema, table)| (schema.to_owned(), table.to_owned()));
-    let start = FilePosition::new("b.000001", 4);
-    Decoder::new(Some(start), Some(GtidSet::empty(Flavor::MySql)), &tables)
+    following(Operations::INSERTS)
+}
+
+pub(super) fn following(operations: Operations) -> Decoder {
+    let start = DecoderStart {
+        gtids: Some(GtidSet::empty(Flavor::MySql)),
+        ..DecoderStart::at(FilePosition::new("b.000001", 4))
+    };
+    let table = WatchedTable {
+        operations,
+        ..WatchedTable::inserts("shop", "T")
+    };
+    Decoder::new(start, &[table]).unwrap()
+}
+
+/// As after a lost connection.
+pub(super) fn rewind(decoder: &mut Decoder, position: Option<FilePosition>) {
+    let lineage = decoder.lineage();
+    decoder
+        .rewind(position, PreparedXa::default(), lineage)
+        .unwrap();
 }
 
 fn header(event_type: EventType, body: &[u8]) -> EventHeader {
@@ -103,7 +119,7 @@ fn a_rewind_forgets_the_open_transaction() {
     let mut decoder = decoder();
     begin(&mut decoder, 1);
     let start = decoder.committed().cloned();
-    decoder.rewind(start.clone());
+    rewind(&mut decoder, start.clone());
     assert_eq!(decoder.transaction(), None);
     assert_eq!(Some(decoder.position()), start.as_ref());
     // Its table maps are gone too: rows that come without one are an error, not a guess.
@@ -178,7 +194,11 @@ fn what_is_in_no_file_moves_nothing() {
 
 #[test]
 fn started_by_gtid_no_position_counts_before_a_commit() {
-    let mut decoder = Decoder::new(None, Some(GtidSet::empty(Flavor::MySql)), &[]);
+    let start = DecoderStart {
+        gtids: Some(GtidSet::empty(Flavor::MySql)),
+        ..DecoderStart::default()
+    };
+    let mut decoder = Decoder::new(start, &[]).unwrap();
     let mut rotate = 4_u64.to_le_bytes().to_vec();
     rotate.extend_from_slice(b"b.000002");
     feed(&mut decoder, EventType::Rotate, &rotate).unwrap();
@@ -470,7 +490,7 @@ fn a_compressed_transaction_holds_one_whole_transaction() {
     assert!(feed(&mut begun, EventType::TransactionPayload, &[0; 9]).is_err());
     // A connection lost in the middle starts over.
     let mut lost = opened();
-    lost.rewind(Some(FilePosition::new("b.000001", 4)));
+    rewind(&mut lost, Some(FilePosition::new("b.000001", 4)));
     feed(&mut lost, EventType::Gtid, &gtid(5)).unwrap();
     assert!(feed(&mut lost, EventType::TransactionPayload, &[0; 9]).is_ok());
 }

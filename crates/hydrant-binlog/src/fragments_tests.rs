@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 
-use super::super::{DecodeError, FilePosition, Inflater, Input, Step};
+use super::super::{DecodeError, DecoderStart, FilePosition, Inflater, Input, Step, WatchedTable};
 use super::*;
 
 const TABLE_MAP: &[u8] =
@@ -73,10 +73,10 @@ struct Stream {
 
 impl Stream {
     fn new() -> Self {
-        let table = ("shop".to_owned(), "T".to_owned());
+        let table = WatchedTable::inserts("shop", "T");
         let start = FilePosition::new("b.000001", 4);
         let mut stream = Self {
-            decoder: Decoder::new(Some(start), None, &[table]),
+            decoder: Decoder::new(DecoderStart::at(start), &[table]).unwrap(),
             inflater: Inflater::default(),
         };
         let begin = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0BEGIN";

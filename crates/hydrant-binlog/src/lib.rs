@@ -29,8 +29,8 @@ mod versioned;
 mod xid;
 
 pub use decoder::{
-    Decoder, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload, Step,
-    TableChange, Transaction, TransactionKey, UndoneParts,
+    Decoder, DecoderStart, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload,
+    Step, TableChange, Transaction, TransactionKey, UndoneParts, WatchedTable,
 };
 pub use definition::{HASH_PREFIX, Misfit, Misnamed, ServerColumn};
 pub use error::{DecodeError, Problem};

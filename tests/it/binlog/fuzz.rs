@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use hydrant::binlog::{Decoder, Event, EventHeader, EventType, Step};
+use hydrant::binlog::{Decoder, DecoderStart, Event, EventHeader, EventType, Step, WatchedTable};
 use hydrant::{binlog, encode};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -137,7 +137,10 @@ fn add_events(seeds: &mut Seeds, kind: Kind, file: &[u8]) {
 
 /// The JSON cells of a table with nothing else: behind a byte of NULLs and four of length.
 fn add_json(seeds: &mut Seeds, file: &[u8]) -> Result<()> {
-    let mut decoder = Decoder::new(None, None, &[("shop".into(), "j".into())]);
+    let mut decoder = Decoder::new(
+        DecoderStart::default(),
+        &[WatchedTable::inserts("shop", "j")],
+    )?;
     for event in split(file) {
         let header = EventHeader::parse(event)?;
         let body = &event[EventHeader::LEN..];

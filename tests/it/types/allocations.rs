@@ -5,7 +5,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use hydrant::binlog::{Decoder, EventFile, FilePosition, RowsEvent, Step};
+use hydrant::binlog::{
+    Decoder, DecoderStart, EventFile, FilePosition, RowsEvent, Step, WatchedTable,
+};
 use hydrant::encode::{Chosen, Dialect, Disguise, Image, LineNumber, Plan, RowSuffix};
 
 use super::columns::Column;
@@ -88,8 +90,8 @@ fn rows_are_written_without_allocating(kind: Kind) -> Result<()> {
         let bytes = fs::read(path)?;
         let mut events = EventFile::open("binlog.000001", &bytes)?;
         let start = FilePosition::new("binlog.000001", FilePosition::FIRST_OFFSET);
-        let table = ("shop".to_owned(), "Types".to_owned());
-        let mut decoder = Decoder::new(Some(start), None, &[table]);
+        let table = WatchedTable::inserts("shop", "Types");
+        let mut decoder = Decoder::new(DecoderStart::at(start), &[table])?;
         while let Some(event) = events.next()? {
             let Step::Rows { table, rows } = decoder.event(&event)? else {
                 continue;

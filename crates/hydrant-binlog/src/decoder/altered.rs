@@ -102,7 +102,7 @@ impl Decoder {
             return;
         }
         for (table, followed) in self.followed.iter().enumerate() {
-            let change = logged.change(&followed.schema, &followed.name);
+            let change = logged.change(&followed.table.schema, &followed.table.name);
             if change.is_possible() {
                 let at = self.next.clone();
                 self.changed.push(TableChange { table, at, change });

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::super::query::{LoggedStatement, names_table};
 use super::super::{EventType, FilePosition, Problem};
-use super::{Decoder, Step};
+use super::{Decoder, Followed, Step};
 
 /// What is passed over because somebody has said so.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,11 +69,6 @@ impl Decoder {
     /// Sets what is passed over.
     pub fn exempt(&mut self, exemptions: Exemptions) {
         self.exemptions = exemptions;
-    }
-
-    /// Passes over what another decoder passes over.
-    pub fn exempt_as_in(&mut self, other: &Self) {
-        self.exemptions.clone_from(&other.exemptions);
     }
 
     /// What there is to say since the last call. Call it after each input.
@@ -148,11 +143,11 @@ impl Decoder {
     /// Tells of followed tables whose deletes are followed, too, and that the statement may have emptied.
     pub(super) fn note_emptied(&mut self, logged: &LoggedStatement<'_>) {
         let position = self.failed(Problem::Truncated).position;
-        for followed in &self.followed {
-            if followed.operations.delete && logged.may_empty(&followed.schema, &followed.name) {
+        for Followed { table, .. } in &self.followed {
+            if table.operations.delete && logged.may_empty(&table.schema, &table.name) {
                 self.notes.push(Note::Emptied {
                     position: position.clone(),
-                    table: format!("{}.{}", followed.schema, followed.name),
+                    table: format!("{}.{}", table.schema, table.name),
                 });
             }
         }

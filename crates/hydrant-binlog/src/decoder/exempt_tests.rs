@@ -1,7 +1,8 @@
 //! What is passed over, because it was asked for or is of no importance, and what is told of it.
 
-use super::super::tests::{begin, decoder, feed, gtid, query, write_rows};
-use super::super::{Event, EventHeader, GtidSet, Operations};
+use super::super::super::Operations;
+use super::super::tests::{begin, decoder, feed, following, gtid, query, write_rows};
+use super::super::{Event, EventHeader, GtidSet};
 use super::*;
 
 fn ignorable(decoder: &mut Decoder, code: u8) -> Result<(), Problem> {
@@ -219,14 +220,10 @@ fn rows_that_go_without_events_are_told_if_deletes_are_followed() {
     let truncate = query("TRUNCATE TABLE T");
     feed(&mut decoder, EventType::Query, &truncate).unwrap();
     assert_eq!(decoder.take_notes(), []);
-    decoder.follow(
-        0,
-        Operations {
-            insert: true,
-            update: true,
-            delete: true,
-        },
-    );
+    let mut decoder = following(Operations {
+        delete: true,
+        ..Operations::INSERTS
+    });
     for statement in [
         "TRUNCATE TABLE T",
         "DROP TABLE x, T",

@@ -98,7 +98,7 @@ impl Decoder {
     }
 
     pub(super) fn followed_names(&self) -> impl Iterator<Item = (&str, &str)> {
-        let names = self.followed.iter();
-        names.map(|followed| (followed.schema.as_str(), followed.name.as_str()))
+        let tables = self.followed.iter().map(|followed| &followed.table);
+        tables.map(|table| (table.schema.as_str(), table.name.as_str()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::lineage::{History, Lineage};
+use super::super::lineage::Lineage;
 use super::super::{FilePosition, Gtid};
 use super::Decoder;
 use super::undone::{Outlook, Savepoints};
@@ -58,11 +58,6 @@ impl Decoder {
     #[must_use]
     pub fn is_file_known(&self) -> bool {
         self.history.is_file_known()
-    }
-
-    /// The history before the start, as [`Decoder::lineage`] told it; call it after [`Decoder::rewind`], too.
-    pub fn lineage_at_start(&mut self, lineage: Lineage) {
-        self.history = History::new(lineage);
     }
 }
 

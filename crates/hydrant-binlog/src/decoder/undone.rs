@@ -146,11 +146,11 @@ impl Decoder {
     }
 
     /// From now on hands out no rows, and notes which of them are undone.
-    pub fn survey(&mut self) {
+    pub(super) fn survey(&mut self) {
         self.undo.survey = Some(UndoneParts::default());
     }
 
-    /// What [`Decoder::survey`] has noted of the file at hand.
+    /// What a decoder made by [`Decoder::surveying`] has noted of the file at hand.
     pub fn surveyed(&mut self) -> UndoneParts {
         self.undo.survey.take().unwrap_or_default()
     }

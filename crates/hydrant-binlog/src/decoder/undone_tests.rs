@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::super::EventType;
-use super::super::tests::{decoder, feed, gtid, query, table_map, write_rows};
+use super::super::tests::{decoder, feed, gtid, query, rewind, table_map, write_rows};
 use super::*;
 
 /// What a transaction does.
@@ -123,7 +123,7 @@ impl Reader {
             if decoder.must_read_again() {
                 self.readings += 1;
                 let start = decoder.committed().cloned();
-                decoder.rewind(start);
+                rewind(decoder, start);
                 at = committed_at;
             } else if decoder.transaction().is_none() {
                 committed_at = at;
@@ -218,7 +218,8 @@ fn another_server_makes_the_end_unknown_again() {
     }
     assert!(decoder.must_read_again());
     decoder.server_changed();
-    decoder.rewind(decoder.committed().cloned());
+    let start = decoder.committed().cloned();
+    rewind(&mut decoder, start);
     feed(&mut decoder, events[0].0, &events[0].1).unwrap();
     assert!(decoder.may_be_undone());
 }

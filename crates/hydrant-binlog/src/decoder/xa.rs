@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::xid::{XaPrepare, Xid};
 use super::super::{
-    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
+    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Operations,
+    Problem, query,
 };
 use super::one_phase::OnePhase;
 use super::undone::Outlook;
-use super::{Decoder, Step, Transaction, header_time_us};
+use super::{Decoder, Step, Transaction, WatchedTable, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
 const LIMIT_BYTES: usize = 16 << 20;
@@ -39,7 +40,8 @@ pub struct PreparedXa {
     /// The XIDs of those that have not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_rows: Vec<String>,
-    /// What was followed when those were read, in the reader's own words.
+    /// What was followed when those were read: tables and operations, such as `shop.Sales insert`. A transaction that
+    /// has changed nothing of it may have changed what is followed later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<String>,
 }
@@ -164,6 +166,25 @@ pub(super) struct Xa {
 }
 
 impl Xa {
+    pub(super) fn following(tables: &[WatchedTable]) -> Self {
+        let words = |table: &WatchedTable| {
+            let Operations {
+                insert,
+                update,
+                delete,
+            } = table.operations;
+            let name = format!("{}.{}", table.schema, table.name);
+            [(insert, "insert"), (update, "update"), (delete, "delete")]
+                .into_iter()
+                .filter(|(is_followed, _)| *is_followed)
+                .map(move |(_, operation)| format!("{name} {operation}"))
+        };
+        Self {
+            followed: tables.iter().flat_map(words).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Keeps an event of the transaction that is being read, if there is room.
     pub(super) fn keep(&self, kept: &mut Kept, event_type: EventType, body: &[u8]) {
         if kept.is_given_up {
@@ -217,19 +238,14 @@ impl Xa {
 }
 
 impl Decoder {
-    /// Names what is followed: each table and operation in a word of its own. It is kept with what is
-    /// prepared, because a transaction that has changed nothing of it may have changed what is followed later.
-    pub fn followed(&mut self, names: Vec<String>) {
-        self.xa.followed = names;
-    }
-
-    /// Tells what was prepared at the start, right after [`Decoder::new`] or [`Decoder::rewind`]. If
-    /// that has rows, the server must be asked for events from [`PreparedXa::from`] on, or by GTID for
-    /// [`PreparedXa::gtids`], too; those before the start hand nothing out.
+    /// Takes in what was prepared at the start.
     ///
     /// # Errors
     /// If an XID is none.
-    pub fn prepared_at_start(&mut self, mut at_start: PreparedXa) -> Result<(), DecodeError> {
+    pub(super) fn prepared_at_start(
+        &mut self,
+        mut at_start: PreparedXa,
+    ) -> Result<(), DecodeError> {
         let followed = std::mem::take(&mut self.xa.followed);
         if !followed.iter().all(|name| at_start.followed.contains(name)) {
             at_start.without_rows.clear();
@@ -261,7 +277,7 @@ impl Decoder {
     }
 
     /// Takes over what is prepared where another decoder stands.
-    pub fn prepared_as_in(&mut self, other: &Self) {
+    pub(super) fn prepared_as_in(&mut self, other: &Self) {
         self.xa.prepared.clone_from(&other.xa.prepared);
         self.xa.bytes = other.xa.bytes;
     }

@@ -1,7 +1,7 @@
 //! XA transactions made by hand: orders of events, and what must not be believed.
 
-use super::super::tests::{begin, decoder, feed, gtid, query, table_map, write_rows};
-use super::super::{Input, TransactionKey};
+use super::super::tests::{begin, decoder, feed, gtid, query, rewind, table_map, write_rows};
+use super::super::{DecoderStart, Input, TransactionKey};
 use super::*;
 
 type Events = Vec<(EventType, Vec<u8>)>;
@@ -97,7 +97,7 @@ fn rows_come_with_the_transaction_that_commits_them() {
     // Nothing else may come before the rest.
     assert!(feed(&mut decoder, EventType::Gtid, &gtid(6)).is_err());
     // A connection that is lost now has it sent again, and all of it is still there.
-    decoder.rewind(before);
+    rewind(&mut decoder, before);
     assert_eq!(decoder.next_prepared(), None);
     assert_eq!(decoder.prepared_xa().with_rows, [xid(1)]);
     let said = feed_all(&mut decoder, &ended("XA COMMIT", 1, 5)).unwrap();
@@ -183,7 +183,7 @@ fn what_has_one_phase_and_is_too_large_is_read_again() {
     let end = [xa_prepare(1, true)];
     for _ in 0..2 {
         // A connection that is lost before its end is no end.
-        decoder.rewind(before.clone());
+        rewind(&mut decoder, before.clone());
         assert_eq!(feed_all(&mut decoder, &too_large(1)), Ok(vec![]));
         assert!(!decoder.must_read_again());
     }
@@ -193,7 +193,7 @@ fn what_has_one_phase_and_is_too_large_is_read_again() {
     // Nothing else may come before it has come again.
     assert!(feed(&mut decoder, EventType::Gtid, &gtid(6)).is_err());
 
-    decoder.rewind(before.clone());
+    rewind(&mut decoder, before.clone());
     let events = [too_large(1), end.to_vec()].concat();
     let said = feed_all(&mut decoder, &events).unwrap();
     let row_events = events.len() - 5;
@@ -227,7 +227,7 @@ fn what_another_server_has_there_is_something_else() {
     let events = [too_large(1), vec![xa_prepare(1, true)]].concat();
     feed_all(&mut decoder, &events).unwrap();
     decoder.server_changed();
-    decoder.rewind(before);
+    rewind(&mut decoder, before);
     assert_eq!(feed_all(&mut decoder, &prepared(1, 1)), Ok(vec!["commit"]));
     assert_eq!(decoder.prepared_xa().with_rows, [xid(1)]);
 }
@@ -293,10 +293,11 @@ fn what_comes_before_the_start_is_read_for_what_is_prepared() {
     assert_eq!(at_start.without_rows, [xid(5)]);
 
     let again = |start: &FilePosition, at_start: &PreparedXa| {
-        let mut decoder = decoder();
-        decoder.rewind(Some(start.clone()));
-        decoder.prepared_at_start(at_start.clone()).unwrap();
-        decoder
+        let start = DecoderStart {
+            xa: at_start.clone(),
+            ..DecoderStart::at(start.clone())
+        };
+        Decoder::new(start, &[WatchedTable::inserts("shop", "T")]).unwrap()
     };
     let mut second = again(&start, &at_start);
     let plain = [
@@ -339,8 +340,13 @@ fn what_is_prepared_is_asked_for_by_gtid() {
     assert!(at_start.from.take().is_some());
     assert!(at_start.gtids.as_ref().unwrap().ends_with(":1-2"));
     let again = |at_start: PreparedXa, gtids: GtidSet| {
-        let mut second = Decoder::new(None, Some(gtids), &[("shop".into(), "T".into())]);
-        second.prepared_at_start(at_start).unwrap();
+        let start = DecoderStart {
+            gtids: Some(gtids),
+            xa: at_start,
+            ..DecoderStart::default()
+        };
+        let table = WatchedTable::inserts("shop", "T");
+        let mut second = Decoder::new(start, &[table]).unwrap();
         let mut rotate = 4_u64.to_le_bytes().to_vec();
         rotate.extend_from_slice(b"b.000007");
         feed(&mut second, EventType::Rotate, &rotate).unwrap();
@@ -382,22 +388,37 @@ fn what_is_prepared_is_asked_for_by_gtid() {
 /// What has changed nothing that is followed may have changed what is followed from now on.
 #[test]
 fn without_rows_is_true_of_what_was_followed_then() {
-    let mut first = decoder();
-    first.followed(vec!["a insert".to_owned(), "b insert".to_owned()]);
+    let following = |tables: &[&str], operations: Operations, start: DecoderStart| {
+        let table = |name: &&str| WatchedTable {
+            operations,
+            ..WatchedTable::inserts("shop", *name)
+        };
+        let tables: Vec<_> = tables.iter().map(table).collect();
+        Decoder::new(start, &tables).unwrap()
+    };
+    let start = DecoderStart::at(FilePosition::new("b.000001", 4));
+    let mut first = following(&["a", "b"], Operations::INSERTS, start);
     feed_all(&mut first, &prepared(1, 0)).unwrap();
     let start = first.committed().cloned();
     let at_start = first.prepared_xa();
-    for (followed, is_known) in [
-        (&["b insert"][..], true),
-        (&["b insert", "a insert"], true),
-        (&["b insert", "b update"], false),
+    let updates = Operations {
+        update: true,
+        ..Operations::INSERTS
+    };
+    for (tables, operations, is_known) in [
+        (&["b"][..], Operations::INSERTS, true),
+        (&["b", "a"], Operations::INSERTS, true),
+        (&["b"], updates, false),
+        (&["b", "c"], Operations::INSERTS, false),
     ] {
-        let mut second = decoder();
-        second.rewind(start.clone());
-        second.followed(followed.iter().map(ToString::to_string).collect());
-        second.prepared_at_start(at_start.clone()).unwrap();
+        let start = DecoderStart {
+            position: start.clone(),
+            xa: at_start.clone(),
+            ..DecoderStart::default()
+        };
+        let mut second = following(tables, operations, start);
         let said = feed_all(&mut second, &ended("XA COMMIT", 1, 2));
-        assert_eq!(said.is_ok(), is_known, "{followed:?}");
+        assert_eq!(said.is_ok(), is_known, "{tables:?}");
     }
 }
 
@@ -409,9 +430,11 @@ fn before_the_start_only_xa_matters() {
         from: Some(FilePosition::new("b.000001", 4)),
         ..PreparedXa::default()
     };
-    let mut decoder = decoder();
-    decoder.rewind(Some(start));
-    decoder.prepared_at_start(at_start).unwrap();
+    let start = DecoderStart {
+        xa: at_start,
+        ..DecoderStart::at(start)
+    };
+    let mut decoder = Decoder::new(start, &[WatchedTable::inserts("shop", "T")]).unwrap();
     begin(&mut decoder, 1);
     let rows = write_rows(9, &[1]);
     let step = feed(&mut decoder, EventType::WriteRows, &rows).unwrap();
