@@ -115,6 +115,34 @@ fn rows_that_were_taken_back_are_not_delivered() -> Result<()> {
 
 /// Transactions larger than what may be in memory, each of which ends in another way.
 #[test]
+fn updates_and_deletes_that_were_taken_back_are_not_written() -> Result<()> {
+    for kind in MARIADBS {
+        let server = shop(kind, &[])?;
+        server.sql(
+            "USE shop; INSERT INTO T VALUES (1, 'a'), (2, 'b'); \
+             BEGIN; UPDATE T SET note = 'x' WHERE id = 1; CREATE TEMPORARY TABLE x (id int); ROLLBACK; \
+             BEGIN; DELETE FROM T WHERE id = 2; DROP TEMPORARY TABLE x; ROLLBACK; \
+             BEGIN; INSERT INTO T VALUES (3, 'c'); SAVEPOINT s; UPDATE T SET note = 'y' WHERE id = 3; \
+             CREATE TEMPORARY TABLE y (id int); ROLLBACK TO s; COMMIT",
+        )?;
+        let undone = server.sql("SELECT CONCAT(id, ',', note, ',I') FROM shop.T ORDER BY id")?;
+        let changes = "columns = [\"id\", \"note\"]\nevents = [\"insert\", \"update\", \"delete\"]\n\
+                       metadata = [\"operation\"]";
+        let config = config(&server, "").replace("columns = [\"id\"]", changes);
+        let workplace = Workplace::new(&config)?;
+        assert_eq!(workplace.drain()?, undone, "{kind:?}");
+        let path = workplace.path("hydrant.toml").display().to_string();
+        let arguments = ["--config", &path, "--out", "-"];
+        assert_eq!(
+            replayed(&binlogs(&server)?, &arguments)?,
+            undone,
+            "{kind:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn large_transactions_that_take_rows_back_are_read_twice() -> Result<()> {
     for kind in MARIADBS {
         let server = shop(kind, &[])?;
