@@ -36,6 +36,7 @@ mod sequence;
 mod server;
 mod server_columns;
 mod start;
+mod table_folders;
 mod tables;
 mod versioned;
 
@@ -56,11 +57,12 @@ pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
 pub use layouts::AcceptedChange;
 pub(crate) use layouts::KnownLayouts;
-pub(crate) use pipeline::{Pipeline, folders, table_names};
+pub(crate) use pipeline::{Pipeline, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
 pub use progress::{Progress, Summary};
 pub use server::{Identity, Mark, Server};
+pub(crate) use table_folders::folders;
 
 /// Where a run ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

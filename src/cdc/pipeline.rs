@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::binlog::{Decoder, DecoderStart, Inflater, Input, Problem, Step};
-use crate::config::{self, SchemaChange};
 use crate::error::Error;
-use crate::sink::{Delivery, FOLDERS, Sink, TableFolder, VERSION_FOLDER};
+use crate::sink::{Delivery, Sink};
 
 use super::checked_table::CheckedTable;
 use super::column_source::{ColumnSource, forget};
@@ -548,61 +547,10 @@ fn heed<S>(
     Ok(())
 }
 
-/// The folders of the tables in a sink that has some. Logs which of their columns the folders' names hide.
-pub(crate) fn folders(sink: &config::Sink, tables: &[CheckedTable]) -> Vec<TableFolder> {
-    let is_written = matches!(sink, config::Sink::Dir { .. });
-    let folder = |table: &CheckedTable| {
-        let names = table.written_names();
-        let hidden = hidden_by_folders(names, table.on_schema_change);
-        if is_written && !hidden.is_empty() {
-            warn!(
-                "table {}.{}: the objects' folders have the names of its columns {hidden}, so that readers of Hive \
-                 partitions see the folders' values: read with hive_partitioning = false, or leave these columns out of the \
-                 table's `columns`",
-                table.schema, table.name
-            );
-        }
-        TableFolder::new(&table.schema, &table.name, table.dialect)
-    };
-    tables.iter().map(folder).collect()
-}
-
-/// Those of the columns for which readers who take `dt=…` in a path for a column have two values.
-fn hidden_by_folders<'a>(
-    columns: impl Iterator<Item = &'a str>,
-    on_schema_change: SchemaChange,
-) -> String {
-    let has_version = on_schema_change == SchemaChange::Version;
-    let version = has_version.then_some(VERSION_FOLDER);
-    let is_folder = |column: &&str| {
-        let mut folders = FOLDERS.into_iter().chain(version);
-        folders.any(|folder| folder.eq_ignore_ascii_case(column))
-    };
-    columns.filter(is_folder).collect::<Vec<_>>().join(", ")
-}
-
 /// Schema and name of each table.
 pub(crate) fn table_names(tables: &[CheckedTable]) -> Vec<(String, String)> {
     tables
         .iter()
         .map(|table| (table.schema.clone(), table.name.clone()))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_that_folders_hide_are_named() {
-        for (columns, on_schema_change, hidden) in [
-            ("id d dts vv", SchemaChange::Version, ""),
-            ("id DT v hr", SchemaChange::Stop, "DT, hr"),
-            ("v id", SchemaChange::Version, "v"),
-            ("v id", SchemaChange::Stop, ""),
-        ] {
-            let columns = columns.split(' ');
-            assert_eq!(hidden_by_folders(columns, on_schema_change), hidden);
-        }
-    }
 }

@@ -24,6 +24,19 @@ impl WatchedTable {
             operations: Operations::INSERTS,
         }
     }
+
+    /// A word for each operation, as [`PreparedXa::followed`] has them.
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        let Operations {
+            insert,
+            update,
+            delete,
+        } = self.operations;
+        [(insert, "insert"), (update, "update"), (delete, "delete")]
+            .into_iter()
+            .filter(|(is_followed, _)| *is_followed)
+            .map(|(_, operation)| format!("{}.{} {operation}", self.schema, self.name))
+    }
 }
 
 /// Where a decoder begins.

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::xid::{XaPrepare, Xid};
 use super::super::{
-    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Operations,
-    Problem, query,
+    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
 };
 use super::one_phase::OnePhase;
 use super::undone::Outlook;
@@ -167,20 +166,8 @@ pub(super) struct Xa {
 
 impl Xa {
     pub(super) fn following(tables: &[WatchedTable]) -> Self {
-        let words = |table: &WatchedTable| {
-            let Operations {
-                insert,
-                update,
-                delete,
-            } = table.operations;
-            let name = format!("{}.{}", table.schema, table.name);
-            [(insert, "insert"), (update, "update"), (delete, "delete")]
-                .into_iter()
-                .filter(|(is_followed, _)| *is_followed)
-                .map(move |(_, operation)| format!("{name} {operation}"))
-        };
         Self {
-            followed: tables.iter().flat_map(words).collect(),
+            followed: tables.iter().flat_map(WatchedTable::words).collect(),
             ..Self::default()
         }
     }

@@ -1,5 +1,6 @@
 //! XA transactions made by hand: orders of events, and what must not be believed.
 
+use super::super::super::Operations;
 use super::super::tests::{begin, decoder, feed, gtid, query, rewind, table_map, write_rows};
 use super::super::{DecoderStart, Input, TransactionKey};
 use super::*;
