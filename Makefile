@@ -32,6 +32,7 @@ test: lint doc
 		echo 'make: the tests that need what could not be fetched will fail, with the reason' >&2
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --workspace --no-fail-fast; \
+		status=$$?; tests/slowest; exit $$status; \
 	else \
 		cargo test --workspace --lib --bins --tests --no-fail-fast; \
 	fi
