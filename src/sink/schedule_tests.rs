@@ -88,6 +88,8 @@ struct Known {
     left: Vec<usize>,
     failures: u32,
     failed_at: Option<Instant>,
+    /// The end of patience, if the newest failure was a denial.
+    latest: Option<Instant>,
     is_under_way: bool,
     is_delivered: bool,
 }
@@ -173,9 +175,7 @@ impl Simulation {
         }
         if let Some(failed_at) = known.failed_at {
             let doubled = SHORTEST_WAIT * 2_u32.pow((known.failures - 1).min(16));
-            let patience_ends = place
-                .denied_since
-                .is_some_and(|since| since + self.profile.patience <= self.now);
+            let patience_ends = known.latest.is_some_and(|at| at <= self.now);
             let waited = self.now - failed_at;
             assert!(waited >= doubled.min(LONGEST_WAIT) || patience_ends);
         }
@@ -216,6 +216,7 @@ impl Simulation {
             }
         };
         let mut final_failure = false;
+        known.latest = None;
         match &result.result {
             Ok(refused) => {
                 if refused.len() < known.left.len() {
@@ -226,7 +227,9 @@ impl Simulation {
             }
             Err(failure) if failure.fault == Fault::Definite => {
                 let since = *place.denied_since.get_or_insert(self.now);
-                final_failure = !place.has_taken || self.now >= since + self.profile.patience;
+                let patience_ends = since + self.profile.patience;
+                known.latest = Some(patience_ends);
+                final_failure = !place.has_taken || self.now >= patience_ends;
             }
             Err(_) => {}
         }
