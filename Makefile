@@ -17,7 +17,7 @@ help:
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on three captured binlogs'
 	@echo 'make fuzz    hostile bytes for the decoders, $(FUZZ_SECONDS) s each (FUZZ_SECONDS, FUZZERS)'
-	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; records the run, renews README'
+	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; writes the figures of README and docs'
 
 # Compiles first; fetches MySQL and DuckDB once.
 demo:
@@ -70,7 +70,7 @@ compare: servers
 	cargo bench --bench compare -- --out bench/runs
 	bench/table
 
-# Whether README and the newest run's page say what the newest run says.
+# Whether README, docs/performance.md and the newest run's page say what the newest run says.
 compare-table:
 	bench/table --check
 

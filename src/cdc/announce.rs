@@ -56,7 +56,7 @@ fn first_start(config: &Config, tables: &[CheckedTable]) {
             warn!(
                 "there is no checkpoint in {checkpoint}, but {} has rows of {} already: if the checkpoint \
                  was lost, rows committed since the newest of these are not delivered, or rows come twice, \
-                 depending on source.start; see \"A lost checkpoint\" in the README",
+                 depending on source.start; see \"A lost checkpoint\" in docs/delivery.md",
                 path.display(),
                 delivered.join(", ")
             );

@@ -169,7 +169,7 @@ fn wanted(path: &[String], error: &figment::Error) -> String {
         .iter()
         .rfind(|key| !key.bytes().all(|byte| byte.is_ascii_digit()));
     let Some(key) = key.copied() else {
-        return "see the README's configuration reference".to_owned();
+        return "see docs/configuration.md".to_owned();
     };
     match keys.as_slice() {
         ["table"] | ["table", _] => return TABLE.to_owned(),
@@ -205,7 +205,7 @@ fn wanted(path: &[String], error: &figment::Error) -> String {
         "f64" => format!("write a number without quotes: {key} = 0.5"),
         "a sequence" => format!("write a list: {key} = [\"...\", \"...\"]"),
         "a map" => format!("write names with values: {key} = {{ Stage = \"prod\" }}"),
-        _ => format!("see `{key}` in the README's configuration reference"),
+        _ => format!("see `{key}` in docs/configuration.md"),
     }
 }
 

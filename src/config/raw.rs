@@ -10,7 +10,7 @@ use crate::encode::{Dialect, InvalidText, MetadataColumn};
 use super::duration::TypedDuration;
 use super::{KeyChange, SchemaChange};
 
-/// The file as typed. A key's documentation is the README's configuration reference.
+/// The file as typed. Each key is documented in docs/configuration.md.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {

@@ -1,6 +1,6 @@
 """Reads the objects of each dialect as others do, and prints what it found.
 
-    readers.py DATA README
+    readers.py DATA PAGE
 
 DATA has a folder of objects for each dialect, and `columns.json` with the columns' names, the first of which
 numbers the rows. Prints one JSON object: for each reader its rows in that order, each a list of strings, with
@@ -23,10 +23,10 @@ csv.field_size_limit(1 << 30)
 
 
 def main():
-    data, readme = sys.argv[1:]
+    data, page = sys.argv[1:]
     with open(f"{data}/columns.json", encoding="utf-8") as file:
         columns = json.load(file)
-    with open(readme, encoding="utf-8") as file:
+    with open(page, encoding="utf-8") as file:
         view = decoding_view(file.read())
     found = {
         "csv by DuckDB": csv_by_duckdb(data, columns),
@@ -35,7 +35,7 @@ def main():
         "opencsv by OpenCSVSerDe's rules": [
             [undone(field) for field in open_csv(line)] for line in lines(data, "opencsv")
         ],
-        "opencsv by DuckDB and the README's view": opencsv_by_duckdb(data, columns, view),
+        "opencsv by DuckDB and the documented view": opencsv_by_duckdb(data, columns, view),
         "jsonl by Python": [json_line(line, columns) for line in lines(data, "jsonl")],
         "jsonl by DuckDB": jsonl_by_duckdb(data, columns),
     }
@@ -147,9 +147,9 @@ def undone(field):
     return re.sub(r"\\(.)", lambda it: escapes[it[1]], field)
 
 
-def decoding_view(readme):
-    """The README's expression over the column c."""
-    expressions = [block for block in re.findall(r"```sql\n(.*?)```", readme, re.DOTALL) if "translate" in block]
+def decoding_view(page):
+    """The documented expression over the column c."""
+    expressions = [block for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "translate" in block]
     assert len(expressions) == 1
     return expressions[0]
 

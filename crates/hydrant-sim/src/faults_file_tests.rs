@@ -51,9 +51,9 @@ fn an_entry_says_which_calls_when_and_what() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_one() {
-    let readme = include_str!("../../../README.md");
-    let (_, section) = readme.split_once("`hydrant sim --faults FILE`").unwrap();
+fn the_documented_example_can_be_parsed() {
+    let page = include_str!("../../../docs/simulator.md");
+    let (_, section) = page.split_once("`hydrant sim --faults FILE`").unwrap();
     let (_, example) = section.split_once("```toml\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     assert_eq!(parse(example).unwrap().faults.len(), 3);

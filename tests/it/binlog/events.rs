@@ -353,7 +353,7 @@ fn a_checkpoint_past_four_gibibytes_is_resumed_by_gtid() -> Result<()> {
     Ok(())
 }
 
-/// What the README says of cascades.
+/// What docs/updates-and-deletes.md says of cascades.
 #[test]
 fn cascades_are_delivered_where_the_server_logs_them() -> Result<()> {
     for (kind, arguments, is_logged) in [

@@ -148,7 +148,7 @@ fn are_in_order(tables: &[(&Table, Lines)]) -> Result<()> {
     Ok(())
 }
 
-/// Gives columns that are absent the values that the README says they have: those of the row that was changed,
+/// Gives columns that are absent the values that docs/updates-and-deletes.md says they have: those of the row that was changed,
 /// which is that of the line before if it was moved to another key; of an insert their defaults.
 fn merge(lines: Lines, table: &Table) -> Result<Lines> {
     let columns = table.columns();

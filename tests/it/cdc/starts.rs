@@ -7,6 +7,7 @@ use crate::setup::agent::{Workplace, config, eventually};
 use crate::setup::sales::SALES;
 use crate::setup::servers::end_of_binlog;
 use crate::setup::snapshot::Reports;
+use testkit::cache::project;
 use testkit::servers::{Kind, Server};
 
 const KINDS: [Kind; 3] = [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11];
@@ -366,8 +367,8 @@ fn a_first_start_says_which_rows_it_does_not_deliver() -> Result<()> {
             "{without:?}"
         );
     }
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
-    ensure!(readme.contains("A lost checkpoint"));
+    let page = std::fs::read_to_string(project().join("docs/delivery.md"))?;
+    ensure!(page.contains("A lost checkpoint"));
     Ok(())
 }
 

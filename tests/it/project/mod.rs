@@ -1,6 +1,6 @@
-//! Rules of this repository, and what stands in its README.
+//! Rules of this repository, and what its documentation says.
 
 mod dependencies;
+mod docs;
 mod fetching;
-mod readme;
 mod rooms;

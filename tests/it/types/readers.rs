@@ -42,7 +42,7 @@ fn read_back(data: &Path, written: &[String]) -> Result<Found> {
     let output = Command::new(python_with_duckdb()?)
         .arg(project.join("tests/python/readers.py"))
         .arg(data)
-        .arg(project.join("README.md"))
+        .arg(project.join("docs/types-and-dialects.md"))
         .output()?;
     ensure!(
         output.status.success(),

@@ -1,23 +1,27 @@
-//! The README's statements for DuckDB, run as they stand there over what `dir` has written.
+//! The documentation: its statements for DuckDB, run as they are written over what `dir` has written, and its links.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::setup::agent::{Workplace, config};
 use crate::setup::sales::{SALES, sales_table};
+use testkit::cache::project;
 use testkit::python::python_with_duckdb;
 use testkit::servers::{Kind, Server};
 
 const README: &str = include_str!("../../../README.md");
+const UPDATES: &str = include_str!("../../../docs/updates-and-deletes.md");
 
-/// The statement that begins so.
-fn statement(beginning: &str) -> Result<&'static str> {
-    let blocks = README.split("```sql\n").skip(1);
+/// The statement of a page that begins so.
+fn statement(page: &'static str, beginning: &str) -> Result<&'static str> {
+    let blocks = page.split("```sql\n").skip(1);
     let mut blocks = blocks.filter_map(|block| block.split("```").next());
     let found = blocks.find(|block| block.starts_with(beginning));
-    found.with_context(|| format!("no {beginning} in the README"))
+    found.with_context(|| format!("no {beginning} in the page"))
 }
 
 /// What the last of the statements finds in a folder: a line for each row, with tabs.
@@ -35,12 +39,12 @@ fn asked(folder: &Path, statements: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn quick_tour() -> Result<&'static str> {
-    statement("SELECT * FROM read_csv(")
+fn first_run() -> Result<&'static str> {
+    statement(README, "SELECT * FROM read_csv(")
 }
 
 #[test]
-fn the_statement_of_the_quick_tour_can_be_pasted() -> Result<()> {
+fn the_statement_of_the_first_run_can_be_pasted() -> Result<()> {
     let server = Server::mysql(&[])?;
     server.sql(SALES)?;
     server.sql(
@@ -51,7 +55,7 @@ fn the_statement_of_the_quick_tour_can_be_pasted() -> Result<()> {
     let sink = format!("path = \"{}\"", folder.path().join("objects").display());
     Workplace::new(&config(&server, sales_table(), &sink))?.drain()?;
     assert_eq!(
-        asked(folder.path(), &[quick_tour()?])?,
+        asked(folder.path(), &[first_run()?])?,
         "7\tPots, \"large\"\t0.5\t1\t2016-12-31 23:59:59\tNULL\t\tOnline Ad\n"
     );
     Ok(())
@@ -81,14 +85,12 @@ fn the_present_state_is_the_table(kind: Kind) -> Result<()> {
         }
         Ok(())
     })?;
-    let (options, _) = quick_tour()?
-        .split_once("columns =")
-        .context("no columns")?;
+    let (options, _) = first_run()?.split_once("columns =").context("no columns")?;
     let changes = format!(
         "CREATE VIEW changes AS {options} columns = {{'id': 'INT', 'v': 'VARCHAR', 'operation': 'VARCHAR', \
          'sequence': 'BIGINT'}})"
     );
-    let statement = statement("SELECT * EXCLUDE (operation, sequence)")?;
+    let statement = statement(UPDATES, "SELECT * EXCLUDE (operation, sequence)")?;
     let found = asked(&folder, &[&changes, statement])?;
     let mut found: Vec<&str> = found.lines().collect();
     let selected = server.sql("SELECT * FROM shop.kv")?;
@@ -113,4 +115,57 @@ fn the_present_state_is_mariadbs_table() -> Result<()> {
 #[test]
 fn the_present_state_is_mariadb_11s_table() -> Result<()> {
     the_present_state_is_the_table(Kind::Mariadb11)
+}
+
+/// The pages that people read.
+fn pages() -> Result<Vec<PathBuf>> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "bench", "bench/runs", "crates/hydrant-binlog"] {
+        for entry in fs::read_dir(project().join(folder))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    Ok(pages)
+}
+
+/// The names that GitHub gives to the headings of a page.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter_map(|line| line.strip_prefix('#'));
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept
+            .chars()
+            .filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+        kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() -> Result<()> {
+    let mut broken = Vec::new();
+    for path in pages()? {
+        let page = fs::read_to_string(&path)?;
+        let targets = page.split("](").skip(1);
+        let targets = targets.filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
+        for target in targets.filter(|target| !target.contains("://") && !target.contains(' ')) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let folder = path.parent().context("a page without a folder")?;
+            let linked = if file.is_empty() {
+                path.clone()
+            } else {
+                folder.join(file)
+            };
+            let leads = linked.exists()
+                && (anchor.is_empty() || anchors(&fs::read_to_string(&linked)?).contains(anchor));
+            if !leads {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    ensure!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
 }
