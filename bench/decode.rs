@@ -13,7 +13,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use hydrant::batch::SealedBatch;
 use hydrant::binlog::EventFile;
-use hydrant::encode::{Chosen, MetadataColumn};
+use hydrant::encode::{ChosenColumn, MetadataColumn};
 
 use transcode::{drop_batch, transcode};
 use workloads::capture::FIRST_BINLOG;
@@ -109,7 +109,7 @@ struct Capture {
     /// All that the yardstick knows of the table.
     columns: Vec<Column>,
     /// Written by hydrant.
-    chosen: Vec<Chosen>,
+    chosen: Vec<ChosenColumn>,
     row_count: u64,
     binlog: Vec<u8>,
 }

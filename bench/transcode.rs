@@ -10,7 +10,7 @@ use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
 use hydrant::encode::{
-    Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+    ChosenColumn, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
 };
 
 use workloads::capture::FIRST_BINLOG;
@@ -28,7 +28,7 @@ const LIMITS: BatchLimits = BatchLimits {
 pub(crate) fn transcode(
     binlog: &[u8],
     table: &str,
-    chosen: &[Chosen],
+    chosen: &[ChosenColumn],
     metadata: &[MetadataColumn],
     mut sink: impl FnMut(SealedBatch),
 ) -> Result<u64> {

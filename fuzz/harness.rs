@@ -10,7 +10,7 @@ use super::binlog::{
     WatchedTable,
 };
 use super::encode::{
-    Chosen, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+    ChosenColumn, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
 };
 
 /// The tables that are followed in the seeds.
@@ -52,11 +52,11 @@ fn dialect(of: usize) -> Dialect {
 }
 
 /// All columns of a table, some as types that only a server can tell.
-fn chosen(map: &TableMap) -> Vec<Chosen> {
-    let choose = |column: &Column| Chosen {
+fn chosen(map: &TableMap) -> Vec<ChosenColumn> {
+    let choose = |column: &Column| ChosenColumn {
         name: column.name.clone(),
         scale: column.name.len().is_multiple_of(2).then_some(2),
-        disguise: None,
+        hidden_type: None,
     };
     map.columns.iter().map(choose).collect()
 }

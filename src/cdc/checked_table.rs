@@ -6,7 +6,7 @@ use crate::binlog::{
     Flavor, Operations, Problem, ServerColumn, TableMap, Versioning, WatchedTable,
 };
 use crate::config::{self, KeyChange, SchemaChange};
-use crate::encode::{Chosen, Dialect, InvalidText, MetadataColumn};
+use crate::encode::{ChosenColumn, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
@@ -21,7 +21,7 @@ pub struct CheckedTable {
     /// The table, as the server spells it.
     pub name: String,
     /// The columns that were chosen, in the order in which they are written; `None` is all.
-    pub columns: Option<Vec<Chosen>>,
+    pub columns: Option<Vec<ChosenColumn>>,
     /// What the server told of its columns, if they are not asked for while the binlog is read.
     pub definition: Vec<ServerColumn>,
     /// The definitions of the table from which on its lines are written as it is then.
@@ -100,7 +100,7 @@ impl CheckedTable {
         wanted: &config::Table,
         schema: String,
         name: String,
-        columns: Option<Vec<Chosen>>,
+        columns: Option<Vec<ChosenColumn>>,
     ) -> Self {
         Self {
             schema,

@@ -2,7 +2,7 @@
 
 use crate::binlog::{Flavor, ServerColumn};
 use crate::config::{self, Config, Tls};
-use crate::encode::{self, Chosen};
+use crate::encode::{self, ChosenColumn};
 use crate::{Error, Exit, Failure};
 
 use super::checked_table::CheckedTable;
@@ -285,15 +285,15 @@ async fn check_table(
 }
 
 /// The columns that the configuration chose, as the server spells them.
-fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<Chosen>> {
+fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<ChosenColumn>> {
     let names = wanted.columns.as_ref()?;
     let column = |name: &String| {
         let mut columns = definition.iter();
         let found = columns.find(|column| is_same(&column.name, name));
-        Chosen {
+        ChosenColumn {
             name: found.map_or(name, |column| &column.name).clone(),
             scale: None,
-            disguise: None,
+            hidden_type: None,
         }
     };
     Some(names.iter().map(column).collect())

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::binlog::{
-    Charset, Column, ColumnType, FilePosition, Flavor, Reload, ServerColumn, TableChange, TableMap,
+    Charset, Column, ColumnType, FilePosition, Flavor, HiddenType, Reload, ServerColumn,
+    TableChange, TableMap,
 };
-use crate::encode::{Chosen, Disguise};
+use crate::encode::ChosenColumn;
 use crate::{Exit, Failure};
 
 use super::layouts::DefinitionCode;
@@ -96,7 +97,7 @@ impl Question {
             return known == columns;
         }
         let told = |columns: &[ServerColumn], name: &str| {
-            find(columns, name).map(|column| (scale(column), Disguise::of(&column.data_type)))
+            find(columns, name).map(|column| (scale(column), HiddenType::of(&column.data_type)))
         };
         let mut open = self.open.iter();
         open.all(|name| told(known, name).is_some_and(|it| Some(it) == told(columns, name)))
@@ -345,16 +346,16 @@ pub(super) fn open_columns(map: &TableMap, flavor: Flavor) -> impl Iterator<Item
 /// Whether a column, as the server tells it, may be one that even a named table map does not tell whole.
 pub(super) fn is_open(column: &ServerColumn) -> bool {
     matches!(column.data_type.as_str(), "float" | "double")
-        || Disguise::of(&column.data_type).is_some()
+        || HiddenType::of(&column.data_type).is_some()
 }
 
 /// The column to write, with what the server tells of it.
-pub(super) fn chosen(name: &str, columns: &[ServerColumn]) -> Chosen {
+pub(super) fn chosen(name: &str, columns: &[ServerColumn]) -> ChosenColumn {
     let told = find(columns, name);
-    Chosen {
+    ChosenColumn {
         name: name.to_owned(),
         scale: told.and_then(scale),
-        disguise: told.and_then(|column| Disguise::of(&column.data_type)),
+        hidden_type: told.and_then(|column| HiddenType::of(&column.data_type)),
     }
 }
 

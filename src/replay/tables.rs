@@ -1,8 +1,9 @@
 //! What is known of the tables: from the database if there is one, or from the command line.
 
+use crate::binlog::HiddenType;
 use crate::cdc::{CheckedTable, Findings, KnownLayouts, Server, check_tables};
 use crate::config::{self, Replay, Table};
-use crate::encode::{Chosen, Disguise};
+use crate::encode::ChosenColumn;
 use crate::error::Error;
 
 /// Asks the configuration's database for what the binlog does not tell; does without if there is
@@ -58,11 +59,11 @@ pub(super) fn split(text: &str) -> Vec<String> {
 
 /// A column, perhaps with its type behind it where the binlog does not tell: `Price DOUBLE(10,2)`,
 /// `address INET6`.
-fn chosen(text: &str) -> Chosen {
-    let named = |name: &str| Chosen {
+fn chosen(text: &str) -> ChosenColumn {
+    let named = |name: &str| ChosenColumn {
         name: name.to_owned(),
         scale: None,
-        disguise: None,
+        hidden_type: None,
     };
     let plain = || named(text);
     let quoted = config::quoted_part(text.trim_start());
@@ -74,14 +75,14 @@ fn chosen(text: &str) -> Chosen {
             None => return plain(),
         },
     };
-    let (scale, disguise) = (scale(data_type), Disguise::of(data_type));
-    if scale.is_none() && disguise.is_none() {
+    let (scale, hidden_type) = (scale(data_type), HiddenType::of(data_type));
+    if scale.is_none() && hidden_type.is_none() {
         return plain();
     }
-    Chosen {
+    ChosenColumn {
         name: name.trim().to_owned(),
         scale,
-        disguise,
+        hidden_type,
     }
 }
 
@@ -100,10 +101,10 @@ mod tests {
     #[test]
     fn columns_may_have_types_that_the_binlog_does_not_tell() {
         let columns = split(" ItemID, Price double(10,2),my column,ip INET6, f FLOAT(7,3)");
-        let chosen: Vec<(String, Option<u8>, Option<Disguise>)> = columns
+        let chosen: Vec<(String, Option<u8>, Option<HiddenType>)> = columns
             .iter()
             .map(|text| chosen(text))
-            .map(|chosen| (chosen.name, chosen.scale, chosen.disguise))
+            .map(|chosen| (chosen.name, chosen.scale, chosen.hidden_type))
             .collect();
         assert_eq!(
             chosen,
@@ -111,7 +112,7 @@ mod tests {
                 ("ItemID".to_owned(), None, None),
                 ("Price".to_owned(), Some(2), None),
                 ("my column".to_owned(), None, None),
-                ("ip".to_owned(), None, Some(Disguise::Inet6)),
+                ("ip".to_owned(), None, Some(HiddenType::Inet6)),
                 ("f".to_owned(), Some(3), None),
             ]
         );

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use hydrant_binlog::encode::Chosen;
+use hydrant_binlog::encode::ChosenColumn;
 
 use crate::capture::{SplitMix, TRANSACTION_ROWS, binlog, insert_with};
 use testkit::servers::Server;
@@ -25,7 +25,7 @@ pub fn workload_a(row_count: u64) -> Result<Vec<u8>> {
 
 /// The blog's columns of a sale.
 #[must_use]
-pub fn sales_columns() -> Vec<Chosen> {
+pub fn sales_columns() -> Vec<ChosenColumn> {
     let columns = [
         ("ItemID", None),
         ("Category", None),
@@ -36,10 +36,10 @@ pub fn sales_columns() -> Vec<Chosen> {
         ("ShippingType", None),
         ("Referral", None),
     ];
-    let chosen = |(name, scale): (&str, _)| Chosen {
+    let chosen = |(name, scale): (&str, _)| ChosenColumn {
         name: name.to_owned(),
         scale,
-        disguise: None,
+        hidden_type: None,
     };
     columns.map(chosen).into()
 }

@@ -7,7 +7,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use hydrant_binlog::encode::Chosen;
+use hydrant_binlog::encode::ChosenColumn;
 
 use crate::capture::{self, SplitMix, TRANSACTION_ROWS};
 use crate::sales;
@@ -214,14 +214,14 @@ impl Workload {
 
     /// The columns that are written, for hydrant.
     #[must_use]
-    pub fn chosen(self) -> Vec<Chosen> {
+    pub fn chosen(self) -> Vec<ChosenColumn> {
         match self {
             Self::Sales => sales::sales_columns(),
             Self::Wide | Self::Text => (0..self.columns().len())
-                .map(|index| Chosen {
+                .map(|index| ChosenColumn {
                     name: format!("c{index}"),
                     scale: None,
-                    disguise: None,
+                    hidden_type: None,
                 })
                 .collect(),
         }

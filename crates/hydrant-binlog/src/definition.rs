@@ -97,7 +97,7 @@ pub enum Misfit {
 
 impl ServerColumn {
     /// Whether MariaDB's COMPRESSED is among the attributes, which it tells in a comment.
-    fn is_compressed(&self) -> bool {
+    pub(super) fn is_compressed(&self) -> bool {
         self.column_type.ends_with("COMPRESSED*/")
     }
 
@@ -106,7 +106,7 @@ impl ServerColumn {
     }
 
     /// The labels of an ENUM or SET, in UTF-8.
-    fn labels(&self) -> Vec<Vec<u8>> {
+    pub(super) fn labels(&self) -> Vec<Vec<u8>> {
         let mut labels = Vec::new();
         let mut label: Option<Vec<u8>> = None;
         let mut bytes = self.column_type.bytes().peekable();
@@ -134,67 +134,6 @@ impl ServerColumn {
         labels
     }
 
-    /// The type that a table map has for such a column.
-    fn kind(&self) -> Option<ColumnType> {
-        let octets = self.octets.unwrap_or(0);
-        let prefix = if octets > 255 { 2 } else { 1 };
-        let small = |number: Option<u64>| u8::try_from(number.unwrap_or(0)).ok();
-        let fixed = |len| ColumnType::String {
-            prefix: if len > 255 { 2 } else { 1 },
-            padded_len: len,
-        };
-        let labels = self.labels().len();
-        Some(match self.data_type.to_ascii_lowercase().as_str() {
-            "tinyint" => ColumnType::Int(1),
-            "smallint" => ColumnType::Int(2),
-            "mediumint" => ColumnType::Int(3),
-            "int" => ColumnType::Int(4),
-            "bigint" => ColumnType::Int(8),
-            "float" => ColumnType::Float,
-            "double" => ColumnType::Double,
-            "decimal" => ColumnType::Decimal {
-                precision: small(self.precision)?,
-                scale: small(self.scale)?,
-            },
-            "year" => ColumnType::Year,
-            "date" => ColumnType::Date,
-            "time" => ColumnType::Time(small(self.fraction)?),
-            "datetime" => ColumnType::DateTime(small(self.fraction)?),
-            "timestamp" => ColumnType::Timestamp(small(self.fraction)?),
-            "char" | "binary" => fixed(u16::try_from(octets).ok()?),
-            "inet4" => fixed(4),
-            "inet6" | "uuid" => fixed(16),
-            "varchar" | "varbinary" if self.is_compressed() => ColumnType::Compressed(prefix),
-            "varchar" | "varbinary" => ColumnType::String {
-                prefix,
-                padded_len: 0,
-            },
-            "tinytext" | "tinyblob" => self.blob(1),
-            "text" | "blob" => self.blob(2),
-            "mediumtext" | "mediumblob" => self.blob(3),
-            "longtext" | "longblob" => self.blob(4),
-            "enum" => ColumnType::Enum(if labels > 255 { 2 } else { 1 }),
-            "set" => ColumnType::Set(match labels.div_ceil(8) {
-                width @ 0..=4 => u8::try_from(width).ok()?,
-                _ => 8,
-            }),
-            "bit" => ColumnType::Bit(u16::try_from(self.precision?).ok()?),
-            "json" => ColumnType::Json(4),
-            "vector" => ColumnType::Vector(4),
-            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-            | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnType::Geometry(4),
-            _ => return None,
-        })
-    }
-
-    fn blob(&self, prefix: u8) -> ColumnType {
-        if self.is_compressed() {
-            ColumnType::Compressed(prefix)
-        } else {
-            ColumnType::Blob(prefix)
-        }
-    }
-
     /// The character set that a table map would name.
     fn charset(&self, kind: ColumnType) -> Option<Charset> {
         match (&self.charset, kind) {
@@ -218,7 +157,7 @@ impl ServerColumn {
 
     /// The column as a table map with full metadata tells it, if this one can be of it.
     fn complete(&self, in_map: &Column, has_signs: bool) -> Option<Column> {
-        let kind = match self.kind()? {
+        let kind = match ColumnType::declared(self)? {
             ColumnType::Vector(_) if in_map.kind == self.vector_of_mariadb() => in_map.kind,
             kind => kind,
         };
@@ -396,11 +335,11 @@ mod tests {
             labels.join(",")
         };
         for (count, width) in [(1, 1), (255, 1), (256, 2)] {
-            let kind = column("enum", &format!("enum({})", many(count))).kind();
+            let kind = ColumnType::declared(&column("enum", &format!("enum({})", many(count))));
             assert_eq!(kind, Some(ColumnType::Enum(width)), "{count}");
         }
         for (count, width) in [(1, 1), (8, 1), (9, 2), (24, 3), (25, 4), (33, 8), (64, 8)] {
-            let kind = column("set", &format!("set({})", many(count))).kind();
+            let kind = ColumnType::declared(&column("set", &format!("set({})", many(count))));
             assert_eq!(kind, Some(ColumnType::Set(width)), "{count}");
         }
         for (octets, prefix) in [(255, 1), (256, 2)] {
@@ -408,9 +347,9 @@ mod tests {
             text.octets = Some(octets);
             let padded_len = 0;
             let kind = ColumnType::String { prefix, padded_len };
-            assert_eq!(text.kind(), Some(kind), "{octets}");
+            assert_eq!(ColumnType::declared(&text), Some(kind), "{octets}");
         }
-        assert_eq!(column("hstore", "hstore").kind(), None);
+        assert_eq!(ColumnType::declared(&column("hstore", "hstore")), None);
     }
 
     #[test]

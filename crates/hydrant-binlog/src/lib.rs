@@ -7,6 +7,7 @@
 //! are checked before they are used, and whatever does not add up stops with a position.
 
 mod bytes;
+mod column_type;
 mod decoder;
 mod definition;
 pub mod encode;
@@ -28,6 +29,7 @@ mod table_map;
 mod versioned;
 mod xid;
 
+pub use column_type::{ColumnType, HiddenType};
 pub use decoder::{
     Decoder, DecoderStart, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload,
     Step, TableChange, Transaction, TransactionKey, UndoneParts, WatchedTable,
@@ -44,7 +46,7 @@ pub use look_ahead::LookAhead;
 pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};
 pub use rows::{Operations, RowOperation, RowsEvent};
-pub use table_map::{Charset, Column, ColumnType, TableMap};
+pub use table_map::{Charset, Column, TableMap};
 pub use versioned::{VersionedColumns, Versioning};
 pub(crate) use versioned::{is_end_of_time, operation_seen};
 

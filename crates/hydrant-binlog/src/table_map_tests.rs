@@ -3,18 +3,6 @@
 use super::*;
 
 #[test]
-fn decimals_have_the_documented_sizes() {
-    for (precision, scale, len) in [(10, 2, 5), (65, 30, 30), (1, 0, 1), (9, 0, 4), (30, 30, 14)] {
-        assert_eq!(
-            decimal_len(precision, scale),
-            Some(len),
-            "({precision},{scale})"
-        );
-    }
-    assert_eq!(decimal_len(2, 3), None);
-}
-
-#[test]
 fn collations_name_their_charset() {
     for (id, charset) in [
         (255, Charset::Utf8),

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::binlog::{Column, Decoder, Flavor, Problem, ServerColumn, TableMap};
 use crate::config::{KeyChange, SchemaChange};
-use crate::encode::{Chosen, Plan, PlanError};
+use crate::encode::{ChosenColumn, Plan, PlanError};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -231,15 +231,15 @@ impl TableWriter {
             let mut declared = declared.iter();
             let declared = declared.find(|column| is_same(&column.name, name));
             let told = chosen(name, &self.columns);
-            Chosen {
+            ChosenColumn {
                 scale: declared.and_then(|column| column.scale).or(told.scale),
-                disguise: declared
-                    .and_then(|column| column.disguise)
-                    .or(told.disguise),
+                hidden_type: declared
+                    .and_then(|column| column.hidden_type)
+                    .or(told.hidden_type),
                 ..told
             }
         };
-        let columns: Vec<Chosen> = names.iter().map(column).collect();
+        let columns: Vec<ChosenColumn> = names.iter().map(column).collect();
         let plan = Plan::compile(map, &columns, self.checked.dialect)?;
         let plan = plan.with_invalid_text(self.checked.invalid_text);
         Ok(plan.with_versioned(&self.versioned))

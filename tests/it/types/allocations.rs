@@ -6,9 +6,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use hydrant::binlog::{
-    Decoder, DecoderStart, EventFile, FilePosition, RowsEvent, Step, WatchedTable,
+    Decoder, DecoderStart, EventFile, FilePosition, HiddenType, RowsEvent, Step, WatchedTable,
 };
-use hydrant::encode::{Chosen, Dialect, Disguise, Image, LineNumber, Plan, RowSuffix};
+use hydrant::encode::{ChosenColumn, Dialect, Image, LineNumber, Plan, RowSuffix};
 
 use super::columns::Column;
 use super::oracle::Session;
@@ -25,13 +25,13 @@ const DIALECTS: [Dialect; 4] = [
 ];
 
 /// The column as the server's answers would have it chosen, with digits wherever a type can have them.
-fn chosen(column: &Column) -> Chosen {
+fn chosen(column: &Column) -> ChosenColumn {
     let is_fixed = column.sql_type.starts_with("float(") || column.sql_type.starts_with("double(");
     let name_of_type = column.sql_type.split('(').next().unwrap_or_default();
-    Chosen {
+    ChosenColumn {
         name: column.name.clone(),
         scale: is_fixed.then_some(2),
-        disguise: Disguise::of(name_of_type),
+        hidden_type: HiddenType::of(name_of_type),
     }
 }
 
@@ -84,7 +84,7 @@ fn rows_are_written_without_allocating(kind: Kind) -> Result<()> {
     fill_types(&mut session, &columns, RANDOM_ROWS)?;
     session.run("FLUSH BINARY LOGS")?;
 
-    let chosen: Vec<Chosen> = columns.iter().map(chosen).collect();
+    let chosen: Vec<ChosenColumn> = columns.iter().map(chosen).collect();
     let mut row_count = 0;
     for path in binlogs(&server)? {
         let bytes = fs::read(path)?;

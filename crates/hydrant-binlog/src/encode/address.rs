@@ -1,12 +1,12 @@
 //! MariaDB's INET4, INET6 and UUID, as its SELECT prints them.
 //!
 //! What does not live here: how a column is known to be one of them, because table maps show them as
-//! BINARY ([`super::Disguise`]).
+//! BINARY ([`super::HiddenType`]).
 
 use core::net::Ipv4Addr;
 use std::io::Write as _;
 
-use super::cell::CellProblem;
+use super::problem::CellProblem;
 
 pub(super) fn write_inet4(cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
     let bytes: [u8; 4] = padded(cell)?;

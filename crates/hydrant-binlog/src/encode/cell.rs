@@ -11,60 +11,16 @@ use super::address::{write_inet4, write_inet6, write_uuid};
 use super::compressed::uncompressed;
 use super::decimal::write_decimal;
 use super::dialect::{Syntax, finish_text, write_bare, write_text_as, write_utf8_as};
+use super::invalid_text::InvalidText;
 use super::json::write_json;
 use super::json_diff::write_changed_json;
 use super::label::{Label, write_enum, write_set};
 use super::number::{write_floating, write_int, write_vector, write_year};
+use super::problem::CellProblem;
 use super::temporal::{
     write_date_cell, write_datetime_cell, write_old_temporal, write_time_cell, write_timestamp_cell,
 };
-use super::text::{Encoding, InvalidText};
-
-/// What can be wrong with a cell. Never holds its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CellProblem {
-    /// The cell's length runs past the end of the event.
-    #[error("the cell runs past the end of the event")]
-    Truncated,
-    /// A date or time has a part that no calendar or clock has.
-    #[error("the cell holds no valid date or time")]
-    Temporal,
-    /// Text that is not in the column's character set.
-    #[error("the cell's text is not valid in its character set")]
-    Text,
-    /// A number that its format does not allow.
-    #[error("the cell holds no valid number")]
-    Number,
-    /// A JSON document that its format does not allow.
-    #[error("the cell holds no valid JSON document")]
-    Json,
-    /// An update tells a JSON document by what it has changed of it, and not what it was before.
-    #[error(
-        "the update holds changes of a JSON document, and the row image before does not hold the \
-         document"
-    )]
-    NoDocument,
-    /// A member of an ENUM or SET that the table map does not have.
-    #[error("the cell has a member that its column does not have")]
-    Label,
-    /// A compressed cell that cannot be unpacked.
-    #[error("the cell's compressed value is damaged")]
-    Compressed,
-    /// The table is system-versioned, and the image does not hold the column that tells a row's history from it.
-    #[error(
-        "the row image does not hold it, and so it is not known whether the row is of the table's history"
-    )]
-    NoRowEnd,
-    /// The cell may say that the table is system-versioned.
-    #[error(
-        "the cell is the end of all time, as in ROW END of a system-versioned table, and it is not known \
-         whether it is that"
-    )]
-    MaybeRowEnd,
-    /// The cell has another width than its type.
-    #[error("the cell has the wrong width")]
-    Width,
-}
+use super::text::Encoding;
 
 /// Digits that a double keeps, which is what many readers make of a number of JSON's.
 const DOUBLES_DIGITS: u8 = 15;

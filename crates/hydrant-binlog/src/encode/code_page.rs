@@ -17,8 +17,8 @@ use encoding_rs::{BIG5, EUC_JP, EUC_KR, GB18030, GBK, SHIFT_JIS};
 
 use self::differences::Run;
 use self::single_byte::SINGLE_BYTE;
-use super::cell::CellProblem;
-use super::text::{InvalidText, push_character};
+use super::invalid_text::{InvalidText, push_character};
+use super::problem::CellProblem;
 
 const UNKNOWN: u16 = b'?' as u16;
 /// In [`CodePage::one`]: the byte starts a longer character. No character of one byte has this number.

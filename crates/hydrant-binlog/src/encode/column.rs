@@ -1,14 +1,15 @@
 //! Which columns can be written, and by which writer.
 
-use crate::{Charset, Column, ColumnType};
+use crate::{Charset, Column, ColumnType, HiddenType, ServerColumn};
 
-use super::cell::{CellProblem, Writer};
+use super::cell::Writer;
+use super::chosen::ChosenColumn;
 use super::label::Label;
-use super::plan::{Chosen, Disguise};
+use super::problem::CellProblem;
 use super::text::Encoding;
 
 /// The writer of a column, or why it cannot be written.
-pub(super) fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String> {
+pub(super) fn writer(column: &Column, chosen: &ChosenColumn) -> Result<Writer, String> {
     let (unsigned, scale) = (column.unsigned, chosen.scale);
     Ok(match column.kind {
         ColumnType::Int(width) => Writer::Int { width, unsigned },
@@ -20,11 +21,11 @@ pub(super) fn writer(column: &Column, chosen: &Chosen) -> Result<Writer, String>
         ColumnType::Time(digits) => Writer::Time { digits },
         ColumnType::DateTime(digits) => Writer::DateTime { digits },
         ColumnType::Timestamp(digits) => Writer::Timestamp { digits },
-        ColumnType::String { padded_len, .. } => match (&column.charset, chosen.disguise) {
-            (Some(Charset::Binary), Some(Disguise::Inet4)) => Writer::Inet4,
-            (Some(Charset::Binary), Some(Disguise::Inet6)) => Writer::Inet6,
-            (Some(Charset::Binary), Some(Disguise::Uuid)) => Writer::Uuid,
-            (Some(Charset::Binary), Some(Disguise::Vector)) if padded_len == 0 => Writer::Vector,
+        ColumnType::String { padded_len, .. } => match (&column.charset, chosen.hidden_type) {
+            (Some(Charset::Binary), Some(HiddenType::Inet4)) => Writer::Inet4,
+            (Some(Charset::Binary), Some(HiddenType::Inet6)) => Writer::Inet6,
+            (Some(Charset::Binary), Some(HiddenType::Uuid)) => Writer::Uuid,
+            (Some(Charset::Binary), Some(HiddenType::Vector)) if padded_len == 0 => Writer::Vector,
             (charset, _) => text_or_bytes(charset.as_ref(), padded_len)?,
         },
         ColumnType::Blob(_) => text_or_bytes(column.charset.as_ref(), 0)?,
@@ -81,22 +82,16 @@ fn labels(column: &Column) -> Result<Vec<Label>, String> {
 /// it (`DATA_TYPE` and `CHARACTER_SET_NAME`), or `None` if it can.
 #[must_use]
 pub fn unsupported(data_type: &str, charset: Option<&str>) -> Option<String> {
-    match data_type.to_ascii_lowercase().as_str() {
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "float" | "double" | "year"
-        | "decimal" | "date" | "time" | "datetime" | "timestamp" | "bit" | "json" | "vector"
-        | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
-        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-        | "multipolygon" | "geometrycollection" | "geomcollection" | "inet4" | "inet6" | "uuid" => {
-            None
-        }
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => {
-            let charset = charset.unwrap_or("unknown");
-            Encoding::named(charset)
-                .is_none()
-                .then(|| format!("{data_type} in character set {charset}"))
-        }
-        other => Some(other.to_uppercase()),
+    let column = ServerColumn {
+        data_type: data_type.to_owned(),
+        ..ServerColumn::default()
+    };
+    if ColumnType::declared(&column).is_none() {
+        return Some(data_type.to_uppercase());
     }
+    let charset = charset?;
+    let is_known = Encoding::named(charset).is_some();
+    (!is_known).then(|| format!("{data_type} in character set {charset}"))
 }
 
 #[cfg(test)]

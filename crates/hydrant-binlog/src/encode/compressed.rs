@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::cell::CellProblem;
+use super::problem::CellProblem;
 
 const ZLIB: u8 = 8;
 const WITHOUT_HEADER: u8 = 8;

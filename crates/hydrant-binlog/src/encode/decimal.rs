@@ -4,7 +4,7 @@
 //! digits in four bytes on either side of the point, fewer in fewer bytes at the outer ends, big
 //! endian, the first bit inverted so that it sorts, all bytes of a negative number inverted.
 
-use super::cell::CellProblem;
+use super::problem::CellProblem;
 
 /// Digits of a group, and its bytes.
 const GROUP_DIGITS: usize = 9;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use memchr::{memchr, memchr3};
 use serde::Deserialize;
 
-use super::cell::CellProblem;
+use super::problem::CellProblem;
 use super::text::from_utf8;
 
 /// How a table's lines are written.

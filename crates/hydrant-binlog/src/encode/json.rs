@@ -8,11 +8,12 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::cell::CellProblem;
 use super::decimal::write_decimal;
 use super::dialect::{Jsonl, finish_text, write_utf8_as};
+use super::invalid_text::InvalidText;
+use super::problem::CellProblem;
 use super::temporal::write_packed_temporal;
-use super::text::{InvalidText, append_invalid_utf8};
+use super::text::append_invalid_utf8;
 
 /// MySQL itself stores no deeper document (`JSON_DOCUMENT_MAX_DEPTH`).
 const MOST_DEPTH: u32 = 100;

@@ -5,9 +5,9 @@
 //!
 //! Source: MySQL `sql-common/json_diff.cc`; paths are written as `sql-common/json_path.cc` does.
 
-use super::cell::CellProblem;
+use super::invalid_text::InvalidText;
 use super::json::{self, Bounds, Container};
-use super::text::InvalidText;
+use super::problem::CellProblem;
 
 /// Legs of a path are no more than levels of a document.
 const MOST_LEGS: usize = 100;

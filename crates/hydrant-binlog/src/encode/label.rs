@@ -1,8 +1,9 @@
 //! ENUM and SET cells: numbers of labels, which the table map has.
 
-use super::cell::CellProblem;
 use super::dialect::{Syntax, finish_text, write_text_as};
-use super::text::{Encoding, InvalidText};
+use super::invalid_text::InvalidText;
+use super::problem::CellProblem;
+use super::text::Encoding;
 
 /// A member of an ENUM or SET.
 #[derive(Debug, Clone, PartialEq, Eq)]

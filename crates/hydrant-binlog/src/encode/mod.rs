@@ -6,28 +6,33 @@
 
 mod address;
 mod cell;
+mod chosen;
 mod code_page;
 mod column;
 mod compressed;
 mod decimal;
 mod dialect;
 mod image;
+mod invalid_text;
 mod json;
 mod json_diff;
 mod label;
 mod metadata;
 mod number;
 mod plan;
+mod problem;
 mod temporal;
 mod text;
 
-pub use cell::CellProblem;
+pub use chosen::ChosenColumn;
 pub use column::unsupported;
 pub use dialect::Dialect;
 pub use image::Image;
+pub use invalid_text::InvalidText;
 pub use metadata::MetadataColumn;
-pub use plan::{Chosen, Disguise, LineFacts, LineNumber, Plan, PlanError, RowError, RowSuffix};
-pub use text::{InvalidText, valid_utf8};
+pub use plan::{LineFacts, LineNumber, Plan, PlanError, RowError, RowSuffix};
+pub use problem::CellProblem;
+pub use text::valid_utf8;
 
 /// Appends a value of text to a line of CSV.
 pub fn write_text(text: &[u8], out: &mut Vec<u8>) {

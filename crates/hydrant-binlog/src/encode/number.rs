@@ -5,8 +5,8 @@
 
 use std::io::Write as _;
 
-use super::cell::CellProblem;
 use super::dialect::{Syntax, finish_text};
+use super::problem::CellProblem;
 use super::temporal::two_digits;
 
 pub(super) fn write_int(

@@ -8,53 +8,15 @@ use crate::{
     operation_seen,
 };
 
-use super::cell::{CellProblem, Writer};
+use super::cell::Writer;
+use super::chosen::ChosenColumn;
 use super::column::writer;
 use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
 use super::image::{Cells, CutOff, Image, NULL};
+use super::invalid_text::InvalidText;
 use super::metadata::MetadataColumn;
+use super::problem::CellProblem;
 use super::temporal::write_utc_micros;
-use super::text::InvalidText;
-
-/// A column that the configuration chose, in the order in which it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
-    /// The column's name.
-    pub name: String,
-    /// D of a FLOAT(M,D) or DOUBLE(M,D). The binlog does not carry it; the server's
-    /// `information_schema.COLUMNS.NUMERIC_SCALE` does.
-    pub scale: Option<u8>,
-    /// A type that table maps show as BINARY or VARBINARY.
-    pub disguise: Option<Disguise>,
-}
-
-/// Types of MariaDB that table maps show as BINARY, or VARBINARY in the case of VECTOR;
-/// `information_schema.COLUMNS.DATA_TYPE` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disguise {
-    /// INET4.
-    Inet4,
-    /// INET6.
-    Inet6,
-    /// UUID.
-    Uuid,
-    /// VECTOR, for which MySQL has a type of its own.
-    Vector,
-}
-
-impl Disguise {
-    /// The type of this name, if it is one of them.
-    #[must_use]
-    pub fn of(data_type: &str) -> Option<Self> {
-        Some(match data_type.to_ascii_lowercase().as_str() {
-            "inet4" => Self::Inet4,
-            "inet6" => Self::Inet6,
-            "uuid" => Self::Uuid,
-            "vector" => Self::Vector,
-            _ => return None,
-        })
-    }
-}
 
 /// A table that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -233,7 +195,11 @@ impl Plan {
     ///
     /// # Errors
     /// If a chosen column is missing or a column's type is not supported.
-    pub fn compile(map: &TableMap, chosen: &[Chosen], dialect: Dialect) -> Result<Self, PlanError> {
+    pub fn compile(
+        map: &TableMap,
+        chosen: &[ChosenColumn],
+        dialect: Dialect,
+    ) -> Result<Self, PlanError> {
         let table = || format!("{}.{}", map.schema, map.table);
         let unsupported = |column: &Column, kind: String| PlanError::UnsupportedColumn {
             table: table(),
@@ -537,8 +503,8 @@ impl Plan {
 }
 
 /// What stands before each value of a JSON object.
-fn keys(chosen: &[Chosen]) -> Vec<Vec<u8>> {
-    let key = |(index, column): (usize, &Chosen)| {
+fn keys(chosen: &[ChosenColumn]) -> Vec<Vec<u8>> {
+    let key = |(index, column): (usize, &ChosenColumn)| {
         let mut key = if index == 0 { b"{" } else { b"," }.to_vec();
         write_text_as::<Jsonl>(column.name.as_bytes(), &mut key);
         key.push(b':');

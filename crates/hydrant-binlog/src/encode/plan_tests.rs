@@ -78,11 +78,11 @@ fn sales() -> TableMap {
     }
 }
 
-fn chosen(name: &str, scale: Option<u8>) -> Chosen {
-    Chosen {
+fn chosen(name: &str, scale: Option<u8>) -> ChosenColumn {
+    ChosenColumn {
         name: name.into(),
         scale,
-        disguise: None,
+        hidden_type: None,
     }
 }
 

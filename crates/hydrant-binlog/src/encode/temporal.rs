@@ -1,6 +1,6 @@
 //! Dates and times, as the binlog packs them and as MySQL's JSON does.
 
-use super::cell::CellProblem;
+use super::problem::CellProblem;
 
 /// A number below 100 in two digits.
 pub(super) fn two_digits(value: u32) -> [u8; 2] {

@@ -1,0 +1,15 @@
+//! A column that is to be written.
+
+use crate::HiddenType;
+
+/// A column that the configuration chose, in the order in which it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenColumn {
+    /// The column's name.
+    pub name: String,
+    /// D of a FLOAT(M,D) or DOUBLE(M,D). The binlog does not carry it; the server's
+    /// `information_schema.COLUMNS.NUMERIC_SCALE` does.
+    pub scale: Option<u8>,
+    /// A type that table maps show as BINARY or VARBINARY.
+    pub hidden_type: Option<HiddenType>,
+}
