@@ -33,10 +33,10 @@ pub(super) fn forget(
     let table = &mut tables[change.table];
     if let Some((map, _)) = decoder.table(change.table)
         && map.is_named()
-        && (table.open(map, decoder.flavor()).iter()).all(|column| change.spares(column))
+        && (table.definition.open(map, decoder.flavor()).iter()).all(|column| change.spares(column))
     {
         // Others may need to be told of from here on.
-        if let Some(columns) = Arc::make_mut(known).get_mut(&table.name()) {
+        if let Some(columns) = Arc::make_mut(known).get_mut(&table.definition.name()) {
             columns.retain(|column| change.spares(&column.name));
         }
         return Ok(());
@@ -45,16 +45,16 @@ pub(super) fn forget(
         ColumnSource::Server { confirmed, .. } => {
             confirmed[change.table] = None;
             table.know(Vec::new());
-            if known.contains_key(&table.name()) {
-                Arc::make_mut(known).remove(&table.name());
+            if known.contains_key(&table.definition.name()) {
+                Arc::make_mut(known).remove(&table.definition.name());
             }
-            if ids.contains_key(&table.name()) {
-                Arc::make_mut(ids).remove(&table.name());
+            if ids.contains_key(&table.definition.name()) {
+                Arc::make_mut(ids).remove(&table.definition.name());
             }
             Ok(())
         }
         ColumnSource::Given { used } if used[change.table] => {
-            Err(Problem::ReadWithLaterColumns(table.name()))
+            Err(Problem::ReadWithLaterColumns(table.definition.name()))
         }
         ColumnSource::Given { .. } => Ok(()),
     }

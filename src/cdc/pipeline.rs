@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::binlog::{Decoder, DecoderStart, Inflater, Input, Problem, Step};
+use crate::binlog::{DecodeError, Decoder, DecoderStart, Inflater, Input, Problem, Step};
 use crate::error::Error;
 use crate::sink::{Delivery, Sink};
 
@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
 use super::server_columns::{Answer, ConfirmedId, Question, renew, tells_of};
-use super::tables::{TableMark, TableWriter};
+use super::tables::{RowContext, TableMark, TableWriter};
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
 /// they may take.
@@ -186,8 +186,14 @@ impl<S: Sink> Pipeline<S> {
                 }
                 let writer = &mut self.tables[table];
                 let used_before = outlet.flow.sealed_bytes + writer.open_bytes();
+                let context = RowContext::of(&self.decoder, table, now);
+                let context = context.ok_or_else(|| DecodeError {
+                    position: self.decoder.position().clone(),
+                    table: Some(writer.definition.name()),
+                    problem: Problem::RowsOutsideTransaction,
+                })?;
                 self.rows_written +=
-                    writer.write(&rows, &self.decoder, &mut self.sequence, now, &mut outlet)?;
+                    writer.write(&rows, &context, &mut self.sequence, &mut outlet)?;
                 let used = outlet.flow.sealed_bytes + writer.open_bytes();
                 self.room = self.room.saturating_sub(used.saturating_sub(used_before));
                 if self.decoder.may_be_undone() {
@@ -307,16 +313,19 @@ impl<S: Sink> Pipeline<S> {
         let (index, table_id) = (mapped.index, mapped.table_id);
         let table = &mut self.tables[index];
         let flavor = self.decoder.flavor();
-        if !table.needs_server(mapped.map, mapped.generation, flavor) {
+        if !table
+            .definition
+            .needs_server(mapped.map, mapped.generation, flavor)
+        {
             return;
         }
         match &mut self.columns {
             ColumnSource::Given { used } => {
-                if !std::mem::replace(&mut used[index], true) && table.knows_columns() {
+                if !std::mem::replace(&mut used[index], true) && table.definition.knows_columns() {
                     warn!(
                         "{}: what the binlog does not tell of its columns is taken from the table as the server \
                          has it now: if it was changed after these files, its rows are read wrongly",
-                        table.name()
+                        table.definition.name()
                     );
                 }
             }
@@ -324,16 +333,17 @@ impl<S: Sink> Pipeline<S> {
                 confirmed: known,
                 question,
             } => {
-                if known[index] == Some(table_id) && table.knows_columns() {
+                if known[index] == Some(table_id) && table.definition.knows_columns() {
                     return;
                 }
-                let confirmed = self.flow.confirmed_ids.get(&table.name());
-                if confirmed.is_some_and(|it| it.id == table_id) && table.knows_columns() {
+                let confirmed = self.flow.confirmed_ids.get(&table.definition.name());
+                if confirmed.is_some_and(|it| it.id == table_id) && table.definition.knows_columns()
+                {
                     known[index] = Some(table_id);
                     return;
                 }
-                let open = table.open(mapped.map, flavor);
-                let known = self.flow.columns.get(&table.name());
+                let open = table.definition.open(mapped.map, flavor);
+                let known = self.flow.columns.get(&table.definition.name());
                 // Of a column that was added nothing was told.
                 let known = known.filter(|known| tells_of(known, &open));
                 *question = Some(Box::new(Question {
@@ -373,14 +383,14 @@ impl<S: Sink> Pipeline<S> {
             return Ok(());
         };
         let table = &mut self.tables[question.table];
-        let columns = question.settle(answer, table.accepted())?;
+        let columns = question.settle(answer, table.definition.accepted())?;
         let confirmed = ConfirmedId {
             id: question.table_id,
             may_be_renewed: false,
         };
-        Arc::make_mut(&mut self.flow.confirmed_ids).insert(table.name(), confirmed);
+        Arc::make_mut(&mut self.flow.confirmed_ids).insert(table.definition.name(), confirmed);
         if question.known.as_ref() != Some(&columns) {
-            Arc::make_mut(&mut self.flow.columns).insert(table.name(), columns.clone());
+            Arc::make_mut(&mut self.flow.columns).insert(table.definition.name(), columns.clone());
         }
         self.flow.renew();
         table.know(columns);
@@ -398,7 +408,7 @@ impl<S: Sink> Pipeline<S> {
             confirmed.fill(None);
             *question = None;
             for table in &mut self.tables {
-                let columns = self.flow.columns.get(&table.name());
+                let columns = self.flow.columns.get(&table.definition.name());
                 table.know(columns.cloned().unwrap_or_default());
             }
         }
@@ -498,7 +508,8 @@ impl<S: Sink> Pipeline<S> {
 
     /// The layouts that the lines of each table have had.
     pub(crate) fn layouts(&self) -> KnownLayouts {
-        let layouts = |table: &TableWriter| (table.name(), table.layouts().clone());
+        let layouts =
+            |table: &TableWriter| (table.definition.name(), table.definition.layouts().clone());
         self.tables.iter().map(layouts).collect()
     }
 

@@ -1,16 +1,14 @@
-//! One followed table on its way: its plan, its open batch, its place in the open transaction.
+//! One followed table on its way: its definition, its open batch, its place in the open transaction.
 
 mod changes;
-mod plan;
+mod definition;
+mod open_transaction;
+mod row_context;
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
-use crate::binlog::{
-    DecodeError, Decoder, FilePosition, Gtid, Problem, RowOperation, RowsEvent, ServerColumn,
-    TransactionKey, VersionedColumns,
-};
+use crate::binlog::{Problem, RowOperation, RowsEvent, ServerColumn};
 use crate::config::SchemaChange;
 use crate::encode::{Image, LineFacts, LineNumber, Plan, RowError, RowSuffix};
 use crate::error::Error;
@@ -18,10 +16,14 @@ use crate::{Exit, Failure};
 
 use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
-use super::layouts::{DefinitionCode, TableLayouts};
+use super::layouts::TableLayouts;
 use super::open_lines::{LinesMark, OpenLines};
 use super::remedies;
 use super::sequence::Sequence;
+
+use definition::TableDefinition;
+use open_transaction::OpenTransaction;
+pub(super) use row_context::RowContext;
 
 /// The part of a batch's expected bytes that it has room for beyond them.
 const ROOM_PART: usize = 8;
@@ -34,56 +36,20 @@ const ROOM_PART: usize = 8;
 #[derive(Debug)]
 pub(super) struct TableWriter {
     index: usize,
-    checked: CheckedTable,
+    pub(super) definition: TableDefinition,
     limits: BatchLimits,
     plan: Option<(u64, Plan)>,
-    layouts: TableLayouts,
-    /// What the server tells of its columns, true for the rows that come next.
-    columns: Vec<ServerColumn>,
-    /// Whether the table map of this generation leaves something for the server to tell.
-    is_open: Option<(u64, bool)>,
-    /// Those of the newest table map that have to do with system versioning.
-    versioned: VersionedColumns,
-    /// Columns that are not written, of which the log has told.
-    left_out: BTreeSet<String>,
     lines: OpenLines,
-    /// Of lines that show the image before and the one after.
+    transaction: OpenTransaction,
+    /// Of lines that show the image before and the one after; made for the open transaction and the newest
+    /// operation.
     suffixes: [RowSuffix; 2],
     /// The written columns that are in neither, with commas between their names.
     absent: [String; 2],
-    /// The open transaction, once it has rows of this table; `suffixes` are made for it and for the
-    /// newest operation.
-    transaction: Option<TransactionKey>,
     operation: RowOperation,
     /// `suffixes` are of other columns than those of the images at hand.
     is_suffix_stale: bool,
-    /// It was told that no key is known.
-    is_told_of_no_key: bool,
-    /// Lines of the open transaction that were read.
-    ordinal: u64,
-    /// The transaction in which the connection was lost, and how many of its lines were written
-    /// before. Another server may send other transactions first.
-    cut: Option<(TransactionKey, u64)>,
     replaced_text: ReplacedText,
-}
-
-/// The row event that is being written.
-struct EventAtHand<'a> {
-    images: &'a [u8],
-    /// Where its transaction starts: the file and the offset.
-    file: &'a str,
-    start: u64,
-    gtid: Option<Gtid>,
-    commit_time_us: i64,
-    order_time_us: i64,
-    now: Instant,
-}
-
-impl EventAtHand<'_> {
-    /// Where its transaction starts.
-    fn place(&self) -> FilePosition {
-        FilePosition::new(self.file, self.start)
-    }
 }
 
 /// What a batch needs from outside when it is opened and when it is full.
@@ -108,47 +74,30 @@ impl TableWriter {
     pub(super) fn new(
         index: usize,
         checked: CheckedTable,
-        mut layouts: TableLayouts,
+        layouts: TableLayouts,
         limits: BatchLimits,
     ) -> Self {
-        layouts.choose(checked.chosen_names().as_deref());
-        layouts.accept(&checked.accepted);
         Self {
             index,
             suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
             absent: [String::new(), String::new()],
-            columns: checked.definition.clone(),
-            checked,
+            definition: TableDefinition::new(checked, layouts),
             limits,
             plan: None,
-            layouts,
-            is_open: None,
-            versioned: VersionedColumns::default(),
-            left_out: BTreeSet::new(),
             lines: OpenLines::default(),
-            transaction: None,
+            transaction: OpenTransaction::default(),
             operation: RowOperation::Insert,
             is_suffix_stale: false,
-            is_told_of_no_key: false,
-            ordinal: 0,
-            cut: None,
             replaced_text: ReplacedText::default(),
         }
     }
 
-    /// `schema.table`.
-    pub(super) fn name(&self) -> String {
-        self.checked.full_name()
-    }
-
-    /// The layouts that its lines have had.
-    pub(super) fn layouts(&self) -> &TableLayouts {
-        &self.layouts
-    }
-
-    /// The codes of definitions that somebody has accepted.
-    pub(super) fn accepted(&self) -> &[DefinitionCode] {
-        self.layouts.accepted()
+    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
+    /// again.
+    pub(super) fn know(&mut self, columns: Vec<ServerColumn>) {
+        if self.definition.know(columns) {
+            self.plan = None;
+        }
     }
 
     /// Cells whose text was not valid and was written with something replaced.
@@ -178,11 +127,8 @@ impl TableWriter {
 
     /// The transaction is over; the next one counts its rows from zero.
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
-        self.ordinal = 0;
         self.lines.commit(outlet);
-        if let Some(transaction) = self.transaction.take() {
-            self.cut.take_if(|(cut, _)| *cut == transaction);
-        }
+        self.transaction.end();
     }
 
     /// The open transaction will be read again from its first row; those rows that were written
@@ -190,15 +136,11 @@ impl TableWriter {
     pub(super) fn rewind(&mut self, outlet: &mut impl Outlet) -> u64 {
         if self.lines.is_doubtful() {
             let undone = self.undo(outlet);
-            self.transaction = None;
+            self.transaction.forget();
             self.lines.commit(outlet);
             return undone;
         }
-        if let Some(transaction) = self.transaction.take() {
-            let before = self.written_before(&transaction);
-            self.cut = Some((transaction, before.max(self.ordinal)));
-        }
-        self.ordinal = 0;
+        self.transaction.rewind();
         0
     }
 
@@ -206,7 +148,7 @@ impl TableWriter {
     pub(super) fn mark(&self) -> TableMark {
         TableMark {
             lines: self.lines.mark(),
-            ordinal: self.ordinal,
+            ordinal: self.transaction.ordinal(),
         }
     }
 
@@ -223,7 +165,7 @@ impl TableWriter {
 
     /// Takes those back that were written behind a place, and counts them.
     pub(super) fn undo_to(&mut self, mark: TableMark, outlet: &mut impl Outlet) -> u64 {
-        self.ordinal = mark.ordinal;
+        self.transaction.undo_to(mark.ordinal);
         self.lines
             .undo_to(mark.lines, self.limits.step_bytes, outlet)
     }
@@ -237,88 +179,84 @@ impl TableWriter {
         }
     }
 
-    fn written_before(&self, transaction: &TransactionKey) -> u64 {
-        let cut = self.cut.as_ref().filter(|(cut, _)| cut == transaction);
-        cut.map_or(0, |(_, rows)| *rows)
-    }
-
-    /// Writes the rows of one event of the decoder's open transaction, and counts them.
+    /// Writes the rows of one event, and counts them.
     ///
     /// # Errors
     /// If a row cannot be written; those before it stay in the open batch.
     pub(super) fn write(
         &mut self,
         rows: &RowsEvent<'_>,
-        decoder: &Decoder,
+        context: &RowContext<'_>,
         sequence: &mut Sequence,
-        now: Instant,
         outlet: &mut impl Outlet,
     ) -> Result<u64, Error> {
-        let (Some((map, generation)), Some(transaction), Some(key)) = (
-            decoder.table(self.index),
-            decoder.transaction(),
-            decoder.transaction_key(),
-        ) else {
-            let position = decoder.position().clone();
-            return Err(self
-                .decode_error(position, Problem::RowsOutsideTransaction)
-                .into());
-        };
-        let event = EventAtHand {
-            images: rows.images,
-            file: &decoder.position().file,
-            start: transaction.start,
-            gtid: transaction.gtid,
-            commit_time_us: transaction.commit_time_us,
-            order_time_us: transaction.order_time_us(),
-            now,
-        };
-        self.lines.doubt(decoder.may_be_undone());
-        self.prepare_plan(map, generation, decoder, &event, outlet)?;
+        self.lines.doubt(context.may_be_undone);
+        self.prepare_plan(context, outlet)?;
         let Some((_, plan)) = &mut self.plan else {
-            let problem = Problem::NoColumnNames;
-            return Err(self.decode_error(event.place(), problem).into());
+            let error = self
+                .definition
+                .decode_error(context, Problem::NoColumnNames);
+            return Err(error.into());
         };
-        if !plan.may_be_versioned() && !self.checked.operations.has(rows.operation) {
+        let operations = self.definition.checked.operations;
+        if !plan.may_be_versioned() && !operations.has(rows.operation) {
             return Ok(0);
         }
         if plan.begin(rows) {
             self.absent = [Image::Before, Image::After].map(|image| plan.absent(image));
             self.is_suffix_stale = true;
         }
-        let written_before = self.written_before(&key);
+        let written_before = self.transaction.written_before(&context.key);
         let mut at = 0;
         let mut line_count = 0;
         let mut at_hand = None;
         let mut images = &[][..];
         while at < rows.images.len() {
             let found = self.find_row(rows, at);
-            let (next, operation) = found.map_err(|error| self.row_error(&event, &error))?;
+            let (next, operation) = found.map_err(|error| self.row_error(context, &error))?;
             at = next;
-            let Some(operation) = operation.filter(|seen| self.checked.operations.has(*seen))
-            else {
+            let Some(operation) = operation.filter(|seen| operations.has(*seen)) else {
                 continue;
             };
             for (operation, is_moved) in self.operations_written(operation, rows.images) {
                 if at_hand != Some((operation, is_moved)) {
-                    images = self.begin_rows(operation, is_moved, &key, &event)?;
-                    sequence.begin(&key, event.order_time_us);
+                    images = self.begin_rows(operation, is_moved, context)?;
+                    sequence.begin(&context.key, context.order_time_us);
                     at_hand = Some((operation, is_moved));
                 }
                 for image in images {
                     let number = LineNumber {
-                        ordinal: self.ordinal,
+                        ordinal: self.transaction.ordinal(),
                         sequence: sequence.next_number(),
                     };
-                    if self.ordinal >= written_before {
+                    if number.ordinal >= written_before {
                         line_count += 1;
-                        self.write_line(*image, number, &event, outlet)?;
+                        self.write_line(rows.images, *image, number, context, outlet)?;
                     }
-                    self.ordinal += 1;
+                    self.transaction.count();
                 }
             }
         }
         Ok(line_count)
+    }
+
+    /// Compiles the plan again if the table map is another one. Lines of another layout end the open batch.
+    fn prepare_plan(
+        &mut self,
+        context: &RowContext<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Error> {
+        let before = self.plan.as_ref();
+        if before.is_some_and(|(compiled, _)| *compiled == context.generation) {
+            return Ok(());
+        }
+        let before = before.map(|(_, plan)| plan);
+        let (plan, begins_layout) = self.definition.plan(context, before)?;
+        if begins_layout && let Some(batch) = self.lines.take() {
+            self.lines.put_full(batch, outlet);
+        }
+        self.plan = Some((context.generation, plan));
+        Ok(())
     }
 
     /// Finds the row that starts at `at`. Gives where the next one starts, and what has happened to it as the
@@ -336,49 +274,45 @@ impl TableWriter {
         Ok((next, plan.operation_seen(rows.operation, rows.images)?))
     }
 
-    fn prepare_suffixes(
-        &mut self,
-        operation: RowOperation,
-        transaction: TransactionKey,
-        event: &EventAtHand<'_>,
-    ) {
-        let columns = &self.checked.metadata;
+    fn prepare_suffixes(&mut self, operation: RowOperation, context: &RowContext<'_>) {
+        let columns = &self.definition.checked.metadata;
         if !columns.is_empty() {
-            let position = transaction.to_string();
+            let position = context.key.to_string();
             for image in [Image::Before, Image::After] {
                 let facts = LineFacts {
                     operation,
                     image,
-                    commit_time_us: event.commit_time_us,
+                    commit_time_us: context.commit_time_us,
                     position: &position,
-                    schema_version: self.layouts.version(),
+                    schema_version: self.definition.layouts().version(),
                     absent: &self.absent[index_of(image)],
                 };
                 self.suffixes[index_of(image)].set(columns, &facts);
             }
         }
         self.operation = operation;
-        self.transaction = Some(transaction);
+        self.transaction.begin(&context.key);
     }
 
     /// Writes the row that the plan has found.
     fn write_line(
         &mut self,
+        images: &[u8],
         image: Image,
         number: LineNumber,
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
         let mut batch = match self.lines.take() {
             Some(batch) => batch,
-            None => self.new_batch(event, outlet),
+            None => self.new_batch(context, outlet),
         };
         let row_start = batch.len();
         let written = self
-            .encode(image, number, event, batch.buffer())
+            .encode(images, image, number, context, batch.buffer())
             .and_then(|()| {
                 let full = batch.row_written(row_start, &self.limits);
-                full.map_err(|oversize| self.oversize(event, oversize))
+                full.map_err(|oversize| self.oversize(context, oversize))
             });
         match written {
             Ok(None) => {
@@ -387,10 +321,10 @@ impl TableWriter {
             }
             Ok(Some(line)) => {
                 self.lines.put_full(batch, outlet);
-                let mut batch = self.new_batch(event, outlet);
+                let mut batch = self.new_batch(context, outlet);
                 batch.buffer().extend_from_slice(&line);
                 let alone = batch.row_written(0, &self.limits);
-                alone.map_err(|oversize| self.oversize(event, oversize))?;
+                alone.map_err(|oversize| self.oversize(context, oversize))?;
                 self.lines.put(batch);
                 Ok(())
             }
@@ -402,28 +336,29 @@ impl TableWriter {
         }
     }
 
-    fn new_batch(&self, event: &EventAtHand<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
+    fn new_batch(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
         let first = RowPlace {
-            transaction: event.place(),
-            gtid: event.gtid,
-            ordinal: self.ordinal,
-            commit_time_us: event.commit_time_us,
+            transaction: context.place(),
+            gtid: context.gtid,
+            ordinal: self.transaction.ordinal(),
+            commit_time_us: context.commit_time_us,
         };
-        let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, event.now));
+        let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, context.now));
         let room = self.lines.expected_len();
         let room = room + room / ROOM_PART;
         batch.buffer().reserve_exact(room);
-        if self.checked.on_schema_change == SchemaChange::Version {
-            batch.schema_version = Some(self.layouts.version());
+        if self.definition.checked.on_schema_change == SchemaChange::Version {
+            batch.schema_version = Some(self.definition.layouts().version());
         }
         batch
     }
 
     fn encode(
         &mut self,
+        images: &[u8],
         image: Image,
         number: LineNumber,
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let Some((_, plan)) = &self.plan else {
@@ -431,45 +366,41 @@ impl TableWriter {
         };
         let suffix = &self.suffixes[index_of(image)];
         let replaced = plan
-            .write_line(event.images, image, suffix, number, out)
-            .map_err(|error| self.row_error(event, &error))?;
+            .write_line(images, image, suffix, number, out)
+            .map_err(|error| self.row_error(context, &error))?;
         if !replaced.is_empty() {
-            let name = self.name();
+            let name = self.definition.name();
             for output in replaced {
                 let column = plan.output_name(output);
-                self.replaced_text
-                    .note(&name, column, &event.place(), self.ordinal);
+                self.replaced_text.note(
+                    &name,
+                    column,
+                    &context.place(),
+                    self.transaction.ordinal(),
+                );
             }
         }
         Ok(())
     }
 
-    fn row_error(&self, event: &EventAtHand<'_>, error: &RowError) -> Error {
+    fn row_error(&self, context: &RowContext<'_>, error: &RowError) -> Error {
         let place = format!(
             "table {}, transaction at {}, row {} of it: {error}",
-            self.name(),
-            event.place(),
-            self.ordinal
+            self.definition.name(),
+            context.place(),
+            self.transaction.ordinal()
         );
         let remedy = remedies::of_cell(error.problem);
         Failure::definite(Exit::Data, place, remedy).into()
     }
 
-    fn oversize(&self, event: &EventAtHand<'_>, oversize: Oversize) -> Error {
+    fn oversize(&self, context: &RowContext<'_>, oversize: Oversize) -> Error {
         let what = format!(
             "table {}, transaction at {}: {oversize}",
-            self.name(),
-            event.place()
+            self.definition.name(),
+            context.place()
         );
         Failure::definite(Exit::Data, what, remedies::OVERSIZE).into()
-    }
-
-    fn decode_error(&self, position: FilePosition, problem: Problem) -> DecodeError {
-        DecodeError {
-            position,
-            table: Some(self.name()),
-            problem,
-        }
     }
 }
 

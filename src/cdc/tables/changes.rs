@@ -1,13 +1,12 @@
 //! What the lines of a change are: which operations, and which images.
 
-use tracing::warn;
-
-use crate::binlog::{RowOperation, TransactionKey};
+use crate::binlog::RowOperation;
 use crate::encode::{Image, MetadataColumn, Plan};
 use crate::{Exit, Failure};
 
 use super::super::remedies;
-use super::{EventAtHand, TableWriter, index_of};
+use super::row_context::RowContext;
+use super::{TableWriter, index_of};
 
 impl TableWriter {
     /// What a change is written as, and whether the row has moved to another key. Such an update is a delete of
@@ -36,18 +35,17 @@ impl TableWriter {
         &mut self,
         operation: RowOperation,
         is_moved: bool,
-        key: &TransactionKey,
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
     ) -> Result<&'static [Image], Failure> {
         let images = match operation {
             // The image before is a line of its own.
             RowOperation::Update if is_moved => &[Image::After],
             operation => self.images(operation),
         };
-        self.refuse_absent(images, event)?;
+        self.refuse_absent(images, context)?;
         let is_same = !self.is_suffix_stale && self.operation == operation;
-        if !is_same || self.transaction.as_ref() != Some(key) {
-            self.prepare_suffixes(operation, key.clone(), event);
+        if !is_same || !self.transaction.is(&context.key) {
+            self.prepare_suffixes(operation, context);
             self.is_suffix_stale = false;
         }
         Ok(images)
@@ -56,7 +54,9 @@ impl TableWriter {
     /// The images that are written of a change, in this order.
     pub(super) fn images(&self, operation: RowOperation) -> &'static [Image] {
         match operation {
-            RowOperation::Update if self.checked.before_image => &[Image::Before, Image::After],
+            RowOperation::Update if self.definition.checked.before_image => {
+                &[Image::Before, Image::After]
+            }
             RowOperation::Insert | RowOperation::Update => &[Image::After],
             RowOperation::Delete => &[Image::Before],
         }
@@ -66,31 +66,25 @@ impl TableWriter {
     pub(super) fn refuse_absent(
         &self,
         images: &[Image],
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
     ) -> Result<(), Failure> {
         let mut absent = images.iter().map(|image| &self.absent[index_of(*image)]);
         match absent.find(|names| !names.is_empty()) {
-            Some(names) if !self.checked.metadata.contains(&MetadataColumn::Absent) => {
+            Some(names)
+                if !self
+                    .definition
+                    .checked
+                    .metadata
+                    .contains(&MetadataColumn::Absent) =>
+            {
                 let what = format!(
                     "table {}, transaction at {}: the row image does not hold the columns {names}",
-                    self.name(),
-                    event.place()
+                    self.definition.name(),
+                    context.place()
                 );
                 Err(Failure::definite(Exit::Data, what, remedies::ABSENT))
             }
             Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Says once if the key is not known.
-    pub(super) fn note_key(&mut self, columns: &[usize]) {
-        if columns.is_empty() && !self.is_told_of_no_key {
-            self.is_told_of_no_key = true;
-            warn!(
-                "{}: no primary key is known, so that an update of what identifies a row is written as an update; \
-                 set key_change = \"update\" if that is meant",
-                self.name()
-            );
         }
     }
 }

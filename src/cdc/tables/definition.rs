@@ -1,28 +1,79 @@
-//! Which layout the lines of a table have: decided anew for each definition of the table that the binlog shows.
+//! What a followed table is: its columns as the binlog and the server tell them, and which layout its lines have. The
+//! layout is decided anew for each definition of the table that the binlog shows.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 
-use crate::binlog::{Column, Decoder, Flavor, Problem, ServerColumn, TableMap};
+use crate::binlog::{
+    Column, DecodeError, Flavor, Problem, ServerColumn, TableMap, VersionedColumns,
+};
 use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{ChosenColumn, Plan, PlanError};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::super::layouts::{DefinitionCode, Layout, differences};
+use super::super::checked_table::CheckedTable;
+use super::super::layouts::{DefinitionCode, Layout, TableLayouts, differences};
 use super::super::server_columns::{accept_option, chosen, definition_code, is_same};
 use super::super::versioned::versioned_columns;
-use super::{EventAtHand, Outlet, TableWriter};
+use super::row_context::RowContext;
 
-impl TableWriter {
-    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
-    /// again.
-    pub(in super::super) fn know(&mut self, columns: Vec<ServerColumn>) {
-        if columns != self.columns {
-            self.columns = columns;
-            self.plan = None;
+/// A followed table as it is at some place of the binlog.
+#[derive(Debug)]
+pub(in super::super) struct TableDefinition {
+    pub(super) checked: CheckedTable,
+    layouts: TableLayouts,
+    /// What the server tells of its columns, true for the rows that come next.
+    columns: Vec<ServerColumn>,
+    /// Whether the table map of this generation leaves something for the server to tell.
+    is_open: Option<(u64, bool)>,
+    /// Those of the newest table map that have to do with system versioning.
+    versioned: VersionedColumns,
+    /// Columns that are not written, of which the log has told.
+    left_out: BTreeSet<String>,
+    /// The log has told that no key is known.
+    is_told_of_no_key: bool,
+}
+
+impl TableDefinition {
+    /// `layouts` are those that its lines had in runs before.
+    pub(super) fn new(checked: CheckedTable, mut layouts: TableLayouts) -> Self {
+        layouts.choose(checked.chosen_names().as_deref());
+        layouts.accept(&checked.accepted);
+        Self {
+            columns: checked.definition.clone(),
+            checked,
+            layouts,
+            is_open: None,
+            versioned: VersionedColumns::default(),
+            left_out: BTreeSet::new(),
+            is_told_of_no_key: false,
         }
+    }
+
+    /// `schema.table`.
+    pub(in super::super) fn name(&self) -> String {
+        self.checked.full_name()
+    }
+
+    /// The layouts that its lines have had.
+    pub(in super::super) fn layouts(&self) -> &TableLayouts {
+        &self.layouts
+    }
+
+    /// The codes of definitions that somebody has accepted.
+    pub(in super::super) fn accepted(&self) -> &[DefinitionCode] {
+        self.layouts.accepted()
+    }
+
+    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
+    /// again. Says whether that is something else than before.
+    pub(super) fn know(&mut self, columns: Vec<ServerColumn>) -> bool {
+        let is_new = columns != self.columns;
+        self.columns = columns;
+        is_new
     }
 
     /// Whether the server has told of its columns.
@@ -52,61 +103,71 @@ impl TableWriter {
         self.checked.open(map, flavor)
     }
 
-    /// Compiles the plan again if the table map is another one. Lines of another layout end the open
-    /// batch, or the run.
-    pub(super) fn prepare_plan(
+    /// The plan for rows of the table as they come now, after one for rows of before, and whether it begins a
+    /// layout.
+    ///
+    /// # Errors
+    /// If its lines cannot be written, or nobody has decided what shall become of them.
+    pub(super) fn plan(
         &mut self,
-        map: &TableMap,
-        generation: u64,
-        decoder: &Decoder,
-        event: &EventAtHand<'_>,
-        outlet: &mut impl Outlet,
-    ) -> Result<(), Error> {
-        let plan = self.plan.as_ref();
-        if plan.is_some_and(|(compiled, _)| *compiled == generation) {
-            return Ok(());
-        }
-        let named = self.named(map);
-        let map = &*named.map_err(|problem| self.decode_error(event.place().clone(), problem))?;
-        let old = self.plan.as_ref().map(|(_, plan)| plan);
-        let (flavor, place) = (decoder.flavor(), event.place());
+        context: &RowContext<'_>,
+        before: Option<&Plan>,
+    ) -> Result<(Plan, bool), Error> {
+        let named = self.named(context.map);
+        let map = &*named.map_err(|problem| self.decode_error(context, problem))?;
+        let (flavor, place) = (context.flavor, context.place());
         let told = match self.columns.as_slice() {
             [] => &self.checked.definition,
             columns => columns,
         };
-        self.versioned = versioned_columns(&self.checked, map, told, flavor, old, &place);
+        self.versioned = versioned_columns(&self.checked, map, told, flavor, before, &place);
         let splits = self.checked.key_change == KeyChange::Split;
         // ROW END is in each key of a system-versioned table, and no part of what identifies a row of now.
         let is_key = |index: &usize| Some(*index) != self.versioned.row_end;
         let key = splits.then(|| map.key(told).into_iter().filter(is_key).collect::<Vec<_>>());
         let open = self.open(map, flavor);
-        let bytes = decoder.definition(self.index);
-        let definition = definition_code(bytes, map, &open, &self.columns);
-        let mut plan = self.decide(map, definition, event)?;
+        let definition = definition_code(context.definition, map, &open, &self.columns);
+        let mut plan = self.decide(map, definition, context)?;
         if let Some(columns) = key {
             self.note_key(&columns);
             plan = plan.with_key(&columns);
         }
-        let before = self.layouts.current().map(|_| self.layouts.version());
+        let version = self.layouts.current().map(|_| self.layouts.version());
         self.layouts.decide(definition, plan.shape());
-        if before != Some(self.layouts.version()) || self.plan.is_none() {
-            if let Some(batch) = self.lines.take() {
-                self.lines.put_full(batch, outlet);
-            }
+        let begins = version != Some(self.layouts.version()) || before.is_none();
+        if begins {
             let written: Vec<String> = plan.shape().into_iter().map(|(name, _)| name).collect();
             self.refuse_double_keys(&written)?;
             if self.checked.on_schema_change == SchemaChange::Version {
                 info!(
-                    "{}: version {} of its lines from the transaction at {} on: {}",
+                    "{}: version {} of its lines from the transaction at {place} on: {}",
                     self.name(),
                     self.layouts.version(),
-                    event.place(),
                     written.join(", ")
                 );
             }
         }
-        self.plan = Some((generation, plan));
-        Ok(())
+        Ok((plan, begins))
+    }
+
+    pub(super) fn decode_error(&self, context: &RowContext<'_>, problem: Problem) -> DecodeError {
+        DecodeError {
+            position: context.place(),
+            table: Some(self.name()),
+            problem,
+        }
+    }
+
+    /// Says once if the key is not known.
+    fn note_key(&mut self, columns: &[usize]) {
+        if columns.is_empty() && !self.is_told_of_no_key {
+            self.is_told_of_no_key = true;
+            warn!(
+                "{}: no primary key is known, so that an update of what identifies a row is written as an update; \
+                 set key_change = \"update\" if that is meant",
+                self.name()
+            );
+        }
     }
 
     fn refuse_double_keys(&self, names: &[String]) -> Result<(), Failure> {
@@ -135,11 +196,11 @@ impl TableWriter {
         &mut self,
         map: &TableMap,
         definition: DefinitionCode,
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
     ) -> Result<Plan, Error> {
         let as_it_is = || {
             let plan = self.compile(map, &self.wanted(map, true));
-            plan.map_err(|error| Error::from(unwritable(&error, event)))
+            plan.map_err(|error| Error::from(unwritable(&error, context)))
         };
         let is_versioned = self.checked.on_schema_change == SchemaChange::Version;
         if is_versioned || self.layouts.accepted().contains(&definition) {
@@ -152,14 +213,14 @@ impl TableWriter {
                 return Ok(plan);
             }
             if let Some(plan) = self.same(map, layout) {
-                self.tell_left_out(map, &plan, definition, event);
+                self.tell_left_out(map, &plan, definition, context);
                 return Ok(plan);
             }
         }
         let Some(current) = self.layouts.current().cloned() else {
             let plan = self.compile(map, &self.wanted(map, false));
             return plan
-                .map_err(|error| self.changed(&error.to_string(), definition, event).into());
+                .map_err(|error| self.changed(&error.to_string(), definition, context).into());
         };
         let Some(plan) = self.same(map, &current) else {
             let what = match self.compile(map, &self.wanted(map, true)) {
@@ -169,7 +230,7 @@ impl TableWriter {
                 ),
                 Err(error) => error.to_string(),
             };
-            return Err(self.changed(&what, definition, event).into());
+            return Err(self.changed(&what, definition, context).into());
         };
         if self.checked.columns.is_none() && self.checked.dialect.has_keys() {
             // There a column more is only a key more. One whose name is written in other letters keeps its key.
@@ -180,9 +241,9 @@ impl TableWriter {
             let names = self.wanted(map, true).into_iter();
             let names: Vec<String> = names.map(|name| known(&name).unwrap_or(name)).collect();
             let plan = self.compile(map, &names);
-            return plan.map_err(|error| unwritable(&error, event).into());
+            return plan.map_err(|error| unwritable(&error, context).into());
         }
-        self.tell_left_out(map, &plan, definition, event);
+        self.tell_left_out(map, &plan, definition, context);
         Ok(plan)
     }
 
@@ -258,7 +319,7 @@ impl TableWriter {
         map: &TableMap,
         plan: &Plan,
         definition: DefinitionCode,
-        event: &EventAtHand<'_>,
+        context: &RowContext<'_>,
     ) {
         let shape = plan.shape();
         let wanted = self.wanted(map, true);
@@ -274,14 +335,14 @@ impl TableWriter {
                  \"version\" for the table, or give a replay --on-schema-change version",
                 self.name(),
                 names.join(", "),
-                event.place(),
+                context.place(),
                 accept_option(&self.name(), definition)
             );
         }
     }
 
-    fn changed(&self, what: &str, definition: DefinitionCode, event: &EventAtHand<'_>) -> Failure {
-        let place = event.place();
+    fn changed(&self, what: &str, definition: DefinitionCode, context: &RowContext<'_>) -> Failure {
+        let place = context.place();
         let others: Vec<String> = self
             .layouts
             .accepted()
@@ -309,10 +370,10 @@ impl TableWriter {
     }
 }
 
-fn unwritable(error: &PlanError, event: &EventAtHand<'_>) -> Failure {
+fn unwritable(error: &PlanError, context: &RowContext<'_>) -> Failure {
     Failure::definite(
         Exit::Data,
-        format!("transaction at {}: {error}", event.place()),
+        format!("transaction at {}: {error}", context.place()),
         "choose the columns to write, without it, in the table's `columns`",
     )
 }
