@@ -377,3 +377,7 @@ fn unwritable(error: &PlanError, context: &RowContext<'_>) -> Failure {
         "choose the columns to write, without it, in the table's `columns`",
     )
 }
+
+#[cfg(test)]
+#[path = "definition_tests.rs"]
+mod tests;
