@@ -7,8 +7,8 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info;
 
-use super::record::Second;
-use super::text::{count, ms};
+use super::measure::record::Second;
+use super::report::text::{count, ms};
 
 /// How often a line is written where there is no terminal.
 const LINE_SECONDS: u32 = 5;

@@ -17,13 +17,13 @@ use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
 use crate::{Error, Exit, Failure, aws};
 
 use super::machine::{cores, report_of};
+use super::measure::record::{Latency, Totals, Wire};
+use super::measure::verdict::Limit;
 use super::options::MetricsLoadOptions;
-use super::output;
-use super::record::{Latency, Totals, Wire};
+use super::report::output;
+use super::report::text::{count, ms, percent, usd};
 use super::report::{Answer, Figure, Parameter, Report};
 use super::session::Session;
-use super::text::{count, ms, percent, usd};
-use super::verdict::Limit;
 
 /// What the poller publishes of each cluster by default, and of each service.
 const CLUSTER_METRICS: u64 = 4;

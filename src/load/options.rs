@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::config::duration::parse_duration;
 use crate::sim::QuotaPreset;
 
-use super::plan::{Ramp, Spike, Stairs};
+use super::firehose::plan::{Ramp, Spike, Stairs};
 use super::rows::LEAST_BYTES;
 
 /// The load tests.

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Unit};
 
 use super::live::Live;
 use super::machine::ProcessGauge;
-use super::record::{Gauges, Judged, Recorder, Second, Wire};
+use super::measure::record::{Gauges, Judged, Recorder, Second, Wire};
 
 /// One run.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use crate::sim::{Options as SimOptions, QuotaPreset, Simulator, StreamOption};
 use crate::sink::FirehoseSink;
 use crate::{Error, Exit, Failure, aws};
 
+use super::measure::record::Judged;
+use super::measure::verdict::Quotas;
 use super::options::{Target, TargetOptions};
-use super::record::Judged;
 use super::session::Session;
-use super::verdict::Quotas;
 
 /// What is delivered by the simulator of a run is not looked at, so it may come in large objects.
 const SIMULATOR_BUFFER_BYTES: u64 = 64 << 20;

@@ -7,9 +7,8 @@
 //! script, and CloudWatch's metrics can be read back and have an exact account of their seconds.
 //!
 //! What lives here: the simulator's start and end. The rooms within, in the order in which a
-//! request meets them: `socket`, `http`, `services` with `calls` and `faults`; then `firehose` with
-//! `wire` and `validate`, `stream`, `intake` with `quota`, `account` and `buffer`, and `delivery`
-//! with `object_key`; or `ecs`; or `cloudwatch`.
+//! request meets them: `socket`, `http`, `services` with `calls` and `faults`; then `firehose`, `ecs` or
+//! `cloudwatch`. `quota` and `account` are for all three.
 //! Those marked PURE are told the time and do no I/O. What does not live here: anything that
 //! hydrant itself uses, because a judge shares no code with what it judges: this crate depends on nothing of hydrant's.
 //!
@@ -19,25 +18,18 @@
 //! are lost. AWS keeps them elsewhere; this keeps them in memory.
 
 mod account;
-mod buffer;
 mod calls;
 mod cloudwatch;
-mod delivery;
 mod ecs;
 mod faults;
 mod faults_error;
 mod faults_file;
 mod firehose;
 mod http;
-mod intake;
-mod object_key;
 mod options;
 mod quota;
 mod services;
 mod socket;
-mod stream;
-mod validate;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

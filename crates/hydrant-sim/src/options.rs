@@ -9,11 +9,11 @@ use std::str::FromStr;
 use bytesize::ByteSize;
 use clap::ValueEnum;
 
-use super::buffer::Hints;
 use super::firehose::ACCOUNT_ID;
-use super::object_key::{Compression, Prefix};
+use super::firehose::buffer::Hints;
+use super::firehose::object_key::{Compression, Prefix};
+use super::firehose::validate::{Destination, is_valid_name};
 use super::quota::Quota;
-use super::validate::{Destination, is_valid_name};
 
 const EXAMPLE: &str = "\
 Example: the quotas of a small region, one stream, objects after at most 10 seconds

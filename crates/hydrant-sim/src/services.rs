@@ -13,8 +13,8 @@ use super::cloudwatch::{self, CloudWatch, CloudWatchError, Encoding, Protocol};
 use super::ecs::{self, Ecs, EcsError};
 use super::faults::{End, Faults, Plan};
 use super::faults_error::CallError;
+use super::firehose::wire::{ApiError, Code, stream_of};
 use super::firehose::{self, Admitted, Firehose};
-use super::wire::{ApiError, Code, stream_of};
 use super::{Clock, lock};
 
 const AMZ_JSON: &str = "application/x-amz-json-1.1";

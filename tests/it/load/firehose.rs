@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::load::record::Totals;
-use hydrant::load::verdict::{Limit, Resource};
+use hydrant::load::measure::record::Totals;
+use hydrant::load::measure::verdict::{Limit, Resource};
 use hydrant::sim::{Options, QuotaPreset, Simulator};
 use tempfile::TempDir;
 

@@ -1,7 +1,7 @@
 //! `hydrant load metrics` as a user runs it: its books add up, and its latencies are told.
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::load::record::Totals;
+use hydrant::load::measure::record::Totals;
 
 use super::{load, page_is_whole, report_of};
 

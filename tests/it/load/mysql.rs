@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use hydrant::load::report::Report;
 
-use hydrant::load::record::Totals;
+use hydrant::load::measure::record::Totals;
 
 use super::{load, page_is_whole, read_report};
 use crate::setup::agent::eventually;

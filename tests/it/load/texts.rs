@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use hydrant::load::page;
 use hydrant::load::report::Report;
+use hydrant::load::report::page;
 
 use super::load;
 use crate::setup::snapshot::assert_text;

@@ -2,7 +2,7 @@
 //!
 //! What lives here: constant rates, ramps, stairs, spikes and rates from a file, all as straight
 //! pieces, and the way from a time to a number of rows and back. What does not: who sends
-//! (`drive`), and what became of it ([`super::record`]).
+//! (`drive`), and what became of it ([`crate::load::measure::record`]).
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -6,15 +6,15 @@ use std::path::Path;
 use crate::{Exit, Failure};
 
 use super::compare::{compare, table};
-use super::options::CompareOptions;
 use super::page;
-use super::report::{FORMAT, Report};
+use super::{FORMAT, Report};
+use crate::load::options::CompareOptions;
 
 /// Runs `hydrant load compare`.
 ///
 /// # Errors
 /// If a file cannot be read, is no result, or the two are of different kinds of runs.
-pub(super) fn run(options: &CompareOptions) -> Result<(), Failure> {
+pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
     let (a, b) = (read(&options.a)?, read(&options.b)?);
     if a.kind != b.kind {
         return Err(Failure::definite(

@@ -102,7 +102,7 @@ pub struct Judged {
 
 impl Judged {
     /// Counts what another second has, too.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.records += other.records;
         self.bytes += other.bytes;

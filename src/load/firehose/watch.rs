@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::sink::{Attempted, Sink, SinkProfile};
 
-use super::price;
-use super::record::Wire;
+use crate::load::measure::price;
+use crate::load::measure::record::Wire;
 
 /// A sink, and what was handed to it. Clones share both.
 #[derive(Debug)]

@@ -7,10 +7,10 @@ use serde::Serialize;
 use statrs::stats_tests::Alternative;
 use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
 
-use super::record::Second;
-use super::report::Report;
+use super::Report;
 use super::text::{count, ms};
-use super::verdict::median;
+use crate::load::measure::record::Second;
+use crate::load::measure::verdict::median;
 
 /// The probability below which chance does not explain a difference.
 const RARE: f64 = 0.01;

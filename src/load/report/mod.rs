@@ -1,11 +1,22 @@
 //! PURE. The data of a report: what is in `result.json`, and what the page is made from.
+//!
+//! In its rooms: `text`, `chart`, `plots` and `page` (PURE) write it, `compare` (PURE) sets two beside each other;
+//! `output` and `comparison` write and read the files.
+
+pub mod chart;
+pub mod compare;
+pub(super) mod comparison;
+pub(super) mod output;
+pub mod page;
+pub mod plots;
+pub mod text;
 
 use serde::{Deserialize, Serialize};
 
-use super::knee::{Knee, Trial};
-use super::record::{Latency, Second, Totals};
-use super::text::{count, ms};
-use super::verdict::{Limit, Quotas};
+use crate::load::measure::knee::{Knee, Trial};
+use crate::load::measure::record::{Latency, Second, Totals};
+use crate::load::measure::verdict::{Limit, Quotas};
+use text::{count, ms};
 
 /// The shape of `result.json`; it grows when an old reader would misread a new file.
 pub const FORMAT: u32 = 1;
@@ -168,8 +179,8 @@ fn latency_line(latency: &Latency) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::record::{add_latency, latency_histogram};
     use super::*;
+    use crate::load::measure::record::{add_latency, latency_histogram};
 
     #[test]
     fn a_latency_reads_as_its_percentiles_and_nothing_as_none() {

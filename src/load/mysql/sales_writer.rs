@@ -17,7 +17,7 @@ use crate::{Exit, Failure};
 
 use super::follow::marker;
 use super::markers::Books;
-use super::rows::{RowMaker, RowShape};
+use crate::load::rows::{RowMaker, RowShape};
 
 /// The columns that are filled and followed. The last one has the marker.
 pub(super) const COLUMNS: [&str; 8] = [

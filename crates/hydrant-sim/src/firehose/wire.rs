@@ -1,7 +1,7 @@
 //! PURE. The JSON shapes of Firehose's requests, answers and errors.
 //!
 //! What lives here: what is on the wire, as serde types. What does not: what it means
-//! ([`super::firehose`]) and which values are allowed ([`super::validate`]).
+//! ([`super`]) and which values are allowed ([`super::validate`]).
 //!
 //! Source: API reference of Amazon Data Firehose, version 2015-08-04, and its service model;
 //! the protocol is `awsJson1_1`. Members that a client left out are `None`, because AWS reports
@@ -16,11 +16,11 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::faults_error::{CallError, Service};
+use crate::faults_error::{CallError, Service};
 
 /// A blob member: base64 on the wire, bytes here.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Blob(pub Vec<u8>);
+pub(crate) struct Blob(pub Vec<u8>);
 
 impl fmt::Debug for Blob {
     /// Says the length only, because the bytes are a customer's data.
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Blob {
 /// `Record`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Required.
     pub data: Option<Blob>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Record {
 /// `PutRecordInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecordInput {
+pub(crate) struct PutRecordInput {
     /// Required.
     pub delivery_stream_name: Option<String>,
     /// Required.
@@ -72,7 +72,7 @@ pub(super) struct PutRecordInput {
 /// `PutRecordBatchInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecordBatchInput {
+pub(crate) struct PutRecordBatchInput {
     /// Required.
     pub delivery_stream_name: Option<String>,
     /// Required, 1 to 500.
@@ -82,7 +82,7 @@ pub(super) struct PutRecordBatchInput {
 /// `PutRecordOutput`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecordOutput {
+pub(crate) struct PutRecordOutput {
     /// Unique among all records of all streams.
     pub record_id: String,
     /// Always false: there is no encryption here.
@@ -92,7 +92,7 @@ pub(super) struct PutRecordOutput {
 /// `PutRecordBatchOutput`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct PutRecordBatchOutput {
+pub(crate) struct PutRecordBatchOutput {
     /// How many of the entries failed.
     pub failed_put_count: usize,
     /// Always false: there is no encryption here.
@@ -104,7 +104,7 @@ pub(super) struct PutRecordBatchOutput {
 /// `PutRecordBatchResponseEntry`: an id, or an error's code and message.
 #[derive(Debug, Serialize)]
 #[serde(untagged, rename_all_fields = "PascalCase")]
-pub(super) enum PutRecordBatchEntry {
+pub(crate) enum PutRecordBatchEntry {
     /// The record was admitted.
     Admitted {
         /// Unique among all records of all streams.
@@ -122,7 +122,7 @@ pub(super) enum PutRecordBatchEntry {
 /// `CreateDeliveryStreamInput`, as far as the simulator knows it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct CreateDeliveryStreamInput {
+pub(crate) struct CreateDeliveryStreamInput {
     /// Required.
     pub delivery_stream_name: Option<String>,
     /// `DirectPut` if left out.
@@ -139,7 +139,7 @@ pub(super) struct CreateDeliveryStreamInput {
 /// `S3DestinationConfiguration` and `ExtendedS3DestinationConfiguration`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct S3Destination {
+pub(crate) struct S3Destination {
     /// Required.
     #[serde(rename = "RoleARN")]
     pub role_arn: Option<String>,
@@ -159,7 +159,7 @@ pub(super) struct S3Destination {
 
 /// `BufferingHints`.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) struct BufferingHints {
+pub(crate) struct BufferingHints {
     /// MiB, despite the name.
     #[serde(rename = "SizeInMBs")]
     pub size_mib: Option<i64>,
@@ -171,14 +171,14 @@ pub(super) struct BufferingHints {
 /// `DescribeDeliveryStreamInput` and `DeleteDeliveryStreamInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct StreamInput {
+pub(crate) struct StreamInput {
     /// Required.
     pub delivery_stream_name: Option<String>,
 }
 
 /// The stream that a request is about, whatever its operation. What is no request is about none.
 #[must_use]
-pub(super) fn stream_of(body: &[u8]) -> Option<String> {
+pub(crate) fn stream_of(body: &[u8]) -> Option<String> {
     let input: Option<StreamInput> = serde_json::from_slice(body).ok();
     input?.delivery_stream_name
 }
@@ -186,7 +186,7 @@ pub(super) fn stream_of(body: &[u8]) -> Option<String> {
 /// `ListDeliveryStreamsInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListDeliveryStreamsInput {
+pub(crate) struct ListDeliveryStreamsInput {
     /// 10 if left out.
     pub limit: Option<i64>,
     /// Only streams of this type; all if left out.
@@ -198,7 +198,7 @@ pub(super) struct ListDeliveryStreamsInput {
 /// `ListDeliveryStreamsOutput`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListDeliveryStreamsOutput {
+pub(crate) struct ListDeliveryStreamsOutput {
     /// In alphabetical order.
     pub delivery_stream_names: Vec<String>,
     /// Whether another page follows.
@@ -207,7 +207,7 @@ pub(super) struct ListDeliveryStreamsOutput {
 
 /// The errors that a request can be answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     /// Over a quota; come back later.
     ServiceUnavailable,
     /// No such stream.
@@ -235,7 +235,7 @@ pub(super) enum Code {
 impl Code {
     /// The name in `__type`.
     #[must_use]
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ServiceUnavailable => "ServiceUnavailableException",
             Self::ResourceNotFound => "ResourceNotFoundException",
@@ -253,7 +253,7 @@ impl Code {
 
     /// The HTTP status. Source: API reference, the operations' "Errors" and "Common Errors".
     #[must_use]
-    pub(super) fn status(self) -> u16 {
+    pub(crate) fn status(self) -> u16 {
         match self {
             Self::ServiceUnavailable => 500,
             Self::ResourceNotFound
@@ -273,7 +273,7 @@ impl Code {
 /// An error that is a request's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.name())]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     /// Which one.
     pub code: Code,
     /// Why, as AWS words it where that is known.
@@ -282,7 +282,7 @@ pub(super) struct ApiError {
 
 impl ApiError {
     /// An error with this message.
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -290,13 +290,13 @@ impl ApiError {
     }
 
     /// The error that a fault says.
-    pub(super) fn injected(error: CallError) -> Self {
+    pub(crate) fn injected(error: CallError) -> Self {
         Self::new(Code::Injected(error), error.message())
     }
 
     /// The answer's body.
     #[must_use]
-    pub(super) fn body(&self) -> Vec<u8> {
+    pub(crate) fn body(&self) -> Vec<u8> {
         let body = serde_json::json!({ "__type": self.code.name(), "message": self.message });
         body.to_string().into_bytes()
     }

@@ -19,11 +19,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::Clock;
-use super::account::{Delivered, count_rows};
 use super::buffer::{Batch, Next};
 use super::object_key::{Compression, object_key};
 use super::stream::Stream;
+use crate::Clock;
+use crate::account::{Delivered, count_rows};
 
 /// How long to wait after the first failed attempt at an object; then twice as long each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The open loop: rows that are due go to the client, acknowledgements come back, seconds close.
 //!
 //! What lives here: the loop and its priorities. What does not: when a row is due
-//! ([`super::schedule`]), what is counted ([`super::record`]), and the client itself
+//! ([`super::schedule`]), what is counted ([`crate::load::measure::record`]), and the client itself
 //! ([`crate::sink::Delivery`]), which is the agent's own.
 
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use crate::sink::{Delivered, Delivery, Sink};
 use crate::{Exit, Failure};
 
 use super::plan::RatePlan;
-use super::rows::RowMaker;
 use super::schedule::{Schedule, Span};
-use super::session::Session;
 use super::watch::Watched;
+use crate::load::rows::RowMaker;
+use crate::load::session::Session;
 
 /// How long rows are made before acknowledgements are looked at again.
 const TURN: Duration = Duration::from_millis(2);

@@ -2,13 +2,13 @@
 //!
 //! What lives here: the marker that each row carries, how far each has come, and what follows from
 //! that: latencies, and rows that are missing or there twice. What does not: where markers are seen
-//! (`markers`), and who inserts (`mysql`).
+//! (`markers`), and who inserts (`sales_writer`).
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::record::{Latency, add_latency, latency_histogram};
+use crate::load::measure::record::{Latency, add_latency, latency_histogram};
 
 /// What every marker begins with; behind it is the number of a run and the number of a row.
 const MARKER: &str = "hydrant-load";

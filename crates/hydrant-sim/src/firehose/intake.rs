@@ -1,16 +1,16 @@
 //! PURE. One stream's judgement of a call: faults, quotas, counters and buffer in one step.
 //!
 //! What lives here: what happens to valid records that reach an existing stream. What does not:
-//! whether they are valid ([`super::validate`]), which faults there are ([`super::faults`]), the
-//! answer's looks ([`super::firehose`]) and delivery ([`super::delivery`]).
+//! whether they are valid ([`super::validate`]), which faults there are ([`crate::faults`]), the
+//! answer's looks ([`super`]) and delivery ([`super::delivery`]).
 
 use jiff::Timestamp;
 
-use super::account::{Amount, StreamAccount, Tally, Weight};
 use super::buffer::{Buffer, Hints};
-use super::faults::{Plan, QuotaPlan, Start};
-use super::faults_error::{CallError, RecordError};
-use super::quota::{Admission, Gate, Quota};
+use crate::account::{Amount, StreamAccount, Tally, Weight};
+use crate::faults::{Plan, QuotaPlan, Start};
+use crate::faults_error::{CallError, RecordError};
+use crate::quota::{Admission, Gate, Quota};
 
 /// Most bytes that a stream keeps undelivered before it refuses more, so that a full disk or a
 /// client faster than gzip does not take all memory. The simulator's bound: AWS keeps 24 hours.
@@ -166,9 +166,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::buffer::Next;
-    use super::super::faults::Faults;
-    use super::super::faults_file::parse;
     use super::*;
+    use crate::faults::Faults;
+    use crate::faults_file::parse;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

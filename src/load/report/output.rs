@@ -10,8 +10,8 @@ use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
 use crate::{Exit, Failure};
 
+use super::Report;
 use super::page;
-use super::report::Report;
 
 /// Microseconds in the logs become milliseconds in their column of longest latencies.
 const US_PER_MS: f64 = 1_000.0;
@@ -20,7 +20,7 @@ const US_PER_MS: f64 = 1_000.0;
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub(super) fn write(
+pub(crate) fn write(
     folder: &Path,
     report: &Report,
     intervals: &[Histogram<u64>],

@@ -2,10 +2,18 @@
 //!
 //! What lives here: the registry of streams and one function for each operation, from a body's
 //! bytes to an answer's bytes, without an await. What does not: HTTP ([`super::http`]), limits
-//! ([`super::validate`]) and quotas ([`super::quota`]).
+//! ([`validate`]) and quotas ([`super::quota`]).
 //!
 //! Differences from AWS, on purpose: a stream is ACTIVE as soon as it is created and gone as
 //! soon as it is deleted (what it buffered is still delivered), and signatures are not verified.
+
+pub(super) mod buffer;
+mod delivery;
+mod intake;
+pub(super) mod object_key;
+mod stream;
+pub(super) mod validate;
+pub(super) mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -21,20 +29,20 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::account::{Amount, StreamAccount, Waiting};
-use super::delivery::deliver;
 use super::faults::{End, Length, Plan, QuotaPlan, Script, Start};
 use super::faults_error::RecordError;
-use super::intake::Verdict;
-use super::object_key::VERSION_ID;
 use super::quota::Quota;
-use super::stream::Stream;
-use super::validate::{self, Destination};
-use super::wire::{
+use super::{Clock, lock};
+use delivery::deliver;
+use intake::Verdict;
+use object_key::VERSION_ID;
+use stream::Stream;
+use validate::Destination;
+use wire::{
     ApiError, Code, CreateDeliveryStreamInput, ListDeliveryStreamsInput, ListDeliveryStreamsOutput,
     PutRecordBatchEntry, PutRecordBatchInput, PutRecordBatchOutput, PutRecordInput,
     PutRecordOutput, StreamInput,
 };
-use super::{Clock, lock};
 
 /// The account that everything belongs to.
 pub(super) const ACCOUNT_ID: &str = "123456789012";

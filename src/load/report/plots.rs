@@ -1,9 +1,9 @@
 //! PURE. What is plotted of a run, and of two runs over each other.
 
+use super::Report;
 use super::chart::{Chart, Kind, Line, Unit};
-use super::record::Second;
-use super::report::Report;
-use super::verdict::Resource;
+use crate::load::measure::record::Second;
+use crate::load::measure::verdict::Resource;
 
 /// A number of a second, if it has one.
 type OfSecond = fn(&Second) -> Option<f64>;

@@ -9,10 +9,10 @@ use bytesize::ByteSize;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
+use super::Report;
 use super::chart::{Chart, Drawing};
 use super::compare::Difference;
 use super::plots;
-use super::report::Report;
 use super::text;
 
 /// Percentiles that people ask for by name.

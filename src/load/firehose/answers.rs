@@ -4,12 +4,12 @@ use bytesize::ByteSize;
 
 use crate::batch::BatchLimits;
 
-use super::knee::{Broke, Knee};
-use super::price::{MONTH_S, usd as dollars};
-use super::record::Totals;
-use super::report::Answer;
-use super::text::{count, ms, percent, usd};
-use super::verdict::{Limit, Quotas, Resource, packed_row_bytes};
+use crate::load::measure::knee::{Broke, Knee};
+use crate::load::measure::price::{MONTH_S, usd as dollars};
+use crate::load::measure::record::Totals;
+use crate::load::measure::verdict::{Limit, Quotas, Resource, packed_row_bytes};
+use crate::load::report::Answer;
+use crate::load::report::text::{count, ms, percent, usd};
 
 /// What the answers are made from.
 #[derive(Debug, Clone, Copy)]
@@ -180,8 +180,8 @@ impl Facts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Wire;
     use super::*;
+    use crate::load::measure::record::Wire;
 
     const LIMITS: BatchLimits = BatchLimits {
         row_bytes: 1_024_000,

@@ -1,4 +1,14 @@
 //! `hydrant load firehose`: one plan, or a search for the knee, against one target.
+//!
+//! What lives here: the run and the search. `plan` and `schedule` (PURE) say which row is meant for when, `drive`
+//! is the loop, `watch` counts at the sink, `answers` (PURE) is what is concluded. What does not: what is
+//! measured ([`super::measure`]).
+
+pub mod answers;
+mod drive;
+pub mod plan;
+pub mod schedule;
+mod watch;
 
 use tracing::{info, warn};
 
@@ -7,22 +17,22 @@ use crate::signals::Signals;
 use crate::sink::{FirehoseSink, Sink};
 use crate::{Error, Exit, Failure};
 
-use super::answers::Facts;
-use super::drive::{Outcome, Settings, drive};
-use super::knee::{Knee, Objective, Search, Trial};
-use super::machine::{cores, report_of};
-use super::options::{FirehoseOptions, Target, TargetOptions};
-use super::output;
-use super::plan::{MOST_ROWS_PER_SECOND, RatePlan};
-use super::price;
-use super::record::{Latency, Totals, percentile_ms};
-use super::report::{Parameter, Report};
-use super::rows::{RowMaker, RowShape, mean_bytes};
-use super::session::Session;
-use super::target::OwnSimulator;
-use super::text::{count, ms, percent, usd};
-use super::verdict::{Limit, best_rate};
-use super::watch::{NullSink, Watched};
+use crate::load::machine::{cores, report_of};
+use crate::load::measure::knee::{Knee, Objective, Search, Trial};
+use crate::load::measure::price;
+use crate::load::measure::record::{Latency, Totals, percentile_ms};
+use crate::load::measure::verdict::{Limit, best_rate};
+use crate::load::options::{FirehoseOptions, Target, TargetOptions};
+use crate::load::report::output;
+use crate::load::report::text::{count, ms, percent, usd};
+use crate::load::report::{Parameter, Report};
+use crate::load::rows::{RowMaker, RowShape, mean_bytes};
+use crate::load::session::Session;
+use crate::load::target::OwnSimulator;
+use answers::Facts;
+use drive::{Outcome, Settings, drive};
+use plan::{MOST_ROWS_PER_SECOND, RatePlan};
+use watch::{NullSink, Watched};
 
 /// The first rate of a search in which no quota is known, in rows a second.
 const FIRST_RATE: f64 = 1_000.0;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::account::Waiting;
+use crate::account::Waiting;
 
 /// When a buffer becomes an object: whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

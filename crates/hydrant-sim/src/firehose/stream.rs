@@ -9,11 +9,11 @@ use std::sync::{Mutex, MutexGuard};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::faults::{Plan, QuotaPlan};
 use super::intake::{Intake, Verdict};
-use super::lock;
-use super::quota::Quota;
 use super::validate::Destination;
+use crate::faults::{Plan, QuotaPlan};
+use crate::lock;
+use crate::quota::Quota;
 
 /// One delivery stream.
 #[derive(Debug)]

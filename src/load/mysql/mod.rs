@@ -2,7 +2,11 @@
 //!
 //! What lives here: the run with its writers and the agent beside it, and what is concluded. What
 //! does not: the agent ([`crate::cdc`]), the table and the inserts (`sales_writer`), how far each
-//! row has come ([`super::follow`]), and where that is seen (`markers`).
+//! row has come ([`follow`]), and where that is seen (`markers`).
+
+pub mod follow;
+mod markers;
+mod sales_writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,17 +25,17 @@ use crate::sim::QuotaPreset;
 use crate::sink::{DirSink, Sink, TableFolder};
 use crate::{Error, Exit, Failure};
 
-use super::follow::Count;
-use super::machine::{cores, report_of};
-use super::markers::{Books, FolderWatch, Marked};
-use super::options::{MysqlLoadOptions, MysqlSink, Target, TargetOptions};
-use super::output;
-use super::record::{Totals, Wire};
-use super::report::{Answer, Figure, Parameter, Report};
-use super::sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
-use super::session::Session;
-use super::text::{count, ms};
-use super::verdict::Limit;
+use crate::load::machine::{cores, report_of};
+use crate::load::measure::record::{Totals, Wire};
+use crate::load::measure::verdict::Limit;
+use crate::load::options::{MysqlLoadOptions, MysqlSink, Target, TargetOptions};
+use crate::load::report::output;
+use crate::load::report::text::{count, ms};
+use crate::load::report::{Answer, Figure, Parameter, Report};
+use crate::load::session::Session;
+use follow::Count;
+use markers::{Books, FolderWatch, Marked};
+use sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
 
 /// Rows of a run; each takes some dozens of bytes of memory until the end.
 const MOST_ROWS: f64 = 10e6;

@@ -1,8 +1,8 @@
 //! PURE. The limits of single requests, as AWS enforces them before any quota is looked at.
 //!
 //! What lives here: the limits as constants with their source, and the errors that breaking
-//! them gives. What does not: quotas ([`super::quota`]) and anything that depends on which
-//! streams exist ([`super::firehose`]).
+//! them gives. What does not: quotas ([`crate::quota`]) and anything that depends on which
+//! streams exist ([`super`]).
 //!
 //! Constraints of the service model are reported together, in AWS's words ("2 validation errors
 //! detected: ..."), but without quoting the value: AWS prints it, and it may be data.
@@ -112,7 +112,7 @@ fn is_name_alphabet(name: &str) -> bool {
 
 /// Whether a stream can have this name: 1 to 64 of `a-z A-Z 0-9 _ . -`.
 #[must_use]
-pub(super) fn is_valid_name(name: &str) -> bool {
+pub(crate) fn is_valid_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&name.len()) && is_name_alphabet(name)
 }
 
