@@ -19,7 +19,7 @@ use crate::{Error, Exit, Failure, cdc, config, ecs, replay};
 #[derive(Debug, Parser)]
 #[command(name = "hydrant", version, propagate_version = true)]
 pub struct Cli {
-    /// How log lines look on standard error.
+    /// Format of the log on standard error.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// The command.
@@ -62,7 +62,7 @@ pub enum Command {
     Metrics(MetricsOptions),
     /// Write the rows of binlog files, archived ones too, to a directory or standard output.
     Replay(replay::Options),
-    /// Find out what a stream takes: send at a planned rate and write a report.
+    /// Measure how many rows a stream accepts: send at a planned rate and write a report.
     #[cfg(feature = "load")]
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -75,25 +75,26 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     hydrant cdc --config hydrant.toml               follow until SIGTERM or SIGINT\n  \
-    hydrant cdc --config hydrant.toml --until now   deliver what is there, then exit 0\n\n\
+    hydrant cdc --config hydrant.toml --until now   deliver all rows up to now, then exit 0\n\n\
     SIGTERM, SIGINT and SIGHUP deliver what was read, store the checkpoint and exit 0; a second\n\
-    one stops at once. SIGUSR1 logs how it goes.\n\n\
+    one stops at once. SIGUSR1 logs the current counters.\n\n\
     Exit codes: 0 done, 64 usage, 65 data or position that cannot be continued,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {
-    /// The configuration file; HYDRANT_SINK__STREAM=... in the environment replaces `stream`
-    /// of the sink, and so on.
+    /// The configuration file. Environment variables replace its keys: HYDRANT_SINK__STREAM=...
+    /// replaces `stream` of [sink].
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Stop there: `now`, a position such as binlog.000042:4, or a GTID set.
+    /// Stop at this position: `now`, a position such as binlog.000042:4, or a GTID set.
     #[arg(long, value_name = "POSITION")]
     pub until: Option<cdc::Until>,
-    /// Pass over the one event that starts there, with which the last run stopped and named this option; may be
-    /// given more than once.
+    /// Pass over the one event at this position. The message of the last run offers this option if
+    /// it applies. May be given more than once.
     #[arg(long, value_name = "FILE:OFFSET")]
     pub pass_over: Vec<FilePosition>,
-    /// Write the lines of a changed table as it is then, from the change on. A message that stops the
-    /// agent, or tells of a new column, has the code; left in place it means that one change only.
+    /// Accept a change of a table: from the change on, lines have the table's new columns. The
+    /// message that stops the agent, or reports a new column, contains the code. It accepts no
+    /// later change, so the option may stay in place.
     #[arg(long, value_name = "TABLE=CODE")]
     pub accept_change: Vec<cdc::AcceptedChange>,
 }
@@ -104,12 +105,12 @@ pub struct CdcOptions {
     echo 'metrics.clusters = [\"my-cluster\"]' > metrics.toml\n  \
     hydrant metrics --config metrics.toml                      until SIGTERM or SIGINT\n  \
     hydrant metrics --config metrics.toml --dry-run --for 10s  print instead of publishing\n\n\
-    SIGTERM, SIGINT and SIGHUP publish what waits and exit 0; SIGUSR1 logs how it goes.\n\n\
+    SIGTERM, SIGINT and SIGHUP publish waiting datums and exit 0; SIGUSR1 logs the current counters.\n\n\
     Exit codes: 0 done, 64 usage, 69 unavailable, 75 datums could not be published at the end,\n\
     77 permission, 78 configuration.")]
 pub struct MetricsOptions {
-    /// The configuration file; HYDRANT_METRICS__PUBLISH_EVERY=... in the environment replaces
-    /// `publish_every` of the section, and so on.
+    /// The configuration file. Environment variables replace its keys:
+    /// HYDRANT_METRICS__PUBLISH_EVERY=... replaces `publish_every` of [metrics].
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Print on standard output what would be published, and publish nothing.
@@ -121,7 +122,7 @@ pub struct MetricsOptions {
     /// Print the body of a CloudWatch dashboard of these metrics, and do nothing else.
     #[arg(long, conflicts_with_all = ["dry_run", "length", "print_alarms"])]
     pub print_dashboard: bool,
-    /// End after so long, such as 30s or 10m.
+    /// Stop after this time, such as 30s or 10m.
     #[arg(long = "for", value_name = "DURATION", value_parser = config::duration::parse_duration)]
     pub length: Option<Duration>,
 }

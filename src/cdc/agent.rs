@@ -137,7 +137,7 @@ impl<S: Sink> Agent<S> {
             (None, None) => {}
         }
         if let Some(from) = &mark.xa.from {
-            info!("reading from {from} for what XA transactions have prepared");
+            info!("reading from {from} to collect the rows of prepared XA transactions");
         }
         let has_names = server.logs_names();
         let starting = Box::pin(Reader::start(&config.source, server, mark));
@@ -303,7 +303,8 @@ impl<S: Sink> Agent<S> {
             let key = self.pipeline.decoder.transaction_key();
             let key = key.map(|key| key.to_string()).unwrap_or_default();
             info!(
-                "reading {key} again: only its end told which of its rows are real, and they were too many to keep"
+                "reading {key} again: only its end says which of its rows are committed, and they were too many \
+                 to keep"
             );
             self.reconnect();
         }

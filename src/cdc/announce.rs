@@ -100,13 +100,13 @@ fn unused_start(config: &Config, mark: &Mark) {
             sets[0] == sets[1]
         }
         Start::Latest | Start::Earliest => {
-            info!("source.start has no part in this start: there is a checkpoint");
+            info!("source.start is not used, because there is a checkpoint");
             true
         }
     };
     if !is_there {
         warn!(
-            "source.start has no part in this start, because there is a checkpoint in {}, which is at {}; to \
+            "source.start is not used, because there is a checkpoint in {}, which is at {}; to \
              start at source.start after all, stop and delete the checkpoint: what lies between is then \
              delivered again or not at all",
             config.checkpoint.display(),

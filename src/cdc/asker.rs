@@ -244,7 +244,7 @@ impl Asker {
             if told_at.elapsed() >= PROGRESS_INTERVAL {
                 told_at = Instant::now();
                 info!(
-                    "looking ahead for changes of tables, whose columns the binlog does not tell: {} of {end}",
+                    "looking ahead for changes of tables whose columns the binlog does not describe: {} of {end}",
                     look_ahead.position()
                 );
             }

@@ -130,7 +130,7 @@ fn refuse_unknown_widths(table: &str, columns: &[ServerColumn]) -> Result<(), Fa
     Err(Failure::definite(
         Exit::Config,
         format!(
-            "table {table}: columns with fractional seconds in the format of before MariaDB 10.1: {}",
+            "table {table}: columns with fractional seconds in the format used before MariaDB 10.1: {}",
             old.join(", ")
         ),
         "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE ... FORCE; start behind that",

@@ -22,7 +22,7 @@ pub(super) const GRANTS: &str = "grant what hydrant needs: GRANT REPLICATION SLA
 const OTHER_SERVER_ID: &str = "set source.server_id to a number that no other replica of the server has, \
                                or leave it out";
 
-const NOT_THERE: &str = "the binlog from the checkpoint on is not there any more, or not as it was: \
+const NOT_THERE: &str = "the binlog after the checkpoint was purged or has changed: \
      load the missing rows from the table, then delete the checkpoint and choose source.start; and keep \
      binlogs longer (binlog_expire_logs_seconds, on RDS 'binlog retention hours')";
 

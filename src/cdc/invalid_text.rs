@@ -31,7 +31,7 @@ impl ReplacedText {
         if self.warned.insert(column.to_owned()) {
             warn!(
                 "table {table}, column {column}, transaction at {transaction}, row {ordinal} of it: the text is \
-                 not valid in its character set; each bad sequence is written as U+FFFD, here and in later \
+                 not valid in its character set; each invalid sequence is written as U+FFFD, here and in later \
                  rows of the column; set invalid_text = \"stop\" for the table to stop instead"
             );
         }

@@ -92,7 +92,7 @@ impl FromStr for AcceptedChange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write SCHEMA.TABLE=CODE as the message that stopped the agent has it";
+        let wrong = || "write SCHEMA.TABLE=CODE as in the message that stopped the agent";
         let (table, code) = text.rsplit_once('=').ok_or_else(wrong)?;
         let code = code.parse().map_err(|_| wrong())?;
         let is_name = table.split_once('.').is_some();

@@ -53,7 +53,7 @@ pub(super) async fn checked(
         match file.run(source, flavor, server_id).await {
             Err(failure) if failure.fault == Fault::Definite && last.is_some() => {
                 let end = end_of_last(&mark).ok_or(failure)?;
-                info!("the binlog behind {end} is a new one; going on from there");
+                info!("the binlog after {end} is a new one; continuing there");
                 mark.position = Some(end);
                 mark.lineage.file_begun = None;
             }
@@ -219,7 +219,7 @@ const OTHER_HISTORY_REMEDY: &str = "compare the table with what was delivered, a
 
 fn other_history(source: &Source, what: &str) -> Failure {
     restored(&format!(
-        "{}: {what} is another one than was read before",
+        "{}: {what} differs from the one that was read before",
         place(source)
     ))
 }

@@ -120,8 +120,8 @@ fn warn_of_row_metadata(server: &Server, findings: &mut Findings) {
         findings.warn(
             format!(
                 "the binlog does not name columns (binlog_row_metadata = {metadata}): the server is asked for \
-                 them, which only knows the tables as they are now, so that rows between two changes that \
-                 nobody has read in time stop the agent"
+                 them. It only knows the present tables, so rows between two changes stop the agent if they were \
+                 not read in time"
             ),
             server.set_for_good("binlog_row_metadata = 'FULL'"),
         );
@@ -135,7 +135,8 @@ fn warn_of_row_image(server: &Server, findings: &mut Findings) {
         let of_replace = match server.flavor {
             Flavor::MySql => "",
             Flavor::MariaDb => {
-                " (MariaDB also leaves out what REPLACE sets to a default, so that such a line does not tell the row)"
+                " (MariaDB also leaves out what REPLACE sets to a default, so that such a line does not describe \
+                 the row)"
             }
         };
         findings.warn(

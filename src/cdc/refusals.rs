@@ -102,7 +102,7 @@ impl Filter {
                 findings.refuse(Failure::definite(
                     Exit::Config,
                     format!("the server leaves the schema {schema} out of its binlog ({option})"),
-                    "take the schema out of binlog_ignore_db, or name it in a binlog_do_db of its own, in \
+                    "remove the schema from binlog_ignore_db, or add a binlog_do_db line for it, in \
                      the server's my.cnf, and restart it; rows from before are not in the binlog: load \
                      them from the table",
                 ));
@@ -271,7 +271,7 @@ pub(super) async fn check_table(
     let table_type = text(kind, "TABLE_TYPE").unwrap_or_default();
     if !TABLES.contains(&table_type.to_ascii_uppercase().as_str()) {
         return refused(
-            format!("it is no table (its type is {table_type}) and has no rows in the binlog"),
+            format!("it is not a table (its type is {table_type}) and has no rows in the binlog"),
             "name the table that the rows are in",
         );
     }
@@ -302,8 +302,8 @@ async fn check_privilege(server: &mut Server, schema: &str, name: &str) -> Resul
             Err(Failure::definite(
                 Exit::Permission,
                 format!(
-                    "the user has a privilege on columns of {schema}.{name} and not on the table, so that \
-                     it does not see all of them"
+                    "the user has a privilege on columns of {schema}.{name} and not on the table, so it cannot \
+                     see all columns"
                 ),
                 format!("GRANT SELECT ON {table} to the user of source.url"),
             ))

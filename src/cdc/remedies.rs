@@ -8,25 +8,24 @@ pub(super) const OVERSIZE: &str = "leave the large column out of the table's `co
 
 /// Of columns that are not in the row image.
 pub(super) const ABSENT: &str = "set binlog_row_image=FULL on the server and in every session (MariaDB 11.8 leaves \
-                                 generated columns out all the same); to go on past these rows, leave the \
+                                 generated columns out even then); to continue past these rows, leave the \
                                  columns out of the table's `columns`, or add \"absent\" to its `metadata`, \
-                                 which then names them in each such line";
+                                 which then lists them in each such line";
 
 /// Of one cell.
 pub(super) fn of_cell(problem: CellProblem) -> &'static str {
     match problem {
         CellProblem::NoDocument => {
-            "set binlog_row_image=FULL or binlog_row_value_options='' on the server and in \
-             every session; to go on past these rows, leave the column out of the table's \
+            "set binlog_row_image=FULL or binlog_row_value_options='' on the server and in every session; to \
+             continue past these rows, leave the column out of the table's \
              `columns`"
         }
         CellProblem::Text => {
-            "set invalid_text = \"replace\" for the table to write U+FFFD for each bad sequence, or \
+            "set invalid_text = \"replace\" for the table to write U+FFFD for each invalid sequence, or \
              leave the column out of the table's `columns`"
         }
         CellProblem::NoRowEnd => {
-            "set binlog_row_image=FULL on the server and in every session, and load these rows from the \
-             table itself"
+            "set binlog_row_image=FULL on the server and in every session, and load these rows from the table"
         }
         CellProblem::MaybeRowEnd => {
             "start hydrant again, which asks the server whether the table is system-versioned; a replay \
@@ -49,13 +48,13 @@ pub(super) fn of_cell(problem: CellProblem) -> &'static str {
 pub(crate) fn of_decode_error(error: &DecodeError) -> String {
     let start_again = if error.problem.may_be_passed_over() {
         format!(
-            "start with `--pass-over {}`, which passes over this one event, and load from the table \
-             itself what it has changed",
+            "start with `--pass-over {}`, which passes over this one event, and load the rows that it has \
+             changed from the table",
             error.position
         )
     } else {
-        "then set `source.start` past this position and delete the checkpoint, and load what lies between from \
-         the table itself"
+        "set `source.start` past this position, delete the checkpoint, and load the rows in between from \
+         the table"
             .to_owned()
     };
     of_problem(&error.problem, &start_again)
@@ -67,7 +66,7 @@ pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
         Problem::Truncated | Problem::Malformed(_) | Problem::Checksum | Problem::Misplaced => {
             format!(
                 "check the file with `mysqlbinlog --verify-binlog-checksum`; if it is damaged, \
-             turn to a healthy copy or replica, or {start_again}"
+             use an undamaged copy or a replica; otherwise {start_again}"
             )
         }
         Problem::NotABinlog => {
@@ -93,53 +92,55 @@ pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
         ),
         Problem::PreparedTwice(_) => format!(
             "compare the table with what was delivered, and do not end XA transactions with \
-             sql_log_bin=0; {start_again}"
+             sql_log_bin=0; then {start_again}"
         ),
         Problem::TooMuchPrepared => format!(
             "end XA transactions that were forgotten (XA RECOVER lists them), and write in smaller ones, or with XA \
-             COMMIT ... ONE PHASE; {start_again}; that must also be past the XA COMMIT of each that is prepared here \
+             COMMIT ... ONE PHASE; then {start_again}; that must also be past the XA COMMIT of each that is prepared here \
              (SHOW BINLOG EVENTS lists them)"
         ),
         Problem::Unsupported(_) => {
-            format!("find the setting or session that writes such events, {start_again}")
+            format!("find the setting or session that writes such events, then {start_again}")
         }
         Problem::Incident => {
             format!("see the server's error log for what was lost; {start_again}")
         }
         Problem::StatementDml(_) => format!(
             "set binlog_format=ROW on the server and in every session, or list a table that is not \
-             followed in source.ignore_statements; to go on behind this, {start_again}"
+             followed in source.ignore_statements; to continue, {start_again}"
         ),
         Problem::RowEventTooLarge(_) => {
-            format!("write smaller values, or fewer rows with one statement; {start_again}")
+            format!("write smaller values, or fewer rows with one statement; then {start_again}")
         }
         Problem::UnknownStatement => format!(
             "see what it does (SHOW BINLOG EVENTS, mysqlbinlog), and report its kind; {start_again}"
         ),
         Problem::RowsMoved(_) => {
-            format!("decide how these rows are to come to where the others are; {start_again}")
+            format!("decide how these rows are to be delivered; {start_again}")
         }
         Problem::Undone(_) | Problem::Unfinished => {
-            format!("compare the table's newest rows with what was delivered, {start_again}")
+            format!("compare the table's newest rows with what was delivered, then {start_again}")
         }
         Problem::NoTableMap(_) | Problem::RowsOutsideTransaction => {
             "start from a position that begins a transaction".to_owned()
         }
         Problem::EmptyImage => {
-            format!("set binlog_row_image=FULL on the server and in every session, {start_again}")
+            format!(
+                "set binlog_row_image=FULL on the server and in every session, then {start_again}"
+            )
         }
         Problem::Misfit(_) => format!(
-            "if the table was changed after this position, its old columns are known to nobody: \
+            "if the table was changed after this position, its old columns are not known any more: \
              {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
              again"
         ),
         Problem::ReadWithLaterColumns(_) => format!(
-            "if the columns were others, correct what was delivered from before this position; \
-             {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
+            "if the columns were different, correct the rows that were delivered from before this position; \
+             then {start_again}; set binlog_row_metadata=FULL on the server, so that it cannot happen \
              again"
         ),
         Problem::NoColumnNames | Problem::Misnamed(_) => {
-            format!("set binlog_row_metadata=FULL on the server, {start_again}")
+            format!("set binlog_row_metadata=FULL on the server, then {start_again}")
         }
     }
 }

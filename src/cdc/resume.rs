@@ -38,8 +38,8 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
             return Err(Failure::definite(
                 Exit::Data,
                 format!(
-                    "the checkpoint is of another server, {}, and without GTIDs nobody knows where \
-                     this one, {}, has what follows",
+                    "the checkpoint is of another server, {}, and without GTIDs it is unknown where the \
+                     following transactions are on this one, {}",
                     checkpoint.server.0, server.identity.0
                 ),
                 "follow the server of the checkpoint; to start anew on this one, delete the \

@@ -205,7 +205,7 @@ impl Question {
             "the names of columns".to_owned()
         };
         format!(
-            "table {}.{} at {}: the binlog does not tell {open}",
+            "table {}.{} at {}: the binlog does not contain {open}",
             self.schema, self.name, self.at
         )
     }

@@ -69,7 +69,7 @@ pub(super) fn versioned_columns(
     let was_versioned = old.is_some_and(Plan::may_be_versioned);
     if columns.row_end.is_some() && !is_told && !was_versioned {
         warn!(
-            "table {}.{}, transaction at {transaction}: taken for a system-versioned one, because it ends in the \
+            "table {}.{}, transaction at {transaction}: treated as system-versioned, because it ends in the \
              columns row_start and row_end; rows of its history are not written",
             table.schema, table.name
         );

@@ -136,7 +136,7 @@ fn unknown_variable(name: &str) -> ConfigError {
     };
     ConfigError {
         key: None,
-        what: format!("the environment variable {name} means nothing"),
+        what: format!("the environment variable {name} replaces no key"),
         remedy: format!(
             "{hint}unset it; HYDRANT_SECTION__KEY replaces `key` of [section], tables and keys without a \
              section are for the file, and other variables may be named with env:NAME"

@@ -276,7 +276,7 @@ fn groups(raw: &raw::Metrics) -> Result<Vec<ClusterGroup>, ConfigError> {
             });
             let clusters = &mut groups[index].clusters;
             if clusters.iter().any(|other| other.name == cluster.name) {
-                let what = format!("{} is there twice", cluster.name);
+                let what = format!("{} is listed twice", cluster.name);
                 return Err(ConfigError::at(key, what, "leave one out"));
             }
             clusters.push(cluster);

@@ -187,7 +187,7 @@ pub enum SchemaChange {
     /// The agent stops.
     #[default]
     Stop,
-    /// Lines of another version begin, apart from those of before.
+    /// A new version of the lines begins, apart from earlier lines.
     Version,
 }
 

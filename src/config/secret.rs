@@ -91,7 +91,7 @@ impl Secret {
         }
         if let Some(what) = looks_like(text) {
             warn!(
-                "{key} looks like {what}, and is taken as the secret itself; to refer to a secret write \
+                "{key} looks like {what}, but is used as the secret itself; to refer to a secret write \
                  env:NAME or file:PATH"
             );
         }

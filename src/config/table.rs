@@ -41,14 +41,14 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
         if table.key_change.is_some() && !(operations.update && operations.delete) {
             return Err(ConfigError::at(
                 "table.key_change",
-                "means nothing without updates and deletes",
+                "has no effect without updates and deletes",
                 "leave it out, or add \"update\" and \"delete\" to the table's `events`",
             ));
         }
         if table.before_image && !operations.update {
             return Err(ConfigError::at(
                 "table.before_image",
-                "means nothing without updates",
+                "has no effect without updates",
                 "leave it out, or add \"update\" to the table's `events`",
             ));
         }
@@ -128,7 +128,7 @@ fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
         {
             return Err(ConfigError::at(
                 "table.columns",
-                format!("{column} is there twice"),
+                format!("{column} is listed twice"),
                 "leave one out",
             ));
         }

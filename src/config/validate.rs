@@ -284,7 +284,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
         if given && !allowed {
             return Err(ConfigError::at(
                 key,
-                format!("means nothing to a sink of type {name}"),
+                format!("has no effect on a sink of type {name}"),
                 "leave it out, or change sink.type",
             ));
         }

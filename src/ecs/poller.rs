@@ -264,7 +264,7 @@ impl Poller {
         if self.stopping {
             return;
         }
-        info!("{why}: ending, with what waits published first");
+        info!("{why}: stopping after waiting datums are published");
         self.stopping = true;
         self.end = None;
         self.sampler.finish();
@@ -330,7 +330,7 @@ impl Poller {
                 if let Some(since) = outlet.failing_since.take() {
                     let waiting = outlet.backlog.waiting();
                     info!(
-                        "CloudWatch in {label} takes data again after {:.0?}; {waiting} datums wait",
+                        "CloudWatch in {label} accepts datums again after {:.0?}; {waiting} datums wait",
                         since.elapsed()
                     );
                 }

@@ -17,7 +17,7 @@ use super::ask::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE
 const ALARM_PERIOD_S: u32 = 10;
 /// Seconds for which tasks may be pending before that alarms.
 const PENDING_S: u32 = 60;
-/// Seconds for which no task runs, or nobody says how many do, before that alarms.
+/// Seconds for which no task runs, or their number is unknown, before that alarms.
 const NOT_RUNNING_S: u32 = 30;
 /// Resources in one template. Source: CloudFormation quotas.
 const MOST_RESOURCES: usize = 500;
@@ -108,7 +108,7 @@ fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Value); 2] 
     let not_running = alarm(
         "no task runs",
         "RunningTask",
-        format!("No task has run for {NOT_RUNNING_S} s, or nobody says how many do"),
+        format!("No task has run for {NOT_RUNNING_S} s, or their number is unknown"),
         json!({
             "Statistic": "Maximum", "ComparisonOperator": "LessThanThreshold", "Threshold": 1,
             "EvaluationPeriods": NOT_RUNNING_S / ALARM_PERIOD_S,

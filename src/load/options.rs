@@ -21,20 +21,20 @@ pub enum LoadCommand {
     Firehose(Box<FirehoseOptions>),
     /// Insert sales into MySQL at a planned rate, and follow them to the sink and to the disk.
     Mysql(Box<MysqlLoadOptions>),
-    /// Run the poller against as many simulated ECS clusters as you have, and time it.
+    /// Run the poller against simulated ECS clusters, and measure its times.
     Metrics(MetricsLoadOptions),
-    /// Lay two runs over each other, and say what differs beyond noise.
+    /// Compare two runs, and say which differences are larger than noise.
     Compare(CompareOptions),
 }
 
-/// Who takes the rows.
+/// The target of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Target {
     /// A simulator that is started in this process, and ends with it.
     Simulator,
     /// Amazon Data Firehose; this costs money and needs --i-will-pay.
     Aws,
-    /// Nobody: how many rows this harness can make and pack.
+    /// No target: measures how many rows this harness can make and pack.
     Null,
 }
 
@@ -53,16 +53,16 @@ pub enum Target {
 pub struct FirehoseOptions {
     #[command(flatten)]
     pub(super) plan: PlanOptions,
-    /// How long the plan is.
+    /// Length of the plan.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) length: Option<Duration>,
-    /// Rows of so many bytes with their line feed, instead of sales.
+    /// Rows of this many bytes, line feed included, instead of sales.
     #[arg(long, value_name = "BYTES", value_parser = parse_row_bytes)]
     pub(super) row_bytes: Option<usize>,
-    /// Puts each row into a record of its own: what the original recipe pays for.
+    /// Puts each row into a record of its own, as the original recipe does.
     #[arg(long)]
     pub(super) one_row_per_record: bool,
-    /// The rows of another seed.
+    /// Seed of the generated rows.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
     #[command(flatten)]
@@ -189,7 +189,7 @@ pub struct CompareOptions {
     /// That of another.
     #[arg(value_name = "B.json")]
     pub(super) b: PathBuf,
-    /// Writes a page with both runs' plots over each other.
+    /// Writes a page with the plots of both runs in one chart.
     #[arg(long, value_name = "FILE.html")]
     pub(super) out: Option<PathBuf>,
 }
@@ -198,7 +198,7 @@ pub struct CompareOptions {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub struct PlanOptions {
-    /// The same rate all the time, in rows a second.
+    /// A constant rate, in rows a second.
     #[arg(long, value_name = "ROWS")]
     pub(super) rate: Option<f64>,
     /// From one rate to another, evenly.
@@ -207,7 +207,7 @@ pub struct PlanOptions {
     /// From one rate to another in N steps.
     #[arg(long, value_name = "A..B/N")]
     pub(super) step: Option<Stairs>,
-    /// A base rate, and another in the middle for so long, like 1000..50000/5s.
+    /// A base rate, and another rate in the middle for this time, like 1000..50000/5s.
     #[arg(long, value_name = "A..B/DURATION")]
     pub(super) spike: Option<Spike>,
     /// A CSV file of `second,rate`; a rate holds until the next one.
@@ -222,7 +222,7 @@ pub struct PlanOptions {
 /// Where rows go.
 #[derive(Debug, Clone, Args)]
 pub struct TargetOptions {
-    /// Who takes the rows.
+    /// The target of the rows.
     #[arg(long, value_enum, default_value_t = Target::Simulator)]
     pub(super) target: Target,
     /// A running simulator or another endpoint. HTTPS ones that are not on this machine count as
@@ -232,7 +232,7 @@ pub struct TargetOptions {
     /// The stream; the simulator in this process creates it.
     #[arg(long, value_name = "NAME", default_value = "hydrant-load")]
     pub(super) stream: String,
-    /// AWS's region, if it is not to come from the environment.
+    /// AWS region; from the environment if left out.
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
     /// The region's quotas, for the simulator in this process and for the client; `off` lifts them.
@@ -247,7 +247,7 @@ pub struct TargetOptions {
     /// The stream's bytes a second, instead of the region's.
     #[arg(long, value_name = "BYTES")]
     pub(super) bytes_per_second: Option<ByteSize>,
-    /// Sends without pacing, so that the target says no instead of the client.
+    /// Sends without pacing, so that the target refuses records and the client does not hold them back.
     #[arg(long)]
     pub(super) unpaced: bool,
     /// Agrees to what AWS will bill; the estimate is printed first.
@@ -268,7 +268,7 @@ pub struct KneeOptions {
     /// How long each rate is held; its first fifth is not judged.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "15s")]
     pub(super) trial: Duration,
-    /// How close the highest rate that holds and the lowest that does not have to come.
+    /// How close the highest rate that holds and the lowest rate that does not hold must be.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
     pub(super) precision: f64,
     /// The first rate; a tenth of what the quotas allow if left out.

@@ -56,7 +56,7 @@ impl TargetOptions {
                 QuotaPreset::Other => "a simulator with the quotas of most regions".to_owned(),
                 QuotaPreset::Off => "a simulator without quotas".to_owned(),
             },
-            (None, Target::Null) => "nobody: the harness alone".to_owned(),
+            (None, Target::Null) => "no target: the harness alone".to_owned(),
         }
     }
 

@@ -207,7 +207,7 @@ fn check_order(
         && expected != found
     {
         let what = format!(
-            "{} does not go on where {} ends: between them belongs number {expected}",
+            "{} does not follow {}: the next file must have number {expected}",
             part.path.display(),
             previous.path.display()
         );

@@ -296,7 +296,7 @@ fn check_nothing_is_missing(
          last are {before}",
         part.path.display()
     );
-    let remedy = "give all files of one server, whole and in order; or replay from this file on \
-                  by itself, and load what lies between from the table";
+    let remedy = "give all files of one server, complete and in order; or replay from this file on separately, \
+        and load the rows in between from the table";
     Err(Failure::definite(Exit::Data, what, remedy).into())
 }

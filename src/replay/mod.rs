@@ -41,22 +41,23 @@ pub use drive::Summary;
     hydrant replay --binlog backup/binlog.*.gz --table shop.Sales --out - \\\n    \
     --columns 'ItemID, Category, Price DOUBLE(10,2)'\n\n\
     Files are read as one stream, in the order given; they must be of one server and follow each\n\
-    other. They may be compressed with gzip or zstd. Each is read twice, with a database three times.\n\n\
+    other. They may be compressed with gzip or zstd. Each is read twice, or three times with\n\
+    a database.\n\n\
     Only rows of transactions whose commit is in the files are written. A damaged or cut-off file\n\
-    ends the replay with its name and position; what came before is written whole. A replay into\n\
-    a directory can be repeated: the same files give the same objects.\n\n\
-    With --config the database of [source] is asked for what a binlog does not tell: D of\n\
-    DOUBLE(M,D), and which BINARY is an INET4, INET6 or UUID of MariaDB, and which VARBINARY its\n\
-    VECTOR. It tells of the tables of now: if a statement in the files may have changed one behind rows\n\
-    that need this, nothing is written. With --offline, or without [source], it is not asked; name such a\n\
-    column with its type then.\n\n\
+    ends the replay with its name and position; all earlier transactions are written. A replay into a\n\
+    directory can be repeated: the same files give the same objects.\n\n\
+    With --config, hydrant asks the database of [source] for what a binlog does not contain: D of\n\
+    DOUBLE(M,D), and on MariaDB which BINARY is an INET4, INET6 or UUID, and which VARBINARY is a\n\
+    VECTOR. The database only knows its present tables: if a statement in the files may have changed\n\
+    a table after rows that need the answer, nothing is written. With --offline, or without [source],\n\
+    the database is not asked; give the types of such columns with --columns.\n\n\
     Exit codes: 0 done, 64 usage, 65 a file that cannot be read on, 69 unavailable,\n\
     77 permission, 78 configuration.")]
 pub struct Options {
     /// The binlog files, in order.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     binlog: Vec<PathBuf>,
-    /// A configuration: its tables are written. The sink and the checkpoint have no part in it.
+    /// A configuration file, whose tables are written. Its sink and checkpoint are not used.
     #[arg(long, value_name = "FILE", group = "tables")]
     config: Option<PathBuf>,
     /// Do not ask the configuration's database.
@@ -65,31 +66,31 @@ pub struct Options {
     /// Write this table, without a configuration.
     #[arg(long, value_name = "SCHEMA.TABLE", group = "tables")]
     table: Option<String>,
-    /// The table's columns in the order in which they are written; all if not given. If the binlog does not
-    /// name columns (binlog_row_metadata = MINIMAL), all of the table's, in its order. A name with a comma, a
-    /// blank or a parenthesis goes into backticks.
+    /// The columns to write, in this order; all if left out. If the binlog does not name columns
+    /// (binlog_row_metadata = MINIMAL), list all columns of the table in its order. Put a name with
+    /// a comma, a blank or a parenthesis into backticks.
     #[arg(long, value_name = "COLUMNS", requires = "table")]
     columns: Option<String>,
     /// A directory for gzip objects, or - for standard output.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What to do when a written column changes its type or goes away, or one is added; instead of the
-    /// configuration's `on_schema_change`.
+    /// What to do when a written column changes its type or is dropped, or a column is added.
+    /// Replaces the configuration's `on_schema_change`.
     #[arg(long, value_enum)]
     on_schema_change: Option<config::SchemaChange>,
-    /// Write the lines of a changed table as it is then, from the change on. A message that stops the
-    /// replay, or tells of a new column, has the code.
+    /// Accept a change of a table: from the change on, lines have the table's new columns. The
+    /// message that stops the replay, or reports a new column, contains the code.
     #[arg(long, value_name = "TABLE=CODE")]
     accept_change: Vec<AcceptedChange>,
-    /// Start there: a position in one of the files, such as binlog.000042:1234, at which a
-    /// transaction begins. Files before it are not read.
+    /// Start at this position in one of the files, such as binlog.000042:1234. A transaction must
+    /// begin there. Earlier files are not read.
     #[arg(long, value_name = "FILE:OFFSET")]
     start: Option<FilePosition>,
-    /// Pass over the one event that starts there, with which the last replay stopped and named this option; may
-    /// be given more than once.
+    /// Pass over the one event at this position. The message of the last replay offers this option
+    /// if it applies. May be given more than once.
     #[arg(long, value_name = "FILE:OFFSET")]
     pass_over: Vec<FilePosition>,
-    /// Stop there, or after the transaction that is under way there. Files after it are not read.
+    /// Stop at this position, or after the transaction that contains it. Later files are not read.
     #[arg(long, value_name = "FILE:OFFSET")]
     until: Option<FilePosition>,
 }
@@ -246,7 +247,7 @@ fn bytes_of(parts: &[Part]) -> Result<u64, Error> {
             .map_err(|error| file::cannot_read(&part.path, None, &error))?;
         if !metadata.is_file() {
             let what = format!("{} is no regular file", part.path.display());
-            let remedy = "save it as one first: it is read more than once";
+            let remedy = "save it to a file first: it is read more than once";
             return Err(Failure::definite(Exit::Usage, what, remedy).into());
         }
         bytes += metadata.len();
@@ -274,13 +275,12 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
                 .to_owned()
         }
         problem if problem.may_be_passed_over() => remedies::of_problem(problem, &format!(
-            "repeat the replay with `--pass-over {}`, which passes over this one event, and load from the table \
-             itself what it has changed",
+            "repeat the replay with `--pass-over {}`, which passes over this one event, and load the rows that \
+             it has changed from the table",
             error.position
         )),
         problem => remedies::of_problem(problem,
-            "go on with --start at a transaction behind it, and load what lies between from the \
-             table itself",
+            "continue with --start at a later transaction, and load the rows in between from the table",
         ),
     };
     Failure::definite(Exit::Data, format!("{}: {error}", path.display()), remedy).into()

@@ -155,7 +155,7 @@ fn refuse_link(root: &Path) -> Result<(), Failure> {
                 "{} is a symbolic link, which is not followed",
                 unfinished.display()
             ),
-            "remove it, and let nobody but hydrant's user write to sink.path; sink.path itself may be a link",
+            "remove it, and let only hydrant's user write to sink.path; sink.path itself may be a link",
         ));
     }
     Ok(())

@@ -39,7 +39,7 @@ const START_ATTEMPTS: u32 = 3;
 
 const DEFECT: &str = "report this; it is a defect of hydrant";
 const REACH_ENDPOINT: &str = "check that the endpoint is up and can be reached from here; \
-                              hydrant goes on from its checkpoint when it is started again";
+                              hydrant continues from its checkpoint when it is started again";
 
 /// The sink of type `firehose`.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ pub enum Misnamed {
         given: usize,
     },
     /// A name alone does not say what a column's bytes mean.
-    #[error("its column {number}, {name}, is {what}, which the binlog does not tell")]
+    #[error("its column {number}, {name}, is {what}, which the binlog does not say")]
     NotEnough {
         /// From 1 on.
         number: usize,

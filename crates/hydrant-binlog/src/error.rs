@@ -47,7 +47,9 @@ pub enum Problem {
     #[error("the file is a relay log, whose positions are another server's")]
     RelayLog,
     /// An event that says it ends elsewhere than it does.
-    #[error("the event is not where it says it is: bytes are missing before it or were added")]
+    #[error(
+        "the event is not at the offset that it states: bytes before it are missing or were added"
+    )]
     Misplaced,
     /// An event type that no version of the formats known to hydrant has.
     #[error("unknown event type {0}")]
@@ -71,12 +73,12 @@ pub enum Problem {
     )]
     StatementDml(Option<String>),
     /// A statement of which nobody knows whether it changes rows.
-    #[error("a statement was logged of which hydrant does not know whether it changes rows")]
+    #[error("a statement was logged, and hydrant does not know whether it changes rows")]
     UnknownStatement,
     /// Rows came into a followed table by a statement.
     #[error(
-        "a statement has brought rows into table {0} that no binlog event holds (EXCHANGE or CONVERT PARTITION, \
-         IMPORT TABLESPACE, or one that is not known)"
+        "a statement has brought rows into table {0} that no binlog event contains (EXCHANGE or CONVERT \
+         PARTITION, IMPORT TABLESPACE, or an unknown statement)"
     )]
     RowsMoved(String),
     /// A transaction whose followed rows were handed out turned out to be undone.
@@ -84,13 +86,13 @@ pub enum Problem {
     Undone(&'static str),
     /// XA COMMIT of what was prepared where nobody has read.
     #[error(
-        "XA COMMIT of {0}, which was prepared before the start: nobody knows which rows it has changed"
+        "XA COMMIT of {0}, which was prepared before the start: it is unknown which rows it has changed"
     )]
     NotSeenPrepared(String),
     /// An XID was prepared while it was prepared, and has followed rows.
     #[error(
-        "XA PREPARE of {0}, which is prepared already: its end is not in the binlog, and so it is not \
-         known whether its rows are real"
+        "XA PREPARE of {0}, which is prepared already: its end is not in the binlog, so it is unknown whether \
+         its rows were committed"
     )]
     PreparedTwice(String),
     /// XA transactions have more rows than are kept.
@@ -108,7 +110,7 @@ pub enum Problem {
     #[error("row event outside a transaction")]
     RowsOutsideTransaction,
     /// No column is in the row image.
-    #[error("the row image holds no column, so that its rows cannot even be counted")]
+    #[error("the row image holds no column, so its rows cannot be counted")]
     EmptyImage,
     /// The table map does not name its columns, and nobody else does.
     #[error("the table map carries no column names")]

@@ -29,12 +29,12 @@ Example: the quotas of a small region, one stream, objects after at most 10 seco
   curl http://127.0.0.1:4573/account      counters of every stream, metric, call and second
   curl http://127.0.0.1:4573/health       answers 200 when ready
 
-Faults for --faults; all conditions of an entry must hold, and it has one effect:
-  seed = 7                             # what probability follows from: the same each time
+Faults for --faults; all conditions of an entry must hold, and each entry has one effect:
+  seed = 7                             # the same seed selects the same calls for a probability
   [[fault]]
   call = \"firehose:PutRecordBatch\"     # or ecs:*, and so on; left out: every call
   stream = \"Sales\"                     # left out: every stream
-  request = [1, \"4-9\", \"20-\"]         # the number of the call among those that this is about
+  request = [1, \"4-9\", \"20-\"]         # the number of the call among those that match
   every = 3                            # every third of them
   from = 2.5                           # seconds since the start
   until = 60
@@ -44,18 +44,18 @@ Instead of refuse_records:
   error = \"ThrottlingException\"        # or ServiceUnavailableException, InternalFailure,
                                        # ExpiredTokenException, AccessDeniedException,
                                        # UnrecognizedClientException, InvalidSignatureException
-  error_after = \"InternalFailure\"      # the call is carried out all the same
+  error_after = \"InternalFailure\"      # the call is carried out, then fails
   delay = 0.2                          # seconds, before the answer
   timeout = 20                         # carried out, never answered, closed after 20 seconds
   reset = \"after\"                      # the connection, after or \"before\" carrying it out
-  duplicate = true                     # what is admitted is delivered twice
+  duplicate = true                     # admitted records are delivered twice
   wrong_length = \"short\"               # one entry too few in the answer, or \"long\": one too many
   quota = { share = 0.5 }              # from then until then; or records, requests, bytes
   missing = [\"Web\"]                    # from ecs:DescribeClusters; \"*\" is every cluster
 
-Ctrl-C or SIGTERM delivers everything that was acknowledged. kill -9 does not: as the records
-wait in memory, those not yet in an object are lost. At most 512 MiB of a stream wait; until some
-are delivered, more is refused. Streams are not remembered over a restart.";
+Ctrl-C or SIGTERM delivers all acknowledged records. After kill -9, records that are not yet in an
+object are lost, because they wait in memory. At most 512 MiB of a stream wait; more is refused until
+some are delivered. Streams are not kept over a restart.";
 
 /// What `hydrant sim` is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -86,8 +86,8 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub quota_bytes: Option<u64>,
 
-    /// A stream that exists from the start; repeat for more. PREFIX is what its objects' keys
-    /// begin with, as in AWS: `YYYY/MM/DD/HH/` follows unless it has a `!{timestamp:...}`.
+    /// A stream that exists from the start; repeat for more. Its objects' keys begin
+    /// with PREFIX, as in AWS; `YYYY/MM/DD/HH/` follows unless PREFIX has a `!{timestamp:...}`.
     #[arg(long = "stream", value_name = "NAME[=PREFIX]")]
     pub streams: Vec<StreamOption>,
 
@@ -104,20 +104,20 @@ pub struct Options {
     )]
     pub buffer_interval: u32,
 
-    /// ECS clusters that follow a script: a TOML file with, for each `[[cluster]]`, its `name`,
+    /// A TOML script of ECS clusters. Each `[[cluster]]` has its `name`,
     /// `steps = [{ at = 0, running = 4, pending = 0, services = 2, instances = 1, fargate = 0.5 }]`
-    /// and perhaps `loop = 60` and `capacity_providers = ["spot"]`; times in seconds since the start. A step keeps what it leaves
-    /// out; its `status` may be ACTIVE, INACTIVE or MISSING.
+    /// and optionally `loop = 60` and `capacity_providers = ["spot"]`. Times are seconds since the start. A step keeps values that
+    /// it leaves out. Its `status` is ACTIVE, INACTIVE or MISSING.
     #[arg(long, value_name = "FILE")]
     pub ecs_script: Option<PathBuf>,
 
-    /// Faults: a TOML file with, for each `[[fault]]`, which `call` (and perhaps which `stream`) it
-    /// is about, when it comes (`request`, `every`, `from`, `until`, `probability`), and one effect;
-    /// see the end of this help.
+    /// A TOML file of faults. Each `[[fault]]` has the `call` (and optionally the `stream`) that it
+    /// applies to, when it applies (`request`, `every`, `from`, `until`, `probability`), and one
+    /// effect; see the end of this help.
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
 
-    /// Log the counters of each stream every so many seconds.
+    /// Log the counters of each stream at this interval, in seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub report: Option<u32>,
 }

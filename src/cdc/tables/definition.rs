@@ -360,9 +360,9 @@ impl TableDefinition {
                 self.name()
             ),
             format!(
-                "all rows before it are delivered, and the others wait in the binlog; to write the lines as the \
-                 table is from there on, start once more with {}; to write them \
-                 apart from those of before, set on_schema_change = \"version\" for the table, or give a \
+                "all earlier rows are delivered, and the others wait in the binlog; to write lines with the \
+                 table's new columns from there on, start once more with {}; to write them apart from the \
+                 earlier lines, set on_schema_change = \"version\" for the table, or give a \
                  replay --on-schema-change version; or choose other columns in its `columns`",
                 accept_option(&self.name(), definition)
             ),

@@ -184,7 +184,7 @@ fn agree_to_pay(options: &FirehoseOptions, plan: Option<&RatePlan>) -> Result<()
     }
     Err(Failure::definite(
         Exit::Usage,
-        "this target costs money, and nobody agreed to that",
+        "this target costs money, and --i-will-pay is missing",
         "add --i-will-pay, or leave out --target and --endpoint to use a simulator",
     ))
 }

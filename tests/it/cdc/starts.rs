@@ -244,7 +244,7 @@ fn what_has_no_rows_in_the_binlog_is_refused() -> Result<()> {
              CREATE TEMPORARY TABLE shop.Temporary (id INT)",
         )?;
         let mut cases = vec![
-            ("shop.V", "it is no table (its type is VIEW)"),
+            ("shop.V", "it is not a table (its type is VIEW)"),
             ("shop.M", "its engine is MRG_M"),
             ("information_schema.TABLES", "its own schemas"),
             ("mysql.user", "its own schemas"),
@@ -256,7 +256,7 @@ fn what_has_no_rows_in_the_binlog_is_refused() -> Result<()> {
             cases.push(("sys.version", "its own schemas"));
         } else {
             server.sql("CREATE SEQUENCE shop.S")?;
-            cases.push(("shop.S", "it is no table (its type is SEQUENCE)"));
+            cases.push(("shop.S", "it is not a table (its type is SEQUENCE)"));
         }
         for (table, said) in cases {
             let config = config(&server, &format!("name = \"{table}\""), STDOUT);
@@ -446,7 +446,7 @@ fn a_start_that_has_no_part_is_told() -> Result<()> {
         for start in ["binlog.000001:4", gtids] {
             let told = warnings(&workplace, &with_start(&earliest, start))?;
             let said = &[
-                "source.start has no part",
+                "source.start is not used",
                 "checkpoint.json",
                 "delete the checkpoint",
             ];

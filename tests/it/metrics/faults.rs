@@ -1,5 +1,5 @@
 //! The poller under every file of faults in `tests/data/faults/metrics`: published seconds + counted gaps = elapsed
-//! seconds for every cluster and metric, and only what a lost answer explains is there twice. A file that is added
+//! seconds for every cluster and metric, and only what a lost answer explains is duplicated. A file that is added
 //! there is tested here without another line. Those in `tests/data/faults/services` are for a poller that samples
 //! services too.
 

@@ -268,7 +268,7 @@ async fn an_outage_of_cloudwatch_is_refilled_with_the_original_seconds() -> Resu
     })?;
     poller.terminate()?;
     let log = scene.log()?;
-    ensure!(log.contains("takes data again"), "{log}");
+    ensure!(log.contains("accepts datums again"), "{log}");
     let books = books(&log)?;
     let sampled = number_before(&books, " sampled,")?;
     assert!(sampled >= 4, "{books}");

@@ -322,7 +322,10 @@ fn a_gap_is_seen(kind: Kind) -> Result<()> {
     ] {
         let (rows, report) = refused(&files, &[], 65)?;
         assert_eq!(rows, written);
-        ensure!(report.contains("does not go on where"), "{report}");
+        ensure!(
+            report.contains("the next file must have number"),
+            "{report}"
+        );
         reports.add_log("files that do not follow each other", "65", &report);
     }
     // By what the next file says was before it, if names do not tell.

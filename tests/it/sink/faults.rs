@@ -1,5 +1,5 @@
 //! Firehose under every file of faults in `tests/data/faults/firehose`: what is sent is delivered, and only what a
-//! fault explains is there twice. A file that is added there is tested here without another line.
+//! fault explains is duplicated. A file that is added there is tested here without another line.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

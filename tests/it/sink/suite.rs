@@ -238,7 +238,10 @@ fn arrived_whole(sent: &[(usize, Vec<u8>)], arrived: &[Vec<u8>], in_order: bool)
         let mut starts = HashMap::new();
         let mut at = 0;
         for line in all.split_inclusive(|byte| *byte == b'\n') {
-            ensure!(starts.insert(line, at).is_none(), "a line is there twice");
+            ensure!(
+                starts.insert(line, at).is_none(),
+                "a line was delivered twice"
+            );
             at += line.len();
         }
         line_starts.push(starts);

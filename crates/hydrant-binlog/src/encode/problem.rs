@@ -32,13 +32,13 @@ pub enum CellProblem {
     Compressed,
     /// The table is system-versioned, and the image does not hold the column that tells a row's history from it.
     #[error(
-        "the row image does not hold it, and so it is not known whether the row is of the table's history"
+        "the row image does not hold it, so it is unknown whether the row belongs to the table's history"
     )]
     NoRowEnd,
     /// The cell may say that the table is system-versioned.
     #[error(
-        "the cell is the end of all time, as in ROW END of a system-versioned table, and it is not known \
-         whether it is that"
+        "the cell is the highest TIMESTAMP, as in ROW END of a system-versioned table, and it is unknown whether \
+         the column is ROW END"
     )]
     MaybeRowEnd,
     /// The cell has another width than its type.
