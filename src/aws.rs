@@ -31,7 +31,7 @@ pub(crate) fn loader() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
 }
 
-/// Credentials that the simulator takes, so that nobody needs an account to try it.
+/// Credentials that the simulator takes, so that trying it needs no account.
 #[cfg(feature = "load")]
 pub(crate) fn simulated_credentials() -> aws_credential_types::provider::SharedCredentialsProvider {
     let made_up = aws_credential_types::Credentials::new(
@@ -96,13 +96,13 @@ pub(crate) enum Cause {
     NotBuilt,
     /// There are no credentials, so nothing was sent.
     NoCredentials,
-    /// Nobody listens at the endpoint, so nothing was sent.
+    /// Nothing listens at the endpoint, so nothing was sent.
     Unreachable,
     /// The connection broke. The service may have done what was asked.
     BrokenOff,
     /// No answer in time. The service may have done what was asked.
     NoAnswer,
-    /// The service failed, and nobody says what it has done (HTTP 5xx).
+    /// The service failed, and it is unknown what it has done (HTTP 5xx).
     Failed,
     /// The service has too much to do, and has done nothing.
     Unavailable,

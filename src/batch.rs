@@ -26,7 +26,7 @@ pub struct BatchLimits {
     pub records: usize,
     /// Bytes that a batch of several lines may have.
     pub bytes: usize,
-    /// A record is billed as the next multiple of so many bytes; 1 if nobody bills. The limits of
+    /// A record is billed as the next multiple of so many bytes; 1 if records are not billed. The limits of
     /// records and batches are multiples of it.
     pub step_bytes: usize,
 }

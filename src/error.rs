@@ -16,13 +16,13 @@ use crate::sim::SimError;
 pub enum Exit {
     /// 64: the command line is wrong.
     Usage = 64,
-    /// 65: data or a position from which nobody can continue without a decision.
+    /// 65: data or a position that needs a decision before continuing.
     Data = 65,
     /// 69: a server or endpoint cannot be reached.
     Unavailable = 69,
     /// 75: a failure that may pass by itself; run again.
     Temporary = 75,
-    /// 77: somebody refused permission.
+    /// 77: permission was refused.
     Permission = 77,
     /// 78: the configuration, ours or the server's, must be changed.
     Config = 78,
@@ -39,7 +39,7 @@ impl From<Exit> for ExitCode {
 pub enum Fault {
     /// It may pass: try again.
     Transient,
-    /// Nobody knows: what runs tries again for a while, a start stops and tells.
+    /// It is unknown: a running agent tries again for a while, a start stops and reports it.
     Uncertain,
     /// It will not pass by itself: stop and tell.
     Definite,
@@ -74,7 +74,7 @@ impl Failure {
         }
     }
 
-    /// A failure of which nobody knows whether it passes.
+    /// A failure of which it is unknown whether it passes.
     #[must_use]
     pub fn uncertain(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {

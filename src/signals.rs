@@ -1,4 +1,4 @@
-//! What somebody asks a running command for: to end, or how it goes.
+//! Requests to a running command by signal: to stop, or to log its counters.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::{Exit, Failure};
 
-/// What somebody asks for with a signal.
+/// A request by signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// SIGTERM, SIGINT or SIGHUP, by name: deliver and end.
@@ -60,7 +60,7 @@ impl Signals {
         }
     }
 
-    /// Does what comes before a command's own loop; `None` if somebody asks for a stop meanwhile.
+    /// Runs the part before a command's own loop; `None` if a stop is requested meanwhile.
     pub(crate) async fn unless_stopped<T>(
         &mut self,
         starting: impl Future<Output = T>,

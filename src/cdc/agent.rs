@@ -43,7 +43,7 @@ const EVENTS_AT_ONCE: usize = 256;
 /// A question under way, which gives back who asks.
 type QuestionAsked = Pin<Box<dyn Future<Output = (Box<Asker>, Result<Told, Failure>)> + Send>>;
 
-/// Who asks the server, while nobody waits for an answer; otherwise the question under way.
+/// The asker while no question is open; otherwise the open question.
 enum Asking {
     Idle(Box<Asker>),
     UnderWay(QuestionAsked),
@@ -62,7 +62,7 @@ impl Asking {
         }
     }
 
-    /// Waits for the answer; for ever if nobody has asked.
+    /// Waits for the answer; forever if no question is open.
     async fn next(&mut self) -> Result<Told, Failure> {
         let Self::UnderWay(asking) = self else {
             return std::future::pending().await;

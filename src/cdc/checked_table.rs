@@ -22,11 +22,11 @@ pub struct CheckedTable {
     pub name: String,
     /// The columns that were chosen, in the order in which they are written; `None` is all.
     pub columns: Option<Vec<ChosenColumn>>,
-    /// What the server told of its columns, if they are not asked for while the binlog is read.
+    /// What the server said about its columns, if they are not asked for while the binlog is read.
     pub definition: Vec<ServerColumn>,
     /// The definitions of the table from which on its lines are written as it is then.
     pub accepted: Vec<DefinitionCode>,
-    /// What the server told of its system versioning.
+    /// The server's answer about its system versioning.
     pub versioning: Versioning,
     /// Whether `columns`, if there are any, name those of table maps that have no names.
     pub columns_are_names: bool,

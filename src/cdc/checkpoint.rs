@@ -17,7 +17,7 @@ use super::server_columns::{ConfirmedIds, KnownColumns};
 /// The file's format. Older agents refuse it, because they would lose what it adds.
 const VERSION: u32 = 4;
 /// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables, the
-/// layouts of their lines with what the server told of them, the numbers of lines, and what tells one history of a
+/// layouts of their lines with what the server said about them, the numbers of lines, and what tells one history of a
 /// server from another, version 4 types of columns that no wording can change.
 const OLDEST_VERSION: u32 = 1;
 /// The newest one with shapes instead of layouts.
@@ -52,7 +52,7 @@ pub struct Checkpoint {
     /// The followed tables, and the layouts that their lines have had.
     #[serde(default)]
     layouts: KnownLayouts,
-    /// What the server has told of the tables, true for rows from the position on.
+    /// The server's answers about the tables, valid for rows from the position on.
     #[serde(default, skip_serializing_if = "KnownColumns::is_empty")]
     pub(crate) columns: KnownColumns,
     /// The tables' numbers for which that was confirmed.

@@ -20,8 +20,8 @@ pub(super) enum ColumnSource {
     Given { used: Vec<bool> },
 }
 
-/// A statement may have changed a table: what was told of it is of before, or, if the statement leaves alone all
-/// columns that need to be told of, what was told of others.
+/// A statement may have changed a table: what is known about it is outdated, or, if the statement leaves alone all
+/// columns that the server was asked for, what is known about others.
 pub(super) fn forget(
     change: &TableChange,
     decoder: &Decoder,

@@ -14,7 +14,7 @@ pub(super) struct End {
 
 impl End {
     /// # Errors
-    /// If nobody would ever get there.
+    /// If this end can never be reached.
     pub(super) async fn of(
         until: Until,
         start: &Mark,
@@ -68,7 +68,7 @@ impl End {
     }
 }
 
-/// Transactions that nobody has executed may never come.
+/// Transactions that the server has not executed may never come.
 async fn check_is_executed(gtids: &GtidSet, server: &mut Server) -> Result<(), Failure> {
     let executed = server.executed_gtids().await?;
     if executed.is_some_and(|executed| executed.contains(gtids)) {

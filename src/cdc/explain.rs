@@ -2,7 +2,7 @@
 //! what to do about it.
 //!
 //! The numbers are those of MySQL's and MariaDB's lists of error messages. Those that are known to pass
-//! are named here, as are those that will not; of all others nobody knows, so that a running agent tries
+//! are named here, as are those that will not; the others are uncertain, so that a running agent tries
 //! again for a while (see [`super::retry`]).
 
 use mysql_async::{DriverError, Error, ServerError};

@@ -10,7 +10,7 @@ use crate::error::{Failures, Fault};
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The agent starts all the same.
+    /// The agent starts anyway.
     Warning {
         /// What there is, and what follows from it.
         what: String,

@@ -15,7 +15,7 @@ use super::tables::Outlet;
 pub(crate) struct Flow<S> {
     /// The server that is being read.
     pub(crate) server: Identity,
-    /// What it has told of the followed tables, true for rows that come next.
+    /// Its answers about the followed tables, valid for the next rows.
     pub(crate) columns: Arc<KnownColumns>,
     /// For which numbers of tables that was confirmed.
     pub(super) confirmed_ids: Arc<ConfirmedIds>,

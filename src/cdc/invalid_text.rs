@@ -1,4 +1,4 @@
-//! What is told of text that is not valid in its character set and was written with U+FFFD in places.
+//! What is logged about invalid text that was written with U+FFFD.
 //!
 //! What does not live here: what is replaced, and how ([`crate::encode::InvalidText`]).
 

@@ -3,7 +3,7 @@
 //!
 //! A layout is decided by what the binlog shows, in its order, and is part of the checkpoint. So the lines
 //! are the same however often the agent is stopped and started in between. What does not live here: how a
-//! line is written, and what the server tells of a table.
+//! line is written, and what the server says about a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -79,7 +79,7 @@ impl TryFrom<String> for DefinitionCode {
     }
 }
 
-/// A change of a table that somebody accepts: its lines are written as the table is then.
+/// A change of a table that the operator accepts: lines then have the table's new columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedChange {
     /// `schema.table`.
@@ -114,7 +114,7 @@ struct Decision {
     /// Other columns have been chosen since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_of_earlier_choice: bool,
-    /// Somebody has accepted the definition.
+    /// The operator has accepted the definition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_accepted: bool,
 }
@@ -138,7 +138,7 @@ pub(crate) struct TableLayouts {
     /// Index of the layout of the newest lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     current: Option<usize>,
-    /// Definitions that somebody has accepted, and of which no line was written since.
+    /// Definitions that the operator has accepted, and of which no line was written since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     accepted: Vec<DefinitionCode>,
     /// It is of a checkpoint that did not hold what was chosen.
@@ -147,7 +147,7 @@ pub(crate) struct TableLayouts {
 }
 
 impl TableLayouts {
-    /// Those of a checkpoint of before version 3.
+    /// Those of a checkpoint from before version 3.
     pub(super) fn of_shapes(shapes: Vec<Layout>) -> Self {
         Self {
             current: shapes.len().checked_sub(1),
@@ -174,7 +174,7 @@ impl TableLayouts {
         }
     }
 
-    /// Takes the definitions that somebody accepts, until lines of them come. One that was accepted before has
+    /// Takes the definitions that the operator accepts, until lines of them come. One that was accepted before has
     /// its layout.
     pub(super) fn accept(&mut self, codes: &[DefinitionCode]) {
         for code in codes {
@@ -188,7 +188,7 @@ impl TableLayouts {
         self.accepted.drain(..too_many);
     }
 
-    /// The definitions that somebody has accepted, and that have not come yet.
+    /// The definitions that the operator has accepted, and that have not come yet.
     pub(super) fn accepted(&self) -> &[DefinitionCode] {
         &self.accepted
     }

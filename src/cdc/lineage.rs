@@ -1,7 +1,7 @@
 //! Whether a server's binlog is the one that was read before.
 //!
 //! The server is asked for what the checkpoint remembers: the file of its position and the first event of
-//! the last transaction, by place or by GTID. Another one there is another history, and nobody can tell
+//! the last transaction, by place or by GTID. Another one there is another history, and it is unknown
 //! which rows of it are missing.
 
 use mysql_common::packets::BinlogDumpFlags;
@@ -29,7 +29,7 @@ struct Probe {
     last: Option<LastTransaction>,
 }
 
-/// From where to go on in the binlog of this server, if it is the one that was read before: from `mark`, or,
+/// From where to continue in the binlog of this server, if it is the one that was read before: from `mark`, or,
 /// if only what came behind the last transaction is another file, from the end of that transaction.
 ///
 /// # Errors

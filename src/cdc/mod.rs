@@ -94,7 +94,7 @@ impl FromStr for Until {
 /// Runs the agent with a sink of the caller's choice, whatever the configuration names.
 ///
 /// # Errors
-/// Whatever must be mended before it can go on; see [`Error::exit`].
+/// What must be fixed before it can continue; see [`Error::exit`].
 pub async fn run_to<S: Sink>(
     config: Config,
     sink: S,
@@ -106,7 +106,7 @@ pub async fn run_to<S: Sink>(
 /// Runs the agent until `until`, a signal that stops it, or an error.
 ///
 /// # Errors
-/// Whatever must be mended before it can go on; see [`Error::exit`].
+/// What must be fixed before it can continue; see [`Error::exit`].
 pub(crate) async fn run(
     config: Config,
     until: Option<Until>,
@@ -150,7 +150,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     }
 }
 
-/// Tells the tables which of their changes somebody has accepted.
+/// Tells the tables which of their changes the operator has accepted.
 pub(crate) fn accept(
     tables: &mut [CheckedTable],
     accepted: &[AcceptedChange],

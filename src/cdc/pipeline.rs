@@ -397,7 +397,7 @@ impl<S: Sink> Pipeline<S> {
         Ok(())
     }
 
-    /// Gives the tables what is known of their columns at the place where reading goes on. Whether it is so
+    /// Gives the tables what is known of their columns at the place where reading continues. Whether it is so
     /// still is asked when it is needed.
     fn know_all(&mut self) {
         if let ColumnSource::Server {

@@ -34,7 +34,7 @@ pub(super) enum News {
     Event,
     /// The connection is lost; call [`Reader::reconnect`].
     Lost,
-    /// The stream goes on from this mark.
+    /// The stream continues from this mark.
     Resumed(Box<Mark>),
 }
 
@@ -42,7 +42,7 @@ pub(super) enum News {
 /// the stream's own connection, and for the request.
 const ATTEMPT_PARTS: u32 = 3;
 
-/// A connection under way: the stream, from where it goes on, and what to do when it is lost again.
+/// A connection under way: the stream, from where it continues, and what to do when it is lost again.
 type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark, Retry), Failure>> + Send>>;
 
 enum State {
@@ -209,7 +209,7 @@ impl Reader {
         Ok(News::Lost)
     }
 
-    /// Starts connecting again, to go on from `checkpoint`. [`Reader::next`] tells when it is
+    /// Starts connecting again, to continue from `checkpoint`. [`Reader::next`] tells when it is
     /// done, however long it takes.
     pub(super) fn reconnect(&mut self, checkpoint: Checkpoint) {
         let source = self.source.clone();

@@ -60,7 +60,7 @@ pub(crate) fn of_decode_error(error: &DecodeError) -> String {
     of_problem(&error.problem, &start_again)
 }
 
-/// Of a binlog that cannot be read on; `start_again` says how to go on behind the problem.
+/// Remedy for a binlog that cannot be read further; `start_again` says how to continue after the problem.
 pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
     match problem {
         Problem::Truncated | Problem::Malformed(_) | Problem::Checksum | Problem::Misplaced => {

@@ -1,4 +1,4 @@
-//! Going on from a checkpoint: by position on the server that it is of, by GTID on another one that has
+//! Continuing from a checkpoint: by position on the server that it is of, by GTID on another one that has
 //! executed all of its transactions (the new writer after a failover), and on the same one if the file is gone
 //! and the GTIDs prove that nothing in it is missing.
 //!

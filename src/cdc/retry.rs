@@ -11,13 +11,13 @@ use crate::error::Fault;
 use super::checkpoint::Checkpoint;
 use super::server::Mark;
 
-/// How long a running agent bears failures of which nobody knows whether they pass: a password that is
+/// How long a running agent retries failures that may or may not pass: a password that is
 /// being changed, or a replica that has not caught up with what was read from its source.
 pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// A connection that has lived so long and has brought something is made anew at once.
+/// A connection that has lived this long and has delivered something is replaced at once.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// The attempts since the stream has moved last.
@@ -57,7 +57,7 @@ impl Retry {
         !self.has_followed && lived < SETTLED
     }
 
-    /// The stream was lost after it `lived` so long, and goes on from this checkpoint.
+    /// The stream was lost after it `lived` so long, and continues from this checkpoint.
     pub(super) fn going_on_from(&mut self, checkpoint: &Checkpoint, lived: Duration) {
         let place = (checkpoint.position.clone(), checkpoint.gtids.clone());
         self.has_followed |= lived >= SETTLED;

@@ -3,7 +3,7 @@
 //! Each line has `max(previous + 1, commit time in ns)`, or the statement's time where replicas do not repeat
 //! that of the commit ([`crate::binlog::Transaction::order_time_us`]). So a number follows from the one before and the
 //! lines since, whoever reads them and how often: the newest number at a commit belongs to what is known of
-//! that place ([`super::Mark::sequence`]), and whoever goes on from there goes on counting from it.
+//! that place ([`super::Mark::sequence`]), and a run that continues from there continues to count from it.
 
 use crate::binlog::TransactionKey;
 
@@ -26,7 +26,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// Goes on behind a commit with this number; 0 is the first one.
+    /// Continues after a commit with this number; 0 is the first one.
     pub(super) fn after(committed: i64) -> Self {
         Self {
             last: committed,

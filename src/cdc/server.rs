@@ -35,7 +35,7 @@ pub struct Mark {
     pub gtids: Option<GtidSet>,
     /// The XA transactions that are prepared there.
     pub xa: PreparedXa,
-    /// What the server has told of the followed tables, true for rows that come next.
+    /// The server's answers about the followed tables, valid for the next rows.
     pub(crate) columns: Arc<KnownColumns>,
     /// For which numbers of tables that was confirmed.
     pub(crate) confirmed_ids: Arc<ConfirmedIds>,
@@ -97,7 +97,7 @@ const SESSION_IF_KNOWN: [&str; 4] = [
 ];
 /// How many times as long as another answer it may take the server to look through a binlog file.
 const SCAN_PARTS: u32 = 10;
-/// After so long without a word the other end is asked whether it is still there.
+/// After this time without traffic, keepalive probes the peer.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A connection, and what the server at its other end says of itself.
@@ -118,7 +118,7 @@ impl Server {
     /// Connects and asks for the server's settings, all of it within `source.connect_timeout`.
     ///
     /// # Errors
-    /// If nobody answers in time, or the login or the certificate is refused.
+    /// If there is no answer in time, or the login or the certificate is refused.
     pub async fn connect(source: &Source) -> Result<Self, Failure> {
         let place = format!("{}:{}", source.host, source.port);
         let limit = source.connect_timeout;

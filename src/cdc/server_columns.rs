@@ -1,7 +1,7 @@
 //! What only the server knows of a table's columns, and for which rows that is true.
 //!
 //! Table maps without names leave out most of it; no table map has D of a DOUBLE(M,D), or tells INET6 from
-//! BINARY(16). The server tells the table of now. So what it tells is taken for a row only if no change can
+//! BINARY(16). The server only knows the present table. So its answer is used for a row only if no change can
 //! lie between the row and the asking; when one may, it is asked again, and what lies ahead in the binlog is
 //! looked through for statements that explain the difference.
 //!
@@ -21,12 +21,12 @@ use crate::{Exit, Failure};
 
 use super::layouts::DefinitionCode;
 
-/// The columns that the server told of each table, `schema.table`, as they are true at some place of the
+/// The columns of each table, `schema.table`, by the server's answer, as they hold at some place of the
 /// binlog.
 pub(crate) type KnownColumns = BTreeMap<String, Vec<ServerColumn>>;
 
 /// The number that a server gave a table when it loaded its definition: of rows with this number it is confirmed
-/// that what was told of the table is true.
+/// that the answer about the table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConfirmedId {
     pub(super) id: u64,
@@ -76,7 +76,7 @@ pub(super) struct Question {
 /// What the server and its binlog say.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
-    /// The columns of now; none if the table is gone.
+    /// The present columns; none if the table is gone.
     pub(super) columns: Vec<ServerColumn>,
     /// The statements between the question's place and the asking that may change the table. They need
     /// not be looked for unless [`Question::needs_changes`].
@@ -104,7 +104,7 @@ impl Question {
     }
 
     /// Whether it matters which changes lie between the question's place and the asking, as far as the columns tell. What
-    /// the server tells may be what was known because a change that nobody saw is undone further on.
+    /// the server tells may be what was known because an unseen change is undone further on.
     pub(super) fn needs_changes(&self, columns: &[ServerColumn]) -> bool {
         self.is_renewed_unseen || !self.is_known(columns)
     }
@@ -125,7 +125,7 @@ impl Question {
     /// The columns with which the rows behind the table map are read.
     ///
     /// # Errors
-    /// If nobody can tell.
+    /// If this cannot be known.
     pub(super) fn settle(
         &self,
         answer: Answer,
@@ -244,7 +244,7 @@ impl Question {
         Failure::definite(Exit::Data, what, remedy)
     }
 
-    /// A change that nobody saw may lie before the rows, and one that was logged behind them.
+    /// An unseen change may lie before the rows, and one that was logged behind them.
     fn changed_before(
         &self,
         known: &[ServerColumn],
@@ -278,7 +278,7 @@ impl Question {
         Failure::definite(Exit::Data, what, remedy)
     }
 
-    /// `fitting` are the columns of now, if they may be those of the rows.
+    /// `fitting` are the present columns, if they may be those of the rows.
     fn before_changes(
         &self,
         first: &FilePosition,
@@ -349,7 +349,7 @@ pub(super) fn is_open(column: &ServerColumn) -> bool {
         || HiddenType::of(&column.data_type).is_some()
 }
 
-/// The column to write, with what the server tells of it.
+/// The column to write, with what the server says about it.
 pub(super) fn chosen(name: &str, columns: &[ServerColumn]) -> ChosenColumn {
     let told = find(columns, name);
     ChosenColumn {

@@ -71,7 +71,7 @@ pub(super) async fn start_mark(
 const CHOOSE_START: &str = "correct source.start: \"earliest\", \"latest\", a position that SHOW BINARY LOG STATUS \
                             has printed (SHOW MASTER STATUS on MariaDB), or a GTID set of this server";
 
-/// A file that never was there is a mistake, and one that is gone is a loss; nobody can tell them apart.
+/// A file that never was there is a mistake, and one that is gone is a loss; they cannot be told apart.
 async fn check_file(server: &mut Server, position: &FilePosition) -> Result<(), Failure> {
     let files = server.ask("SHOW BINARY LOGS", ()).await?;
     let text = |row: &Row, column| super::refusals::text(row, column).unwrap_or_default();

@@ -55,7 +55,7 @@ pub(super) async fn versioning(
 }
 
 /// The columns of a table map that have to do with system versioning, with a word on what only their names tell.
-/// `listed` is what the server told of the table's columns, `old` the plan of the table map before.
+/// `listed` is what the server said about the table's columns, `old` the plan of the table map before.
 pub(super) fn versioned_columns(
     table: &CheckedTable,
     map: &TableMap,

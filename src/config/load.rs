@@ -30,7 +30,7 @@ pub fn load_metrics(path: &Path) -> Result<Metrics, ConfigError> {
     metrics::validate(&typed_at(path)?)
 }
 
-/// [`load`], for a replay: `[source]` may be missing, and has no part in it if `offline`.
+/// [`load`], for a replay: `[source]` may be missing, and is not used if `offline`.
 ///
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
@@ -56,7 +56,7 @@ pub(super) fn parse_metrics(text: &str, origin: &str) -> Result<Metrics, ConfigE
     metrics::validate(&typed(text, origin, &[])?)
 }
 
-/// [`load`] of a text that the program itself has written: the environment has no part in it.
+/// [`load`] of a text that the program itself has written: the environment is not used.
 #[cfg(feature = "load")]
 pub(crate) fn written(text: &str) -> Result<Config, ConfigError> {
     validate::validate(&written_raw(text)?)

@@ -62,7 +62,7 @@ pub struct Metrics {
     pub ecs_endpoint: Option<String>,
     /// CloudWatch's endpoint, if it is not the region's.
     pub cloudwatch_endpoint: Option<String>,
-    /// How long a stop may take to publish what waits.
+    /// How long a stop may take to publish waiting datums.
     pub shutdown_grace: Duration,
 }
 

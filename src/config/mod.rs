@@ -63,7 +63,7 @@ pub struct Config {
 /// What a replay of binlog files needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// The database that knows more of the tables than its binlog; `None` if nobody is to be asked.
+    /// The database that knows more of the tables than its binlog; `None` if no server is asked.
     pub source: Option<Source>,
     /// The tables; at least one, no table twice.
     pub tables: Vec<Table>,
@@ -89,11 +89,11 @@ pub struct Source {
     pub password: Option<Secret>,
     /// Where to start without a checkpoint.
     pub start: Start,
-    /// Whether nobody has chosen that.
+    /// Whether this is only the default.
     pub start_is_default: bool,
     /// How the connection is protected.
     pub tls: Tls,
-    /// The replica's number towards the server; chosen at random if nobody sets it.
+    /// The server id under which hydrant registers as a replica; random if not configured.
     pub server_id: Option<u32>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
@@ -225,7 +225,7 @@ pub struct Firehose {
 /// Which quotas the client stays under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaChoice {
-    /// None: for simulators and for streams that nobody limits.
+    /// None: for simulators and for streams without limits.
     Off,
     /// The region's, with single values replaced.
     Region {

@@ -99,7 +99,7 @@ impl Secret {
     }
 }
 
-/// What somebody may have meant who wrote a reference that is none.
+/// What a malformed reference was probably meant to be.
 fn looks_like(text: &str) -> Option<&'static str> {
     let begins = |prefix: &str| {
         let start = text.get(..prefix.len());

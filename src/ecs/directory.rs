@@ -137,7 +137,7 @@ impl Directory {
     }
 
     /// Takes a list in. Gives whether what is to be sampled has changed, and what is wrong if there
-    /// is no room for so many metrics: the others are sampled all the same.
+    /// is no room for so many metrics: the others are sampled anyway.
     pub(super) fn take(
         &mut self,
         answer: Result<Listed, PollError>,

@@ -48,7 +48,7 @@ pub use timing::{Durations, Timings};
 /// prints on standard output what it would publish.
 ///
 /// # Errors
-/// Whatever must be mended before it can start, or datums that could not be published in time
+/// What must be fixed before it can start, or datums that could not be published in time
 /// at the end.
 pub(crate) async fn run(
     config: Metrics,

@@ -1,4 +1,4 @@
-//! The poller's own numbers as metrics, if somebody asks for them.
+//! The poller's own numbers as metrics, if they are configured.
 //!
 //! What lives here: their names and values. What does not: when they are taken
 //! ([`super::poller`]).

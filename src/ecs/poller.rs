@@ -220,7 +220,7 @@ impl Poller {
         Ok(self.summary())
     }
 
-    /// Publishes what waits, for as long as a stop may take.
+    /// Publishes waiting datums, for as long as a stop may take.
     async fn drain(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + self.shared.config.shutdown_grace;
         for outlet in &mut self.shared.outlets {

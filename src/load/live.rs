@@ -1,4 +1,4 @@
-//! What somebody sees while a run goes on: a bar on a terminal, else a line every five seconds.
+//! What is shown during a run: a bar on a terminal, else a line every five seconds.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Live {
         Self { bar }
     }
 
-    /// A part of the run begins, which is planned to take so long.
+    /// A part of the run begins, which is planned to take this long.
     pub(super) fn begin(&self, what: &str, length: Duration) {
         match &self.bar {
             Some(bar) => {

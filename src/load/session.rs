@@ -53,7 +53,7 @@ impl Session {
         self.started.elapsed()
     }
 
-    /// The instant that lies so long after the start.
+    /// The instant that lies this long after the start.
     pub(super) fn instant(&self, elapsed: Duration) -> Instant {
         self.started + elapsed
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Parts of the three quotas, in seconds' worth: requests, records, bytes.
 pub(super) type Used = [f64; 3];
 
-/// The least share. A stream that refuses all the same is met by the waits between attempts.
+/// The least share. A stream that still refuses is handled by the waits between attempts.
 pub(super) const LEAST: f64 = 1.0 / 32.0;
 /// What is left of the share after a refusal.
 const LOWERED: f64 = 0.5;

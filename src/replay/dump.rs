@@ -173,7 +173,7 @@ pub(super) struct Survey {
     pub(super) end: u64,
     /// Why there is no more, if it is not the file's end.
     pub(super) trouble: Option<Error>,
-    /// The file that goes on behind this one, if it says so.
+    /// The next file, if this one names it.
     pub(super) next: Option<String>,
     /// The server has written to this file for the last time.
     pub(super) is_closed: bool,

@@ -255,7 +255,7 @@ fn bytes_of(parts: &[Part]) -> Result<u64, Error> {
     Ok(bytes)
 }
 
-/// A problem with a file: where it is, and what somebody who replays files can do.
+/// A problem with a file: where it is, and what the user can do.
 fn explained(path: &Path, error: &DecodeError) -> Error {
     let remedy = match &error.problem {
         Problem::Truncated | Problem::Unfinished => {

@@ -1,6 +1,6 @@
-//! Whether what the database has told of the tables is true for the rows that will be read with it.
+//! Whether what the database says about the tables holds for the rows that are decoded with it.
 //!
-//! It has told of the tables of now. A statement in one of the files that may have changed a table behind such
+//! It only knows the present tables. A statement in one of the files that may have changed a table behind such
 //! rows makes it untrue, also if it is in a part of the files that is not replayed.
 
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ struct Told<'t> {
     changes: Vec<(FilePosition, TableChange)>,
 }
 
-/// What the database had to tell of a table for the rows so far.
+/// What the database was needed for about a table, for the rows so far.
 #[derive(Debug, Clone, Default)]
 struct Needed {
     /// The columns that are named, but not told whole.

@@ -55,7 +55,7 @@ pub struct SinkProfile {
     pub limits: BatchLimits,
     /// How many attempts may be under way at once, at least 1; 1 keeps the order of batches.
     pub concurrency: usize,
-    /// The quotas of each stream; `None` if nobody limits what is sent.
+    /// The quotas of each stream; `None` if sending is not limited.
     pub quota: Option<FirehoseQuota>,
     /// How many bytes of records may be under way at once. A batch by itself always may.
     pub most_bytes_under_way: usize,

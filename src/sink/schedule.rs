@@ -85,7 +85,7 @@ pub(super) struct Schedule {
     outage: Option<Outage>,
 }
 
-/// What waits for one table's place.
+/// What waits to be sent to one table's place.
 #[derive(Debug)]
 struct Lane {
     pacer: Option<Pacer>,

@@ -168,7 +168,7 @@ impl Wire {
     }
 }
 
-/// Lets the system find out that the other end is gone, however long nobody reads or writes.
+/// Lets the system detect that the peer is gone, even if the connection is idle.
 fn keep_watch(socket: &TcpStream) -> io::Result<()> {
     const SILENT: Duration = Duration::from_secs(10);
     const UNANSWERED: Duration = Duration::from_mins(1);

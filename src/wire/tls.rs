@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 
 /// Encrypts a connection to `host`, whose certificate must be by an authority of `authorities` or one
-/// that everybody knows; with `anyone` it may be any.
+/// of the public ones; with `anyone` it may be any.
 pub(super) async fn encrypt(
     socket: TcpStream,
     host: &str,

@@ -102,7 +102,7 @@ pub struct Decoder {
     mapped: Option<usize>,
     /// What has happened since [`Decoder::take_reload`] was called.
     reload: Option<Reload>,
-    /// Followed tables that statements may have changed, until somebody takes them.
+    /// Followed tables that statements may have changed, until they are taken.
     changed: Vec<TableChange>,
     next: FilePosition,
     /// Where the newest event starts.

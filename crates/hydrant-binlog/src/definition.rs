@@ -47,7 +47,7 @@ pub struct ServerColumn {
     pub is_hash: bool,
 }
 
-/// Names that somebody has given do not make a table map complete.
+/// Given names do not make a table map complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misnamed {
     /// Another number of columns.
@@ -200,7 +200,7 @@ impl TableMap {
         self.columns.iter().all(|column| !column.name.is_empty())
     }
 
-    /// The same table map with names that somebody has given for its columns, in their order.
+    /// The same table map with given names for its columns, in their order.
     ///
     /// # Errors
     /// If there are more or fewer of them, or if more than the name is missing.
@@ -259,7 +259,7 @@ impl TableMap {
         key.collect::<Option<Vec<usize>>>().unwrap_or_default()
     }
 
-    /// The same table map with what the server tells of the table's columns, in their order.
+    /// The same table map with what the server says about the table's columns, in their order.
     ///
     /// # Errors
     /// If it cannot be a table map of such a table.

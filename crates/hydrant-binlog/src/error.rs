@@ -2,7 +2,7 @@
 
 use super::{EventType, FilePosition, Misfit, Misnamed};
 
-/// A problem at a place in the binlog. Decoding does not go on after it.
+/// A problem at a place in the binlog. Decoding does not continue after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
     /// Where the event starts.
@@ -72,7 +72,7 @@ pub enum Problem {
         .0.as_ref().map(|table| format!(" of table {table}")).unwrap_or_default()
     )]
     StatementDml(Option<String>),
-    /// A statement of which nobody knows whether it changes rows.
+    /// A statement of which it is unknown whether it changes rows.
     #[error("a statement was logged, and hydrant does not know whether it changes rows")]
     UnknownStatement,
     /// Rows came into a followed table by a statement.
@@ -84,7 +84,7 @@ pub enum Problem {
     /// A transaction whose followed rows were handed out turned out to be undone.
     #[error("a transaction ended in {0} after changing followed tables")]
     Undone(&'static str),
-    /// XA COMMIT of what was prepared where nobody has read.
+    /// XA COMMIT of a transaction whose XA PREPARE was not read.
     #[error(
         "XA COMMIT of {0}, which was prepared before the start: it is unknown which rows it has changed"
     )]
@@ -112,7 +112,7 @@ pub enum Problem {
     /// No column is in the row image.
     #[error("the row image holds no column, so its rows cannot be counted")]
     EmptyImage,
-    /// The table map does not name its columns, and nobody else does.
+    /// The table map does not name its columns, and no other source does.
     #[error("the table map carries no column names")]
     NoColumnNames,
     /// The table map does not name its columns, and is not of the table that the server has.
@@ -136,7 +136,7 @@ impl Problem {
         matches!(self, Self::Undone(_) | Self::Unfinished)
     }
 
-    /// Whether the event can be taken for one that changes nothing, if somebody decides so: it is whole and
+    /// Whether the event can be taken for one that changes nothing, if the operator decides so: it is whole and
     /// understood as far as those after it need it.
     #[must_use]
     pub fn may_be_passed_over(&self) -> bool {

@@ -76,7 +76,7 @@ pub(super) struct History {
     /// When the file that is being read was begun.
     file_begun: Option<u32>,
     lineage: Lineage,
-    /// The newest transaction since, which is made into text when somebody asks.
+    /// The newest transaction since, which is made into text on demand.
     last: Option<Last>,
 }
 
@@ -90,7 +90,7 @@ struct Last {
 }
 
 impl History {
-    /// As it was where reading goes on.
+    /// As it was where reading continues.
     pub(super) fn new(lineage: Lineage) -> Self {
         Self {
             lineage,

@@ -1,7 +1,7 @@
-//! What lies ahead in the binlog, for somebody who has asked a server what only it knows: the statements that
+//! What lies ahead in the binlog, for a reader that has asked a server what only it knows: the statements that
 //! may change a followed table between a row and the asking.
 //!
-//! What lives here: those statements, from events that nobody has decoded yet. What does not: rows, whose
+//! What lives here: those statements, from events that are not decoded yet. What does not: rows, whose
 //! time has not come, and whatever else an event says.
 
 use super::decoder::TableChange;

@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Ddl,
     /// It changes neither rows nor columns of a table.
     Harmless,
-    /// Nobody knows what it does.
+    /// It is unknown what it does.
     Unknown,
 }
 
@@ -315,7 +315,7 @@ impl<'a> LoggedStatement<'a> {
     }
 }
 
-/// What servers of different versions take the statement for; nothing if nobody can tell.
+/// What servers of different versions take the statement for; nothing if this is unknown.
 fn readings(query: &QueryBody<'_>) -> Vec<Reading> {
     let Ok(tokens) = Tokens::of(query) else {
         return Vec::new();

@@ -20,7 +20,7 @@ pub struct TableMap {
     pub columns: Vec<Column>,
     /// Whether it tells which columns are UNSIGNED; only then [`Column::unsigned`] means something.
     pub has_signs: bool,
-    /// The columns of the primary key, by their index; none if there is no such key, or nobody has told.
+    /// The columns of the primary key, by their index; none if there is no such key, or it is unknown.
     pub key: Vec<usize>,
 }
 

@@ -13,7 +13,7 @@ use super::{ColumnType, Flavor, RowOperation, ServerColumn, TableMap};
 const IMPLICIT: [&str; 2] = ["row_start", "row_end"];
 const KIND: ColumnType = ColumnType::Timestamp(6);
 
-/// What somebody has told of a table's system versioning.
+/// What is known about a table's system versioning.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Versioning {
     /// Nothing.
@@ -55,7 +55,7 @@ pub struct VersionedColumns {
     pub row_end: Option<usize>,
     /// From here on columns are the server's own, which `SELECT *` does not show.
     pub unlisted_from: Option<usize>,
-    /// One of these is ROW END, if it ever holds the end of all time: nobody has told of them.
+    /// One of these is ROW END, if it ever holds the highest TIMESTAMP: nothing is known about them.
     pub suspects: Vec<usize>,
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Counts one call of `action`, which is `None` for an operation that nobody knows.
+    /// Counts one call of `action`, which is `None` for an unknown operation.
     pub(super) fn count(
         &mut self,
         action: Option<&'static str>,

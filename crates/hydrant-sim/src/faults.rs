@@ -128,7 +128,7 @@ pub(super) enum Effect {
     ErrorAfter(CallError),
     /// The answer comes so much later.
     Delay(Duration),
-    /// The call is carried out and never answered. The connection is closed after so long.
+    /// The call is carried out and never answered. The connection is closed after this long.
     Timeout(Duration),
     /// The connection is reset, and the call is not carried out.
     ResetBefore,
@@ -294,7 +294,7 @@ pub(super) enum End {
     Error(CallError),
     /// With a reset connection.
     Reset,
-    /// With silence for so long, then a closed connection.
+    /// With silence for this long, then a closed connection.
     Silence(Duration),
 }
 

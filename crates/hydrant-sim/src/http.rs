@@ -36,7 +36,7 @@ const RPC_V2_CBOR: HeaderValue = HeaderValue::from_static("rpc-v2-cbor");
 pub(super) struct Endpoint {
     /// Who answers.
     pub services: Arc<Services>,
-    /// True, or gone, as soon as the simulator stops: nobody is kept waiting then.
+    /// True, or gone, as soon as the simulator stops: open requests end then.
     pub stopping: watch::Receiver<bool>,
 }
 

@@ -450,7 +450,7 @@ pub fn run_until_signal(options: Options) -> Result<(), SimError> {
     })
 }
 
-/// Prints a line. That nobody reads it is no reason to stop.
+/// Prints a line. A closed output is no reason to stop.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -168,7 +168,7 @@ impl Options {
     }
 
     /// The destination of one of the streams that exist from the start: gzip, with a role and
-    /// bucket that nobody looks at.
+    /// bucket that are never used.
     #[must_use]
     pub fn destination(&self, stream: &StreamOption) -> Destination {
         Destination {

@@ -70,7 +70,7 @@ impl Socket {
     /// is closed with RST, and what it has not sent is discarded.
     fn broken(&self) -> Option<io::Error> {
         self.reset.is_told().then(|| {
-            // Where that cannot be said, the connection is closed without an answer all the same.
+            // Where that cannot be said, the connection is closed without an answer anyway.
             let _ = self.stream.set_zero_linger();
             io::ErrorKind::ConnectionReset.into()
         })

@@ -157,7 +157,7 @@ pub struct Backlog {
     retired: Vec<SeriesId>,
     /// What became of datums of metrics whose numbers were given to others.
     gone: DatumCounts,
-    /// What waits, by second. Nothing here is in flight.
+    /// Waiting datums, by second. Nothing here is in flight.
     rows: BTreeMap<i64, Vec<(SeriesId, f64)>>,
     waiting: usize,
     /// The newest second that was ever taken.
@@ -221,7 +221,7 @@ impl Backlog {
         Ok(id)
     }
 
-    /// Gives a metric up: what waits is still sent, and nothing may be offered to it until
+    /// Gives a metric up: waiting datums are still sent, and nothing may be offered to it until
     /// [`Backlog::series`] names it again. Its counts stay in [`Backlog::total`].
     pub fn retire(&mut self, series: SeriesId) {
         if !self.retired.contains(&series) {

@@ -34,7 +34,7 @@ pub(super) struct Series {
     /// Bit n: whether the second n before the newest was offered.
     seen: u128,
     pub(super) counts: DatumCounts,
-    /// Whether a changed value waits with the others all the same.
+    /// Whether a changed value waits with the others anyway.
     pub(super) is_quiet: bool,
 }
 

@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Seconds since the start, by the clock that nobody sets.
+    /// Seconds since the start, by a clock that is never set.
     fn elapsed_s(&self) -> i64 {
         i64::try_from((self.now.monotonic - self.start).as_secs()).unwrap()
     }
@@ -318,7 +318,7 @@ impl World {
         assert_eq!(bad, None);
     }
 
-    /// Samples for so long, then sends what is left.
+    /// Samples for this long, then sends what is left.
     fn run(&mut self, seconds: i64) {
         while self.elapsed_s() < seconds {
             self.turn(true);

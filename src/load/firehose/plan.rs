@@ -265,7 +265,7 @@ impl FromStr for Stairs {
     }
 }
 
-/// `A..B/LENGTH`: a base rate, and a higher one for so long in the middle.
+/// `A..B/LENGTH`: a base rate, and a higher one for this long in the middle.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spike {
     /// Rows a second before and after.

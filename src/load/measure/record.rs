@@ -53,7 +53,7 @@ pub struct Wire {
     pub refused_records: u64,
     /// Requests that failed as a whole.
     pub failed_requests: u64,
-    /// Records of those: nobody knows whether they arrived.
+    /// Records of those: it is unknown whether they arrived.
     pub failed_records: u64,
     /// Records that arrived.
     pub accepted_records: u64,
@@ -227,14 +227,14 @@ impl Recorder {
         self.open.left_out_rows += rows;
     }
 
-    /// Rows were acknowledged, so long after they were meant to be sent. Each row counts once, so
+    /// Rows were acknowledged, this long after they were meant to be sent. Each row counts once, so
     /// that a large batch weighs what its rows weigh.
     pub fn acknowledged(&mut self, rows: u64, latency: Duration) {
         self.open.acknowledged_rows += rows;
         add_latency(&mut self.interval, latency, rows);
     }
 
-    /// Rows were acknowledged whose intended times nobody knows.
+    /// Rows were acknowledged whose intended times are unknown.
     pub fn accepted(&mut self, rows: u64) {
         self.open.acknowledged_rows += rows;
     }

@@ -108,7 +108,7 @@ pub enum Limit {
     Nothing,
     /// The target.
     Target(String),
-    /// This process: the target could have taken more, or nobody knows.
+    /// This process: the target could have taken more, or this is unknown.
     Harness(String),
 }
 

@@ -19,7 +19,7 @@ pub fn marker(run: u32, row: u64) -> String {
     format!("{MARKER} {run} {row}")
 }
 
-/// The rows of this run whose markers end the lines of a text. Rows of anybody else are passed
+/// The rows of this run whose markers end the lines of a text. Rows of other writers are passed
 /// over.
 pub fn rows_in(run: u32, text: &[u8]) -> impl Iterator<Item = u64> {
     text.split(|byte| *byte == b'\n').filter_map(move |line| {
@@ -66,7 +66,7 @@ pub struct Count {
     pub repeated_rows: u64,
 }
 
-/// What came since somebody last asked.
+/// What came since the last call.
 #[derive(Debug, Default)]
 pub struct Recent {
     /// For each transaction that was begun, by how much it was late.

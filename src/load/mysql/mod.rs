@@ -41,7 +41,7 @@ use sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
 const MOST_ROWS: f64 = 10e6;
 /// How long the agent may take until it follows.
 const START_PATIENCE: Duration = Duration::from_mins(1);
-/// How often conditions are looked at that nobody tells of.
+/// How often conditions are polled that cause no notification.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs `hydrant load mysql`.

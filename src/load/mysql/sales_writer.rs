@@ -32,7 +32,7 @@ pub(super) const COLUMNS: [&str; 8] = [
 ];
 /// How a table of an earlier run is known.
 const COMMENT: &str = "made by hydrant load mysql";
-/// Transactions that nobody was free for until then are left out, and counted.
+/// Transactions for which no writer was free until then are left out, and counted.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Schema and table.
@@ -78,7 +78,7 @@ impl SalesTable {
     /// if `may_exist`.
     ///
     /// # Errors
-    /// If somebody else's table has the name, or the database refuses.
+    /// If another table has the name, or the database refuses.
     pub(super) async fn prepare(
         source: &Source,
         table: &str,

@@ -17,7 +17,7 @@ const RARE: f64 = 0.01;
 /// The effect (Cliff's delta) from which on it is called large: in three of four pairs of seconds
 /// the one run is over the other.
 const LARGE_EFFECT: f64 = 0.474;
-/// The change of the median from which on anybody cares.
+/// The smallest change of the median that matters.
 const NOTABLE_CHANGE: f64 = 0.03;
 /// Fewer seconds than these are no sample.
 const LEAST_SECONDS: usize = 5;

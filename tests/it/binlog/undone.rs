@@ -171,7 +171,7 @@ fn large_transactions_that_take_rows_back_are_read_twice() -> Result<()> {
             let left = sorted(&server.sql("SELECT id FROM shop.T ORDER BY id")?)?;
             assert_eq!(delivered, left);
             // Of the first there is nothing to read again; short lines fit into memory.
-            let again = log.matches("again: only its end told").count();
+            let again = log.matches("again: only its end says").count();
             assert_eq!(again, if columns == "id" { 0 } else { 2 }, "{log}");
         }
         is_delivered(&server, "")?;

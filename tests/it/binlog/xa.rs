@@ -468,7 +468,7 @@ fn large_of_one_phase(kind: Kind, arguments: &[&str]) -> Result<()> {
     );
     let said = agent_and_replay_write(&server, &expected)?;
     // MariaDB tells at the beginning that it has one phase, but any of its transactions may be undone.
-    let told = said.matches("again: only its end told");
+    let told = said.matches("again: only its end says");
     assert_eq!(told.count(), 2, "{said}");
     Ok(())
 }

@@ -364,7 +364,7 @@ fn a_gap_is_seen(kind: Kind) -> Result<()> {
     reports.add_log("a hole in a file", "65", &report);
     assert_eq!(rows, "1\n");
     ensure!(
-        report.contains(&history.positions[1]) && report.contains("bytes are missing before it"),
+        report.contains(&history.positions[1]) && report.contains("bytes before it are missing"),
         "{report}"
     );
     reports.assert(&format!("replay-gaps-{}", kind.name()));

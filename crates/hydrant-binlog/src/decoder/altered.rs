@@ -68,7 +68,7 @@ impl Decoder {
         followed.map_or(&[], |followed| followed.definition.as_slice())
     }
 
-    /// Another server's binlog is read from here on, to which no position of before applies.
+    /// Another server's binlog is read from here on, to which no earlier position applies.
     pub fn server_changed(&mut self) {
         self.xa.server_changed();
         self.undo.forget();

@@ -7,7 +7,7 @@ use super::super::query::{LoggedStatement, names_table};
 use super::super::{EventType, FilePosition, Problem};
 use super::{Decoder, Followed, Step};
 
-/// What is passed over because somebody has said so.
+/// What the operator allows to be passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exemptions {
     /// Tables (schema, table) whose changes by statements need no rows. `*` is every table of the schema.
@@ -16,7 +16,7 @@ pub struct Exemptions {
     pub events: BTreeSet<FilePosition>,
 }
 
-/// Something that somebody should know and that is no reason to stop.
+/// A warning that is no reason to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// An event with a problem was passed over, as was asked for.
@@ -83,7 +83,7 @@ impl Decoder {
     }
 
     /// Takes the newest event, which has a problem, for one that changes nothing, if it may be and
-    /// somebody has said so.
+    /// the operator allows it.
     pub(super) fn pass_over<'e>(
         &mut self,
         event_type: EventType,

@@ -42,9 +42,9 @@ impl WatchedTable {
 /// Where a decoder begins.
 #[derive(Debug, Clone, Default)]
 pub struct DecoderStart {
-    /// The position that the server was asked for; `None` if it was asked by GTID, and where nobody knows.
+    /// The position that the server was asked for; `None` if it was asked by GTID, and where it is unknown.
     pub position: Option<FilePosition>,
-    /// The transactions before it; `None` if nobody knows, until a file begins that tells.
+    /// The transactions before it; `None` if this is unknown, until a file begins that tells.
     pub gtids: Option<GtidSet>,
     /// What was prepared before it and not ended, as [`Decoder::prepared_xa`] told. If that has rows, the server
     /// must be asked for events from [`PreparedXa::from`] on, or by GTID for [`PreparedXa::gtids`], too; those

@@ -23,8 +23,8 @@ const LIMIT_BYTES: usize = 16 << 20;
 const EVENT_BYTES: usize = 64;
 const TRANSACTION_BYTES: usize = 512;
 
-/// The XA transactions that are prepared at some place of the binlog and not ended, for somebody who
-/// goes on from there.
+/// The XA transactions that are prepared at some place of the binlog and not ended, for a reader that
+/// continues from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedXa {
     /// From where on the binlog has them; `None` if none has rows, or if they are in another server's.
@@ -86,7 +86,7 @@ pub(super) struct Kept {
     events: Vec<KeptEvent>,
     bytes: usize,
     has_rows: bool,
-    /// It is of before the start.
+    /// It is from before the start.
     is_passed_over: bool,
     /// It cannot be kept.
     is_given_up: bool,
@@ -524,13 +524,13 @@ impl Decoder {
         passing_over.is_some_and(|passing_over| passing_over.has(self.transaction.as_ref()))
     }
 
-    /// Whether rows are of before the start, and of no XA transaction.
+    /// Whether rows are from before the start, and of no XA transaction.
     pub(super) fn passes_rows_over(&self) -> bool {
         let is_xa = |transaction: &Transaction| transaction.kept.is_some();
         self.is_passed_over() && !self.transaction.as_ref().is_some_and(is_xa)
     }
 
-    /// Whether the transaction that is complete is of before the start.
+    /// Whether the transaction that is complete is from before the start.
     pub(super) fn passes_transaction_over(&mut self) -> Result<bool, Problem> {
         let is_passed_over = self.is_passed_over();
         if is_passed_over {
@@ -540,7 +540,7 @@ impl Decoder {
         Ok(is_passed_over)
     }
 
-    /// Whether one of before the start is still to come. What was asked for by GTID comes once; it may
+    /// Whether one from before the start is still to come. What was asked for by GTID comes once; it may
     /// have been asked for once more after its end was read.
     fn is_asked_for(&mut self, xid: &Xid) -> bool {
         let Some(passing_over) = &mut self.xa.passing_over else {

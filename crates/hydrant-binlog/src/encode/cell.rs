@@ -76,7 +76,7 @@ pub(super) enum Writer {
     Inet4,
     Inet6,
     Uuid,
-    /// TIME, TIMESTAMP and DATETIME of before MySQL 5.6, by width in bytes.
+    /// TIME, TIMESTAMP and DATETIME from before MySQL 5.6, by width in bytes.
     OldTemporal {
         width: u8,
     },

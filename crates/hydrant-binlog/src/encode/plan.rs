@@ -182,7 +182,7 @@ pub struct Plan {
     output_names: Vec<String>,
     /// Of all columns, in the table's order.
     names: Vec<String>,
-    /// The outputs of the key's columns, if somebody wants to know of changes.
+    /// The outputs of the key's columns, if changes of the key are requested.
     key: Vec<usize>,
     /// The output of ROW END, of a system-versioned table, and its name.
     row_end: Option<(usize, String)>,

@@ -134,7 +134,7 @@ pub(super) fn write_timestamp_cell(
     write_fraction(fraction, digits, out)
 }
 
-/// TIME, TIMESTAMP or DATETIME of before MySQL 5.6, by their widths of 3, 4 and 8 bytes, the lowest
+/// TIME, TIMESTAMP or DATETIME from before MySQL 5.6, by their widths of 3, 4 and 8 bytes, the lowest
 /// first: the digits HHMMSS with a sign, seconds since 1970, the digits YYYYMMDDHHMMSS. Zero dates are
 /// NULL.
 pub(super) fn write_old_temporal(

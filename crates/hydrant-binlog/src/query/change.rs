@@ -66,7 +66,7 @@ pub(super) fn of(logged: &LoggedStatement<'_>, schema: &str, table: &str) -> Cha
     mentioned.map_or(Change::None, Change::Mentioned)
 }
 
-/// `None` if nobody knows.
+/// `None` if this is unknown.
 fn columns(
     statement: &Statement,
     logged: &LoggedStatement<'_>,

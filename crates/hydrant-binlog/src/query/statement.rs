@@ -1,6 +1,6 @@
 //! One reading of a statement: what kind it is, and which tables it names.
 //!
-//! What lives here: lists of what is known. What does not: whether that matters to anybody.
+//! What lives here: lists of what is known. What does not: whether that matters.
 
 use super::alter_table::AlterTable;
 use super::parser::{Parser, ascii_parts, is, is_qualified};

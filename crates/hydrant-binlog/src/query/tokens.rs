@@ -1,7 +1,7 @@
 //! The words of an SQL statement, as both families of servers read them.
 //!
 //! What lives here: quotes, comments, and comments that are code (`/*! ... */` and MariaDB's `/*M! ... */`), which
-//! a server reads or not by its version. Nobody knows the version of the server that executed the statement, so
+//! a server reads or not by its version. The version of the server that executed the statement is unknown, so
 //! there are several readings of one that has such comments. What does not: what the words mean.
 
 use std::borrow::Cow;

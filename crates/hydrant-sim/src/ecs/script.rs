@@ -233,7 +233,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// The state so long after the start.
+    /// The state this long after the start.
     pub(super) fn state(&self, elapsed: SignedDuration) -> State {
         let elapsed_ms = elapsed.as_millis().max(0);
         let at_ms = self
