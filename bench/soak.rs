@@ -131,7 +131,7 @@ fn percentiles(durations: &Histogram<u64>) -> String {
     let ms =
         |quantile| Duration::from_micros(durations.value_at_quantile(quantile)).as_secs_f64() * 1e3;
     format!(
-        "p50 {:.1}, p99 {:.1}, p99.9 {:.1}, most {:.1} ms",
+        "p50 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms",
         ms(0.5),
         ms(0.99),
         ms(0.999),

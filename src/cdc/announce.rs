@@ -1,4 +1,4 @@
-//! What a start says of rows that it will not deliver, before anything is stored: those from before a first
+//! What a start logs about rows that it will not deliver, before anything is stored: those from before a first
 //! start, from before a table was followed, and between a checkpoint and a `source.start` that is not used.
 
 use std::path::Path;

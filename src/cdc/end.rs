@@ -1,4 +1,4 @@
-//! The end of a run that was asked for.
+//! The end of a run that `--until` asks for.
 
 use crate::binlog::{Decoder, FilePosition, GtidSet};
 use crate::{Exit, Failure};

@@ -51,7 +51,7 @@ impl fmt::Display for Durations {
         };
         write!(
             f,
-            "p50 {:.1}, p99 {:.1}, p99.9 {:.1}, most {:.1} ms",
+            "p50 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms",
             ms(0.5),
             ms(0.99),
             ms(0.999),
@@ -113,10 +113,10 @@ mod tests {
         durations.add(Duration::from_micros(1_500));
         assert_eq!(
             durations.to_string(),
-            "p50 1.5, p99 1.5, p99.9 1.5, most 1.5 ms"
+            "p50 1.5, p99 1.5, p99.9 1.5, max 1.5 ms"
         );
         durations.add(Duration::ZERO);
         durations.add(Duration::from_hours(24 * 365));
-        assert!(durations.to_string().contains("most 60"), "{durations}");
+        assert!(durations.to_string().contains("max 60"), "{durations}");
     }
 }

@@ -1,4 +1,4 @@
-//! A reading cursor over one event's body, where running out of bytes is an answer.
+//! A cursor over one event's body. Running out of bytes is an error value.
 
 use super::Problem;
 

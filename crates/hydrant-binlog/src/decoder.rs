@@ -31,7 +31,7 @@ pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
 pub use xa::{KeptEvent, PreparedXa};
 
-/// What a source of events has to say.
+/// One input of the decoder.
 #[derive(Debug)]
 pub enum Input<'e> {
     /// The next event of the binlog. If it is a TRANSACTION_PAYLOAD, the events in it follow (see
@@ -43,7 +43,7 @@ pub enum Input<'e> {
     Fragment(EventHeader),
     /// The compressed transaction has no more events.
     PayloadEnd,
-    /// What [`Decoder::next_prepared`] has.
+    /// An event from [`Decoder::next_prepared`].
     Prepared(Event<'e>),
 }
 
@@ -81,14 +81,14 @@ struct Followed {
     map: Option<TableMap>,
     generation: u64,
     table: WatchedTable,
-    /// The number that the server had for it in the newest table map.
+    /// The table id in the newest table map.
     table_id: Option<u64>,
 }
 
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
 /// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each event that
-/// [`Decoder::next_prepared`] has. Between calls, [`Decoder::committed`] is the position from which nothing before it
+/// [`Decoder::next_prepared`] returns. Between calls, [`Decoder::committed`] is the position from which nothing before it
 /// is needed again. After an error the decoder must be dropped. After a lost connection, and if [`Decoder::must_read_again`],
 /// call [`Decoder::rewind`], ask the server for events from [`Decoder::committed`], and expect the open transaction's rows
 /// once more.
@@ -120,7 +120,7 @@ pub struct Decoder {
     undo: undone::Undo,
     exemptions: Exemptions,
     notes: Vec<Note>,
-    /// How many events there were of each type that is not known.
+    /// Counts events of unknown types, by type.
     unknown: BTreeMap<u8, u64>,
     history: History,
 }
@@ -129,7 +129,7 @@ impl Decoder {
     /// A decoder that begins at `start` and hands out changes of `tables`.
     ///
     /// # Errors
-    /// If the start names an XA transaction by what is no XID.
+    /// If the start contains an invalid XID.
     pub fn new(mut start: DecoderStart, tables: &[WatchedTable]) -> Result<Self, DecodeError> {
         let xa = std::mem::take(&mut start.xa);
         let mut decoder = Self::without_prepared(start, tables);
@@ -237,7 +237,7 @@ impl Decoder {
     }
 
     /// Forgets the open transaction, because the server will send it again: from `position`, or,
-    /// asked by GTID, from wherever that server has it. What is prepared is kept, unless `xa` tells it anew; the
+    /// asked by GTID, from wherever that server has it. Prepared transactions are kept, unless `xa` replaces them; the
     /// history before is `lineage`.
     ///
     /// # Errors
@@ -262,7 +262,7 @@ impl Decoder {
         self.prepared_at_start(xa)
     }
 
-    /// Takes in what a source of events says.
+    /// Processes one input.
     ///
     /// # Errors
     /// As for [`Decoder::event`].
@@ -276,7 +276,7 @@ impl Decoder {
         }
     }
 
-    /// Takes in the next event of the binlog itself.
+    /// Processes the next event of the binlog itself.
     ///
     /// # Errors
     /// If the event is damaged, unknown, or means that rows would be lost or invented.

@@ -70,7 +70,7 @@ pub enum Misnamed {
     },
 }
 
-/// A table map that is not of the table that the server has.
+/// A table map that does not fit the server's table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// Another number of columns.
@@ -244,7 +244,7 @@ impl TableMap {
         })
     }
 
-    /// The columns of the key, by their index: as the map tells or, if it tells of none, as the server does.
+    /// The columns of the key, by their index: as the map names them or, if it names none, as the server does.
     /// None if the key is not known.
     #[must_use]
     pub fn key(&self, server: &[ServerColumn]) -> Vec<usize> {

@@ -7,7 +7,7 @@ use super::bytes::Cursor;
 
 /// Set by the dump thread on events that are in no file.
 const FLAG_ARTIFICIAL: u16 = 0x20;
-/// Set in the file that a replica keeps what it was sent in.
+/// Set in a replica's relay logs.
 const FLAG_RELAY_LOG: u16 = 0x40;
 /// A reader that does not know the type may pass over the event.
 const FLAG_IGNORABLE: u16 = 0x80;
@@ -64,7 +64,7 @@ impl EventHeader {
         bytes
     }
 
-    /// Whether the dump thread made this event up, so that it takes no place in a file.
+    /// Whether the dump thread made this event up: then it is in no file.
     #[must_use]
     pub fn is_artificial(&self) -> bool {
         self.flags & FLAG_ARTIFICIAL != 0
@@ -82,7 +82,7 @@ impl EventHeader {
 pub struct Event<'a> {
     /// The header.
     pub header: EventHeader,
-    /// What follows the header, the checksum removed.
+    /// The bytes after the header, without the checksum.
     pub body: &'a [u8],
 }
 
@@ -211,7 +211,7 @@ fn is_before_checksums(format_description: &[u8]) -> bool {
     (major, minor, patch) < first
 }
 
-/// CRC32 of bytes. Which instructions the processor has is asked once, not for each event.
+/// CRC32 of bytes. The processor's instructions are detected once, not for each event.
 pub(super) fn crc32_of(bytes: &[u8]) -> u32 {
     static EMPTY: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
     let mut hasher = EMPTY.clone();

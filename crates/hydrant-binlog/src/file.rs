@@ -10,7 +10,7 @@ pub const FILE_MAGIC: [u8; 4] = *b"\xfebin";
 const ENCRYPTED_MAGIC: [u8; 4] = *b"\xfdbin";
 
 /// Bytes of the largest event: what the largest `max_allowed_packet` can carry to a replica, and
-/// some for what is around a packet.
+/// some for the headers around it.
 const LARGEST_EVENT: usize = (1 << 30) + (1 << 20);
 
 /// The frames of one file, whoever reads its bytes.
@@ -83,7 +83,7 @@ impl FileFrames {
         Ok(size)
     }
 
-    /// Checks a whole event, removes its checksum and moves behind it.
+    /// Checks a whole event, removes its checksum and moves past it.
     ///
     /// # Errors
     /// If its checksum does not match, or the file is no binlog after all.

@@ -61,7 +61,7 @@ impl fmt::Display for Gtid {
     }
 }
 
-/// Which transactions a server, or a reader, has behind it.
+/// The transactions that a server has executed, or a reader has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GtidSet {
     /// MySQL's `gtid_executed`.
@@ -70,7 +70,7 @@ pub enum GtidSet {
     MariaDb(MariaDbGtidState),
 }
 
-/// A text that is no GTID set.
+/// A text that is not a GTID set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a GTID set, such as 3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5 (MySQL) or 0-1-100 (MariaDB)"

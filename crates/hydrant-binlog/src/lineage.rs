@@ -103,7 +103,7 @@ impl History {
         self.file_begun = begun;
     }
 
-    /// Whether the file that is read has told when it was begun.
+    /// Whether it is known when the current file was begun.
     pub(super) fn is_file_known(&self) -> bool {
         self.file_begun.is_some()
     }

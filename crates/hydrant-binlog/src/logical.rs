@@ -109,7 +109,7 @@ impl fmt::Display for LogicalType {
     }
 }
 
-/// A text that is no type.
+/// A text that is not a logical type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no type of a column")]
 pub struct UnknownType(String);
@@ -117,7 +117,7 @@ pub struct UnknownType(String);
 impl FromStr for LogicalType {
     type Err = UnknownType;
 
-    /// Reads what it is displayed as.
+    /// Parses its display form.
     fn from_str(text: &str) -> Result<Self, UnknownType> {
         let digits = || {
             (0..=6).flat_map(|digits| {

@@ -21,7 +21,7 @@ pub struct FilePosition {
     pub offset: u64,
 }
 
-/// A text that is no `file:offset`.
+/// A text that is not `file:offset`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a binlog position such as binlog.000042:4")]
 pub struct PositionError(String);

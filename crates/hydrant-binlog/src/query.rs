@@ -18,7 +18,7 @@ pub(super) use change::Change;
 use statement::{Statement, TableName};
 use tokens::{Tokens, Wide};
 
-/// The kinds of statements that matter.
+/// The kinds of statements, by their effect on rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Begin,

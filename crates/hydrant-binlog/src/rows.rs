@@ -59,7 +59,7 @@ impl Operations {
     }
 }
 
-/// The rows of one event that are to be handed out, undecoded.
+/// The undecoded rows of one event.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsEvent<'a> {
     /// What happened to them.

@@ -18,7 +18,7 @@ pub struct TableMap {
     pub table: String,
     /// The columns in the table's order, generated and invisible ones included.
     pub columns: Vec<Column>,
-    /// Whether it tells which columns are UNSIGNED; only then [`Column::unsigned`] means something.
+    /// Whether it says which columns are UNSIGNED; [`Column::unsigned`] is valid only then.
     pub has_signs: bool,
     /// The columns of the primary key, by their index; none if there is no such key, or it is unknown.
     pub key: Vec<usize>,
@@ -43,7 +43,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// Whether it has the looks of a hidden column that MariaDB has for a unique key (see [`HASH_PREFIX`]).
+    /// Whether it looks like a hidden column that MariaDB has for a unique key (see [`HASH_PREFIX`]).
     #[must_use]
     pub fn may_be_hash(&self) -> bool {
         self.kind == ColumnType::Int(8) && self.name.starts_with(HASH_PREFIX)
@@ -76,7 +76,7 @@ impl std::fmt::Display for Charset {
 
 impl Charset {
     /// Collations that MariaDB numbers by itself: 32 from each of these numbers on
-    /// (`MY_PAGE2_COLLATION_ID_UTF8` and its kin), and 256 for each character set from 2048 on for
+    /// (`MY_PAGE2_COLLATION_ID_UTF8` and similar numbers), and 256 for each character set from 2048 on for
     /// UCA 14.0.0 (`sql/ctype-uca1400.h`).
     fn of_mariadb(id: u64) -> Option<Self> {
         let charset = match id {

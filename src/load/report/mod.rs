@@ -164,7 +164,7 @@ fn latency_line(latency: &Latency) -> String {
         ("p50", 50.0),
         ("p99", 99.0),
         ("p99.9", 99.9),
-        ("most", 100.0),
+        ("max", 100.0),
     ];
     let known = percentiles.map(|(name, at)| Some(format!("{name} {}", ms(latency.at(at)?))));
     let mut known = known.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -192,7 +192,7 @@ mod tests {
         add_latency(&mut histogram, Duration::from_millis(20), 1_000);
         assert_eq!(
             latency_line(&Latency::of("a", &histogram)),
-            "a\n  p50 20 ms, p99 20 ms, p99.9 20 ms, most 20 ms (1,000 measured)\n"
+            "a\n  p50 20 ms, p99 20 ms, p99.9 20 ms, max 20 ms (1,000 measured)\n"
         );
     }
 }
