@@ -323,8 +323,8 @@ impl<S: Sink> Pipeline<S> {
             ColumnSource::Given { used } => {
                 if !std::mem::replace(&mut used[index], true) && table.definition.knows_columns() {
                     warn!(
-                        "{}: what the binlog does not tell of its columns is taken from the table as the server \
-                         has it now: if it was changed after these files, its rows are read wrongly",
+                        "{}: what the binlog does not say about its columns is taken from the server's present \
+                         table: if it was changed after these files, its rows are decoded wrongly",
                         table.definition.name()
                     );
                 }

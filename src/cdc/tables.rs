@@ -92,7 +92,7 @@ impl TableWriter {
         }
     }
 
-    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
+    /// Takes what the server says about the columns of the rows that come next; nothing if it must be asked
     /// again.
     pub(super) fn know(&mut self, columns: Vec<ServerColumn>) {
         if self.definition.know(columns) {

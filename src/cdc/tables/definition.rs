@@ -25,7 +25,7 @@ use super::row_context::RowContext;
 pub(in super::super) struct TableDefinition {
     pub(super) checked: CheckedTable,
     layouts: TableLayouts,
-    /// What the server tells of its columns, true for the rows that come next.
+    /// The server's answer about its columns, valid for the next rows.
     columns: Vec<ServerColumn>,
     /// Whether the table map of this generation leaves something for the server to tell.
     is_open: Option<(u64, bool)>,
@@ -63,12 +63,12 @@ impl TableDefinition {
         &self.layouts
     }
 
-    /// The codes of definitions that somebody has accepted.
+    /// The codes of definitions that the operator has accepted.
     pub(in super::super) fn accepted(&self) -> &[DefinitionCode] {
         self.layouts.accepted()
     }
 
-    /// Takes what the server tells of the columns of the rows that come next; nothing if it must be asked
+    /// Takes what the server says about the columns of the rows that come next; nothing if it must be asked
     /// again. Says whether that is something else than before.
     pub(super) fn know(&mut self, columns: Vec<ServerColumn>) -> bool {
         let is_new = columns != self.columns;
@@ -76,7 +76,7 @@ impl TableDefinition {
         is_new
     }
 
-    /// Whether the server has told of its columns.
+    /// Whether the server was asked about its columns.
     pub(in super::super) fn knows_columns(&self) -> bool {
         !self.columns.is_empty()
     }
@@ -107,7 +107,7 @@ impl TableDefinition {
     /// layout.
     ///
     /// # Errors
-    /// If its lines cannot be written, or nobody has decided what shall become of them.
+    /// If its lines cannot be written, or no decision was made about them.
     pub(super) fn plan(
         &mut self,
         context: &RowContext<'_>,
@@ -163,8 +163,8 @@ impl TableDefinition {
         if columns.is_empty() && !self.is_told_of_no_key {
             self.is_told_of_no_key = true;
             warn!(
-                "{}: no primary key is known, so that an update of what identifies a row is written as an update; \
-                 set key_change = \"update\" if that is meant",
+                "{}: no primary key is known, so an update of the columns that identify a row is written as an \
+                 update; set key_change = \"update\" if this is intended",
                 self.name()
             );
         }
@@ -191,7 +191,7 @@ impl TableDefinition {
     /// The plan for the lines of a table with this definition.
     ///
     /// # Errors
-    /// If they would be others than before, and nobody has decided what shall become of them.
+    /// If they would be others than before, and no decision was made about them.
     fn decide(
         &mut self,
         map: &TableMap,
@@ -247,7 +247,7 @@ impl TableDefinition {
         Ok(plan)
     }
 
-    /// MariaDB keeps a unique key of TEXT or BLOB in a column of its own, behind all others, which nobody sees.
+    /// MariaDB keeps a unique key of TEXT or BLOB in a hidden column behind all others.
     fn is_hash(&self, column: &Column) -> bool {
         let definition = self.checked.definition.iter();
         let mut declared = definition.filter(|column| !column.is_hash);
@@ -313,7 +313,7 @@ impl TableDefinition {
         (plan.shape() == *layout).then_some(plan)
     }
 
-    /// Says once which columns are not written though nobody has left them out.
+    /// Logs once which columns are not written although they are not excluded.
     fn tell_left_out(
         &mut self,
         map: &TableMap,
