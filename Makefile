@@ -6,6 +6,9 @@ export RUSTDOCFLAGS := -D warnings
 # A text that differs from its snapshot fails, and no file is written.
 export INSTA_UPDATE := no
 
+# Half of the tests wait for servers and deadlines more than they compute.
+TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
+
 # Of each fuzzer; twenty minutes by default.
 FUZZ_SECONDS ?= 1200
 FUZZERS ?= events json gtid_text gtid_binary
@@ -31,7 +34,7 @@ test: lint doc
 	@$(MAKE) --no-print-directory servers || \
 		echo 'make: the tests that need what could not be fetched will fail, with the reason' >&2
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --workspace --no-fail-fast; \
+		cargo nextest run --workspace --no-fail-fast --test-threads $(TEST_THREADS); \
 		status=$$?; tests/slowest; exit $$status; \
 	else \
 		cargo test --workspace --lib --bins --tests --no-fail-fast; \

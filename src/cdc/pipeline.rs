@@ -171,13 +171,13 @@ impl<S: Sink> Pipeline<S> {
             } = self;
             heed(decoder, flow, columns, tables)?;
         }
-        let mut outlet = FlowOutlet {
-            flow: &mut self.flow,
-            decoder: &self.decoder,
-        };
         match step {
             Step::Nothing => self.note_question(),
             Step::Rows { table, rows } => {
+                let mut outlet = FlowOutlet {
+                    flow: &mut self.flow,
+                    decoder: &self.decoder,
+                };
                 if let Some(transaction) = self.decoder.transaction() {
                     self.newest_commit_us = transaction.commit_time_us;
                 }
@@ -200,30 +200,8 @@ impl<S: Sink> Pipeline<S> {
                     self.bound_doubt();
                 }
             }
-            Step::Savepoint { id, gone } => {
-                self.savepoints.retain(|other| Some(other.id) != gone);
-                let marks = self.tables.iter().map(TableWriter::mark);
-                self.savepoints.push(Savepoint {
-                    id,
-                    tables: marks.collect(),
-                    sequence: self.sequence.newest(),
-                });
-            }
-            Step::RolledBackTo(savepoint) => {
-                let index = self
-                    .savepoints
-                    .iter()
-                    .position(|other| other.id == savepoint);
-                self.savepoints.truncate(index.map_or(0, |index| index + 1));
-                if let Some(savepoint) = self.savepoints.last() {
-                    self.sequence.undo_to(savepoint.sequence);
-                    for (table, mark) in self.tables.iter_mut().zip(&savepoint.tables) {
-                        self.rows_written = self
-                            .rows_written
-                            .saturating_sub(table.undo_to(*mark, &mut outlet));
-                    }
-                }
-            }
+            Step::Savepoint { id, gone } => self.set_savepoint(id, gone),
+            Step::RolledBackTo(savepoint) => self.roll_back_to(savepoint),
             Step::RolledBack => {
                 self.undo_open_transaction();
                 self.sequence.undo_to(self.sequence.committed());
@@ -232,6 +210,34 @@ impl<S: Sink> Pipeline<S> {
             Step::Commit => self.end_transaction(),
         }
         Ok(())
+    }
+
+    fn set_savepoint(&mut self, id: u64, gone: Option<u64>) {
+        self.savepoints.retain(|other| Some(other.id) != gone);
+        let marks = self.tables.iter().map(TableWriter::mark);
+        self.savepoints.push(Savepoint {
+            id,
+            tables: marks.collect(),
+            sequence: self.sequence.newest(),
+        });
+    }
+
+    fn roll_back_to(&mut self, savepoint: u64) {
+        let mut known = self.savepoints.iter();
+        let index = known.position(|other| other.id == savepoint);
+        self.savepoints.truncate(index.map_or(0, |index| index + 1));
+        let Some(savepoint) = self.savepoints.last() else {
+            return;
+        };
+        self.sequence.undo_to(savepoint.sequence);
+        let mut outlet = FlowOutlet {
+            flow: &mut self.flow,
+            decoder: &self.decoder,
+        };
+        for (table, mark) in self.tables.iter_mut().zip(&savepoint.tables) {
+            let undone = table.undo_to(*mark, &mut outlet);
+            self.rows_written = self.rows_written.saturating_sub(undone);
+        }
     }
 
     fn end_transaction(&mut self) {

@@ -74,10 +74,14 @@ pub(super) fn write_decimal(
     if !rest.is_empty() {
         return Err(CellProblem::Width);
     }
-    let digits = &digits[..precision];
-    let (before, after) = digits.split_at(whole);
+    write_digits(is_negative, digits[..precision].split_at(whole), out);
+    Ok(())
+}
+
+/// Appends the digits before and after the point.
+fn write_digits(is_negative: bool, (before, after): (&[u8], &[u8]), out: &mut Vec<u8>) {
     let is_zero = |digit: &u8| *digit == b'0';
-    if is_negative && !digits.iter().all(is_zero) {
+    if is_negative && !before.iter().chain(after).all(is_zero) {
         out.push(b'-');
     }
     let leading = before.iter().take_while(|digit| is_zero(digit)).count();
@@ -85,11 +89,10 @@ pub(super) fn write_decimal(
         [] => out.push(b'0'),
         before => out.extend_from_slice(before),
     }
-    if scale > 0 {
+    if !after.is_empty() {
         out.push(b'.');
         out.extend_from_slice(after);
     }
-    Ok(())
 }
 
 #[cfg(test)]
