@@ -10,7 +10,7 @@ use crate::{Exit, Failure};
 
 /// A request by signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum SignalRequest {
     /// SIGTERM, SIGINT or SIGHUP, by name: deliver and end.
     Stop(&'static str),
     /// SIGUSR1: say how it goes.
@@ -51,12 +51,12 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub(crate) async fn next(&mut self) -> Asked {
+    pub(crate) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            () = received(&mut self.hangup) => Asked::Stop("SIGHUP"),
-            _ = self.user1.recv() => Asked::Progress,
+            _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalRequest::Stop("SIGINT"),
+            () = received(&mut self.hangup) => SignalRequest::Stop("SIGHUP"),
+            _ = self.user1.recv() => SignalRequest::Progress,
         }
     }
 
@@ -70,11 +70,11 @@ impl Signals {
             tokio::select! {
                 biased;
                 asked = self.next() => match asked {
-                    Asked::Stop(signal) => {
+                    SignalRequest::Stop(signal) => {
                         info!("{signal}: stopping before the start is done");
                         return None;
                     }
-                    Asked::Progress => info!("starting"),
+                    SignalRequest::Progress => info!("starting"),
                 },
                 started = &mut starting => return Some(started),
             }

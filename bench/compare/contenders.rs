@@ -143,7 +143,12 @@ impl Contender {
     }
 
     /// How it reads every row from `place` to the end of the binlog. `folder` is empty and its own.
-    pub(crate) fn drain(self, place: &Place, tools: &Tools, folder: &Path) -> Result<Command> {
+    pub(crate) fn drain(
+        self,
+        place: &BinlogStart,
+        tools: &Tools,
+        folder: &Path,
+    ) -> Result<Command> {
         let rows = place.rows.to_string();
         let mut command = match self {
             Self::HydrantDir | Self::HydrantStdout | Self::HydrantFirstStart => {
@@ -202,7 +207,7 @@ fn pinned<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// A server, and what is to be read from it.
-pub(crate) struct Place<'a> {
+pub(crate) struct BinlogStart<'a> {
     pub(crate) server: &'a Server,
     /// The binlog that has the rows, and nothing but them.
     pub(crate) file: String,
@@ -211,7 +216,7 @@ pub(crate) struct Place<'a> {
     pub(crate) rows: u64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> BinlogStart<'a> {
     /// The beginning of a new binlog file of `server`.
     pub(crate) fn here(server: &'a Server, rows: u64) -> Result<Self> {
         let status = server.sql("FLUSH BINARY LOGS; SHOW BINARY LOG STATUS;")?;
@@ -247,7 +252,12 @@ pub(crate) enum Sink {
 }
 
 /// The agent, as users run it, with the blog's eight columns. Its checkpoint and objects are in `folder`.
-pub(crate) fn hydrant(place: &Place, start: &str, sink: Sink, folder: &Path) -> Result<Command> {
+pub(crate) fn hydrant(
+    place: &BinlogStart,
+    start: &str,
+    sink: Sink,
+    folder: &Path,
+) -> Result<Command> {
     let sink = match sink {
         Sink::Dir => format!("type = \"dir\"\npath = \"{}/objects\"", folder.display()),
         Sink::Stdout { at_once: false } => "type = \"stdout\"".to_owned(),
@@ -311,7 +321,7 @@ impl Tools {
     pub(crate) fn debezium(
         &self,
         format: &str,
-        place: &Place,
+        place: &BinlogStart,
         start: &str,
         rows: &str,
         folder: &Path,
@@ -327,7 +337,12 @@ impl Tools {
     }
 
     /// See `bench/rivals/mysql_replication.py`.
-    pub(crate) fn python_reader(&self, mode: &str, place: &Place, rows: &str) -> Result<Command> {
+    pub(crate) fn python_reader(
+        &self,
+        mode: &str,
+        place: &BinlogStart,
+        rows: &str,
+    ) -> Result<Command> {
         let mut command = Command::new(found(&self.python)?);
         command
             .arg("-B")
@@ -341,7 +356,7 @@ impl Tools {
         &self,
         package: &str,
         mode: &str,
-        place: &Place,
+        place: &BinlogStart,
         rows: &str,
     ) -> Result<Command> {
         let mut command = Command::new("node");

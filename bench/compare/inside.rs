@@ -14,7 +14,7 @@ use mysql_async::binlog::EventType;
 use mysql_async::binlog::events::{EventData, RowsEventData};
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts};
 
-use crate::contenders::Place;
+use crate::contenders::BinlogStart;
 use crate::transcode::{drop_batch, transcode};
 use workloads::baseline;
 use workloads::sales::sales_columns;
@@ -30,7 +30,7 @@ pub(crate) enum Inside {
 }
 
 impl Inside {
-    pub(crate) fn command(self, place: &Place) -> Result<Command> {
+    pub(crate) fn command(self, place: &BinlogStart) -> Result<Command> {
         let name = self
             .to_possible_value()
             .context("a variant without a name")?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::contenders::{Contender, POWERSYNC, Place, Sink, Tools, hydrant};
+use crate::contenders::{BinlogStart, Contender, POWERSYNC, Sink, Tools, hydrant};
 use crate::process::{Running, Seen};
 use crate::throughput::OUT_OF_TIME;
 use testkit::servers::Server;
@@ -124,7 +124,7 @@ pub(crate) fn run(
     server.sql(SALES)?;
     let mut receivers = Vec::new();
     for (kind, name, contender) in RECEIVERS {
-        let plan = Plan {
+        let plan = LatencyPlan {
             per_second,
             length: WARM_UP + Duration::from_secs(seconds),
         };
@@ -160,12 +160,12 @@ pub(crate) fn run(
 }
 
 #[derive(Clone, Copy)]
-struct Plan {
+struct LatencyPlan {
     per_second: u32,
     length: Duration,
 }
 
-impl Plan {
+impl LatencyPlan {
     fn rows(self) -> u64 {
         u64::from(self.per_second) * self.length.as_secs()
     }
@@ -174,12 +174,12 @@ impl Plan {
 fn follow(
     server: &Server,
     kind: Kind,
-    plan: Plan,
+    plan: LatencyPlan,
     tools: &Tools,
     receiver: &mut Receiver,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let place = Place::here(server, plan.rows())?;
+    let place = BinlogStart::here(server, plan.rows())?;
     let rows = plan.rows().to_string();
     let command = match kind {
         Kind::Hydrant => {
@@ -213,7 +213,7 @@ fn follow(
 /// Takes stamps until all rows are here, or nothing more is to be hoped for.
 fn receive(
     running: &mut Running,
-    plan: Plan,
+    plan: LatencyPlan,
     started: Instant,
     measured_from: u128,
     receiver: &mut Receiver,
@@ -257,7 +257,7 @@ fn now_us() -> u128 {
 }
 
 /// Inserts at the planned moments, and answers with how long the INSERTs took.
-fn write(url: &str, plan: Plan) -> Result<Histogram<u64>> {
+fn write(url: &str, plan: LatencyPlan) -> Result<Histogram<u64>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -274,7 +274,12 @@ fn write(url: &str, plan: Plan) -> Result<Histogram<u64>> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "moments, not counts")]
-async fn write_share(url: &str, plan: Plan, start: Instant, writer: u32) -> Result<Histogram<u64>> {
+async fn write_share(
+    url: &str,
+    plan: LatencyPlan,
+    start: Instant,
+    writer: u32,
+) -> Result<Histogram<u64>> {
     let mut conn = Conn::new(Opts::from_url(url)?).await?;
     let mut took = histogram();
     for row in (u64::from(writer)..plan.rows()).step_by(WRITERS as usize) {

@@ -36,7 +36,7 @@ pub(crate) struct Cost {
     pub(crate) rows_said: Option<u64>,
 }
 
-enum News {
+enum ProcessOutput {
     Line(String, Instant),
     /// Everything that holds its standard error has ended.
     Ended(Instant, String),
@@ -46,7 +46,7 @@ enum News {
 pub(crate) struct Running {
     child: Child,
     started: Instant,
-    news: Receiver<News>,
+    output: Receiver<ProcessOutput>,
     first: Option<(Instant, f64)>,
     rows_said: Option<u64>,
     peak_rss_kib: u64,
@@ -72,7 +72,7 @@ impl Running {
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-        let (tell, news) = mpsc::channel();
+        let (tell, output) = mpsc::channel();
         let lines = child.stdout.take().map(|out| {
             let tell = tell.clone();
             thread::spawn(move || tell_lines(out, &tell))
@@ -82,7 +82,7 @@ impl Running {
         Ok(Self {
             child,
             started,
-            news,
+            output,
             first: None,
             rows_said: None,
             peak_rss_kib: 0,
@@ -99,8 +99,8 @@ impl Running {
             if self.started.elapsed() > limit {
                 bail!("not done after {} s", limit.as_secs());
             }
-            match self.news.recv_timeout(LOOK_INTERVAL) {
-                Ok(News::Line(line, at)) => {
+            match self.output.recv_timeout(LOOK_INTERVAL) {
+                Ok(ProcessOutput::Line(line, at)) => {
                     if line == "first" {
                         self.first = Some((at, self.cpu_seconds()?));
                     } else if let Some(rows) = line.strip_prefix("rows ") {
@@ -109,7 +109,9 @@ impl Running {
                         return Ok(Seen::Line(line, at));
                     }
                 }
-                Ok(News::Ended(at, words)) => return self.end(at, &words).map(Seen::Ended),
+                Ok(ProcessOutput::Ended(at, words)) => {
+                    return self.end(at, &words).map(Seen::Ended);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("it ended twice"),
             }
@@ -210,10 +212,13 @@ fn stat(process: u32) -> Result<Stat> {
     })
 }
 
-fn tell_lines(out: impl Read, tell: &Sender<News>) {
+fn tell_lines(out: impl Read, tell: &Sender<ProcessOutput>) {
     for line in BufReader::new(out).lines() {
         let Ok(line) = line else { return };
-        if tell.send(News::Line(line, Instant::now())).is_err() {
+        if tell
+            .send(ProcessOutput::Line(line, Instant::now()))
+            .is_err()
+        {
             return;
         }
     }
@@ -221,13 +226,13 @@ fn tell_lines(out: impl Read, tell: &Sender<News>) {
 
 /// The end of its standard error is the moment at which a process has ended; its last lines may still be on
 /// their way then.
-fn tell_end(mut error: impl Read, lines: Option<JoinHandle<()>>, tell: &Sender<News>) {
+fn tell_end(mut error: impl Read, lines: Option<JoinHandle<()>>, tell: &Sender<ProcessOutput>) {
     let mut words = Vec::new();
     let _ = error.read_to_end(&mut words);
     let at = Instant::now();
     let _ = lines.map(JoinHandle::join);
     // Nobody listens any more if the process was given up.
-    let _ = tell.send(News::Ended(
+    let _ = tell.send(ProcessOutput::Ended(
         at,
         String::from_utf8_lossy(&words).into_owned(),
     ));

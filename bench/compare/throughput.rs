@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
 use crate::Budget;
-use crate::contenders::{Contender, Place, Tools};
+use crate::contenders::{BinlogStart, Contender, Tools};
 use crate::inside::Inside;
 use crate::process::{Cost, Running};
 use testkit::servers::Server;
@@ -88,7 +88,7 @@ pub(crate) fn run(
     let server = Server::mysql(&[MAX_BINLOG_SIZE])?;
     server.sql(SALES)?;
     server.sql(RIVAL_USER)?;
-    let place = Place::here(&server, workload.rows)?;
+    let place = BinlogStart::here(&server, workload.rows)?;
     insert(&server, workload.rows, workload.transaction_rows)?;
     let binlog = server.binlog_dir().join(&place.file);
     workload.binlog_bytes = fs::metadata(binlog)?.len();
@@ -137,7 +137,7 @@ fn entry(contender: Contender) -> Entry {
 /// Runs it once more, or notes why not.
 fn one_round(
     contender: Contender,
-    place: &Place,
+    place: &BinlogStart,
     tools: &Tools,
     budget: &Budget,
     entry: &mut Entry,
@@ -155,7 +155,12 @@ fn one_round(
     Ok(())
 }
 
-fn read_all(contender: Contender, place: &Place, tools: &Tools, entry: &mut Entry) -> Result<()> {
+fn read_all(
+    contender: Contender,
+    place: &BinlogStart,
+    tools: &Tools,
+    entry: &mut Entry,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let command = contender.drain(place, tools, folder.path())?;
     let cost = Running::start(command, contender.reports_itself())?.finish(LIMIT)?;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::contenders::{Place, Sink, Tools, hydrant};
+use crate::contenders::{BinlogStart, Sink, Tools, hydrant};
 use crate::latency::{Percentiles, histogram};
 use crate::process::{Cost, Running, cpu_seconds_of};
 use crate::throughput::count_in_objects;
@@ -182,7 +182,7 @@ fn watcher(
     tools: &Tools,
     folder: &Path,
 ) -> Result<Option<Running>> {
-    let place = Place::here(server, u64::MAX)?;
+    let place = BinlogStart::here(server, u64::MAX)?;
     let command = match variant {
         Variant::Nobody | Variant::Trigger => return Ok(None),
         Variant::Debezium => {

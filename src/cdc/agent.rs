@@ -11,20 +11,20 @@ use tracing::{debug, info, warn};
 use crate::binlog::PreparedXa;
 use crate::config::Config;
 use crate::error::Error;
-use crate::signals::{Asked, Signals};
+use crate::signals::{SignalRequest, Signals};
 use crate::sink::Sink;
 use crate::{Exit, Failure};
 
 use super::Until;
 use super::announce;
-use super::asker::{Asked as Told, Asker};
+use super::asker::{Asker, QueryOutcome};
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
 use super::pipeline::{Pipeline, table_names};
 use super::preflight::Preflight;
 use super::progress::{Progress, Summary};
-use super::reader::{News, Reader};
+use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
 use super::server_columns::Question;
 use super::start::{has_gtids, start_mark};
@@ -41,7 +41,8 @@ const SAVE_GRACE: Duration = Duration::from_secs(2);
 const EVENTS_AT_ONCE: usize = 256;
 
 /// A question under way, which gives back who asks.
-type QuestionAsked = Pin<Box<dyn Future<Output = (Box<Asker>, Result<Told, Failure>)> + Send>>;
+type QuestionAsked =
+    Pin<Box<dyn Future<Output = (Box<Asker>, Result<QueryOutcome, Failure>)> + Send>>;
 
 /// The asker while no question is open; otherwise the open question.
 enum Asking {
@@ -63,7 +64,7 @@ impl Asking {
     }
 
     /// Waits for the answer; forever if no question is open.
-    async fn next(&mut self) -> Result<Told, Failure> {
+    async fn next(&mut self) -> Result<QueryOutcome, Failure> {
         let Self::UnderWay(asking) = self else {
             return std::future::pending().await;
         };
@@ -97,7 +98,7 @@ pub(super) struct Agent<S> {
     /// What the checkpoint is of.
     followed: Vec<FollowedTable>,
     /// What the reader said when the server took the request.
-    first_news: Option<News>,
+    first_event: Option<ReaderEvent>,
     saved_at: Instant,
     progress_at: Instant,
     /// What was told last.
@@ -144,7 +145,7 @@ impl<S: Sink> Agent<S> {
         let (mut reader, mut mark) = starting.await?;
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
-        let first_news = Some(reader.next().await?);
+        let first_event = Some(reader.next().await?);
         let mut asker = Asker::new(&config.source, table_names(&tables));
         Box::pin(asker.ask_at_start(&tables, has_names, &mut mark)).await?;
         let layouts = loaded.as_ref().map(Checkpoint::layouts);
@@ -168,7 +169,7 @@ impl<S: Sink> Agent<S> {
             saving: None,
             saved,
             followed,
-            first_news,
+            first_event,
             saved_at: now,
             progress_at: now,
             told: Progress::default(),
@@ -208,8 +209,8 @@ impl<S: Sink> Agent<S> {
     /// Reads until a signal or the end that was asked for.
     async fn follow(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let mut timer = pin!(tokio::time::sleep_until(self.next_timer().into()));
-        if let Some(news) = self.first_news.take().filter(|_| !self.reached_end()) {
-            self.take_in(news)?;
+        if let Some(event) = self.first_event.take().filter(|_| !self.reached_end()) {
+            self.take_in(event)?;
         }
         while !self.reached_end() {
             let room = self.pipeline.has_room() && !self.asking.is_under_way();
@@ -228,11 +229,11 @@ impl<S: Sink> Agent<S> {
                 // timers are due rarely; the binlog would fill all the time there is.
                 biased;
                 asked = signals.next() => match asked {
-                    Asked::Stop(signal) => {
+                    SignalRequest::Stop(signal) => {
                         info!("{signal}: delivering what was read");
                         return Ok(());
                     }
-                    Asked::Progress => self.tell_progress(),
+                    SignalRequest::Progress => self.tell_progress(),
                 },
                 delivered = self.pipeline.flow.delivery.next() => {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
@@ -240,19 +241,19 @@ impl<S: Sink> Agent<S> {
                 () = &mut timer => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 told = self.asking.next() => match told? {
-                    Told::Answer(answer) => self.pipeline.answer(answer)?,
-                    Told::OtherServer => self.reconnect(),
+                    QueryOutcome::Answer(answer) => self.pipeline.answer(answer)?,
+                    QueryOutcome::OtherServer => self.reconnect(),
                 },
-                news = self.reader.next(), if room => self.take_in(news?)?,
+                event = self.reader.next(), if room => self.take_in(event?)?,
             }
         }
         Ok(())
     }
 
-    /// Takes in one piece of news, and what else is there already.
-    fn take_in(&mut self, news: News) -> Result<(), Error> {
+    /// Takes in one event of the reader, and what else is there already.
+    fn take_in(&mut self, event: ReaderEvent) -> Result<(), Error> {
         let now = Instant::now();
-        self.on_news(news, now)?;
+        self.on_reader_event(event, now)?;
         for _ in 0..EVENTS_AT_ONCE {
             let is_handing_out = self.pipeline.decoder.is_handing_out();
             if is_handing_out
@@ -263,7 +264,7 @@ impl<S: Sink> Agent<S> {
                 return Ok(());
             }
             match self.reader.ready() {
-                Some(news) => self.on_news(news?, now)?,
+                Some(event) => self.on_reader_event(event?, now)?,
                 None => {
                     if self.config.flush_interval.is_zero() {
                         self.pipeline.seal_all();
@@ -275,11 +276,11 @@ impl<S: Sink> Agent<S> {
         Ok(())
     }
 
-    fn on_news(&mut self, news: News, now: Instant) -> Result<(), Error> {
-        match news {
-            News::Event => self.on_event(now)?,
-            News::Lost => self.reconnect(),
-            News::Resumed(mark) => {
+    fn on_reader_event(&mut self, event: ReaderEvent, now: Instant) -> Result<(), Error> {
+        match event {
+            ReaderEvent::Event => self.on_event(now)?,
+            ReaderEvent::Lost => self.reconnect(),
+            ReaderEvent::Resumed(mark) => {
                 let was = self.pipeline.server();
                 if mark.server != *was {
                     warn!("the server is now {} (was {})", mark.server.0, was.0);
@@ -426,7 +427,7 @@ impl<S: Sink> Agent<S> {
             }
             Ok(())
         };
-        let stopped = async { while signals.next().await == Asked::Progress {} };
+        let stopped = async { while signals.next().await == SignalRequest::Progress {} };
         tokio::select! {
             biased;
             saved = saving => saved,
@@ -457,11 +458,11 @@ impl<S: Sink> Agent<S> {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
                 }
                 asked = signals.next() => match asked {
-                    Asked::Stop(signal) => {
+                    SignalRequest::Stop(signal) => {
                         warn!("{signal}: stopping at once");
                         break;
                     }
-                    Asked::Progress => self.tell_progress(),
+                    SignalRequest::Progress => self.tell_progress(),
                 },
                 () = until(deadline) => {
                     warn!("shutdown_grace is over before everything was delivered");

@@ -14,7 +14,7 @@ use crate::{Exit, Failure};
 use super::checked_table::CheckedTable;
 use super::described::described;
 use super::explain::{REACH_SERVER, binlog_is_off};
-use super::reader::{News, Reader};
+use super::reader::{Reader, ReaderEvent};
 use super::remedies::of_problem;
 use super::retry::{LONGEST_DELAY, PATIENCE, delays};
 use super::server::{Mark, Server};
@@ -23,8 +23,8 @@ use super::server_columns::{Answer, Question, is_open};
 /// How often a line tells how far it has looked.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What came of asking.
-pub(super) enum Asked {
+/// The outcome of a question to the server.
+pub(super) enum QueryOutcome {
     Answer(Answer),
     /// Another server answers at the same address.
     OtherServer,
@@ -71,7 +71,11 @@ impl Asker {
     ///
     /// # Errors
     /// A failure that trying again will not mend.
-    pub(super) async fn ask(&mut self, question: &Question, mark: &Mark) -> Result<Asked, Failure> {
+    pub(super) async fn ask(
+        &mut self,
+        question: &Question,
+        mark: &Mark,
+    ) -> Result<QueryOutcome, Failure> {
         let mut delays = delays();
         let began = Instant::now();
         let mut was_idle = self.server.is_some();
@@ -100,9 +104,13 @@ impl Asker {
         }
     }
 
-    async fn try_once(&mut self, question: &Question, mark: &Mark) -> Result<Asked, Failure> {
+    async fn try_once(
+        &mut self,
+        question: &Question,
+        mark: &Mark,
+    ) -> Result<QueryOutcome, Failure> {
         let Some(mut server) = self.connected(mark).await? else {
-            return Ok(Asked::OtherServer);
+            return Ok(QueryOutcome::OtherServer);
         };
         let columns = described(&mut server, &question.schema, &question.name).await?;
         let changes = if question.needs_changes(&columns) {
@@ -112,7 +120,7 @@ impl Asker {
             Vec::new()
         };
         self.server = Some(server);
-        Ok(Asked::Answer(Answer { columns, changes }))
+        Ok(QueryOutcome::Answer(Answer { columns, changes }))
     }
 
     /// Asks for the columns of tables of which nothing is known at a start, before anything is read. A table that
@@ -226,8 +234,8 @@ impl Asker {
         let mut told_at = Instant::now();
         while look_ahead.position() < end {
             match reader.next().await? {
-                News::Event => {}
-                News::Lost | News::Resumed(_) => {
+                ReaderEvent::Event => {}
+                ReaderEvent::Lost | ReaderEvent::Resumed(_) => {
                     let what = format!("{}: lost the connection", self.source.host);
                     return Err(Failure::transient(Exit::Unavailable, what, REACH_SERVER));
                 }

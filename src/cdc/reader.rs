@@ -28,8 +28,8 @@ use super::server::{Mark, Server, within};
 /// How many heartbeats may be missed before the connection is given up.
 const MISSED_HEARTBEATS: u32 = 3;
 
-/// What the reader has to say.
-pub(super) enum News {
+/// What happened to the stream.
+pub(super) enum ReaderEvent {
     /// Something of the binlog is there; take it with [`Reader::at_hand`].
     Event,
     /// The connection is lost; call [`Reader::reconnect`].
@@ -58,13 +58,13 @@ struct Stream {
     /// How the packet at hand came.
     packet: Packet,
     packed: Option<Packed>,
-    turn: Turn,
+    phase: ReadPhase,
     /// What is wrong with the compressed transaction at hand.
     problem: Option<Problem>,
 }
 
-/// What comes next.
-enum Turn {
+/// Which events are handed out next.
+enum ReadPhase {
     /// The events of the compressed transaction that was handed out.
     Open,
     /// What follows that.
@@ -119,7 +119,7 @@ impl Reader {
     ///
     /// # Errors
     /// A failure that trying again will not mend.
-    pub(super) async fn next(&mut self) -> Result<News, Failure> {
+    pub(super) async fn next(&mut self) -> Result<ReaderEvent, Failure> {
         loop {
             let filled = match &mut self.state {
                 State::Streaming(stream) => {
@@ -151,7 +151,7 @@ impl Reader {
                     self.connected_at = Instant::now();
                     self.heard_at = self.connected_at;
                     info!("connected again");
-                    return Ok(News::Resumed(Box::new(mark)));
+                    return Ok(ReaderEvent::Resumed(Box::new(mark)));
                 }
                 State::Lost => std::future::pending().await,
             };
@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// The next news, if it is there already.
-    pub(super) fn ready(&mut self) -> Option<Result<News, Failure>> {
+    pub(super) fn ready(&mut self) -> Option<Result<ReaderEvent, Failure>> {
         let State::Streaming(stream) = &mut self.state else {
             return None;
         };
@@ -180,7 +180,7 @@ impl Reader {
         Some(self.heard(arrived))
     }
 
-    /// What there is after [`News::Event`]; `None` if it is not enough of an event.
+    /// What there is after [`ReaderEvent::Event`]; `None` if it is not enough of an event.
     ///
     /// # Errors
     /// If its bytes are damaged.
@@ -191,14 +191,14 @@ impl Reader {
         }
     }
 
-    fn heard(&mut self, arrived: Result<(), Failure>) -> Result<News, Failure> {
+    fn heard(&mut self, arrived: Result<(), Failure>) -> Result<ReaderEvent, Failure> {
         match arrived {
-            Ok(()) => Ok(News::Event),
+            Ok(()) => Ok(ReaderEvent::Event),
             Err(failure) => self.lost(failure),
         }
     }
 
-    fn lost(&mut self, failure: Failure) -> Result<News, Failure> {
+    fn lost(&mut self, failure: Failure) -> Result<ReaderEvent, Failure> {
         // A start does not wait for what may not pass.
         let is_start = self.retry.is_start(self.connected_at.elapsed());
         if failure.fault == Fault::Definite || (failure.fault == Fault::Uncertain && is_start) {
@@ -206,7 +206,7 @@ impl Reader {
         }
         self.lost_by = Some(failure);
         self.state = State::Lost;
-        Ok(News::Lost)
+        Ok(ReaderEvent::Lost)
     }
 
     /// Starts connecting again, to continue from `checkpoint`. [`Reader::next`] tells when it is
@@ -278,7 +278,7 @@ impl Stream {
             events: EventStream::default(),
             packet: Packet::Whole,
             packed: None,
-            turn: Turn::Others,
+            phase: ReadPhase::Others,
             problem: None,
         }))
     }
@@ -286,15 +286,15 @@ impl Stream {
     /// Whether something has arrived that [`Stream::at_hand`] can look at, or that says why not.
     fn arrived(&mut self, source: &Source) -> Option<Result<(), Failure>> {
         let frames = self.wire.frames();
-        match std::mem::replace(&mut self.turn, Turn::Others) {
-            Turn::Open => {
+        match std::mem::replace(&mut self.phase, ReadPhase::Others) {
+            ReadPhase::Open => {
                 let whole = self.packet == Packet::Whole;
                 let opened = Packed::open(frames.bytes(), self.events.checksum(), whole);
                 self.packed = opened.map_err(|problem| self.problem = Some(problem)).ok();
                 return Some(Ok(()));
             }
-            Turn::Close => self.packed = None,
-            Turn::Others => {}
+            ReadPhase::Close => self.packed = None,
+            ReadPhase::Others => {}
         }
         if let Some(packed) = &mut self.packed {
             return match packed.has_more(frames) {
@@ -328,7 +328,7 @@ impl Stream {
                 Next::Event(event) => Some(Input::Packed(event)),
                 Next::Starved => None,
                 Next::End => {
-                    self.turn = Turn::Close;
+                    self.phase = ReadPhase::Close;
                     Some(Input::PayloadEnd)
                 }
             });
@@ -338,7 +338,7 @@ impl Stream {
             Packet::Pieces => Packed::outer(bytes)?,
         };
         if event.header.type_code == EventType::TransactionPayload.code() {
-            self.turn = Turn::Open;
+            self.phase = ReadPhase::Open;
         }
         Ok(Some(Input::Event(event)))
     }

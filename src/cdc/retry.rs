@@ -29,7 +29,7 @@ pub(super) struct Retry {
     /// Delays since then.
     delays: usize,
     /// From where the newest stream was asked for.
-    asked_from: Place,
+    asked_from: PositionAndGtids,
     /// A stream has moved or lived; until then this is still the start, which does not wait.
     has_followed: bool,
     uncertain_since: Option<Instant>,
@@ -37,7 +37,7 @@ pub(super) struct Retry {
 }
 
 /// Position and GTIDs.
-type Place = (Option<FilePosition>, Option<String>);
+type PositionAndGtids = (Option<FilePosition>, Option<String>);
 
 impl Retry {
     /// None since a start at this mark.

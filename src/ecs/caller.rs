@@ -1,7 +1,7 @@
 //! Calls of one of ECS's buckets: how many a second, tried again or not, and counted.
 //!
-//! What does not live here: which calls ([`super::ask`], [`super::directory`]), and with which credentials
-//! ([`super::place`]).
+//! What does not live here: which calls ([`super::poll_query`], [`super::directory`]), and with which credentials
+//! ([`super::clients`]).
 
 use std::future::Future;
 use std::num::NonZeroU32;

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use crate::Failure;
 use crate::config::Cluster;
 
-use super::ask::{Ask, SERVICES_A_CALL, last_part};
 use super::caller::{Bucket, Caller, PollError};
+use super::clients::RegionClients;
 use super::core::account::{Calls, GapReason};
-use super::place::Place;
-use super::target::{Books, Target};
+use super::poll_query::{PollQuery, SERVICES_A_CALL, last_part};
+use super::target::{Target, TargetRegistry};
 
 /// Entries on a page. Source: API reference, "ListServices" and "ListContainerInstances".
 const PAGE: i32 = 100;
@@ -142,7 +142,7 @@ impl Directory {
         &mut self,
         answer: Result<Listed, PollError>,
         now: Instant,
-        books: &mut Books<'_>,
+        registry: &mut TargetRegistry<'_>,
     ) -> (bool, Option<Failure>) {
         let Ok(listed) = answer else {
             self.has_failed = true;
@@ -166,9 +166,9 @@ impl Directory {
         let mut failure = None;
         for key in new {
             let opened = match self.bucket {
-                Bucket::Instances => books.open_provider(&self.cluster, &key, &self.shown),
+                Bucket::Instances => registry.open_provider(&self.cluster, &key, &self.shown),
                 Bucket::Clusters | Bucket::Services => {
-                    books.open_service(&self.cluster, last_part(&key), &self.shown)
+                    registry.open_service(&self.cluster, last_part(&key), &self.shown)
                 }
             };
             match opened {
@@ -193,18 +193,18 @@ impl Directory {
         listed.count()
     }
 
-    /// Closes the books of those that have gone. No unit may be for them any more.
-    pub(super) fn sweep(&mut self, books: &mut Books<'_>) {
+    /// Closes the accounts of those that have gone. No scheduled poll may be for them any more.
+    pub(super) fn sweep(&mut self, registry: &mut TargetRegistry<'_>) {
         self.members.retain(|_, member| {
             if !member.is_listed {
-                books.close(&member.target);
+                registry.close(&member.target);
             }
             member.is_listed
         });
     }
 
     /// The polls that sample what there is.
-    pub(super) fn asks(&self) -> Vec<(Ask, Vec<Target>)> {
+    pub(super) fn queries(&self) -> Vec<(PollQuery, Vec<Target>)> {
         let listed: Vec<_> = self
             .members
             .iter()
@@ -217,29 +217,32 @@ impl Directory {
                 return Vec::new();
             }
             let (providers, targets): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
-            let ask = Ask::Instances {
+            let query = PollQuery::Instances {
                 cluster,
                 instances: Arc::clone(&self.instances),
                 providers: providers.into(),
             };
-            return vec![(ask, targets)];
+            return vec![(query, targets)];
         }
         let chunks = listed.chunks(SERVICES_A_CALL).map(|chunk| {
             let (services, targets): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
-            let ask = Ask::Services {
+            let query = PollQuery::Services {
                 cluster: cluster.clone(),
                 services: services.into(),
             };
-            (ask, targets)
+            (query, targets)
         });
         chunks.collect()
     }
 
     /// Asks for the list, page by page.
-    pub(super) fn list(&self, place: &Place) -> impl Future<Output = Listing> + Send + use<> {
+    pub(super) fn list(
+        &self,
+        clients: &RegionClients,
+    ) -> impl Future<Output = Listing> + Send + use<> {
         let cluster = self.cluster.clone();
-        let (bucket, own) = (self.bucket, place.caller(self.bucket).patient());
-        let clusters = place.caller(Bucket::Clusters).patient();
+        let (bucket, own) = (self.bucket, clients.caller(self.bucket).patient());
+        let clusters = clients.caller(Bucket::Clusters).patient();
         async move {
             let mut calls = Calls::default();
             let asking = async {

@@ -2,9 +2,9 @@
 //! CloudWatch metrics.
 //!
 //! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
-//! `caller` makes calls of one of ECS's buckets, `place` has the clients of a region and role and their
-//! pace, `ask` says what is asked and what an answer means, `poll` and `publish` make one request each,
-//! `directory` lists what is in a cluster, `target` has the books of what is sampled, `unit` one poll
+//! `caller` makes calls of one of ECS's buckets, `clients` has the clients of a region and role and their
+//! pace, `poll_query` says what is asked and what an answer means, `poll` and `publish` make one request each,
+//! `directory` lists what is in a cluster, `target` registers what is sampled, `scheduled_poll` one poll
 //! that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
 //! `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
@@ -13,24 +13,24 @@
 //!              └─ gaps ─ Account ◄─ dropped ┘
 //! ```
 
-mod ask;
 mod caller;
+mod clients;
 mod clock;
 pub mod core;
 mod directory;
 mod dry_run;
 mod own;
-mod place;
 mod poll;
+mod poll_query;
 mod poller;
 mod publish;
 mod sampler;
+mod scheduled_poll;
 mod shared;
 mod summary;
 mod target;
 pub mod templates;
 mod timing;
-mod unit;
 
 use std::time::Duration;
 

@@ -1,14 +1,14 @@
 //! One poll of ECS, within its deadline.
 //!
-//! What does not live here: what is asked and what an answer says ([`super::ask`]), attempts and errors
+//! What does not live here: what is asked and what an answer says ([`super::poll_query`]), attempts and errors
 //! ([`super::caller`]), and when to poll ([`super::core::schedule`]).
 
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::ask::{Answer, Ask};
 use super::caller::{Caller, PollError};
+use super::poll_query::{Answer, PollQuery};
 
 /// How a poll went.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(super) struct Polled {
 }
 
 /// Asks until there is an answer, the deadline has come, or asking again is of no use.
-pub(super) async fn poll(mut caller: Caller, ask: Ask, deadline: Instant) -> Polled {
+pub(super) async fn poll(mut caller: Caller, query: PollQuery, deadline: Instant) -> Polled {
     let started = Instant::now();
-    let answer = timeout_at(deadline.into(), ask.send(&mut caller)).await;
+    let answer = timeout_at(deadline.into(), query.send(&mut caller)).await;
     Polled {
         took: started.elapsed(),
         answer: answer.unwrap_or_else(|_| Err(PollError::deadline())),

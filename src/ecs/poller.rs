@@ -12,17 +12,17 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::config::Metrics;
-use crate::signals::{Asked, Signals};
+use crate::signals::{SignalRequest, Signals};
 use crate::{Exit, Failure};
 
+use super::clients::RegionClients;
 use super::clock::now;
 use super::core::account::{Account, DatumCounts};
 use super::core::backlog::{Backlog, DatumBatch, Settings};
-use super::core::price::{Plan, counted_usd_per_day};
+use super::core::price::{PriceInputs, counted_usd_per_day};
 use super::core::schedule::Now;
 use super::dry_run::print_batch;
 use super::own::OwnMetrics;
-use super::place::Place;
 use super::publish::{Put, metric_data, put};
 use super::sampler::{Done, Sampler};
 use super::shared::{Outlet, Shared};
@@ -109,7 +109,7 @@ impl Poller {
             let mut settings = Settings::new(config.publish_every, config.buffer);
             settings.flush_changes = config.flush_changes;
             outlets.push(Outlet {
-                place: Place::of(group, config, credentials.clone()).await?,
+                clients: RegionClients::of(group, config, credentials.clone()).await?,
                 backlog: Backlog::new(settings),
                 has_accepted: false,
                 failing_since: None,
@@ -126,7 +126,7 @@ impl Poller {
         let config = &self.shared.config;
         for (index, outlet) in self.shared.outlets.iter_mut().enumerate() {
             let count = u32::try_from(outlet.backlog.series_count()).unwrap_or(u32::MAX);
-            let mut plan = Plan {
+            let mut plan = PriceInputs {
                 interval: config.interval,
                 publish_every: config.publish_every,
                 metric_count: count,
@@ -140,7 +140,7 @@ impl Poller {
                         Exit::Config,
                         format!(
                             "metrics.budget_usd_per_day, {}: {error}",
-                            outlet.place.label
+                            outlet.clients.label
                         ),
                         "raise it, sample fewer clusters, or leave it out",
                     )
@@ -150,7 +150,7 @@ impl Poller {
                         "publishing every {:?} instead of {:?} in {}, to stay inside ${budget} a day; sampling stays at {} s",
                         stretched.publish_every,
                         plan.publish_every,
-                        outlet.place.label,
+                        outlet.clients.label,
                         plan.interval.seconds()
                     );
                 }
@@ -253,10 +253,10 @@ impl Poller {
         }
     }
 
-    fn asked(&mut self, asked: Asked) {
+    fn asked(&mut self, asked: SignalRequest) {
         match asked {
-            Asked::Stop(signal) => self.stop(signal),
-            Asked::Progress => self.tell_progress(),
+            SignalRequest::Stop(signal) => self.stop(signal),
+            SignalRequest::Progress => self.tell_progress(),
         }
     }
 
@@ -311,7 +311,7 @@ impl Poller {
                 }
                 self.shared.account.calls.put_metric_data += 1;
                 let data = metric_data(&outlet.backlog, &batch);
-                let client = outlet.place.cloudwatch.clone();
+                let client = outlet.clients.cloudwatch.clone();
                 let sending = put(client, self.shared.config.namespace.clone(), data, batch);
                 self.puts.spawn(async move { (index, sending.await) });
             }
@@ -321,7 +321,7 @@ impl Poller {
     fn answer_put(&mut self, index: usize, done: Put) -> Result<(), Failure> {
         self.shared.time(|timings| &mut timings.publish, done.took);
         let outlet = &mut self.shared.outlets[index];
-        let label = &outlet.place.label;
+        let label = &outlet.clients.label;
         let error = match done.answer {
             Ok(()) => {
                 note_changes(&mut self.shared.timings, &done.batch, now());

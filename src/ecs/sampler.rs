@@ -1,7 +1,7 @@
-//! What is polled and how often: units, their polls under way, and the lists that change them.
+//! What is polled and how often: scheduled polls, their polls under way, and the lists that change them.
 //!
 //! What lives here: how calls of one bucket are laid out anew when there is more or less to
-//! sample. What does not: one unit ([`super::unit`]), one list ([`super::directory`]), and what
+//! sample. What does not: one scheduled poll ([`super::scheduled_poll`]), one list ([`super::directory`]), and what
 //! becomes of datums ([`super::poller`]).
 
 use std::collections::BTreeMap;
@@ -12,16 +12,16 @@ use tracing::{info, warn};
 
 use crate::{Exit, Failure, aws};
 
-use super::ask::{ACTIVE_SERVICES, Ask, CLUSTERS_A_CALL, REGISTERED_INSTANCES};
 use super::caller::{Bucket, PollError};
 use super::core::account::GapReason;
 use super::core::cadence::{Cadence, change_wait};
 use super::core::schedule::{Interval, Now};
 use super::directory::{Directory, Listing, list_spacing};
 use super::poll::{Polled, poll};
+use super::poll_query::{ACTIVE_SERVICES, CLUSTERS_A_CALL, PollQuery, REGISTERED_INSTANCES};
+use super::scheduled_poll::ScheduledPoll;
 use super::shared::Shared;
 use super::target::Target;
-use super::unit::Unit;
 
 /// For the polls before the first tick.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 /// What comes back to the sampler.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// The poll of a unit's tick.
+    /// The poll of a scheduled poll's tick.
     Poll(u64, i64, Polled),
     /// The list of a directory.
     List(usize, Listing),
@@ -41,7 +41,7 @@ pub(super) enum Done {
 /// and [`Sampler::settle`] with what [`Sampler::next`] gives.
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
-    units: BTreeMap<u64, Unit>,
+    scheduled_polls: BTreeMap<u64, ScheduledPoll>,
     next_id: u64,
     directories: Vec<Directory>,
     under_way: JoinSet<Done>,
@@ -56,19 +56,19 @@ impl Sampler {
     /// will be refused later is refused now.
     pub(super) async fn start(shared: &mut Shared) -> Result<Self, Failure> {
         let mut sampler = Self::default();
-        let mut asks = Vec::new();
+        let mut queries = Vec::new();
         for place in 0..shared.outlets.len() {
             let of_place = sampler.enter_clusters(place, shared)?;
-            for (ask, targets) in &of_place {
-                sampler.check(place, ask, targets, shared).await?;
+            for (query, targets) in &of_place {
+                sampler.check(place, query, targets, shared).await?;
             }
-            asks.push(of_place);
+            queries.push(of_place);
         }
         sampler.space_lists(shared);
         sampler.list_all(shared).await?;
         let now = super::clock::now();
-        for (place, asks) in asks.into_iter().enumerate() {
-            sampler.lay_out((place, Bucket::Clusters), asks, now, shared)?;
+        for (place, queries) in queries.into_iter().enumerate() {
+            sampler.lay_out((place, Bucket::Clusters), queries, now, shared)?;
             for bucket in [Bucket::Services, Bucket::Instances] {
                 sampler.lay_out_listed((place, bucket), now, shared)?;
             }
@@ -80,20 +80,23 @@ impl Sampler {
         &mut self,
         place: usize,
         shared: &mut Shared,
-    ) -> Result<Vec<(Ask, Vec<Target>)>, Failure> {
+    ) -> Result<Vec<(PollQuery, Vec<Target>)>, Failure> {
         let clusters = shared.config.groups[place].clusters.clone();
         let several = shared.outlets.len() > 1;
         let now = Instant::now();
-        let mut asks = Vec::new();
+        let mut queries = Vec::new();
         for clusters in clusters.chunks(CLUSTERS_A_CALL) {
             let mut targets = Vec::new();
             for cluster in clusters {
                 let shown = if several {
-                    format!("{} in {}", cluster.name, shared.outlets[place].place.label)
+                    format!(
+                        "{} in {}",
+                        cluster.name, shared.outlets[place].clients.label
+                    )
                 } else {
                     cluster.name.clone()
                 };
-                targets.extend(shared.books(place).open_cluster(cluster, &shown)?);
+                targets.extend(shared.registry(place).open_cluster(cluster, &shown)?);
                 for (wanted, bucket) in [
                     (shared.config.services, Bucket::Services),
                     (shared.config.capacity_providers, Bucket::Instances),
@@ -105,13 +108,13 @@ impl Sampler {
                     }
                 }
             }
-            let ask = Ask::Clusters {
+            let query = PollQuery::Clusters {
                 clusters: clusters.into(),
                 launch_types: shared.config.launch_types,
             };
-            asks.push((ask, targets));
+            queries.push((query, targets));
         }
-        Ok(asks)
+        Ok(queries)
     }
 
     /// One poll. Credentials that are refused now will be refused later; anything else may
@@ -119,14 +122,14 @@ impl Sampler {
     async fn check(
         &self,
         place: usize,
-        ask: &Ask,
+        query: &PollQuery,
         targets: &[Target],
         shared: &mut Shared,
     ) -> Result<(), Failure> {
-        let label = &shared.outlets[place].place.label;
-        let caller = shared.outlets[place].place.caller(Bucket::Clusters);
+        let label = &shared.outlets[place].clients.label;
+        let caller = shared.outlets[place].clients.caller(Bucket::Clusters);
         let deadline = Instant::now() + CHECK_DEADLINE;
-        let polled = poll(caller.patient(), ask.clone(), deadline).await;
+        let polled = poll(caller.patient(), query.clone(), deadline).await;
         match polled.answer {
             Ok(answers) => {
                 for (target, answer) in targets.iter().zip(answers) {
@@ -147,7 +150,7 @@ impl Sampler {
                 error.what
             ),
         }
-        *ask.counter(&mut shared.account.calls) += u64::from(polled.attempts);
+        *query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
         Ok(())
     }
 
@@ -177,13 +180,13 @@ impl Sampler {
             );
         }
         for directory in &mut self.directories {
-            let place = &shared.outlets[directory.place].place;
-            let listing = directory.list(place).await;
+            let clients = &shared.outlets[directory.place].clients;
+            let listing = directory.list(clients).await;
             shared.account.calls.add(&listing.calls);
             if let Err(error) = &listing.answer
                 && error.reason == GapReason::Denied
             {
-                return Err(denied(directory.bucket, &place.label, error));
+                return Err(denied(directory.bucket, &clients.label, error));
             }
             directory.begin();
             if let (_, Some(failure)) = take_list(directory, listing, shared) {
@@ -195,7 +198,7 @@ impl Sampler {
 
     /// When [`Sampler::turn`] will next have something to do.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let ticks = self.units.values().map(Unit::wake_at);
+        let ticks = self.scheduled_polls.values().map(ScheduledPoll::wake_at);
         let lists = self.directories.iter().filter_map(Directory::due_at);
         ticks.chain(lists).min()
     }
@@ -203,12 +206,14 @@ impl Sampler {
     /// Starts what is due, and counts what was missed. Whether something that had gone is not
     /// paid for any more.
     pub(super) fn turn(&mut self, now: Now, shared: &mut Shared) -> bool {
-        for (id, unit) in &mut self.units {
-            while let Some(tick) = unit.advance(now, &mut shared.account) {
+        for (id, scheduled) in &mut self.scheduled_polls {
+            while let Some(tick) = scheduled.advance(now, &mut shared.account) {
                 shared.time(|timings| &mut timings.lateness, tick.lateness);
-                let caller = shared.outlets[unit.place].place.caller(unit.bucket);
-                let (id, ask) = (*id, unit.ask.clone());
-                let polling = poll(caller, ask, tick.deadline);
+                let caller = shared.outlets[scheduled.place]
+                    .clients
+                    .caller(scheduled.bucket);
+                let (id, query) = (*id, scheduled.query.clone());
+                let polling = poll(caller, query, tick.deadline);
                 self.under_way
                     .spawn(async move { Done::Poll(id, tick.second, polling.await) });
             }
@@ -218,7 +223,7 @@ impl Sampler {
             if directory.due_at().is_some_and(|due| due <= now.monotonic) {
                 directory.begin();
                 self.lists += 1;
-                let listing = directory.list(&shared.outlets[directory.place].place);
+                let listing = directory.list(&shared.outlets[directory.place].clients);
                 self.under_way
                     .spawn(async move { Done::List(index, listing.await) });
             }
@@ -226,29 +231,30 @@ impl Sampler {
         has_retired
     }
 
-    /// Forgets units whose last poll has ended, and what has gone with them.
+    /// Forgets scheduled polls whose last poll has ended, and what has gone with them.
     fn retire(&mut self, shared: &mut Shared) -> bool {
         let before = shared.metric_count();
         let mut ended: Vec<_> = Vec::new();
-        self.units.retain(|_, unit| {
-            if unit.has_ended() {
-                ended.push((unit.place, unit.bucket));
+        self.scheduled_polls.retain(|_, scheduled| {
+            if scheduled.has_ended() {
+                ended.push((scheduled.place, scheduled.bucket));
             }
-            !unit.has_ended()
+            !scheduled.has_ended()
         });
         ended.dedup();
         for (place, bucket) in ended {
-            let is_one = |unit: &Unit| (unit.place, unit.bucket) == (place, bucket);
+            let is_one =
+                |scheduled: &ScheduledPoll| (scheduled.place, scheduled.bucket) == (place, bucket);
             if self
-                .units
+                .scheduled_polls
                 .values()
-                .any(|unit| is_one(unit) && unit.is_ending())
+                .any(|scheduled| is_one(scheduled) && scheduled.is_ending())
             {
                 continue;
             }
             for directory in &mut self.directories {
                 if (directory.place, directory.bucket) == (place, bucket) {
-                    directory.sweep(&mut shared.books(place));
+                    directory.sweep(&mut shared.registry(place));
                 }
             }
         }
@@ -310,22 +316,22 @@ impl Sampler {
         shared: &mut Shared,
     ) {
         shared.time(|timings| &mut timings.poll, polled.took);
-        let Some(unit) = self.units.get_mut(&id) else {
+        let Some(scheduled) = self.scheduled_polls.get_mut(&id) else {
             return;
         };
-        *unit.ask.counter(&mut shared.account.calls) += u64::from(polled.attempts);
-        let place = unit.place;
-        if let Some(second) = unit.settle(tick_second, polled, now, &mut shared.account) {
+        *scheduled.query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
+        let place = scheduled.place;
+        if let Some(second) = scheduled.settle(tick_second, polled, now, &mut shared.account) {
             let answers = polled.answer.as_deref().unwrap_or_default();
             let backlog = &mut shared.outlets[place].backlog;
-            for (target, answer) in unit.targets.iter_mut().zip(answers) {
+            for (target, answer) in scheduled.targets.iter_mut().zip(answers) {
                 target.sample(answer, second, now, backlog, &mut shared.account);
             }
         }
-        let ask = &unit.ask;
+        let query = &scheduled.query;
         let of_place = |it: &&mut Directory| it.place == place;
         for directory in self.directories.iter_mut().filter(of_place) {
-            notice(directory, ask, polled, now.monotonic);
+            notice(directory, query, polled, now.monotonic);
         }
     }
 
@@ -338,22 +344,22 @@ impl Sampler {
     ) -> Result<(), Failure> {
         let directories = self.directories.iter();
         let listed = directories.filter(|it| (it.place, it.bucket) == kind);
-        let asks = listed.flat_map(Directory::asks).collect();
-        self.lay_out(kind, asks, now, shared)
+        let queries = listed.flat_map(Directory::queries).collect();
+        self.lay_out(kind, queries, now, shared)
     }
 
-    /// Replaces the units of a place and bucket at one second: those before leave it and what
+    /// Replaces the scheduled polls of a place and bucket at one second: those before leave it and what
     /// follows to the new ones, so that no second is sampled twice or by none.
     fn lay_out(
         &mut self,
         (place, bucket): (usize, Bucket),
-        asks: Vec<(Ask, Vec<Target>)>,
+        queries: Vec<(PollQuery, Vec<Target>)>,
         now: Now,
         shared: &mut Shared,
     ) -> Result<(), Failure> {
         let (call, what) = bucket.names();
-        let label = &shared.outlets[place].place.label;
-        let calls = asks.iter().map(|(ask, _)| ask.call_count()).sum();
+        let label = &shared.outlets[place].clients.label;
+        let calls = queries.iter().map(|(query, _)| query.call_count()).sum();
         let share = shared.config.ecs_share * bucket.per_second();
         let directories = self.directory_count((place, bucket));
         let lists = f64::from(u32::try_from(directories).unwrap_or(u32::MAX))
@@ -366,26 +372,38 @@ impl Sampler {
             ));
         };
         self.announce((place, bucket), cadence, calls, shared);
-        let is_before =
-            |unit: &&mut Unit| (unit.place, unit.bucket) == (place, bucket) && !unit.is_ending();
-        let mut before: Vec<_> = self.units.values_mut().filter(is_before).collect();
+        let is_before = |scheduled: &&mut ScheduledPoll| {
+            (scheduled.place, scheduled.bucket) == (place, bucket) && !scheduled.is_ending()
+        };
+        let mut before: Vec<_> = self
+            .scheduled_polls
+            .values_mut()
+            .filter(is_before)
+            .collect();
         let whole = now.utc_us.rem_euclid(1_000_000) == 0;
         let next = now.second() + i64::from(!whole);
-        let first_second = before.iter().map(|unit| unit.next_second());
+        let first_second = before.iter().map(|scheduled| scheduled.next_second());
         let first_second = first_second.fold(next, i64::max);
-        for unit in &mut before {
-            unit.finish_before(first_second);
+        for scheduled in &mut before {
+            scheduled.finish_before(first_second);
         }
         let mut index = 0;
-        for (ask, targets) in asks {
+        for (query, targets) in queries {
             let on_grid = (cadence.interval, cadence.shift(index));
-            index += ask.call_count();
-            let unit = Unit::starting((place, bucket), (ask, targets), on_grid, now, first_second);
-            self.units.insert(self.next_id, unit);
+            index += query.call_count();
+            let scheduled = ScheduledPoll::starting(
+                (place, bucket),
+                (query, targets),
+                on_grid,
+                now,
+                first_second,
+            );
+            self.scheduled_polls.insert(self.next_id, scheduled);
             self.next_id += 1;
         }
-        let of_place = |unit: &&Unit| unit.place == place && !unit.is_ending();
-        let wait = change_wait(self.units.values().filter(of_place).count());
+        let of_place =
+            |scheduled: &&ScheduledPoll| scheduled.place == place && !scheduled.is_ending();
+        let wait = change_wait(self.scheduled_polls.values().filter(of_place).count());
         shared.outlets[place].backlog.wait_for_changes(wait);
         Ok(())
     }
@@ -406,7 +424,7 @@ impl Sampler {
         }
         self.announced.insert(key, cadence.interval);
         let (call, what) = bucket.names();
-        let label = &shared.outlets[place].place.label;
+        let label = &shared.outlets[place].clients.label;
         let seconds = cadence.interval.seconds();
         if cadence.interval == configured {
             info!("{what} in {label} are sampled every {seconds} s again");
@@ -422,30 +440,34 @@ impl Sampler {
 
     /// Datums a second of one place.
     pub(super) fn datums_per_second(&self, place: usize) -> f64 {
-        let units = self.units.values();
-        let of_place = units.filter(|unit| unit.place == place && !unit.is_ending());
-        of_place.map(Unit::datums_per_second).sum()
+        let scheduled_polls = self.scheduled_polls.values();
+        let of_place =
+            scheduled_polls.filter(|scheduled| scheduled.place == place && !scheduled.is_ending());
+        of_place.map(ScheduledPoll::datums_per_second).sum()
     }
 
     /// Calls of ECS a second, without lists and what is asked again.
     pub(super) fn calls_per_second(&self) -> f64 {
-        let units = self.units.values().filter(|unit| !unit.is_ending());
-        units.map(Unit::calls_per_second).sum()
+        let scheduled_polls = self
+            .scheduled_polls
+            .values()
+            .filter(|scheduled| !scheduled.is_ending());
+        scheduled_polls.map(ScheduledPoll::calls_per_second).sum()
     }
 
     /// Starts no poll any more.
     pub(super) fn finish(&mut self) {
-        for unit in self.units.values_mut() {
-            unit.finish();
+        for scheduled in self.scheduled_polls.values_mut() {
+            scheduled.finish();
         }
-        // A list would bring new units.
+        // A list would bring new scheduled polls.
         self.directories.clear();
     }
 
     /// Ends what is under way.
     pub(super) fn stop(&mut self, shared: &mut Shared) {
-        for unit in self.units.values_mut() {
-            unit.stop(&mut shared.account);
+        for scheduled in self.scheduled_polls.values_mut() {
+            scheduled.stop(&mut shared.account);
         }
     }
 }
@@ -467,8 +489,8 @@ fn take_list(
         Ok(_) | Err(_) => {}
     }
     let before = directory.len();
-    let mut books = shared.books(directory.place);
-    let (changed, failure) = directory.take(listing.answer, Instant::now(), &mut books);
+    let mut registry = shared.registry(directory.place);
+    let (changed, failure) = directory.take(listing.answer, Instant::now(), &mut registry);
     // What is there at the start is in the line about the price.
     if directory.len() != before && before > 0 {
         info!("{what} of {name}: {}, before {before}", directory.len());
@@ -477,15 +499,15 @@ fn take_list(
 }
 
 /// Lets a directory see what a poll says about how much there is.
-fn notice(directory: &mut Directory, ask: &Ask, polled: &Polled, now: Instant) {
+fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: Instant) {
     let cluster = &directory.cluster;
     let answers = polled.answer.as_deref();
     let is_lost = |answer: &Result<_, GapReason>| {
         matches!(answer, Err(GapReason::Missing | GapReason::Inactive))
     };
-    match (ask, directory.bucket) {
+    match (query, directory.bucket) {
         (
-            Ask::Clusters {
+            PollQuery::Clusters {
                 clusters,
                 launch_types,
             },
@@ -503,13 +525,13 @@ fn notice(directory: &mut Directory, ask: &Ask, polled: &Polled, now: Instant) {
                 directory.see(values[index], now);
             }
         }
-        (Ask::Services { cluster: of, .. }, Bucket::Services) => {
+        (PollQuery::Services { cluster: of, .. }, Bucket::Services) => {
             if *of == cluster.id && answers.is_ok_and(|answers| answers.iter().any(is_lost)) {
                 directory.hurry(now);
             }
         }
         (
-            Ask::Instances {
+            PollQuery::Instances {
                 cluster: of,
                 instances,
                 ..
@@ -520,7 +542,7 @@ fn notice(directory: &mut Directory, ask: &Ask, polled: &Polled, now: Instant) {
                 directory.hurry(now);
             }
         }
-        (Ask::Services { .. } | Ask::Instances { .. }, _) => {}
+        (PollQuery::Services { .. } | PollQuery::Instances { .. }, _) => {}
     }
 }
 

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use crate::config::Metrics;
 
+use super::clients::RegionClients;
 use super::core::account::Account;
 use super::core::backlog::Backlog;
-use super::place::Place;
-use super::target::Books;
+use super::target::TargetRegistry;
 use super::timing::{Durations, Timings};
 
 /// Where datums come from and go to.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    pub(super) place: Place,
+    pub(super) clients: RegionClients,
     pub(super) backlog: Backlog,
     /// Whether anything was ever accepted.
     pub(super) has_accepted: bool,
@@ -35,9 +35,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The books of one place.
-    pub(super) fn books(&mut self, place: usize) -> Books<'_> {
-        Books {
+    /// What targets of one region are registered in.
+    pub(super) fn registry(&mut self, place: usize) -> TargetRegistry<'_> {
+        TargetRegistry {
             config: &self.config,
             backlog: &mut self.outlets[place].backlog,
             account: &mut self.account,

@@ -2,7 +2,7 @@
 //! enters there.
 //!
 //! What lives here: the names of what is published. What does not: asking for it
-//! ([`super::ask`]).
+//! ([`super::poll_query`]).
 
 use std::sync::Arc;
 
@@ -12,16 +12,18 @@ use crate::config::cloudwatch::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVI
 use crate::config::{Cluster, Metrics};
 use crate::{Exit, Failure};
 
-use super::ask::{Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
 use super::core::account::{Account, Gap, GapReason, TargetId};
 use super::core::backlog::{Backlog, Offer};
 use super::core::metric::MetricKey;
 use super::core::schedule::Now;
 use super::core::series::{Datum, SeriesId};
+use super::poll_query::{
+    Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS,
+};
 
-/// What a target is a part of, and so what goes without saying.
+/// What a target belongs to, which decides what is logged about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum TargetOrigin {
     /// Of a cluster's answer: what happens to it is said of the cluster.
     Split,
     /// Of a list: it comes and goes, and the list says so.
@@ -35,20 +37,20 @@ pub(super) struct Target {
     pub(super) name: String,
     account: TargetId,
     series: Arc<[SeriesId]>,
-    /// What it is a part of.
-    part: Option<Part>,
+    /// None of a cluster itself.
+    origin: Option<TargetOrigin>,
     /// Why the last tick had no values, so that only a change is logged.
     trouble: Option<GapReason>,
 }
 
-/// The books of one place, to enter targets into.
-pub(super) struct Books<'a> {
+/// What targets of one region are registered in.
+pub(super) struct TargetRegistry<'a> {
     pub(super) config: &'a Metrics,
     pub(super) backlog: &'a mut Backlog,
     pub(super) account: &'a mut Account,
 }
 
-impl Books<'_> {
+impl TargetRegistry<'_> {
     /// Opens those of a cluster, named `name` in messages, and of its split by launch type if that
     /// is asked for.
     pub(super) fn open_cluster(
@@ -62,7 +64,7 @@ impl Books<'_> {
             let by = |(metric, kind, _)| (metric, Some((LAUNCH_TYPE_DIMENSION, kind)));
             let split = LAUNCH_TYPE_METRICS.map(by);
             let mut target = self.open(&cluster.name, &split, format!("{name} by launch type"))?;
-            target.part = Some(Part::Split);
+            target.origin = Some(TargetOrigin::Split);
             targets.push(target);
         }
         Ok(targets)
@@ -77,7 +79,7 @@ impl Books<'_> {
     ) -> Result<Target, Failure> {
         let metrics = SERVICE_METRICS.map(|metric| (metric, Some((SERVICE_DIMENSION, service))));
         let mut target = self.open(&cluster.name, &metrics, format!("{shown}/{service}"))?;
-        target.part = Some(Part::Listed);
+        target.origin = Some(TargetOrigin::Listed);
         Ok(target)
     }
 
@@ -90,7 +92,7 @@ impl Books<'_> {
     ) -> Result<Target, Failure> {
         let metrics = PROVIDER_METRICS.map(|metric| (metric, Some((PROVIDER_DIMENSION, provider))));
         let mut target = self.open(&cluster.name, &metrics, format!("{shown} on {provider}"))?;
-        target.part = Some(Part::Listed);
+        target.origin = Some(TargetOrigin::Listed);
         Ok(target)
     }
 
@@ -124,7 +126,7 @@ impl Books<'_> {
             account: self.account.add_target(&name),
             name,
             series: series.into(),
-            part: None,
+            origin: None,
             trouble: None,
         })
     }
@@ -182,10 +184,10 @@ impl Target {
             return;
         }
         let name = &self.name;
-        let is_expected = match self.part {
+        let is_expected = match self.origin {
             None => false,
-            Some(Part::Split) => true,
-            Some(Part::Listed) => matches!(
+            Some(TargetOrigin::Split) => true,
+            Some(TargetOrigin::Listed) => matches!(
                 trouble.or(before),
                 Some(GapReason::Missing | GapReason::Inactive)
             ),

@@ -10,7 +10,7 @@ use crate::config::cloudwatch::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVI
 use crate::config::{Cluster, ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
-use super::ask::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
+use super::poll_query::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
 
 /// The shortest period of an alarm on a high-resolution metric, in seconds. Source: API
 /// reference, "PutMetricAlarm".

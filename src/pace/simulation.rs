@@ -52,7 +52,7 @@ fn regimes(quota: &FirehoseQuota) -> [Traffic; 3] {
     ]
 }
 
-struct Judge {
+struct ModelStream {
     quota: [f64; 3],
     tokens: [f64; 3],
     at: Duration,
@@ -61,7 +61,7 @@ struct Judge {
     seconds: BTreeMap<u64, [u64; 3]>,
 }
 
-impl Judge {
+impl ModelStream {
     /// The records of a request that are let in.
     fn judge(&mut self, now: Duration, part: f64, request: Traffic) -> u32 {
         let elapsed_s = now.saturating_sub(self.at).as_secs_f64();
@@ -161,7 +161,7 @@ fn saturate(
         quota.records as f64,
         quota.bytes as f64,
     ];
-    let mut judge = Judge {
+    let mut judge = ModelStream {
         quota: amounts,
         tokens: amounts,
         at: Duration::ZERO,

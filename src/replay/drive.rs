@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::sink::Sink;
 use crate::{Exit, Failure};
 
-use super::dump::{Dump, Part, Survey, survey};
+use super::dump::{Dump, FileRange, Survey, survey};
 use super::file::number;
 use super::progress::ProgressLog;
 
@@ -63,7 +63,7 @@ impl fmt::Display for Summary {
 /// Writes the rows of all whole transactions of the files. What came before a trouble is written,
 /// too, and told with it.
 pub(super) async fn replay<S: Sink>(
-    parts: &[Part],
+    ranges: &[FileRange],
     tables: Vec<CheckedTable>,
     sink: S,
     (max_in_flight, exemptions): (usize, Exemptions),
@@ -81,7 +81,7 @@ pub(super) async fn replay<S: Sink>(
         progress,
         summary: Summary::default(),
     };
-    let written = replay.write_all(parts).await;
+    let written = replay.write_all(ranges).await;
     let drained = match &written {
         Err(Error::Sink(_)) => Ok(()),
         Ok(()) | Err(_) => replay.drain().await,
@@ -117,41 +117,41 @@ struct Replay<'r, S> {
 }
 
 impl<S: Sink> Replay<'_, S> {
-    async fn write_all(&mut self, parts: &[Part]) -> Result<(), Error> {
-        let mut previous: Option<(&Part, Survey)> = None;
-        for part in parts {
+    async fn write_all(&mut self, ranges: &[FileRange]) -> Result<(), Error> {
+        let mut previous: Option<(&FileRange, Survey)> = None;
+        for range in ranges {
             let before = &self.pipeline.decoder;
             if let Some((previous, surveyed)) = &previous {
-                check_order(previous, surveyed, part, before.gtids())?;
+                check_order(previous, surveyed, range, before.gtids())?;
             }
-            let (mut surveyed, _) = survey(part, before, self.progress, |_| ());
+            let (mut surveyed, _) = survey(range, before, self.progress, |_| ());
             let one_phase = std::mem::take(&mut surveyed.one_phase);
             self.pipeline.decoder.know_one_phase(one_phase);
             let undone = std::mem::take(&mut surveyed.undone);
             self.pipeline.decoder.know_undone(undone);
             self.summary.files += 1;
-            self.write(part, surveyed.end).await?;
-            self.summary.position = Some(FilePosition::new(part.name.clone(), surveyed.end));
+            self.write(range, surveyed.end).await?;
+            self.summary.position = Some(FilePosition::new(range.name.clone(), surveyed.end));
             if let Some(trouble) = surveyed.trouble {
                 return Err(trouble);
             }
-            previous = Some((part, surveyed));
+            previous = Some((range, surveyed));
         }
         Ok(())
     }
 
     /// Writes a file's rows up to `end`.
-    async fn write(&mut self, part: &Part, end: u64) -> Result<(), Error> {
+    async fn write(&mut self, range: &FileRange, end: u64) -> Result<(), Error> {
         if end <= FilePosition::FIRST_OFFSET {
             return Ok(());
         }
-        let mut dump = Dump::open(part, self.progress.bytes_read())?;
+        let mut dump = Dump::open(range, self.progress.bytes_read())?;
         let mut now = Instant::now();
         while (!dump.is_there() || dump.position().offset < end)
             && let Some(input) = dump.next()?
         {
             let explained = |error| match error {
-                Error::Decode(error) => super::explained(&part.path, &error),
+                Error::Decode(error) => super::explained(&range.path, &error),
                 error => error,
             };
             self.pipeline.take_in(input, now).map_err(explained)?;
@@ -192,23 +192,23 @@ impl<S: Sink> Replay<'_, S> {
     }
 }
 
-/// Whether `part` is what its server wrote after `previous`, as far as names and GTIDs tell.
+/// Whether `range` is what its server wrote after `previous`, as far as names and GTIDs tell.
 fn check_order(
-    previous: &Part,
+    previous: &FileRange,
     surveyed: &Survey,
-    part: &Part,
+    range: &FileRange,
     before: Option<&GtidSet>,
 ) -> Result<(), Error> {
     let expected = match &surveyed.next {
         Some(name) => number(name),
         None => number(&previous.name).map(|number| number + 1),
     };
-    if let (Some(expected), Some(found)) = (expected, number(&part.name))
+    if let (Some(expected), Some(found)) = (expected, number(&range.name))
         && expected != found
     {
         let what = format!(
             "{} does not follow {}: the next file must have number {expected}",
-            part.path.display(),
+            range.path.display(),
             previous.path.display()
         );
         let remedy = "give all files in the order of their numbers (`sort -V` has it), or replay \

@@ -17,7 +17,7 @@ use super::progress::ProgressLog;
 
 /// A file to replay, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct FileRange {
     pub(super) path: PathBuf,
     /// The binlog's name.
     pub(super) name: String,
@@ -40,7 +40,7 @@ enum Next {
 
 /// A file's events behind a ROTATE that names it, like a dump thread's.
 pub(super) struct Dump<'p> {
-    part: &'p Part,
+    range: &'p FileRange,
     file: BinlogFile,
     rotate: Vec<u8>,
     next: Next,
@@ -49,12 +49,12 @@ pub(super) struct Dump<'p> {
 }
 
 impl<'p> Dump<'p> {
-    pub(super) fn open(part: &'p Part, bytes_read: &Rc<Cell<u64>>) -> Result<Self, Error> {
-        let start = part.start.unwrap_or(FilePosition::FIRST_OFFSET);
+    pub(super) fn open(range: &'p FileRange, bytes_read: &Rc<Cell<u64>>) -> Result<Self, Error> {
+        let start = range.start.unwrap_or(FilePosition::FIRST_OFFSET);
         Ok(Self {
-            part,
-            file: BinlogFile::open(&part.path, Rc::clone(bytes_read))?,
-            rotate: [&start.to_le_bytes()[..], part.name.as_bytes()].concat(),
+            range,
+            file: BinlogFile::open(&range.path, Rc::clone(bytes_read))?,
+            rotate: [&start.to_le_bytes()[..], range.name.as_bytes()].concat(),
             next: Next::Rotate,
             payload: None,
         })
@@ -80,7 +80,7 @@ impl<'p> Dump<'p> {
             Next::Description => {
                 self.next = Next::First;
                 let mut event = self.file.next()?;
-                if let (Some(event), Some(_)) = (&mut event, self.part.start) {
+                if let (Some(event), Some(_)) = (&mut event, self.range.start) {
                     // It is not where the reader starts.
                     event.header.log_pos = 0;
                 }
@@ -88,7 +88,7 @@ impl<'p> Dump<'p> {
             }
             Next::Packed => return self.next_packed().map(Some),
             Next::First => {
-                if let Some(start) = self.part.start {
+                if let Some(start) = self.range.start {
                     self.pass_over_to(start)?;
                 }
                 self.next = Next::Others;
@@ -106,14 +106,14 @@ impl<'p> Dump<'p> {
 
     fn next_packed(&mut self) -> Result<Input<'_>, Error> {
         let body = self.file.body();
-        let at = FilePosition::new(self.part.name.clone(), self.file.start());
+        let at = FilePosition::new(self.range.name.clone(), self.file.start());
         let failed = |problem| {
             let error = DecodeError {
                 position: at.clone(),
                 table: None,
                 problem,
             };
-            super::explained(&self.part.path, &error)
+            super::explained(&self.range.path, &error)
         };
         if self.payload.is_none() {
             let opened = Payload::open(body, body.len() as u64);
@@ -144,10 +144,10 @@ impl<'p> Dump<'p> {
             return Ok(());
         }
         if position.offset < start {
-            let start = FilePosition::new(self.part.name.clone(), start);
-            return Err(past_the_end("--start", &start, self.part, position.offset));
+            let start = FilePosition::new(self.range.name.clone(), start);
+            return Err(past_the_end("--start", &start, self.range, position.offset));
         }
-        let what = format!("no event starts at --start {}:{start}", self.part.name);
+        let what = format!("no event starts at --start {}:{start}", self.range.name);
         let remedy = format!(
             "start at a transaction's first event, as `mysqlbinlog` or SHOW BINLOG EVENTS lists \
              them; the nearest event after it is at {position}"
@@ -157,10 +157,10 @@ impl<'p> Dump<'p> {
 }
 
 /// An option names a place that the file does not have.
-fn past_the_end(option: &str, named: &FilePosition, part: &Part, end: u64) -> Error {
+fn past_the_end(option: &str, named: &FilePosition, range: &FileRange, end: u64) -> Error {
     let what = format!(
         "{}: {option} {named} is past the end of the file, which is at {end}",
-        part.path.display()
+        range.path.display()
     );
     let remedy = "choose a position that the file has; or, if its server has written more since, copy the \
                   file again (after FLUSH BINARY LOGS), and repeat the replay";
@@ -187,13 +187,13 @@ pub(super) struct Survey {
 /// a look ahead can tell whether they count. `before` has read the files before; the decoder of this one is
 /// given back, and shown to `look` after each event.
 pub(super) fn survey(
-    part: &Part,
+    range: &FileRange,
     before: &Decoder,
     progress: &mut ProgressLog,
     look: impl FnMut(&mut Decoder),
 ) -> (Survey, Decoder) {
     let mut survey = Survey {
-        end: part.start.unwrap_or(FilePosition::FIRST_OFFSET),
+        end: range.start.unwrap_or(FilePosition::FIRST_OFFSET),
         trouble: None,
         next: None,
         is_closed: false,
@@ -201,7 +201,7 @@ pub(super) fn survey(
         undone: UndoneParts::default(),
     };
     let mut decoder = Decoder::surveying(before);
-    let read = survey.read(&mut decoder, part, before, progress, look);
+    let read = survey.read(&mut decoder, range, before, progress, look);
     survey.trouble = read.err();
     survey.undone = decoder.surveyed();
     (survey, decoder)
@@ -211,12 +211,12 @@ impl Survey {
     fn read(
         &mut self,
         decoder: &mut Decoder,
-        part: &Part,
+        range: &FileRange,
         before: &Decoder,
         progress: &mut ProgressLog,
         mut look: impl FnMut(&mut Decoder),
     ) -> Result<(), Error> {
-        let mut dump = Dump::open(part, progress.bytes_read())?;
+        let mut dump = Dump::open(range, progress.bytes_read())?;
         let mut inflater = Inflater::default();
         while let Some(input) = dump.next()? {
             let header = match &input {
@@ -225,7 +225,7 @@ impl Survey {
                     None
                 }
             };
-            let explained = |error| super::explained(&part.path, &error);
+            let explained = |error| super::explained(&range.path, &error);
             let plain = inflater.plain(input, decoder).map_err(explained)?;
             decoder.take(&plain).map_err(explained)?;
             // They are told when the rows are written.
@@ -247,32 +247,32 @@ impl Survey {
                 }
                 Some((EventType::Stop, _)) => self.is_closed = true,
                 Some((EventType::PreviousGtids | EventType::MariaGtidList, _)) => {
-                    check_nothing_is_missing(part, before.gtids(), decoder.gtids())?;
+                    check_nothing_is_missing(range, before.gtids(), decoder.gtids())?;
                 }
                 _ => {}
             }
             if decoder.transaction().is_none() && !decoder.is_in_payload() {
                 self.end = dump.position().offset;
-                if part.until.is_some_and(|until| self.end >= until) {
+                if range.until.is_some_and(|until| self.end >= until) {
                     return Ok(());
                 }
             }
             progress.tick(dump.position());
         }
-        match (decoder.transaction(), part.until) {
+        match (decoder.transaction(), range.until) {
             (None, None) => Ok(()),
             (None, Some(until)) => {
-                let until = FilePosition::new(part.name.clone(), until);
-                Err(past_the_end("--until", &until, part, self.end))
+                let until = FilePosition::new(range.name.clone(), until);
+                Err(past_the_end("--until", &until, range, self.end))
             }
             (Some(transaction), _) => {
-                let position = FilePosition::new(part.name.clone(), transaction.start);
+                let position = FilePosition::new(range.name.clone(), transaction.start);
                 let error = DecodeError {
                     position,
                     table: None,
                     problem: Problem::Unfinished,
                 };
-                Err(super::explained(&part.path, &error))
+                Err(super::explained(&range.path, &error))
             }
         }
     }
@@ -281,7 +281,7 @@ impl Survey {
 /// Each file begins with the transactions of all files before it. Any that was not read means that
 /// a file is missing, or the end of one.
 fn check_nothing_is_missing(
-    part: &Part,
+    range: &FileRange,
     before: Option<&GtidSet>,
     begins_after: Option<&GtidSet>,
 ) -> Result<(), Error> {
@@ -294,7 +294,7 @@ fn check_nothing_is_missing(
     let what = format!(
         "{}: the file begins after transactions that are in none of the files before it, whose \
          last are {before}",
-        part.path.display()
+        range.path.display()
     );
     let remedy = "give all files of one server, complete and in order; or replay from this file on separately, \
         and load the rows in between from the table";

@@ -1,7 +1,7 @@
 //! `hydrant replay`: the agent's decoding, from binlog files instead of a server.
 //!
 //! What lives here: the command (`Options`), files and their order (`file`, `dump`), what is known of
-//! the tables (`tables`), whether that is true of their rows (`told`), and the loop over all files (`drive`). What does not: decoding and writing,
+//! the tables (`tables`), whether that is true of their rows (`table_survey`), and the loop over all files (`drive`). What does not: decoding and writing,
 //! which are the agent's own.
 //!
 //! Each file is read twice. A transaction's rows come before its commit, and a file may end, or be
@@ -12,8 +12,8 @@ mod drive;
 mod dump;
 mod file;
 mod progress;
+mod table_survey;
 mod tables;
-mod told;
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::sink::{self, Sink};
 use crate::{Exit, Failure};
 
-use dump::Part;
+use dump::FileRange;
 use progress::ProgressLog;
 
 pub use drive::Summary;
@@ -130,9 +130,9 @@ pub async fn run_to<S: Sink>(
 
 struct Job {
     config: Replay,
-    parts: Vec<Part>,
+    ranges: Vec<FileRange>,
     /// The files behind those, which are not read for their rows.
-    later: Vec<Part>,
+    later: Vec<FileRange>,
     progress: ProgressLog,
 }
 
@@ -153,14 +153,14 @@ impl Job {
             let set = |table: &mut config::Table| table.on_schema_change = on_schema_change;
             config.tables.iter_mut().for_each(set);
         }
-        let (parts, later) = parts(options)?;
-        let mut bytes = 2 * bytes_of(&parts)?;
+        let (ranges, later) = ranges(options)?;
+        let mut bytes = 2 * bytes_of(&ranges)?;
         if config.source.is_some() {
-            bytes += bytes_of(&parts)? + bytes_of(&later)?;
+            bytes += bytes_of(&ranges)? + bytes_of(&later)?;
         }
         Ok(Self {
             config,
-            parts,
+            ranges,
             later,
             progress: ProgressLog::new(bytes),
         })
@@ -172,8 +172,8 @@ impl Job {
         accept(&mut tables, accepted)?;
         if self.config.source.is_some() {
             let exemptions = &self.config.exemptions;
-            let files = (&self.parts[..], &self.later[..]);
-            told::check(files, &tables, exemptions, &mut self.progress)?;
+            let files = (&self.ranges[..], &self.later[..]);
+            table_survey::check(files, &tables, exemptions, &mut self.progress)?;
         }
         Ok(tables)
     }
@@ -186,23 +186,23 @@ impl Job {
         let max_in_flight = self.config.max_in_flight;
         let exemptions = std::mem::take(&mut self.config.exemptions);
         let limits = (max_in_flight, exemptions);
-        drive::replay(&self.parts, tables, sink, limits, &mut self.progress).await
+        drive::replay(&self.ranges, tables, sink, limits, &mut self.progress).await
     }
 }
 
 /// The files between the two positions, those included, and the files behind them.
-fn parts(options: &Options) -> Result<(Vec<Part>, Vec<Part>), Failure> {
-    let mut parts: Vec<Part> = options
+fn ranges(options: &Options) -> Result<(Vec<FileRange>, Vec<FileRange>), Failure> {
+    let mut ranges: Vec<FileRange> = options
         .binlog
         .iter()
-        .map(|path| Part {
+        .map(|path| FileRange {
             path: path.clone(),
             name: file::binlog_name(path),
             start: None,
             until: None,
         })
         .collect();
-    let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let names: Vec<String> = ranges.iter().map(|range| range.name.clone()).collect();
     let find = |option: &str, position: &FilePosition| {
         let found = names.iter().position(|name| *name == position.file);
         found.ok_or_else(|| {
@@ -216,16 +216,16 @@ fn parts(options: &Options) -> Result<(Vec<Part>, Vec<Part>), Failure> {
     for position in &options.pass_over {
         find("--pass-over", position)?;
     }
-    let (mut first, mut end) = (0, parts.len());
+    let (mut first, mut end) = (0, ranges.len());
     if let Some(position) = &options.start {
         first = find("--start", position)?;
-        parts[first].start =
+        ranges[first].start =
             Some(position.offset).filter(|offset| *offset > FilePosition::FIRST_OFFSET);
     }
     if let Some(position) = &options.until {
         let last = find("--until", position)?;
         end = last + 1;
-        let start = parts[last].start;
+        let start = ranges[last].start;
         if last < first || start.is_some_and(|start| position.offset <= start) {
             return Err(Failure::definite(
                 Exit::Usage,
@@ -233,20 +233,20 @@ fn parts(options: &Options) -> Result<(Vec<Part>, Vec<Part>), Failure> {
                 "name two positions with a transaction between them",
             ));
         }
-        parts[last].until = Some(position.offset);
+        ranges[last].until = Some(position.offset);
     }
-    let later = parts.split_off(end);
-    parts.drain(..first);
-    Ok((parts, later))
+    let later = ranges.split_off(end);
+    ranges.drain(..first);
+    Ok((ranges, later))
 }
 
-fn bytes_of(parts: &[Part]) -> Result<u64, Error> {
+fn bytes_of(ranges: &[FileRange]) -> Result<u64, Error> {
     let mut bytes = 0;
-    for part in parts {
-        let metadata = std::fs::metadata(&part.path)
-            .map_err(|error| file::cannot_read(&part.path, None, &error))?;
+    for range in ranges {
+        let metadata = std::fs::metadata(&range.path)
+            .map_err(|error| file::cannot_read(&range.path, None, &error))?;
         if !metadata.is_file() {
-            let what = format!("{} is no regular file", part.path.display());
+            let what = format!("{} is no regular file", range.path.display());
             let remedy = "save it to a file first: it is read more than once";
             return Err(Failure::definite(Exit::Usage, what, remedy).into());
         }

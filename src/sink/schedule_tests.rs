@@ -73,7 +73,7 @@ fn denied() -> Attempted {
 
 /// What the test knows of one table's place, kept apart from the schedule.
 #[derive(Default)]
-struct Place {
+struct TableState {
     has_taken: bool,
     denied_since: Option<Instant>,
     /// Time, records, bytes.
@@ -99,7 +99,7 @@ struct Simulation {
     profile: SinkProfile,
     random: StdRng,
     now: Instant,
-    places: Vec<Place>,
+    places: Vec<TableState>,
     batches: Vec<Known>,
     attempts: BTreeMap<u64, Attempt>,
     answers: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -114,7 +114,7 @@ impl Simulation {
             profile,
             random: StdRng::seed_from_u64(seed),
             now,
-            places: (0..table_count).map(|_| Place::default()).collect(),
+            places: (0..table_count).map(|_| TableState::default()).collect(),
             batches: Vec::new(),
             attempts: BTreeMap::new(),
             answers: BinaryHeap::new(),

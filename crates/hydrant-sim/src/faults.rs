@@ -308,7 +308,7 @@ struct Refusal {
 
 /// What is in store for one call. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Plan {
+pub(super) struct CallFaults {
     /// How much later the answer comes.
     pub delay: Duration,
     /// Whether it is carried out.
@@ -322,7 +322,7 @@ pub(super) struct Plan {
     refusals: Vec<Refusal>,
 }
 
-impl Plan {
+impl CallFaults {
     /// Which of so many records are refused, and with what.
     #[must_use]
     pub(super) fn refused(&self, record_count: usize) -> Vec<Option<RecordError>> {
@@ -436,7 +436,7 @@ impl Faults {
         action: &str,
         stream: impl FnOnce() -> Option<String>,
         elapsed: SignedDuration,
-    ) -> Plan {
+    ) -> CallFaults {
         let asks_for_stream = self.counted.iter().any(|one| {
             let fault = &one.fault;
             fault.stream.is_some() && fault.is_about(action, fault.stream.as_deref())
@@ -455,7 +455,7 @@ impl Faults {
             }
         }
         let is_stopped = hitting.iter().any(|(one, _)| one.fault.effect.stops_call());
-        let mut plan = Plan::default();
+        let mut plan = CallFaults::default();
         for (one, luck) in hitting {
             // Which records are chosen must not follow from whether any are.
             let is_hit = plan.add(&one.fault.effect, is_stopped, mix(luck));

@@ -16,7 +16,7 @@ fn seconds(seconds: i64) -> SignedDuration {
 }
 
 /// A call about stream `Sales`.
-fn plan(faults: &mut Faults, action: &str, at_s: i64) -> Plan {
+fn plan(faults: &mut Faults, action: &str, at_s: i64) -> CallFaults {
     faults.plan(action, || Some("Sales".to_owned()), seconds(at_s))
 }
 
@@ -81,7 +81,7 @@ fn a_stream_is_asked_for_only_if_it_matters() {
     let mut faults = faults("[[fault]]\ncall = \"firehose:*\"\nstream = \"Sales\"\ndelay = 1");
     let never = || -> Option<String> { panic!("asked") };
     let untouched = faults.plan("ecs:DescribeClusters", never, seconds(0));
-    assert_eq!(untouched, Plan::default());
+    assert_eq!(untouched, CallFaults::default());
     assert!(!plan(&mut faults, PUT, 0).delay.is_zero());
 }
 

@@ -108,16 +108,16 @@ impl Endpoint {
             self.wait(plan.delay).await;
             return broken(reset);
         }
-        let turn = self.services.answer(&request, &plan);
+        let pending = self.services.answer(&request, &plan);
         self.wait(plan.delay).await;
         match plan.end {
             End::Answer | End::WrongLength(_) | End::Error(_) => {
-                turn.finish().map_or_else(|| broken(reset), response)
+                pending.finish().map_or_else(|| broken(reset), response)
             }
             End::Reset => broken(reset),
             End::Silence(most) => {
                 // Counted now, because it is certain.
-                drop(turn);
+                drop(pending);
                 self.wait(most).await;
                 broken(reset)
             }

@@ -11,7 +11,7 @@ use super::account::Accounts;
 use super::calls::{Calls, Outcome, action_of};
 use super::cloudwatch::{self, CloudWatch, CloudWatchError, Encoding, Protocol};
 use super::ecs::{self, Ecs, EcsError};
-use super::faults::{End, Faults, Plan};
+use super::faults::{CallFaults, End, Faults};
 use super::faults_error::CallError;
 use super::firehose::wire::{ApiError, Code, stream_of};
 use super::firehose::{self, Admitted, Firehose};
@@ -119,10 +119,10 @@ enum Stored {
 
 /// A call that was carried out or refused and not answered yet.
 ///
-/// Contract: [`Turn::finish`] gives the reply that goes out. A turn that is dropped before is
+/// Contract: [`PendingCall::finish`] gives the reply that goes out. A call that is dropped before is
 /// counted as one without an answer, whoever is to blame for it.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct PendingCall {
     services: Arc<Services>,
     action: Option<&'static str>,
     outcome: Outcome,
@@ -133,7 +133,7 @@ pub(super) struct Turn {
     confirms: bool,
 }
 
-impl Turn {
+impl PendingCall {
     /// The reply, which is counted as sent.
     #[must_use]
     pub(super) fn finish(mut self) -> Option<Reply> {
@@ -141,7 +141,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         let is_answered = self.reply.is_none();
         if !is_answered {
@@ -197,9 +197,9 @@ impl Services {
     }
 
     /// What the faults have in store for a request. Ask once.
-    pub(super) fn plan(&self, request: &Request<'_>) -> Plan {
+    pub(super) fn plan(&self, request: &Request<'_>) -> CallFaults {
         let Some(action) = request.callee().action() else {
-            return Plan::default();
+            return CallFaults::default();
         };
         let elapsed = self.clock.now().duration_since(self.clock.started_at);
         let stream = || stream_of(request.body?);
@@ -212,7 +212,11 @@ impl Services {
     }
 
     /// Answers a request as the plan says, as far as that is a matter of what is said.
-    pub(super) fn answer(self: &Arc<Self>, request: &Request<'_>, plan: &Plan) -> Turn {
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        plan: &CallFaults,
+    ) -> PendingCall {
         let callee = request.callee();
         let (answer, stored) = match callee {
             Callee::Firehose(operation) => self.answer_firehose(operation, request, plan),
@@ -229,7 +233,7 @@ impl Services {
             End::Error(error) if answer.0 == Outcome::Answered => injected(callee, error),
             _ => answer,
         };
-        Turn {
+        PendingCall {
             services: Arc::clone(self),
             action: callee.action(),
             outcome,
@@ -244,7 +248,7 @@ impl Services {
         &self,
         operation: &str,
         request: &Request<'_>,
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> (Answered, Stored) {
         let Some(body) = request.body else {
             return (of_firehose(Err(too_large())), Stored::Nothing);
@@ -261,7 +265,7 @@ impl Services {
         }
     }
 
-    fn answer_ecs(&self, operation: &str, request: &Request<'_>, plan: &Plan) -> Answered {
+    fn answer_ecs(&self, operation: &str, request: &Request<'_>, plan: &CallFaults) -> Answered {
         let Some(body) = request.body else {
             return of_firehose(Err(too_large()));
         };
@@ -273,7 +277,7 @@ impl Services {
         protocol: Protocol,
         operation: &str,
         request: &Request<'_>,
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> (Answered, Stored) {
         let answer = request.body.ok_or(CloudWatchError::TooLarge);
         let answer = answer.and_then(|body| {

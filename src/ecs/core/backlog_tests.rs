@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::super::price::Plan;
+use super::super::price::PriceInputs;
 use super::super::schedule::Interval;
 use super::*;
 
@@ -320,7 +320,7 @@ fn throttled_requests_come_further_apart() {
 #[test]
 fn a_budget_delays_even_changes_once_it_is_spent() {
     let mut now = now();
-    let plan = Plan {
+    let plan = PriceInputs {
         interval: SECOND,
         publish_every: PUBLISH_EVERY,
         metric_count: 1,

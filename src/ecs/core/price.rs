@@ -44,7 +44,7 @@ pub fn counted_usd_per_day(requests: u64, elapsed: Duration, metric_count: u32) 
 
 /// What decides the price.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub struct PriceInputs {
     /// How far samples are apart.
     pub interval: Interval,
     /// How long datums wait for others.
@@ -70,7 +70,7 @@ pub struct BudgetTooSmall {
     pub least_usd: f64,
 }
 
-impl Plan {
+impl PriceInputs {
     /// PutMetricData a day. A change takes what is waiting with it and the wait starts again, so
     /// it costs less than one request more.
     #[must_use]
@@ -139,7 +139,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for PriceInputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -189,8 +189,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn plan(publish_every_s: u64) -> Plan {
-        Plan {
+    fn plan(publish_every_s: u64) -> PriceInputs {
+        PriceInputs {
             interval: Interval::ALL[0],
             publish_every: Duration::from_secs(publish_every_s),
             metric_count: 4,
@@ -216,7 +216,7 @@ mod tests {
         let quiet = plan(60).requests_per_day();
         let mut before = quiet;
         for changes_per_day in [1.0, 100.0, 1_000.0, 10_000.0] {
-            let changing = Plan {
+            let changing = PriceInputs {
                 changes_per_day,
                 ..plan(60)
             };
@@ -224,7 +224,7 @@ mod tests {
             assert!(requests > before && requests < quiet + changes_per_day);
             before = requests;
         }
-        let always = Plan {
+        let always = PriceInputs {
             changes_per_day: 1e9,
             ..plan(60)
         };
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_flush_of_many_metrics_is_several_requests() {
-        let many = Plan {
+        let many = PriceInputs {
             metric_count: 400,
             datums_per_second: 400.0,
             ..plan(10)

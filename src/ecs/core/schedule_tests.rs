@@ -270,7 +270,7 @@ fn stopping_ends_what_is_in_flight() {
 }
 
 /// Keeps its own books on what a schedule says.
-struct Judge {
+struct ObservedSchedule {
     interval: Interval,
     first: i64,
     next: i64,
@@ -278,7 +278,7 @@ struct Judge {
     ended: BTreeMap<i64, Option<GapReason>>,
 }
 
-impl Judge {
+impl ObservedSchedule {
     fn note(&mut self, event: Event, now: Now) {
         let length = i64::from(self.interval.seconds());
         match event {
@@ -358,7 +358,7 @@ proptest! {
         let mut schedule = Schedule::new(interval, clocks.now);
         let first = schedule.first_second();
         let (open, ended) = (BTreeSet::new(), BTreeMap::new());
-        let mut judge = Judge { interval, first, next: first, open, ended };
+        let mut judge = ObservedSchedule { interval, first, next: first, open, ended };
         let mut answers: BTreeSet<(Instant, i64, bool)> = BTreeSet::new();
         let (mut stepped, mut suspended) = (false, false);
         for (disturbance, answer_ms, good) in turns {

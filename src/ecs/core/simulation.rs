@@ -567,7 +567,7 @@ fn a_day_of_one_cluster_costs_what_was_estimated_and_at_most_six_cents() {
     let counted_usd = price::counted_usd_per_day(requests, day, 4);
     // The first step of each hour is as the hour before ended.
     let changes_per_hour = i32::try_from(script.len() - 1).unwrap();
-    let estimated_usd = price::Plan {
+    let estimated_usd = price::PriceInputs {
         interval: Interval::ALL[0],
         publish_every,
         metric_count: 4,

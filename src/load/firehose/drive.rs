@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, RowPlace, SealedBatch};
 use crate::binlog::FilePosition;
-use crate::signals::{Asked, Signals};
+use crate::signals::{SignalRequest, Signals};
 use crate::sink::{Delivered, Delivery, Sink};
 use crate::{Exit, Failure};
 
@@ -135,9 +135,9 @@ impl<S: Sink> Drive<'_, S> {
                 biased;
                 asked = signals.next() => match asked {
                     // The second time nothing is waited for.
-                    Asked::Stop(_) if self.stopped.is_some() => return Ok(()),
-                    Asked::Stop(signal) => self.stopped = Some(signal),
-                    Asked::Progress => {}
+                    SignalRequest::Stop(_) if self.stopped.is_some() => return Ok(()),
+                    SignalRequest::Stop(signal) => self.stopped = Some(signal),
+                    SignalRequest::Progress => {}
                 },
                 delivered = self.delivery.next() => self.arrived(delivered?),
                 () = tokio::time::sleep_until(wake.into()) => {}

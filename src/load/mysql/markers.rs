@@ -15,13 +15,13 @@ use super::follow::{Follow, Stage, rows_in};
 
 /// A run's clock and its rows, which all parts of the run share.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct RowTracker {
     pub(super) run: u32,
     started: Instant,
     follow: Mutex<Follow>,
 }
 
-impl Books {
+impl RowTracker {
     /// Begins now.
     pub(super) fn begin(rows_of_each: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -53,20 +53,20 @@ impl Books {
 #[derive(Debug)]
 pub(super) struct Marked<S> {
     sink: Arc<S>,
-    books: Arc<Books>,
+    tracker: Arc<RowTracker>,
 }
 
 impl<S> Clone for Marked<S> {
     fn clone(&self) -> Self {
-        let (sink, books) = (Arc::clone(&self.sink), Arc::clone(&self.books));
-        Self { sink, books }
+        let (sink, tracker) = (Arc::clone(&self.sink), Arc::clone(&self.tracker));
+        Self { sink, tracker }
     }
 }
 
 impl<S> Marked<S> {
-    pub(super) fn new(sink: S, books: Arc<Books>) -> Self {
+    pub(super) fn new(sink: S, tracker: Arc<RowTracker>) -> Self {
         let sink = Arc::new(sink);
-        Self { sink, books }
+        Self { sink, tracker }
     }
 }
 
@@ -77,11 +77,11 @@ impl<S: Sink> Sink for Marked<S> {
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
         let answer = self.sink.attempt(batch, records).await;
-        let now = self.books.elapsed();
+        let now = self.tracker.elapsed();
         if let Ok(refused) = &answer.result {
             for index in records.iter().filter(|index| !refused.contains(index)) {
                 let record = batch.record(*index);
-                self.books.see(Stage::Acknowledged, record, now);
+                self.tracker.see(Stage::Acknowledged, record, now);
             }
         }
         answer
@@ -100,7 +100,7 @@ pub(super) struct FolderWatch {
 }
 
 impl FolderWatch {
-    pub(super) fn start(folder: &Path, books: Arc<Books>) -> Self {
+    pub(super) fn start(folder: &Path, tracker: Arc<RowTracker>) -> Self {
         let (stop, stopped) = mpsc::channel();
         let folder = folder.to_owned();
         let thread = std::thread::spawn(move || {
@@ -108,13 +108,13 @@ impl FolderWatch {
             let mut is_last = false;
             while !is_last {
                 is_last = stopped.recv_timeout(LOOK) != Err(mpsc::RecvTimeoutError::Timeout);
-                look(&folder, &mut known, &books);
+                look(&folder, &mut known, &tracker);
             }
         });
         Self { stop, thread }
     }
 
-    /// Looks a last time. All objects of now are in the books afterwards.
+    /// Looks a last time. All objects of now are in the tracker afterwards.
     pub(super) fn finish(self) {
         // If the thread is gone, there is nobody to tell.
         let _ = self.stop.send(());
@@ -122,15 +122,15 @@ impl FolderWatch {
     }
 }
 
-fn look(folder: &Path, known: &mut HashSet<PathBuf>, books: &Books) {
+fn look(folder: &Path, known: &mut HashSet<PathBuf>, tracker: &RowTracker) {
     let mut objects = Vec::new();
     objects_below(folder, &mut objects);
     objects.retain(|path| !known.contains(path));
-    let now = books.elapsed();
+    let now = tracker.elapsed();
     for path in objects {
         // An object appears whole; one that cannot be read now is looked at again.
         if let Ok(text) = unpacked(&path) {
-            books.see(Stage::OnDisk, &text, now);
+            tracker.see(Stage::OnDisk, &text, now);
             known.insert(path);
         }
     }

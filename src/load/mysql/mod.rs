@@ -20,7 +20,7 @@ use tracing::info;
 use crate::cdc::{self, Summary, Until};
 use crate::config::{self, Config, Source};
 use crate::encode::Dialect;
-use crate::signals::{Asked, Signals};
+use crate::signals::{SignalRequest, Signals};
 use crate::sim::QuotaPreset;
 use crate::sink::{DirSink, Sink, TableFolder};
 use crate::{Error, Exit, Failure};
@@ -34,8 +34,8 @@ use crate::load::report::text::{count, ms};
 use crate::load::report::{Answer, Figure, Parameter, Report};
 use crate::load::session::Session;
 use follow::Count;
-use markers::{Books, FolderWatch, Marked};
-use sales_writer::{COLUMNS, Plan, SalesTable, SalesWriter, table_name};
+use markers::{FolderWatch, Marked, RowTracker};
+use sales_writer::{COLUMNS, SalesTable, SalesWriter, TransactionPlan, table_name};
 
 /// Rows of a run; each takes some dozens of bytes of memory until the end.
 const MOST_ROWS: f64 = 10e6;
@@ -72,16 +72,16 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
         return Ok(());
     };
     let writers = writers?;
-    let books = Books::begin(options.rows_per_transaction.into());
+    let tracker = RowTracker::begin(options.rows_per_transaction.into());
     let followed = match options.sink {
         MysqlSink::Dir => {
             let objects = folder.path().join("objects");
             let (schema, table) = table_name(&options.table)?;
             let folder = TableFolder::new(&schema, &table, Dialect::default());
             let sink = DirSink::open(&objects, vec![folder], config.max_in_flight)?;
-            let watch = FolderWatch::start(&objects, Arc::clone(&books));
-            let sink = Marked::new(sink, Arc::clone(&books));
-            let followed = follow(options, &config, sink, writers, &books, &mut signals).await?;
+            let watch = FolderWatch::start(&objects, Arc::clone(&tracker));
+            let sink = Marked::new(sink, Arc::clone(&tracker));
+            let followed = follow(options, &config, sink, writers, &tracker, &mut signals).await?;
             watch.finish();
             followed
         }
@@ -91,10 +91,10 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
                 .start_simulator(Some(options.buffer_interval))
                 .await?;
             let simulator = simulator.expect("the target is the simulator");
-            let watch = FolderWatch::start(simulator.folder(), Arc::clone(&books));
+            let watch = FolderWatch::start(simulator.folder(), Arc::clone(&tracker));
             let sink = target.connect(Some(&simulator)).await?;
-            let sink = Marked::new(sink, Arc::clone(&books));
-            let followed = follow(options, &config, sink, writers, &books, &mut signals).await?;
+            let sink = Marked::new(sink, Arc::clone(&tracker));
+            let followed = follow(options, &config, sink, writers, &tracker, &mut signals).await?;
             let folder = simulator.shutdown().await?;
             watch.finish();
             drop(folder);
@@ -106,12 +106,12 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
         return Ok(());
     };
     session.live.end();
-    let report = conclude(options, &session, &ended, &books);
+    let report = conclude(options, &session, &ended, &tracker);
     if let Some(folder) = &options.out {
         output::write(folder, &report, &session.intervals)?;
     }
     print!("{}", report.summary());
-    check(&books.follow().count())
+    check(&tracker.follow().count())
 }
 
 /// The table, and connections to write into it.
@@ -162,13 +162,13 @@ fn simulated_stream() -> TargetOptions {
 type Running = JoinHandle<Result<Summary, Error>>;
 
 /// Starts the agent, lets the writers write, and waits until everything is on disk or nothing more
-/// comes. Gives the books of the seconds, and why it ended; `None` if it was stopped before anything was written.
+/// comes. Gives the record of the seconds, and why it ended; `None` if it was stopped before anything was written.
 async fn follow<S: Sink>(
     options: &MysqlLoadOptions,
     config: &Config,
     sink: Marked<S>,
     writers: Vec<SalesWriter>,
-    books: &Arc<Books>,
+    tracker: &Arc<RowTracker>,
     signals: &mut Signals,
 ) -> Result<Option<(Session, String)>, Error> {
     let start = |until| tokio::spawn(cdc::run_to(config.clone(), sink.clone(), until));
@@ -180,24 +180,24 @@ async fn follow<S: Sink>(
     };
     follows?;
     let mut session = Session::begin(options.out.is_some()).await;
-    let plan = Plan {
-        start: books.elapsed(),
+    let plan = TransactionPlan {
+        start: tracker.elapsed(),
         rate: options.rate,
         transactions: (options.rate * options.length.as_secs_f64()) as u64,
         length: options.length,
     };
     session.live.begin("load mysql", options.length);
-    let mut writing = plan.start(writers, books);
+    let mut writing = plan.start(writers, tracker);
     let mut ended = "as planned".to_owned();
     while !writing.is_empty() {
         let second_ends = session.instant(session.second_ends());
         tokio::select! {
-            asked = signals.next() => if let Asked::Stop(signal) = asked {
+            asked = signals.next() => if let SignalRequest::Stop(signal) = asked {
                 ended = format!("stopped by {signal}");
                 writing.shutdown().await;
             },
             Some(done) = writing.join_next() => done.map_err(|error| internal(&error))??,
-            () = sleep_until(second_ends.into()) => close_seconds(&mut session, books, &plan),
+            () = sleep_until(second_ends.into()) => close_seconds(&mut session, tracker, &plan),
         }
     }
     if ended != "as planned" {
@@ -208,27 +208,27 @@ async fn follow<S: Sink>(
         finished((&mut agent).await)?;
     }
     let deadline = Instant::now() + options.patience;
-    while Instant::now() < deadline && !is_everywhere(&books.follow().count()) {
+    while Instant::now() < deadline && !is_everywhere(&tracker.follow().count()) {
         if agent.is_finished() && ended == "as planned" {
             finished(agent.await)?;
             "the agent was stopped by a signal".clone_into(&mut ended);
             return Ok(Some((session, ended)));
         }
         sleep(LOOK).await;
-        close_seconds(&mut session, books, &plan);
+        close_seconds(&mut session, tracker, &plan);
     }
     agent.abort();
     // The last acknowledgements are in a second of their own.
     sleep_until(session.instant(session.second_ends()).into()).await;
-    close_seconds(&mut session, books, &plan);
+    close_seconds(&mut session, tracker, &plan);
     Ok(Some((session, ended)))
 }
 
 /// Closes the seconds that are over. What came since the last is counted in the first of them.
-fn close_seconds(session: &mut Session, books: &Books, plan: &Plan) {
+fn close_seconds(session: &mut Session, tracker: &RowTracker, plan: &TransactionPlan) {
     while session.second_ends() <= session.elapsed() {
         let (recent, backlog_rows, rows_of_each) = {
-            let mut follow = books.follow();
+            let mut follow = tracker.follow();
             let recent = follow.take_recent();
             (recent, follow.rows_under_way(), follow.rows_of_each())
         };
@@ -295,8 +295,13 @@ fn check(rows: &Count) -> Result<(), Error> {
     )))
 }
 
-fn conclude(options: &MysqlLoadOptions, session: &Session, ended: &str, books: &Books) -> Report {
-    let follow = books.follow();
+fn conclude(
+    options: &MysqlLoadOptions,
+    session: &Session,
+    ended: &str,
+    tracker: &RowTracker,
+) -> Report {
+    let follow = tracker.follow();
     let rows = follow.count();
     let latencies = follow.latencies();
     let planned = (options.rate * options.length.as_secs_f64()).floor();

@@ -16,7 +16,7 @@ use crate::config::Source;
 use crate::{Exit, Failure};
 
 use super::follow::marker;
-use super::markers::Books;
+use super::markers::RowTracker;
 use crate::load::rows::{RowMaker, RowShape};
 
 /// The columns that are filled and followed. The last one has the marker.
@@ -127,8 +127,8 @@ impl SalesTable {
 
 /// When transactions are meant to be made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    /// Of the plan, on the books' clock.
+pub(super) struct TransactionPlan {
+    /// Of the plan, on the tracker's clock.
     pub(super) start: Duration,
     /// Transactions a second.
     pub(super) rate: f64,
@@ -137,7 +137,7 @@ pub(super) struct Plan {
     pub(super) length: Duration,
 }
 
-impl Plan {
+impl TransactionPlan {
     fn intended(&self, transaction: u64) -> Duration {
         self.start + Duration::from_secs_f64(transaction as f64 / self.rate)
     }
@@ -156,13 +156,13 @@ impl Plan {
     pub(super) fn start(
         self,
         writers: Vec<SalesWriter>,
-        books: &Arc<Books>,
+        tracker: &Arc<RowTracker>,
     ) -> JoinSet<Result<(), Failure>> {
         let next = Arc::new(AtomicU64::new(0));
         let mut writing = JoinSet::new();
         for writer in writers {
-            let (books, next) = (Arc::clone(books), Arc::clone(&next));
-            writing.spawn(async move { writer.write(self, &books, &next).await });
+            let (tracker, next) = (Arc::clone(tracker), Arc::clone(&next));
+            writing.spawn(async move { writer.write(self, &tracker, &next).await });
         }
         writing
     }
@@ -195,24 +195,29 @@ impl SalesWriter {
         Ok(Self { conn, insert, rows })
     }
 
-    async fn write(mut self, plan: Plan, books: &Books, next: &AtomicU64) -> Result<(), Failure> {
+    async fn write(
+        mut self,
+        plan: TransactionPlan,
+        tracker: &RowTracker,
+        next: &AtomicU64,
+    ) -> Result<(), Failure> {
         let over = plan.start + plan.length + GRACE;
         loop {
             let transaction = next.fetch_add(1, Ordering::Relaxed);
             let intended = plan.intended(transaction);
-            if transaction >= plan.transactions || books.elapsed() > over {
+            if transaction >= plan.transactions || tracker.elapsed() > over {
                 break;
             }
-            tokio::time::sleep(intended.saturating_sub(books.elapsed())).await;
+            tokio::time::sleep(intended.saturating_sub(tracker.elapsed())).await;
             let rows = {
-                let mut follow = books.follow();
-                follow.begin(transaction, intended, books.elapsed());
+                let mut follow = tracker.follow();
+                follow.begin(transaction, intended, tracker.elapsed());
                 follow.rows_of(transaction)
             };
-            let statement = self.statement(books.run, rows);
+            let statement = self.statement(tracker.run, rows);
             let inserted = self.conn.query_drop(statement).await;
             inserted.map_err(|error| refused(&error))?;
-            books.follow().committed(transaction, books.elapsed());
+            tracker.follow().committed(transaction, tracker.elapsed());
         }
         // The rows are committed, whatever comes of a goodbye.
         let _ = self.conn.disconnect().await;

@@ -50,7 +50,7 @@ pub struct Line {
 
 /// What numbers on an axis are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum AxisUnit {
     /// Plain numbers.
     Count,
     /// Milliseconds, on a logarithmic scale.
@@ -74,9 +74,9 @@ pub struct Chart {
     /// What it shows.
     pub title: String,
     /// The horizontal axis.
-    pub across: Unit,
+    pub across: AxisUnit,
     /// The vertical axis.
-    pub up: Unit,
+    pub up: AxisUnit,
     /// What is drawn.
     pub lines: Vec<Line>,
 }
@@ -100,7 +100,7 @@ pub struct Drawing {
     pub legend: Vec<LegendEntry>,
 }
 
-impl Unit {
+impl AxisUnit {
     fn place(self, value: f64) -> f64 {
         match self {
             Self::Latency => value.max(0.01).log10(),
@@ -267,7 +267,7 @@ fn thinned(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
 mod tests {
     use super::*;
 
-    fn chart(up: Unit, points: &[(f64, Option<f64>)]) -> Drawing {
+    fn chart(up: AxisUnit, points: &[(f64, Option<f64>)]) -> Drawing {
         let line = |kind| Line {
             name: format!("{kind:?}"),
             kind,
@@ -276,7 +276,7 @@ mod tests {
         let lines = vec![line(Kind::Measured), line(Kind::Planned), line(Kind::Limit)];
         let chart = Chart {
             title: "title".to_owned(),
-            across: Unit::Seconds,
+            across: AxisUnit::Seconds,
             up,
             lines,
         };
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn gaps_stay_gaps_and_lone_points_are_seen() {
         let some = |x: u32| (f64::from(x), Some(f64::from(x)));
-        let drawing = chart(Unit::Count, &[some(0), some(1), (2.0, None), some(3)]);
+        let drawing = chart(AxisUnit::Count, &[some(0), some(1), (2.0, None), some(3)]);
         assert_eq!(drawing.svg.matches("<circle").count(), 3);
         assert!(drawing.svg.contains("<polyline") && drawing.svg.ends_with("</svg>\n"));
         assert_eq!(drawing.legend.len(), 3);
@@ -295,7 +295,12 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_an_empty_chart() {
-        for up in [Unit::Count, Unit::Latency, Unit::Percent, Unit::Bytes] {
+        for up in [
+            AxisUnit::Count,
+            AxisUnit::Latency,
+            AxisUnit::Percent,
+            AxisUnit::Bytes,
+        ] {
             assert!(chart(up, &[]).svg.contains("</svg>"));
             assert!(
                 chart(up, &[(0.0, Some(0.0)), (1.0, Some(0.0))])
@@ -307,7 +312,10 @@ mod tests {
 
     #[test]
     fn powers_have_labels_of_their_own() {
-        let drawing = chart(Unit::Latency, &[(0.0, Some(12.0)), (9.0, Some(4_000.0))]);
+        let drawing = chart(
+            AxisUnit::Latency,
+            &[(0.0, Some(12.0)), (9.0, Some(4_000.0))],
+        );
         for label in ["10 ms", "100 ms", "1 s", "10 s"] {
             assert!(
                 drawing.svg.contains(&format!("{label}\n")),
@@ -316,10 +324,10 @@ mod tests {
             );
         }
         assert_eq!(
-            [0.0, 1.0, 2.0, 3.0, 4.0].map(|place| Unit::Percentile.label(place)),
+            [0.0, 1.0, 2.0, 3.0, 4.0].map(|place| AxisUnit::Percentile.label(place)),
             ["0%", "90%", "99%", "99.9%", "99.99%"]
         );
-        assert!((Unit::Percentile.place(99.9) - 3.0).abs() < 1e-6);
+        assert!((AxisUnit::Percentile.place(99.9) - 3.0).abs() < 1e-6);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub struct Difference {
 }
 
 /// What a run must have for a number to mean something.
-enum Part {
+enum Prerequisite {
     Always,
     Latency,
     Wire,
@@ -80,7 +80,7 @@ enum Part {
 /// A number that every second has.
 struct Measure {
     name: &'static str,
-    part: Part,
+    needs: Prerequisite,
     value: fn(&Second) -> Option<f64>,
     show: fn(f64) -> String,
     more_is_better: bool,
@@ -89,56 +89,56 @@ struct Measure {
 const MEASURES: [Measure; 8] = [
     Measure {
         name: "acknowledged rows a second",
-        part: Part::Always,
+        needs: Prerequisite::Always,
         value: |second| Some(second.acknowledged_rows as f64),
         show: count,
         more_is_better: true,
     },
     Measure {
         name: "median latency",
-        part: Part::Latency,
+        needs: Prerequisite::Latency,
         value: |second| second.p50_ms,
         show: ms,
         more_is_better: false,
     },
     Measure {
         name: "p99 latency",
-        part: Part::Latency,
+        needs: Prerequisite::Latency,
         value: |second| second.p99_ms,
         show: ms,
         more_is_better: false,
     },
     Measure {
         name: "records not accepted a second",
-        part: Part::Wire,
+        needs: Prerequisite::Wire,
         value: |second| Some(second.wire.not_accepted() as f64),
         show: count,
         more_is_better: false,
     },
     Measure {
         name: "backlog",
-        part: Part::Wire,
+        needs: Prerequisite::Wire,
         value: |second| Some(second.gauges.backlog_bytes as f64),
         show: |bytes| bytesize::ByteSize(bytes as u64).to_string(),
         more_is_better: false,
     },
     Measure {
         name: "billed bytes a row",
-        part: Part::Wire,
+        needs: Prerequisite::Wire,
         value: |second| per_row(second.wire.billed_bytes as f64, second),
         show: count,
         more_is_better: false,
     },
     Measure {
         name: "processor time a million rows",
-        part: Part::Always,
+        needs: Prerequisite::Always,
         value: |second| per_row(second.gauges.cpu_cores * 1e6, second),
         show: |seconds| format!("{seconds:.2} s"),
         more_is_better: false,
     },
     Measure {
         name: "memory",
-        part: Part::Always,
+        needs: Prerequisite::Always,
         value: |second| Some(second.gauges.rss_bytes as f64),
         show: |bytes| bytesize::ByteSize(bytes as u64).to_string(),
         more_is_better: false,
@@ -153,10 +153,10 @@ fn per_row(value: f64, second: &Second) -> Option<f64> {
 /// Compares all numbers that both kinds of runs have.
 #[must_use]
 pub fn compare(a: &Report, b: &Report) -> Vec<Difference> {
-    let has = |measure: &&Measure| match measure.part {
-        Part::Always => true,
-        Part::Latency => a.has_latencies() || b.has_latencies(),
-        Part::Wire => a.has_wire() || b.has_wire(),
+    let has = |measure: &&Measure| match measure.needs {
+        Prerequisite::Always => true,
+        Prerequisite::Latency => a.has_latencies() || b.has_latencies(),
+        Prerequisite::Wire => a.has_wire() || b.has_wire(),
     };
     let differences = MEASURES.iter().filter(has).map(|measure| {
         let (a, b) = (sample(a, measure), sample(b, measure));

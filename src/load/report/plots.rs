@@ -1,7 +1,7 @@
 //! PURE. What is plotted of a run, and of two runs over each other.
 
 use super::Report;
-use super::chart::{Chart, Kind, Line, Unit};
+use super::chart::{AxisUnit, Chart, Kind, Line};
 use crate::load::measure::record::Second;
 use crate::load::measure::verdict::Resource;
 
@@ -34,10 +34,10 @@ fn level(name: &str, seconds: &[Second], value: f64) -> Line {
     }
 }
 
-fn chart(title: &str, up: Unit, lines: Vec<Line>) -> Chart {
+fn chart(title: &str, up: AxisUnit, lines: Vec<Line>) -> Chart {
     Chart {
         title: title.to_owned(),
-        across: Unit::Seconds,
+        across: AxisUnit::Seconds,
         up,
         lines,
     }
@@ -60,7 +60,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
         rates.push(level("what the quotas allow", seconds, capacity));
     }
     let title = format!("{} a second", report.unit());
-    let mut charts = vec![chart(&title, Unit::Count, rates)];
+    let mut charts = vec![chart(&title, AxisUnit::Count, rates)];
     charts.extend(quota_use(report));
     charts.push(percentiles("Latency by percentile", &[("", report)]));
     let latency = vec![
@@ -69,7 +69,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
         measured("longest", &|it| it.longest_ms),
     ];
     if report.has_latencies() {
-        charts.push(chart("Latency over time", Unit::Latency, latency));
+        charts.push(chart("Latency over time", AxisUnit::Latency, latency));
     }
     if report.has_wire() {
         let throttles = vec![
@@ -80,7 +80,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
                 Some(it.wire.failed_requests as f64)
             }),
         ];
-        charts.push(chart("Throttles a second", Unit::Count, throttles));
+        charts.push(chart("Throttles a second", AxisUnit::Count, throttles));
     }
     if let Some((unit, backlog)) = backlog(report) {
         let line = measured("not acknowledged", &backlog);
@@ -89,7 +89,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     let cores = report.machine.cores as f64;
     charts.push(chart(
         "Processor of this process",
-        Unit::Count,
+        AxisUnit::Count,
         vec![
             measured("cores used", &|it| Some(it.gauges.cpu_cores)),
             level("cores", seconds, cores),
@@ -97,20 +97,20 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
     ));
     charts.push(chart(
         "Memory of this process",
-        Unit::Bytes,
+        AxisUnit::Bytes,
         vec![measured("resident", &|it| Some(it.gauges.rss_bytes as f64))],
     ));
     charts
 }
 
 /// What the backlog is counted in, and how much it is: rows where bytes are not known.
-fn backlog(report: &Report) -> Option<(Unit, OfSecond)> {
+fn backlog(report: &Report) -> Option<(AxisUnit, OfSecond)> {
     let gauges = || report.seconds.iter().map(|second| &second.gauges);
     if gauges().any(|gauges| gauges.backlog_bytes > 0) {
-        return Some((Unit::Bytes, |it| Some(it.gauges.backlog_bytes as f64)));
+        return Some((AxisUnit::Bytes, |it| Some(it.gauges.backlog_bytes as f64)));
     }
     let has_rows = gauges().any(|gauges| gauges.backlog_rows > 0);
-    has_rows.then_some((Unit::Count, |it| Some(it.gauges.backlog_rows as f64)))
+    has_rows.then_some((AxisUnit::Count, |it| Some(it.gauges.backlog_rows as f64)))
 }
 
 /// How much of each quota was used: by the simulator's own books, if it was in the process.
@@ -137,7 +137,7 @@ fn quota_use(report: &Report) -> Option<Chart> {
         return None;
     }
     lines.push(level("the quota", &report.seconds, 100.0));
-    Some(chart("Use of each quota", Unit::Percent, lines))
+    Some(chart("Use of each quota", AxisUnit::Percent, lines))
 }
 
 /// The percentiles of all latencies of some runs.
@@ -159,8 +159,8 @@ fn percentiles(title: &str, reports: &[(&str, &Report)]) -> Chart {
     };
     Chart {
         title: title.to_owned(),
-        across: Unit::Percentile,
-        up: Unit::Latency,
+        across: AxisUnit::Percentile,
+        up: AxisUnit::Latency,
         lines: reports.iter().flat_map(line).collect(),
     }
 }
@@ -168,36 +168,40 @@ fn percentiles(title: &str, reports: &[(&str, &Report)]) -> Chart {
 /// The charts of two runs, laid over each other from their starts.
 #[must_use]
 pub fn of_two(a: &Report, b: &Report) -> Vec<Chart> {
-    let both = |title: &str, up: Unit, value: &dyn Fn(&Second) -> Option<f64>| {
+    let both = |title: &str, up: AxisUnit, value: &dyn Fn(&Second) -> Option<f64>| {
         let lines = [("A", a), ("B", b)]
             .map(|(name, report)| over_time(name, Kind::Measured, &report.seconds, value));
         chart(title, up, lines.into())
     };
     let mut charts = vec![
-        both(&format!("{} a second", a.unit()), Unit::Count, &|it| {
+        both(&format!("{} a second", a.unit()), AxisUnit::Count, &|it| {
             Some(it.acknowledged_rows as f64)
         }),
         percentiles("Latency by percentile", &[("A", a), ("B", b)]),
     ];
     if [a, b].iter().any(|run| run.has_latencies()) {
         charts.extend([
-            both("Median latency", Unit::Latency, &|it| it.p50_ms),
-            both("99th percentile of latency", Unit::Latency, &|it| it.p99_ms),
+            both("Median latency", AxisUnit::Latency, &|it| it.p50_ms),
+            both("99th percentile of latency", AxisUnit::Latency, &|it| {
+                it.p99_ms
+            }),
         ]);
     }
     if a.has_wire() || b.has_wire() {
-        charts.push(both("Records not accepted a second", Unit::Count, &|it| {
-            Some(it.wire.not_accepted() as f64)
-        }));
+        charts.push(both(
+            "Records not accepted a second",
+            AxisUnit::Count,
+            &|it| Some(it.wire.not_accepted() as f64),
+        ));
     }
     if let Some((unit, value)) = backlog(a).or_else(|| backlog(b)) {
         charts.push(both("Backlog", unit, &value));
     }
     charts.extend([
-        both("Processor: cores used", Unit::Count, &|it| {
+        both("Processor: cores used", AxisUnit::Count, &|it| {
             Some(it.gauges.cpu_cores)
         }),
-        both("Memory", Unit::Bytes, &|it| {
+        both("Memory", AxisUnit::Bytes, &|it| {
             Some(it.gauges.rss_bytes as f64)
         }),
     ]);

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 
 use flate2::read::MultiGzDecoder;
 
-use super::faults::{Plan, Start};
+use super::faults::{CallFaults, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
 pub(super) use protocol::Protocol;
@@ -85,7 +85,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct CloudWatch {
     clock: Clock,
-    judge: Mutex<Judge>,
+    state: Mutex<MetricState>,
 }
 
 impl CloudWatch {
@@ -93,11 +93,11 @@ impl CloudWatch {
     #[must_use]
     pub(super) fn new(throttles: bool, clock: Clock) -> Self {
         let rate = throttles.then_some(PUT_RATE);
-        let judge = Mutex::new(Judge {
+        let state = Mutex::new(MetricState {
             puts: Bucket::with_burst(rate, PUT_RATE, clock.now()),
             store: Store::default(),
         });
-        Self { clock, judge }
+        Self { clock, state }
     }
 
     /// Answers a request in the protocol that it came in, with what faults have in store for it.
@@ -107,7 +107,7 @@ impl CloudWatch {
     pub(super) fn answer(
         &self,
         request: &Request<'_>,
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Answer, CloudWatchError> {
         let Request {
             protocol,
@@ -126,7 +126,7 @@ impl CloudWatch {
             return Err(CloudWatchError::Injected(error));
         }
         // A throttled call is not looked at, so that an invalid one takes a token as well.
-        if operation == "PutMetricData" && !lock(&self.judge).puts.admit_one(self.clock.now()) {
+        if operation == "PutMetricData" && !lock(&self.state).puts.admit_one(self.clock.now()) {
             return Err(CloudWatchError::Throttled);
         }
         // Unpacked without the lock, because it takes the longest.
@@ -137,16 +137,16 @@ impl CloudWatch {
             "PutMetricData" => {
                 let points = validate::put(now, protocol.decode(&body)?)?;
                 stored_data = points.len() as u64;
-                lock(&self.judge).store.put(points)?;
+                lock(&self.state).store.put(points)?;
                 Ok(protocol.no_output())
             }
             "GetMetricData" => {
                 let input = protocol.decode(&body)?;
-                protocol.encode(&read::get(&lock(&self.judge).store, now, input)?)
+                protocol.encode(&read::get(&lock(&self.state).store, now, input)?)
             }
             _ => {
                 let input = protocol.decode(&body)?;
-                protocol.encode(&read::list(&lock(&self.judge).store, input)?)
+                protocol.encode(&read::list(&lock(&self.state).store, input)?)
             }
         }?;
         Ok(Answer { body, stored_data })
@@ -154,19 +154,19 @@ impl CloudWatch {
 
     #[must_use]
     pub(super) fn stored_data(&self) -> u64 {
-        lock(&self.judge).store.data()
+        lock(&self.state).store.data()
     }
 
     /// The account of every metric.
     #[must_use]
     pub(super) fn accounts(&self) -> Vec<MetricAccount> {
-        lock(&self.judge).store.accounts()
+        lock(&self.state).store.accounts()
     }
 }
 
 /// All state.
 #[derive(Debug)]
-struct Judge {
+struct MetricState {
     puts: Bucket,
     store: Store,
 }
@@ -237,7 +237,7 @@ mod tests {
                 encoding: Encoding::Identity,
                 body: b"",
             };
-            service.answer(&request, &Plan::default())
+            service.answer(&request, &CallFaults::default())
         };
         let outcomes: Vec<_> = (0..2_000).map(put).collect();
         let throttled = outcomes

@@ -14,7 +14,7 @@ use super::store::{Aggregate, MetricId, Seconds, Store};
 use super::validate::{MINUTE_S, unit};
 use super::wire::{
     CloudWatchError, Dimension, GetMetricDataInput, GetMetricDataOutput, ListMetricsInput,
-    ListMetricsOutput, Metric, MetricStat, Place, Query, QueryResult,
+    ListMetricsOutput, Metric, MetricStat, ParameterPath, Query, QueryResult,
 };
 
 /// Most queries in a call. Source for all here: API reference, `GetMetricData`.
@@ -67,8 +67,8 @@ impl Statistic {
     }
 }
 
-fn place(member: &'static str) -> Place {
-    Place {
+fn place(member: &'static str) -> ParameterPath {
+    ParameterPath {
         number: None,
         member,
     }
@@ -137,7 +137,7 @@ pub(super) fn get(
     let mut results = Vec::new();
     let mut has_more = false;
     for query in queries {
-        let (query, is_returned) = Ask::parse(query)?;
+        let (query, is_returned) = MetricQuery::parse(query)?;
         if !ids.insert(query.id.clone()) {
             return Err(invalid(
                 "MetricDataQueries",
@@ -183,7 +183,7 @@ fn epoch(second: i64) -> Time {
 
 /// A valid query.
 #[derive(Debug)]
-struct Ask {
+struct MetricQuery {
     id: String,
     label: String,
     metric: MetricId,
@@ -192,7 +192,7 @@ struct Ask {
     unit: Option<&'static str>,
 }
 
-impl Ask {
+impl MetricQuery {
     /// The query, and whether its values are wanted.
     fn parse(query: Query) -> Result<(Self, bool), CloudWatchError> {
         let id = required(query.id, "Id")?;

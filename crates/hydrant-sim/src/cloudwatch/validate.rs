@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::protocol::{Number, Time};
 use super::store::{Aggregate, MetricId, Point};
-use super::wire::{CloudWatchError, Datum, Dimension, Place, PutMetricDataInput, StatisticSet};
+use super::wire::{
+    CloudWatchError, Datum, Dimension, ParameterPath, PutMetricDataInput, StatisticSet,
+};
 
 /// Most data in a request. Source for all that has no other: API reference, `PutMetricData` and
 /// `MetricDatum`.
@@ -74,8 +76,8 @@ const UNITS: [&str; 27] = [
     "None",
 ];
 
-fn request(member: &'static str) -> Place {
-    Place {
+fn request(member: &'static str) -> ParameterPath {
+    ParameterPath {
         number: None,
         member,
     }
@@ -119,7 +121,7 @@ pub(super) fn put(
         .collect()
 }
 
-fn check_namespace(place: Place, namespace: &str) -> Result<(), CloudWatchError> {
+fn check_namespace(place: ParameterPath, namespace: &str) -> Result<(), CloudWatchError> {
     let invalid = |why| Err(CloudWatchError::InvalidValue(place, why));
     if namespace.is_empty() || namespace.chars().count() > MAX_NAME_CHARS {
         invalid("it has 1 to 255 characters")
@@ -140,7 +142,7 @@ fn point(
     number: usize,
     datum: Datum,
 ) -> Result<Point, CloudWatchError> {
-    let place = |member| Place {
+    let place = |member| ParameterPath {
         number: Some(number),
         member,
     };
@@ -188,7 +190,7 @@ fn point(
 }
 
 /// The whole second of a timestamp within AWS's window.
-fn second(now: Timestamp, place: Place, time: Time) -> Result<i64, CloudWatchError> {
+fn second(now: Timestamp, place: ParameterPath, time: Time) -> Result<i64, CloudWatchError> {
     // Whatever does not fit is far outside of the window.
     #[allow(clippy::cast_possible_truncation)]
     let time_ms = (time.0 * 1_000.0).round() as i64;
@@ -206,7 +208,7 @@ fn second(now: Timestamp, place: Place, time: Time) -> Result<i64, CloudWatchErr
 }
 
 fn dimensions(
-    place: Place,
+    place: ParameterPath,
     dimensions: Option<Vec<Dimension>>,
 ) -> Result<Vec<(String, String)>, CloudWatchError> {
     let invalid = |why| CloudWatchError::InvalidValue(place, why);
@@ -242,7 +244,7 @@ fn dimensions(
 }
 
 fn aggregate(
-    place: &impl Fn(&'static str) -> Place,
+    place: &impl Fn(&'static str) -> ParameterPath,
     datum: &Datum,
 ) -> Result<Aggregate, CloudWatchError> {
     let combination = |members, why| CloudWatchError::InvalidCombination(place(members), why);
@@ -262,7 +264,7 @@ fn aggregate(
     }
 }
 
-fn statistics(place: Place, set: &StatisticSet) -> Result<Aggregate, CloudWatchError> {
+fn statistics(place: ParameterPath, set: &StatisticSet) -> Result<Aggregate, CloudWatchError> {
     let required = |member: Option<Number>| {
         let member = member.ok_or(CloudWatchError::Missing(place))?;
         number(place, member)
@@ -281,7 +283,7 @@ fn statistics(place: Place, set: &StatisticSet) -> Result<Aggregate, CloudWatchE
 }
 
 fn counted(
-    place: &impl Fn(&'static str) -> Place,
+    place: &impl Fn(&'static str) -> ParameterPath,
     values: &[Number],
     counts: Option<&[Number]>,
 ) -> Result<Aggregate, CloudWatchError> {
@@ -320,7 +322,7 @@ fn counted(
     total.ok_or(CloudWatchError::Missing(place("Values")))
 }
 
-fn number(place: Place, number: Number) -> Result<f64, CloudWatchError> {
+fn number(place: ParameterPath, number: Number) -> Result<f64, CloudWatchError> {
     // False for NaN.
     if number.0.abs() <= MAX_MAGNITUDE {
         Ok(number.0)

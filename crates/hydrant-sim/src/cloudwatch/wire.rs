@@ -188,14 +188,14 @@ pub(super) struct ListMetricsOutput {
 
 /// Where in a request something is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ParameterPath {
     /// Its number in the request's list, from 1, as AWS counts; none outside of a list.
     pub(super) number: Option<usize>,
     /// The list's name, or the member's.
     pub(super) member: &'static str,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ParameterPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.number {
             Some(number) => write!(f, "MetricData.member.{number}.{}", self.member),
@@ -209,13 +209,13 @@ impl std::fmt::Display for Place {
 pub(crate) enum CloudWatchError {
     /// A value that is not allowed.
     #[error("The value for parameter {0} is invalid: {1}.")]
-    InvalidValue(Place, &'static str),
+    InvalidValue(ParameterPath, &'static str),
     /// Members that exclude each other.
     #[error("The parameters {0} cannot be used together: {1}.")]
-    InvalidCombination(Place, &'static str),
+    InvalidCombination(ParameterPath, &'static str),
     /// A member that must be there.
     #[error("The parameter {0} is required.")]
-    Missing(Place),
+    Missing(ParameterPath),
     /// Not a token of a page before.
     #[error("The token is invalid.")]
     InvalidNextToken,

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::arn::{instance_arn, instance_number, number_of_token, token_of_number};
 use super::describe::{described_instance, missing};
 use super::wire::{DescribeContainerInstancesInput, EcsError, ListContainerInstancesInput};
-use super::{Judge, MAX_PAGE, page_of};
+use super::{ClusterState, MAX_PAGE, page_of};
 
 /// Most instances in a call. Source: API reference, `DescribeContainerInstances`.
 const MAX_DESCRIBED_INSTANCES: usize = 100;
 
-impl Judge {
+impl ClusterState {
     pub(super) fn list_instances(
         &self,
         now: Timestamp,

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::faults::{Plan, Start};
+use super::faults::{CallFaults, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
 use arn::{
@@ -98,7 +98,7 @@ pub(super) type ScriptedCluster = (String, Script);
 #[derive(Debug)]
 pub(super) struct Ecs {
     clock: Clock,
-    judge: Mutex<Judge>,
+    state: Mutex<ClusterState>,
 }
 
 impl Ecs {
@@ -106,8 +106,8 @@ impl Ecs {
     /// with none.
     #[must_use]
     pub(super) fn new(scripts: Vec<ScriptedCluster>, throttles: bool, clock: Clock) -> Self {
-        let judge = Mutex::new(Judge::new(scripts, throttles, clock.now()));
-        Self { clock, judge }
+        let state = Mutex::new(ClusterState::new(scripts, throttles, clock.now()));
+        Self { clock, state }
     }
 
     /// Answers a request, with what faults have in store for it.
@@ -119,10 +119,10 @@ impl Ecs {
         operation: &str,
         is_signed: bool,
         body: &[u8],
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Vec<u8>, EcsError> {
-        let mut judge = lock(&self.judge);
-        let answer = judge.answer(self.clock.now(), operation, is_signed, body, plan)?;
+        let mut state = lock(&self.state);
+        let answer = state.answer(self.clock.now(), operation, is_signed, body, plan)?;
         Ok(answer.to_string().into_bytes())
     }
 }
@@ -144,7 +144,7 @@ struct Cluster {
 
 /// PURE. All state, told the time.
 #[derive(Debug)]
-struct Judge {
+struct ClusterState {
     /// When the scripts started.
     started: Timestamp,
     clusters: BTreeMap<String, Cluster>,
@@ -153,7 +153,7 @@ struct Judge {
     resource_reads: Bucket,
 }
 
-impl Judge {
+impl ClusterState {
     fn new(scripts: Vec<ScriptedCluster>, throttles: bool, now: Timestamp) -> Self {
         let cluster = |script| Cluster {
             is_deleted: false,
@@ -178,7 +178,7 @@ impl Judge {
         operation: &str,
         is_signed: bool,
         body: &[u8],
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Value, EcsError> {
         if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(EcsError::UnknownOperation);
@@ -279,7 +279,7 @@ impl Judge {
         &self,
         now: Timestamp,
         input: DescribeClustersInput,
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Value, EcsError> {
         let mut identifiers = input.clusters.unwrap_or_default();
         let include = input.include.unwrap_or_default();
@@ -434,31 +434,31 @@ mod tests {
         Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
     }
 
-    fn judge() -> Judge {
-        Judge::new(parse_script(SCRIPT).unwrap(), true, at(100))
+    fn state() -> ClusterState {
+        ClusterState::new(parse_script(SCRIPT).unwrap(), true, at(100))
     }
 
     fn ask(
-        judge: &mut Judge,
+        state: &mut ClusterState,
         second: i64,
         operation: &str,
         body: &Value,
     ) -> Result<Value, EcsError> {
         let body = body.to_string();
-        judge.answer(
+        state.answer(
             at(second),
             operation,
             true,
             body.as_bytes(),
-            &Plan::default(),
+            &CallFaults::default(),
         )
     }
 
     #[test]
     fn a_scripted_cluster_follows_the_time() {
-        let mut judge = judge();
+        let mut state = state();
         let web = json!({ "clusters": ["Web"], "include": ["STATISTICS"] });
-        let mut described = |second| ask(&mut judge, second, "DescribeClusters", &web).unwrap();
+        let mut described = |second| ask(&mut state, second, "DescribeClusters", &web).unwrap();
         let cluster = &described(100)["clusters"][0];
         assert_eq!(cluster["runningTasksCount"], 10);
         let statistics = cluster["statistics"].as_array().unwrap();
@@ -478,11 +478,11 @@ mod tests {
 
     #[test]
     fn names_and_arns_are_the_same_and_other_accounts_are_missing() {
-        let mut judge = judge();
+        let mut state = state();
         let mine = "arn:aws:ecs:eu-west-1:123456789012:cluster/Web";
         let other = "arn:aws:ecs:us-east-1:999999999999:cluster/Web";
         let body = json!({ "clusters": [mine, "Web", other] });
-        let answer = ask(&mut judge, 100, "DescribeClusters", &body).unwrap();
+        let answer = ask(&mut state, 100, "DescribeClusters", &body).unwrap();
         assert_eq!(answer["clusters"][0], answer["clusters"][1]);
         assert_eq!(
             answer["failures"],
@@ -495,23 +495,23 @@ mod tests {
             "",
         ] {
             let body = json!({ "clusters": [wrong] });
-            let error = ask(&mut judge, 100, "DescribeClusters", &body).expect_err(wrong);
+            let error = ask(&mut state, 100, "DescribeClusters", &body).expect_err(wrong);
             assert_eq!(error.name(), "InvalidParameterException", "{wrong}");
         }
     }
 
     #[test]
     fn services_of_a_cluster_that_is_not_active_are_not_found() {
-        let mut judge = judge();
+        let mut state = state();
         let list = json!({ "cluster": "Web" });
         let services = json!({ "cluster": "Web", "services": ["service-0000", "service-0003"] });
-        let answer = ask(&mut judge, 100, "DescribeServices", &services).unwrap();
+        let answer = ask(&mut state, 100, "DescribeServices", &services).unwrap();
         assert_eq!(answer["services"][0]["runningCount"], 3);
         assert_eq!(answer["services"][0]["launchType"], "FARGATE");
         assert_eq!(answer["failures"][0]["reason"], "MISSING");
         for second in [108, 109] {
             for (operation, body) in [("ListServices", &list), ("DescribeServices", &services)] {
-                let error = ask(&mut judge, second, operation, body).unwrap_err();
+                let error = ask(&mut state, second, operation, body).unwrap_err();
                 assert_eq!(error, EcsError::ClusterNotFound);
             }
         }
@@ -519,11 +519,11 @@ mod tests {
 
     #[test]
     fn buckets_throttle_reads_and_list_and_describe_share_theirs() {
-        let mut judge = judge();
+        let mut state = state();
         let (body, services) = (json!({}), json!({ "cluster": "Web" }));
         let mut passed = |second, operation: &str, body: &Value| {
             let is_throttled =
-                |_: &i32| ask(&mut judge, second, operation, body) == Err(EcsError::Throttled);
+                |_: &i32| ask(&mut state, second, operation, body) == Err(EcsError::Throttled);
             120 - (0..120).filter(is_throttled).count()
         };
         assert_eq!(passed(100, "DescribeClusters", &body), 50);
@@ -536,8 +536,8 @@ mod tests {
 
     #[test]
     fn limits_are_awss() {
-        let mut judge = judge();
-        let mut name = |operation: &str, body: Value| match ask(&mut judge, 100, operation, &body) {
+        let mut state = state();
+        let mut name = |operation: &str, body: Value| match ask(&mut state, 100, operation, &body) {
             Ok(_) => "",
             Err(error) => error.name(),
         };

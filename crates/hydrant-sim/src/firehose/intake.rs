@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::buffer::{Buffer, Hints};
 use crate::account::{Amount, StreamAccount, Tally, Weight};
-use crate::faults::{Plan, QuotaPlan, Start};
+use crate::faults::{CallFaults, QuotaPlan, Start};
 use crate::faults_error::{CallError, RecordError};
 use crate::quota::{Admission, Gate, Quota};
 
@@ -70,7 +70,7 @@ impl Intake {
 
     /// Judges a valid call that arrived at `now`, with what faults have in store for it, and
     /// buffers what is admitted.
-    pub(super) fn put(&mut self, now: Timestamp, records: &[&[u8]], plan: &Plan) -> Verdict {
+    pub(super) fn put(&mut self, now: Timestamp, records: &[&[u8]], plan: &CallFaults) -> Verdict {
         if self.buffer.is_closed() {
             return Verdict::Closed;
         }
@@ -177,11 +177,11 @@ mod tests {
     }
 
     fn put(intake: &mut Intake, records: &[&[u8]]) -> Verdict {
-        intake.put(NOW, records, &Plan::default())
+        intake.put(NOW, records, &CallFaults::default())
     }
 
     /// The plan for a first batch under this fault.
-    fn plan(fault: &str) -> Plan {
+    fn plan(fault: &str) -> CallFaults {
         let script = parse(&format!("[[fault]]\n{fault}")).unwrap();
         let elapsed = jiff::SignedDuration::ZERO;
         Faults::new(script).plan("firehose:PutRecordBatch", || None, elapsed)
@@ -284,7 +284,7 @@ mod tests {
         let mut intake = Intake::new(Quota::UNLIMITED, plan, Hints::default(), NOW);
         let mut admitted = |ms| {
             let records: [&[u8]; 4] = [b"a"; 4];
-            match intake.put(at(ms), &records, &Plan::default()) {
+            match intake.put(at(ms), &records, &CallFaults::default()) {
                 Verdict::Judged { admitted, .. } => admitted.records,
                 other => panic!("{other:?}"),
             }

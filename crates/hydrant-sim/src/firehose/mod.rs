@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::account::{Amount, StreamAccount, Waiting};
-use super::faults::{End, Length, Plan, QuotaPlan, Script, Start};
+use super::faults::{CallFaults, End, Length, QuotaPlan, Script, Start};
 use super::faults_error::RecordError;
 use super::quota::Quota;
 use super::{Clock, lock};
@@ -150,7 +150,7 @@ impl Firehose {
         operation: &str,
         is_signed: bool,
         body: &[u8],
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Answer, ApiError> {
         if super::calls::action_of(&ACTIONS, operation).is_none() {
             return Err(ApiError::new(
@@ -264,7 +264,7 @@ impl Firehose {
         })
     }
 
-    fn put_record(&self, input: PutRecordInput, plan: &Plan) -> Result<Answer, ApiError> {
+    fn put_record(&self, input: PutRecordInput, plan: &CallFaults) -> Result<Answer, ApiError> {
         let (name, data) = validate::put_record(input.delivery_stream_name, input.record)?;
         let stream = self.stream(&name)?;
         let verdict = stream.put(self.clock.now(), &[data], plan);
@@ -285,7 +285,7 @@ impl Firehose {
     fn put_record_batch(
         &self,
         input: PutRecordBatchInput,
-        plan: &Plan,
+        plan: &CallFaults,
     ) -> Result<Answer, ApiError> {
         let (name, records) =
             validate::put_record_batch(input.delivery_stream_name, input.records)?;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::intake::{Intake, Verdict};
 use super::validate::Destination;
-use crate::faults::{Plan, QuotaPlan};
+use crate::faults::{CallFaults, QuotaPlan};
 use crate::lock;
 use crate::quota::Quota;
 
@@ -55,7 +55,7 @@ impl Stream {
     }
 
     /// Judges a valid call and buffers what is admitted.
-    pub(super) fn put(&self, now: Timestamp, records: &[Vec<u8>], plan: &Plan) -> Verdict {
+    pub(super) fn put(&self, now: Timestamp, records: &[Vec<u8>], plan: &CallFaults) -> Verdict {
         let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         let verdict = self.intake().put(now, &records, plan);
         if matches!(

@@ -1,7 +1,7 @@
 //! The clients of one region and role.
 //!
 //! What lives here: where requests go and with which credentials, and which share of an account's calls may be
-//! used. What does not: the calls ([`super::caller`]), and what is sent ([`super::ask`], [`super::publish`]).
+//! used. What does not: the calls ([`super::caller`]), and what is sent ([`super::poll_query`], [`super::publish`]).
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::caller::{Bucket, Caller, Limiter, limiter};
 
 /// One region and role.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RegionClients {
     /// For messages: the region, and the role if there is one.
     pub(super) label: String,
     ecs: aws_sdk_ecs::Client,
@@ -23,7 +23,7 @@ pub(super) struct Place {
     limiters: [Arc<Limiter>; Bucket::ALL.len()],
 }
 
-impl Place {
+impl RegionClients {
     /// Makes the clients; nothing is sent. Without `credentials`, those of the environment are used. Polls have a
     /// shorter deadline of their own.
     pub(super) async fn of(

@@ -10,7 +10,7 @@ use crate::cdc::CheckedTable;
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::dump::{Part, survey};
+use super::dump::{FileRange, survey};
 use super::progress::ProgressLog;
 
 /// Looks through all files, before anything is written: `parts` are replayed, `later` are not.
@@ -18,12 +18,12 @@ use super::progress::ProgressLog;
 /// # Errors
 /// If rows would be read with columns of later.
 pub(super) fn check(
-    (parts, later): (&[Part], &[Part]),
+    (ranges, later): (&[FileRange], &[FileRange]),
     tables: &[CheckedTable],
     exemptions: &Exemptions,
     progress: &mut ProgressLog,
 ) -> Result<(), Error> {
-    let mut told = Told {
+    let mut table_survey = TableSurvey {
         tables,
         until: None,
         is_over: false,
@@ -34,14 +34,14 @@ pub(super) fn check(
     let followed: Vec<_> = tables.iter().map(CheckedTable::followed).collect();
     let mut before = Decoder::new(DecoderStart::default(), &followed)?;
     before.exempt(exemptions.clone());
-    for (index, part) in parts.iter().chain(later).enumerate() {
-        told.until = part.until;
-        told.is_over |= index >= parts.len();
-        let whole = Part {
+    for (index, range) in ranges.iter().chain(later).enumerate() {
+        table_survey.until = range.until;
+        table_survey.is_over |= index >= ranges.len();
+        let whole = FileRange {
             until: None,
-            ..part.clone()
+            ..range.clone()
         };
-        let look = |decoder: &mut Decoder| told.look(decoder);
+        let look = |decoder: &mut Decoder| table_survey.look(decoder);
         let (surveyed, decoder) = survey(&whole, &before, progress, look);
         if surveyed.trouble.is_some() {
             // The replay tells, if it comes there.
@@ -49,10 +49,11 @@ pub(super) fn check(
         }
         before = decoder;
     }
-    told.outcome()
+    table_survey.outcome()
 }
 
-struct Told<'t> {
+/// What the rows of all files need to know of their tables, and which changes come after them.
+struct TableSurvey<'t> {
     tables: &'t [CheckedTable],
     /// Where the replay ends in the file at hand, if not at its end.
     until: Option<u64>,
@@ -74,7 +75,7 @@ struct Needed {
     names: bool,
 }
 
-impl Told<'_> {
+impl TableSurvey<'_> {
     fn look(&mut self, decoder: &mut Decoder) {
         let is_between = decoder.transaction().is_none() && !decoder.is_in_payload();
         self.is_over |=

@@ -1,25 +1,25 @@
 //! One poll that is made again and again, for the targets that it answers for.
 //!
 //! What lives here: its schedule, shifted against those of others, and what is logged about it.
-//! What does not: which units there are ([`super::sampler`]).
+//! What does not: which scheduled polls there are ([`super::sampler`]).
 
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::ask::Ask;
 use super::caller::Bucket;
 use super::core::account::{Account, Gap, GapReason};
 use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
 use super::poll::Polled;
+use super::poll_query::PollQuery;
 use super::target::{Target, add_gaps};
 
 /// A poll that is made again and again.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(super) struct ScheduledPoll {
     pub(super) place: usize,
     pub(super) bucket: Bucket,
-    pub(super) ask: Ask,
+    pub(super) query: PollQuery,
     pub(super) targets: Vec<Target>,
     pub(super) interval: Interval,
     /// How long after its schedule's ticks its polls start, so that not all start at once.
@@ -28,11 +28,11 @@ pub(super) struct Unit {
     trouble: Option<GapReason>,
 }
 
-impl Unit {
-    /// A unit whose datums carry seconds from `first_second` on.
+impl ScheduledPoll {
+    /// A scheduled poll whose datums carry seconds from `first_second` on.
     pub(super) fn starting(
         (place, bucket): (usize, Bucket),
-        (ask, targets): (Ask, Vec<Target>),
+        (query, targets): (PollQuery, Vec<Target>),
         (interval, shift): (Interval, Duration),
         now: Now,
         first_second: i64,
@@ -41,7 +41,7 @@ impl Unit {
         Self {
             place,
             bucket,
-            ask,
+            query,
             targets,
             interval,
             shift,
@@ -76,7 +76,7 @@ impl Unit {
         self.schedule.has_ended()
     }
 
-    /// When [`Unit::advance`] will next have something to say.
+    /// When [`ScheduledPoll::advance`] will next have something to say.
     pub(super) fn wake_at(&self) -> Instant {
         self.schedule.wake_at()
     }
@@ -132,7 +132,7 @@ impl Unit {
 
     /// Calls that it makes a second, if each is answered.
     pub(super) fn calls_per_second(&self) -> f64 {
-        count(self.ask.call_count()) / self.interval.duration().as_secs_f64()
+        count(self.query.call_count()) / self.interval.duration().as_secs_f64()
     }
 
     /// Ends what is under way.

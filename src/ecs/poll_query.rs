@@ -56,7 +56,7 @@ pub(super) type Answer = Result<Vec<f64>, GapReason>;
 
 /// What one poll asks for.
 #[derive(Debug, Clone)]
-pub(super) enum Ask {
+pub(super) enum PollQuery {
     /// Up to [`CLUSTERS_A_CALL`] clusters. With launch types each of them is two targets.
     Clusters {
         clusters: Arc<[Cluster]>,
@@ -75,7 +75,7 @@ pub(super) enum Ask {
     },
 }
 
-impl Ask {
+impl PollQuery {
     /// Requests of one poll, if each gets an answer.
     pub(super) fn call_count(&self) -> usize {
         match self {
