@@ -23,7 +23,7 @@ use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
 use super::pipeline::{Pipeline, table_names};
 use super::preflight::Preflight;
-use super::progress::{Progress, Summary};
+use super::progress::{AgentSummary, Progress};
 use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
 use super::server_columns::Question;
@@ -177,7 +177,7 @@ impl<S: Sink> Agent<S> {
     }
 
     /// Runs to the end. Whatever ends it, what is with the sink by then is in the checkpoint.
-    pub(super) async fn run(mut self, mut signals: Signals) -> Result<Summary, Error> {
+    pub(super) async fn run(mut self, mut signals: Signals) -> Result<AgentSummary, Error> {
         let followed = self.follow(&mut signals).await;
         let deliver = match &followed {
             // What came before the trouble is whole, so that a start behind it loses nothing.
@@ -200,7 +200,7 @@ impl<S: Sink> Agent<S> {
         };
         let saved = self.save_now(&mut signals, deadline).await;
         followed.and(drained).and(saved)?;
-        Ok(Summary {
+        Ok(AgentSummary {
             progress: self.pipeline.progress(),
             position: self.saved.position.clone(),
         })

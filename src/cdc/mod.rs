@@ -60,7 +60,7 @@ pub(crate) use layouts::KnownLayouts;
 pub(crate) use pipeline::{Pipeline, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
-pub use progress::{Progress, Summary};
+pub use progress::{AgentSummary, Progress};
 pub use server::{Identity, Mark, Server};
 pub(crate) use table_folders::folders;
 
@@ -99,7 +99,7 @@ pub async fn run_to<S: Sink>(
     config: Config,
     sink: S,
     until: Option<Until>,
-) -> Result<Summary, Error> {
+) -> Result<AgentSummary, Error> {
     run_with(config, until, &[], Signals::new()?, |_: &_| ready(Ok(sink))).await
 }
 
@@ -131,7 +131,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     accepted: &[AcceptedChange],
     mut signals: Signals,
     open: impl FnOnce(&[CheckedTable]) -> Opening,
-) -> Result<Summary, Error> {
+) -> Result<AgentSummary, Error> {
     let starting = Box::pin(async {
         let path = config.checkpoint.clone();
         let store = on_disk(move || CheckpointStore::open(&path)).await?;
@@ -146,7 +146,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     });
     match signals.unless_stopped(starting).await {
         Some(agent) => agent?.run(signals).await,
-        None => Ok(Summary::default()),
+        None => Ok(AgentSummary::default()),
     }
 }
 

@@ -48,14 +48,14 @@ impl Progress {
 
 /// What a run did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct AgentSummary {
     /// Its numbers at its end.
     pub progress: Progress,
     /// Up to where everything is delivered.
     pub position: Option<FilePosition>,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for AgentSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let progress = &self.progress;
         write!(
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_summary_names_what_there_is() {
-        let mut summary = Summary::default();
+        let mut summary = AgentSummary::default();
         assert_eq!(summary.to_string(), "0 rows (0 B) delivered");
         summary.progress = Progress {
             rows_written: 12,

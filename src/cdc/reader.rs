@@ -46,13 +46,13 @@ const ATTEMPT_PARTS: u32 = 3;
 type Connection = Pin<Box<dyn Future<Output = Result<(Wire, Mark, Retry), Failure>> + Send>>;
 
 enum State {
-    Streaming(Box<Stream>),
+    Streaming(Box<EventConnection>),
     Connecting(Connection),
     Lost,
 }
 
 /// A connection that sends events.
-struct Stream {
+struct EventConnection {
     wire: Wire,
     events: EventStream,
     /// How the packet at hand came.
@@ -105,7 +105,7 @@ impl Reader {
         let reader = Self {
             source: source.clone(),
             server_id,
-            state: Stream::of(wire),
+            state: EventConnection::of(wire),
             retry: Retry::new(&mark),
             lost_by: None,
             connected_at: now,
@@ -146,7 +146,7 @@ impl Reader {
                 }
                 State::Connecting(connecting) => {
                     let (wire, mark, retry) = connecting.await?;
-                    self.state = Stream::of(wire);
+                    self.state = EventConnection::of(wire);
                     self.retry = retry;
                     self.connected_at = Instant::now();
                     self.heard_at = self.connected_at;
@@ -271,7 +271,7 @@ async fn follow(
     Ok((wire, mark))
 }
 
-impl Stream {
+impl EventConnection {
     fn of(wire: Wire) -> State {
         State::Streaming(Box::new(Self {
             wire,
@@ -283,7 +283,7 @@ impl Stream {
         }))
     }
 
-    /// Whether something has arrived that [`Stream::at_hand`] can look at, or that says why not.
+    /// Whether something has arrived that [`EventConnection::at_hand`] can look at, or that says why not.
     fn arrived(&mut self, source: &Source) -> Option<Result<(), Failure>> {
         let frames = self.wire.frames();
         match std::mem::replace(&mut self.phase, ReadPhase::Others) {

@@ -30,7 +30,7 @@ pub(super) type Limiter = DefaultDirectRateLimiter;
 
 /// One of ECS's buckets of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bucket {
+pub(super) enum CallBucket {
     /// DescribeClusters.
     Clusters,
     /// ListServices and DescribeServices.
@@ -39,7 +39,7 @@ pub(super) enum Bucket {
     Instances,
 }
 
-impl Bucket {
+impl CallBucket {
     pub(super) const ALL: [Self; 3] = [Self::Clusters, Self::Services, Self::Instances];
 
     /// Calls a second that an account has.

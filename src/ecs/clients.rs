@@ -11,7 +11,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use crate::config::{ClusterGroup, Metrics};
 use crate::{Failure, aws};
 
-use super::caller::{Bucket, Caller, Limiter, limiter};
+use super::caller::{CallBucket, Caller, Limiter, limiter};
 
 /// One region and role.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct RegionClients {
     pub(super) label: String,
     ecs: aws_sdk_ecs::Client,
     pub(super) cloudwatch: aws_sdk_cloudwatch::Client,
-    limiters: [Arc<Limiter>; Bucket::ALL.len()],
+    limiters: [Arc<Limiter>; CallBucket::ALL.len()],
 }
 
 impl RegionClients {
@@ -62,13 +62,13 @@ impl RegionClients {
             label,
             ecs: aws_sdk_ecs::Client::from_conf(ecs.build()),
             cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch.build()),
-            limiters: Bucket::ALL
+            limiters: CallBucket::ALL
                 .map(|bucket| Arc::new(limiter(bucket.per_second() * config.ecs_share))),
         })
     }
 
     /// For calls of one bucket.
-    pub(super) fn caller(&self, bucket: Bucket) -> Caller {
+    pub(super) fn caller(&self, bucket: CallBucket) -> Caller {
         Caller::new(
             self.ecs.clone(),
             Arc::clone(&self.limiters[bucket as usize]),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::Failure;
 use crate::config::Cluster;
 
-use super::caller::{Bucket, Caller, PollError};
+use super::caller::{CallBucket, Caller, PollError};
 use super::clients::RegionClients;
 use super::core::account::{Calls, GapReason};
 use super::poll_query::{PollQuery, SERVICES_A_CALL, last_part};
@@ -72,7 +72,7 @@ struct Member {
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) place: usize,
-    pub(super) bucket: Bucket,
+    pub(super) bucket: CallBucket,
     pub(super) cluster: Cluster,
     /// The cluster's name in messages.
     shown: String,
@@ -93,7 +93,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Nothing yet; to be listed at once.
     pub(super) fn new(
-        (place, bucket): (usize, Bucket),
+        (place, bucket): (usize, CallBucket),
         cluster: Cluster,
         shown: String,
         now: Instant,
@@ -166,8 +166,8 @@ impl Directory {
         let mut failure = None;
         for key in new {
             let opened = match self.bucket {
-                Bucket::Instances => registry.open_provider(&self.cluster, &key, &self.shown),
-                Bucket::Clusters | Bucket::Services => {
+                CallBucket::Instances => registry.open_provider(&self.cluster, &key, &self.shown),
+                CallBucket::Clusters | CallBucket::Services => {
                     registry.open_service(&self.cluster, last_part(&key), &self.shown)
                 }
             };
@@ -212,7 +212,7 @@ impl Directory {
             .map(|(key, member)| (key.clone(), member.target.clone()))
             .collect();
         let cluster = self.cluster.id.clone();
-        if self.bucket == Bucket::Instances {
+        if self.bucket == CallBucket::Instances {
             if listed.is_empty() {
                 return Vec::new();
             }
@@ -242,15 +242,17 @@ impl Directory {
     ) -> impl Future<Output = Listing> + Send + use<> {
         let cluster = self.cluster.clone();
         let (bucket, own) = (self.bucket, clients.caller(self.bucket).patient());
-        let clusters = clients.caller(Bucket::Clusters).patient();
+        let clusters = clients.caller(CallBucket::Clusters).patient();
         async move {
             let mut calls = Calls::default();
             let asking = async {
                 match bucket {
-                    Bucket::Clusters | Bucket::Services => {
+                    CallBucket::Clusters | CallBucket::Services => {
                         list_services(own, &cluster, &mut calls).await
                     }
-                    Bucket::Instances => list_instances(own, clusters, &cluster, &mut calls).await,
+                    CallBucket::Instances => {
+                        list_instances(own, clusters, &cluster, &mut calls).await
+                    }
                 }
             };
             let answer = timeout(DEADLINE, asking).await;

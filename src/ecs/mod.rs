@@ -41,7 +41,7 @@ use crate::signals::Signals;
 use crate::{Error, Exit, Failure};
 
 use poller::Poller;
-pub use summary::Summary;
+pub use summary::PollerSummary;
 pub use timing::{Durations, Timings};
 
 /// Runs the poller until a signal that stops it, the end of `length`, or an error. With `dry_run` it
@@ -70,12 +70,12 @@ pub(crate) async fn run_as(
     signals: Signals,
     length: Option<Duration>,
     credentials: Option<aws_credential_types::provider::SharedCredentialsProvider>,
-) -> Result<Summary, Error> {
+) -> Result<PollerSummary, Error> {
     let poller = Poller::start(config, false, length, credentials).await?;
     follow(poller, signals).await
 }
 
-async fn follow(poller: Poller, signals: Signals) -> Result<Summary, Error> {
+async fn follow(poller: Poller, signals: Signals) -> Result<PollerSummary, Error> {
     let summary = poller.run(signals).await?;
     info!("{summary}");
     info!("{}", summary.timings);

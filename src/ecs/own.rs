@@ -10,7 +10,7 @@ use super::core::backlog::Backlog;
 use super::core::metric::MetricKey;
 use super::core::schedule::Now;
 use super::core::series::{Datum, SeriesId};
-use super::summary::Summary;
+use super::summary::PollerSummary;
 use super::timing::Timings;
 
 /// Names, the value of the dimension `result` if there is one, and whether the unit is
@@ -63,7 +63,7 @@ impl OwnMetrics {
         &self,
         backlog: &mut Backlog,
         now: Now,
-        summary: &Summary,
+        summary: &PollerSummary,
         recent: &Timings,
     ) {
         #[expect(

@@ -26,7 +26,7 @@ use super::own::OwnMetrics;
 use super::publish::{Put, metric_data, put};
 use super::sampler::{Done, Sampler};
 use super::shared::{Outlet, Shared};
-use super::summary::Summary;
+use super::summary::PollerSummary;
 use super::timing::Timings;
 
 /// How often a line tells how it goes.
@@ -187,7 +187,7 @@ impl Poller {
     }
 
     /// Runs until a signal, the end that was asked for, or a refusal that will not pass.
-    pub(super) async fn run(mut self, mut signals: Signals) -> Result<Summary, Failure> {
+    pub(super) async fn run(mut self, mut signals: Signals) -> Result<PollerSummary, Failure> {
         loop {
             let now = now();
             self.turn(now);
@@ -373,7 +373,7 @@ impl Poller {
         info!("{}; {}", self.summary(), self.shared.timings);
     }
 
-    fn summary(&self) -> Summary {
+    fn summary(&self) -> PollerSummary {
         let mut datums = DatumCounts::default();
         for outlet in &self.shared.outlets {
             datums.add(&outlet.backlog.total());
@@ -381,7 +381,7 @@ impl Poller {
         let elapsed = self.started.elapsed().max(Duration::from_secs(1));
         let calls = self.shared.account.calls;
         let usd = counted_usd_per_day(calls.put_metric_data, elapsed, self.shared.metric_count());
-        Summary {
+        PollerSummary {
             ticks: self.shared.account.total(),
             datums,
             calls,

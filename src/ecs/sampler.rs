@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{Exit, Failure, aws};
 
-use super::caller::{Bucket, PollError};
+use super::caller::{CallBucket, PollError};
 use super::core::account::GapReason;
 use super::core::cadence::{Cadence, change_wait};
 use super::core::schedule::{Interval, Now};
@@ -68,8 +68,8 @@ impl Sampler {
         sampler.list_all(shared).await?;
         let now = super::clock::now();
         for (place, queries) in queries.into_iter().enumerate() {
-            sampler.lay_out((place, Bucket::Clusters), queries, now, shared)?;
-            for bucket in [Bucket::Services, Bucket::Instances] {
+            sampler.lay_out((place, CallBucket::Clusters), queries, now, shared)?;
+            for bucket in [CallBucket::Services, CallBucket::Instances] {
                 sampler.lay_out_listed((place, bucket), now, shared)?;
             }
         }
@@ -98,8 +98,8 @@ impl Sampler {
                 };
                 targets.extend(shared.registry(place).open_cluster(cluster, &shown)?);
                 for (wanted, bucket) in [
-                    (shared.config.services, Bucket::Services),
-                    (shared.config.capacity_providers, Bucket::Instances),
+                    (shared.config.services, CallBucket::Services),
+                    (shared.config.capacity_providers, CallBucket::Instances),
                 ] {
                     if wanted {
                         let (cluster, shown) = (cluster.clone(), shown.clone());
@@ -127,7 +127,7 @@ impl Sampler {
         shared: &mut Shared,
     ) -> Result<(), Failure> {
         let label = &shared.outlets[place].clients.label;
-        let caller = shared.outlets[place].clients.caller(Bucket::Clusters);
+        let caller = shared.outlets[place].clients.caller(CallBucket::Clusters);
         let deadline = Instant::now() + CHECK_DEADLINE;
         let polled = poll(caller.patient(), query.clone(), deadline).await;
         match polled.answer {
@@ -143,7 +143,7 @@ impl Sampler {
                 }
             }
             Err(error) if error.reason == GapReason::Denied => {
-                return Err(denied(Bucket::Clusters, label, &error));
+                return Err(denied(CallBucket::Clusters, label, &error));
             }
             Err(error) => warn!(
                 "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can",
@@ -164,7 +164,7 @@ impl Sampler {
         }
     }
 
-    fn directory_count(&self, kind: (usize, Bucket)) -> usize {
+    fn directory_count(&self, kind: (usize, CallBucket)) -> usize {
         let directories = self.directories.iter();
         directories
             .filter(|it| (it.place, it.bucket) == kind)
@@ -338,7 +338,7 @@ impl Sampler {
     /// Polls what the directories of a place and bucket have.
     fn lay_out_listed(
         &mut self,
-        kind: (usize, Bucket),
+        kind: (usize, CallBucket),
         now: Now,
         shared: &mut Shared,
     ) -> Result<(), Failure> {
@@ -352,7 +352,7 @@ impl Sampler {
     /// follows to the new ones, so that no second is sampled twice or by none.
     fn lay_out(
         &mut self,
-        (place, bucket): (usize, Bucket),
+        (place, bucket): (usize, CallBucket),
         queries: Vec<(PollQuery, Vec<Target>)>,
         now: Now,
         shared: &mut Shared,
@@ -411,7 +411,7 @@ impl Sampler {
     /// Says so when the share of calls makes sampling slower than configured, or not any more.
     fn announce(
         &mut self,
-        (place, bucket): (usize, Bucket),
+        (place, bucket): (usize, CallBucket),
         cadence: Cadence,
         calls: usize,
         shared: &Shared,
@@ -516,7 +516,7 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
             let place = clusters.iter().position(|it| it == cluster);
             let stride = if *launch_types { 2 } else { 1 };
             let answer = place.and_then(|place| answers.ok()?.get(place * stride));
-            let index = if bucket == Bucket::Services {
+            let index = if bucket == CallBucket::Services {
                 ACTIVE_SERVICES
             } else {
                 REGISTERED_INSTANCES
@@ -525,7 +525,7 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
                 directory.see(values[index], now);
             }
         }
-        (PollQuery::Services { cluster: of, .. }, Bucket::Services) => {
+        (PollQuery::Services { cluster: of, .. }, CallBucket::Services) => {
             if *of == cluster.id && answers.is_ok_and(|answers| answers.iter().any(is_lost)) {
                 directory.hurry(now);
             }
@@ -536,7 +536,7 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
                 instances,
                 ..
             },
-            Bucket::Instances,
+            CallBucket::Instances,
         ) => {
             if *of == cluster.id && instances.is_empty() && answers.is_err() {
                 directory.hurry(now);
@@ -546,13 +546,13 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
     }
 }
 
-fn denied(bucket: Bucket, label: &str, error: &PollError) -> Failure {
+fn denied(bucket: CallBucket, label: &str, error: &PollError) -> Failure {
     let allow = match bucket {
-        Bucket::Clusters => "allow ecs:DescribeClusters on the clusters",
-        Bucket::Services => {
+        CallBucket::Clusters => "allow ecs:DescribeClusters on the clusters",
+        CallBucket::Services => {
             "allow ecs:ListServices and ecs:DescribeServices, or set metrics.services = false"
         }
-        Bucket::Instances => {
+        CallBucket::Instances => {
             "allow ecs:ListContainerInstances and ecs:DescribeContainerInstances, or set metrics.capacity_providers = false"
         }
     };

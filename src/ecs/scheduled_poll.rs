@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::caller::Bucket;
+use super::caller::CallBucket;
 use super::core::account::{Account, Gap, GapReason};
 use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
 use super::poll::Polled;
@@ -18,7 +18,7 @@ use super::target::{Target, add_gaps};
 #[derive(Debug)]
 pub(super) struct ScheduledPoll {
     pub(super) place: usize,
-    pub(super) bucket: Bucket,
+    pub(super) bucket: CallBucket,
     pub(super) query: PollQuery,
     pub(super) targets: Vec<Target>,
     pub(super) interval: Interval,
@@ -31,7 +31,7 @@ pub(super) struct ScheduledPoll {
 impl ScheduledPoll {
     /// A scheduled poll whose datums carry seconds from `first_second` on.
     pub(super) fn starting(
-        (place, bucket): (usize, Bucket),
+        (place, bucket): (usize, CallBucket),
         (query, targets): (PollQuery, Vec<Target>),
         (interval, shift): (Interval, Duration),
         now: Now,

@@ -7,7 +7,7 @@ use super::timing::Timings;
 
 /// The books of a run.
 #[derive(Debug, Clone)]
-pub struct Summary {
+pub struct PollerSummary {
     /// Ticks of all clusters by how they ended.
     pub ticks: Coverage,
     /// Datums by what became of them.
@@ -20,7 +20,7 @@ pub struct Summary {
     pub timings: Timings,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PollerSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::config::{self, Metrics};
 use crate::ecs::core::account::GapReason;
-use crate::ecs::{self, Summary};
+use crate::ecs::{self, PollerSummary};
 use crate::signals::Signals;
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
 use crate::{Error, Exit, Failure, aws};
@@ -70,11 +70,11 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
 
 /// Waits for the poller, and books by the second what CloudWatch got meanwhile.
 async fn watched(
-    polling: impl Future<Output = Result<Summary, Error>>,
+    polling: impl Future<Output = Result<PollerSummary, Error>>,
     session: &mut Session,
     simulator: &Simulator,
     options: &MetricsLoadOptions,
-) -> Result<Summary, Error> {
+) -> Result<PollerSummary, Error> {
     // The SDK's futures are large.
     let mut polling = Box::pin(polling);
     let per_second = u64::from(options.clusters)
@@ -153,7 +153,7 @@ fn repeated_seconds(accounts: &Accounts) -> u64 {
 }
 
 /// What the poller says that it published is what arrived, and nothing of it twice.
-fn check(summary: &Summary, accounts: &Accounts) -> Result<(), Error> {
+fn check(summary: &PollerSummary, accounts: &Accounts) -> Result<(), Error> {
     let repeated = repeated_seconds(accounts);
     let arrived: u64 = accounts.metrics.iter().map(|metric| metric.data).sum();
     let published = summary.datums.published;
@@ -173,7 +173,7 @@ fn conclude(
     options: &MetricsLoadOptions,
     session: &Session,
     took: Duration,
-    summary: &Summary,
+    summary: &PollerSummary,
     accounts: &Accounts,
 ) -> Report {
     let (ticks, datums, calls) = (&summary.ticks, &summary.datums, &summary.calls);
@@ -255,7 +255,7 @@ fn parameters(options: &MetricsLoadOptions) -> Vec<Parameter> {
 
 fn answers(
     options: &MetricsLoadOptions,
-    summary: &Summary,
+    summary: &PollerSummary,
     seconds: f64,
     latencies: &[Latency],
 ) -> Vec<Answer> {

@@ -8,10 +8,10 @@
 //! live here: the client that is judged ([`crate::sink`]) and the simulator ([`crate::sim`]).
 //!
 //! ```text
-//! RatePlan ─ Schedule ─ RowMaker ─ Batch ─ Delivery ─ Watched ─ FirehoseSink ─ target
-//!    intended times │                        │ acknowledged        │ counted
-//!                   └───────── Recorder ◄────┴─────────────────────┘
-//!                                 └─ verdict, knee, price ─ Report
+//! RatePlan ─ RowSchedule ─ RowMaker ─ Batch ─ Delivery ─ Watched ─ FirehoseSink ─ target
+//!       intended times │                        │ acknowledged        │ counted
+//!                      └───────── Recorder ◄────┴─────────────────────┘
+//!                                    └─ verdict, knee, price ─ Report
 //! ```
 
 #![allow(

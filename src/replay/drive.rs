@@ -18,7 +18,7 @@ use super::progress::ProgressLog;
 
 /// What a replay did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct ReplaySummary {
     /// Rows that the sink has.
     pub rows: u64,
     /// Bytes of their lines.
@@ -33,7 +33,7 @@ pub struct Summary {
     pub prepared: Vec<String>,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ReplaySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.files == 1 { "" } else { "s" };
         write!(
@@ -68,18 +68,18 @@ pub(super) async fn replay<S: Sink>(
     sink: S,
     (max_in_flight, exemptions): (usize, Exemptions),
     progress: &mut ProgressLog,
-) -> (Summary, Result<(), Error>) {
+) -> (ReplaySummary, Result<(), Error>) {
     let names = table_names(&tables);
     let start = Mark::new(Identity("files".to_owned()), None, None);
     let mut pipeline = match Pipeline::replaying(&start, tables, sink, max_in_flight) {
         Ok(pipeline) => pipeline,
-        Err(error) => return (Summary::default(), Err(error)),
+        Err(error) => return (ReplaySummary::default(), Err(error)),
     };
     pipeline.decoder.exempt(exemptions);
     let mut replay = Replay {
         pipeline,
         progress,
-        summary: Summary::default(),
+        summary: ReplaySummary::default(),
     };
     let written = replay.write_all(ranges).await;
     let drained = match &written {
@@ -113,7 +113,7 @@ pub(super) async fn replay<S: Sink>(
 struct Replay<'r, S> {
     pipeline: Pipeline<S>,
     progress: &'r mut ProgressLog,
-    summary: Summary,
+    summary: ReplaySummary,
 }
 
 impl<S: Sink> Replay<'_, S> {

@@ -31,7 +31,7 @@ use crate::{Exit, Failure};
 use dump::FileRange;
 use progress::ProgressLog;
 
-pub use drive::Summary;
+pub use drive::ReplaySummary;
 
 /// Options of `hydrant replay`.
 #[derive(Debug, Args)]
@@ -99,7 +99,7 @@ pub struct Options {
 ///
 /// # Errors
 /// What ended it early; what came before is written.
-pub async fn run(options: Options) -> Result<Summary, Error> {
+pub async fn run(options: Options) -> Result<ReplaySummary, Error> {
     let mut job = Job::of(&options)?;
     let tables = job.tables(&options.accept_change).await?;
     let out = match options.out.as_os_str() {
@@ -122,7 +122,7 @@ pub async fn run(options: Options) -> Result<Summary, Error> {
 pub async fn run_to<S: Sink>(
     options: &Options,
     sink: S,
-) -> Result<(Summary, Result<(), Error>), Error> {
+) -> Result<(ReplaySummary, Result<(), Error>), Error> {
     let mut job = Job::of(options)?;
     let tables = job.tables(&options.accept_change).await?;
     Ok(job.write(tables, sink).await)
@@ -182,7 +182,7 @@ impl Job {
         &mut self,
         tables: Vec<CheckedTable>,
         sink: S,
-    ) -> (Summary, Result<(), Error>) {
+    ) -> (ReplaySummary, Result<(), Error>) {
         let max_in_flight = self.config.max_in_flight;
         let exemptions = std::mem::take(&mut self.config.exemptions);
         let limits = (max_in_flight, exemptions);

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::Failure;
 use crate::batch::SealedBatch;
 
-use super::schedule::{Attempt, Delivered, DeliveryStats, Notice, Schedule, Settled};
+use super::schedule::{Attempt, AttemptSchedule, Delivered, DeliveryStats, Notice, SettledBatch};
 use super::{Attempted, Sink};
 
 /// Batches between the loop and the sink.
@@ -19,7 +19,7 @@ use super::{Attempted, Sink};
 #[derive(Debug)]
 pub struct Delivery<S> {
     sink: Arc<S>,
-    schedule: Schedule,
+    schedule: AttemptSchedule,
     attempts: JoinSet<(Attempt, Attempted)>,
 }
 
@@ -30,7 +30,7 @@ impl<S: Sink> Delivery<S> {
         let profile = sink.profile();
         Self {
             sink: Arc::new(sink),
-            schedule: Schedule::new(profile, table_count, rand::random(), Instant::now()),
+            schedule: AttemptSchedule::new(profile, table_count, rand::random(), Instant::now()),
             attempts: JoinSet::new(),
         }
     }
@@ -76,7 +76,7 @@ impl<S: Sink> Delivery<S> {
                         Ok(done) => done,
                         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
                     };
-                    let Settled { delivered, notice } =
+                    let SettledBatch { delivered, notice } =
                         self.schedule.answered(attempt, attempted, Instant::now())?;
                     if let Some(notice) = notice {
                         log(&notice);

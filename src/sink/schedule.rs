@@ -67,11 +67,11 @@ impl DeliveryStats {
 
 /// The state of all batches that have not arrived.
 ///
-/// Contract: [`Schedule::push`] sealed batches. [`Schedule::start_attempts`] hands out the attempts
+/// Contract: [`AttemptSchedule::push`] sealed batches. [`AttemptSchedule::start_attempts`] hands out the attempts
 /// that start now and says when to call it again; call it after each push and each answer, too.
-/// Every attempt comes back to [`Schedule::answered`] with its result. `now` never goes back.
+/// Every attempt comes back to [`AttemptSchedule::answered`] with its result. `now` never goes back.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct AttemptSchedule {
     profile: SinkProfile,
     lanes: Vec<Lane>,
     /// The lane that was served first the last time.
@@ -126,7 +126,7 @@ struct Outage {
 
 /// What an attempt has led to.
 #[derive(Debug, PartialEq)]
-pub(super) struct Settled {
+pub(super) struct SettledBatch {
     /// The batch, if all of it has arrived.
     pub(super) delivered: Option<Delivered>,
     /// What is to be logged.
@@ -153,7 +153,7 @@ impl Attempt {
     }
 }
 
-impl Schedule {
+impl AttemptSchedule {
     /// An empty schedule for as many places as there are tables. Random parts of waits follow from the seed.
     pub(super) fn new(
         profile: SinkProfile,
@@ -259,7 +259,7 @@ impl Schedule {
         attempt: Attempt,
         attempted: Attempted,
         now: Instant,
-    ) -> Result<Settled, Failure> {
+    ) -> Result<SettledBatch, Failure> {
         let Attempt {
             mut shipment,
             sent_at,
@@ -278,7 +278,7 @@ impl Schedule {
                 let accepted = sent.1.without(shipment.cost);
                 lane.took(sent_at, now, accepted, slow_down);
                 if shipment.records.is_empty() {
-                    return Ok(Settled {
+                    return Ok(SettledBatch {
                         delivered: Some(self.delivered(&shipment.batch)),
                         notice: self.recovered(now),
                     });
@@ -302,7 +302,7 @@ impl Schedule {
         shipment.wait(now, latest, self.jitter_seed);
         self.waiting += 1;
         lane.waiting.push_front(shipment);
-        Ok(Settled {
+        Ok(SettledBatch {
             delivered: None,
             notice: self.failed(now, what),
         })

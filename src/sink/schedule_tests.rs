@@ -49,11 +49,11 @@ fn profile(concurrency: usize) -> SinkProfile {
     SinkProfile::new(LIMITS, concurrency)
 }
 
-fn schedule(profile: SinkProfile, table_count: usize, now: Instant) -> Schedule {
-    Schedule::new(profile, table_count, 7, now)
+fn schedule(profile: SinkProfile, table_count: usize, now: Instant) -> AttemptSchedule {
+    AttemptSchedule::new(profile, table_count, 7, now)
 }
 
-fn started(schedule: &mut Schedule, now: Instant) -> (Vec<Attempt>, Option<Instant>) {
+fn started(schedule: &mut AttemptSchedule, now: Instant) -> (Vec<Attempt>, Option<Instant>) {
     let mut attempts = Vec::new();
     let wake = schedule.start_attempts(now, |attempt| attempts.push(attempt));
     (attempts, wake)
@@ -95,7 +95,7 @@ struct Known {
 }
 
 struct Simulation {
-    schedule: Schedule,
+    schedule: AttemptSchedule,
     profile: SinkProfile,
     random: StdRng,
     now: Instant,
@@ -110,7 +110,7 @@ impl Simulation {
     fn new(profile: SinkProfile, table_count: usize, seed: u64) -> Self {
         let now = Instant::now();
         Self {
-            schedule: Schedule::new(profile, table_count, seed, now),
+            schedule: AttemptSchedule::new(profile, table_count, seed, now),
             profile,
             random: StdRng::seed_from_u64(seed),
             now,

@@ -20,7 +20,7 @@ use super::quota::Quota;
 
 /// Which calls a fault is about, by IAM's names of their operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Calls {
+pub(super) enum CallFilter {
     /// `*`.
     All,
     /// `ecs:*`, kept as `ecs:`.
@@ -29,7 +29,7 @@ pub(super) enum Calls {
     One(&'static str),
 }
 
-impl Calls {
+impl CallFilter {
     /// Whether this operation is among them.
     #[must_use]
     pub(super) fn include(&self, action: &str) -> bool {
@@ -194,7 +194,7 @@ pub(super) struct Fault {
     /// As given, or `*`.
     pub call: String,
     /// What that means.
-    pub calls: Calls,
+    pub calls: CallFilter,
     /// Only calls about this delivery stream.
     pub stream: Option<String>,
     /// When.
@@ -398,7 +398,7 @@ impl Refusal {
 
 /// A fault and what it has met.
 #[derive(Debug)]
-struct Counted {
+struct FaultCounter {
     fault: Fault,
     matched: u64,
     hits: u64,
@@ -411,14 +411,14 @@ struct Counted {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     seed: u64,
-    counted: Vec<Counted>,
+    counted: Vec<FaultCounter>,
 }
 
 impl Faults {
     /// The faults of a file, with nothing counted.
     #[must_use]
     pub(super) fn new(script: Script) -> Self {
-        let counted = |fault| Counted {
+        let counted = |fault| FaultCounter {
             fault,
             matched: 0,
             hits: 0,
@@ -467,7 +467,7 @@ impl Faults {
     /// What each fault did.
     #[must_use]
     pub(super) fn accounts(&self) -> Vec<FaultAccount> {
-        let account = |one: &Counted| FaultAccount {
+        let account = |one: &FaultCounter| FaultAccount {
             name: one.fault.name.clone(),
             call: one.fault.call.clone(),
             stream: one.fault.stream.clone(),

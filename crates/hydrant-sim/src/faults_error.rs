@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 /// Whose answer an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
+pub(super) enum AwsService {
     /// `awsJson1_1`.
     Firehose,
     /// `awsJson1_1`.
@@ -48,11 +48,11 @@ pub(super) enum CallError {
 impl CallError {
     /// The name of the shape in `__type`.
     #[must_use]
-    pub(super) fn name(self, service: Service) -> &'static str {
+    pub(super) fn name(self, service: AwsService) -> &'static str {
         match self {
             Self::ServiceUnavailable => "ServiceUnavailableException",
             Self::Throttling => "ThrottlingException",
-            Self::InternalFailure if service == Service::CloudWatch => "InternalServiceFault",
+            Self::InternalFailure if service == AwsService::CloudWatch => "InternalServiceFault",
             Self::InternalFailure => "InternalFailure",
             Self::ExpiredToken => "ExpiredTokenException",
             Self::AccessDenied => "AccessDeniedException",
@@ -77,9 +77,9 @@ impl CallError {
 
     /// The HTTP status.
     #[must_use]
-    pub(super) fn status(self, service: Service) -> u16 {
+    pub(super) fn status(self, service: AwsService) -> u16 {
         match self {
-            Self::ServiceUnavailable if service == Service::Firehose => 500,
+            Self::ServiceUnavailable if service == AwsService::Firehose => 500,
             Self::ServiceUnavailable => 503,
             Self::Throttling => 400,
             Self::InternalFailure => 500,
@@ -87,8 +87,8 @@ impl CallError {
             | Self::AccessDenied
             | Self::UnrecognizedClient
             | Self::InvalidSignature => match service {
-                Service::Firehose | Service::Ecs => 400,
-                Service::CloudWatch => 403,
+                AwsService::Firehose | AwsService::Ecs => 400,
+                AwsService::CloudWatch => 403,
             },
         }
     }

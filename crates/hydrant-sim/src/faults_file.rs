@@ -25,7 +25,7 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::faults::{Calls, Effect, Fault, Length, QuotaChange, Script, When, Which};
+use super::faults::{CallFilter, Effect, Fault, Length, QuotaChange, Script, When, Which};
 use super::faults_error::{CallError, RecordError};
 use super::{cloudwatch, ecs, firehose};
 
@@ -234,7 +234,10 @@ fn fault(typed: TypedFault) -> Result<Fault, FaultError> {
     let call = typed.call.clone().unwrap_or_else(|| "*".to_owned());
     let calls = calls(&call)?;
     let when = when(&typed)?;
-    if typed.stream.is_some() && !matches!(&calls, Calls::All) && !call.starts_with("firehose:") {
+    if typed.stream.is_some()
+        && !matches!(&calls, CallFilter::All)
+        && !call.starts_with("firehose:")
+    {
         return Err(FaultError::NoStream { call });
     }
     let (name, stream) = (typed.name.clone(), typed.stream.clone());
@@ -264,17 +267,17 @@ fn fault(typed: TypedFault) -> Result<Fault, FaultError> {
     })
 }
 
-fn calls(call: &str) -> Result<Calls, FaultError> {
+fn calls(call: &str) -> Result<CallFilter, FaultError> {
     let mut actions = firehose::ACTIONS
         .into_iter()
         .chain(ecs::ACTIONS)
         .chain(cloudwatch::ACTIONS);
     let calls = match call.strip_suffix('*') {
-        Some("") => Some(Calls::All),
+        Some("") => Some(CallFilter::All),
         Some(service) => actions
             .any(|action| service.ends_with(':') && action.starts_with(service))
-            .then(|| Calls::Service(service.to_owned())),
-        None => actions.find(|action| *action == call).map(Calls::One),
+            .then(|| CallFilter::Service(service.to_owned())),
+        None => actions.find(|action| *action == call).map(CallFilter::One),
     };
     calls.ok_or_else(|| FaultError::Call {
         call: call.to_owned(),

@@ -35,7 +35,7 @@ fn an_entry_says_which_calls_when_and_what() {
     let expected = Fault {
         name: Some("lost answers".into()),
         call: "firehose:PutRecordBatch".into(),
-        calls: Calls::One("firehose:PutRecordBatch"),
+        calls: CallFilter::One("firehose:PutRecordBatch"),
         stream: Some("Sales".into()),
         when: When {
             requests: vec![1..=1, 4..=9, 20..=u64::MAX],

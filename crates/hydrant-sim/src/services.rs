@@ -157,7 +157,7 @@ impl Drop for PendingCall {
 
 /// The counters of all services.
 #[derive(Debug, Default)]
-struct Counted {
+struct ServiceCounters {
     calls: Calls,
     unconfirmed_data: u64,
 }
@@ -173,7 +173,7 @@ pub(super) struct Services {
     pub cloudwatch: CloudWatch,
     faults: Mutex<Faults>,
     clock: Clock,
-    counted: Mutex<Counted>,
+    counted: Mutex<ServiceCounters>,
 }
 
 impl Services {

@@ -14,7 +14,7 @@ use crate::sink::{Delivered, Delivery, Sink};
 use crate::{Exit, Failure};
 
 use super::plan::RatePlan;
-use super::schedule::{Schedule, Span};
+use super::schedule::{RowSchedule, Span};
 use super::watch::Watched;
 use crate::load::rows::RowMaker;
 use crate::load::session::Session;
@@ -57,7 +57,7 @@ struct Drive<'a, S> {
     session: &'a mut Session,
     sink: Watched<S>,
     delivery: Delivery<Watched<S>>,
-    schedule: Schedule,
+    schedule: RowSchedule,
     rows: &'a mut RowMaker,
     settings: Settings,
     /// Since the start of the session.
@@ -82,7 +82,7 @@ pub(super) async fn drive<S: Sink>(
     let begun = Duration::from_secs(session.recorder.second().into());
     let mut drive = Drive {
         delivery: Delivery::new(sink.clone(), 1),
-        schedule: Schedule::new(plan),
+        schedule: RowSchedule::new(plan),
         session,
         sink,
         rows,

@@ -26,16 +26,16 @@ pub struct Span {
 
 /// The rows of a plan, handed out in order.
 ///
-/// Contract: ask [`Schedule::due`] with a time that does not go back until it has nothing more;
-/// [`Schedule::next_at`] says when to ask again.
+/// Contract: ask [`RowSchedule::due`] with a time that does not go back until it has nothing more;
+/// [`RowSchedule::next_at`] says when to ask again.
 #[derive(Debug)]
-pub struct Schedule {
+pub struct RowSchedule {
     plan: RatePlan,
     total: u64,
     next: u64,
 }
 
-impl Schedule {
+impl RowSchedule {
     /// All rows of a plan.
     #[must_use]
     pub fn new(plan: RatePlan) -> Self {
@@ -107,8 +107,8 @@ mod tests {
 
     use super::*;
 
-    fn schedule(rate: f64, length_s: u64) -> Schedule {
-        Schedule::new(RatePlan::constant(rate, Duration::from_secs(length_s)).unwrap())
+    fn schedule(rate: f64, length_s: u64) -> RowSchedule {
+        RowSchedule::new(RatePlan::constant(rate, Duration::from_secs(length_s)).unwrap())
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 use tracing::info;
 
-use crate::cdc::{self, Summary, Until};
+use crate::cdc::{self, AgentSummary, Until};
 use crate::config::{self, Config, Source};
 use crate::encode::Dialect;
 use crate::signals::{SignalRequest, Signals};
@@ -159,7 +159,7 @@ fn simulated_stream() -> TargetOptions {
     }
 }
 
-type Running = JoinHandle<Result<Summary, Error>>;
+type Running = JoinHandle<Result<AgentSummary, Error>>;
 
 /// Starts the agent, lets the writers write, and waits until everything is on disk or nothing more
 /// comes. Gives the record of the seconds, and why it ended; `None` if it was stopped before anything was written.
@@ -271,8 +271,8 @@ async fn until_it_follows(agent: &mut Running, checkpoint: &Path) -> Result<(), 
 }
 
 fn finished(
-    agent: Result<Result<Summary, Error>, tokio::task::JoinError>,
-) -> Result<Summary, Error> {
+    agent: Result<Result<AgentSummary, Error>, tokio::task::JoinError>,
+) -> Result<AgentSummary, Error> {
     agent.map_err(|error| internal(&error))?
 }
 

@@ -9,7 +9,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::super::faults_error::{CallError, Service};
+use super::super::faults_error::{AwsService, CallError};
 use super::protocol::{Number, Protocol, Time};
 
 /// `PutMetricDataInput`.
@@ -279,7 +279,7 @@ impl CloudWatchError {
             Self::Encoding | Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
-            Self::Injected(error) => error.name(Service::CloudWatch),
+            Self::Injected(error) => error.name(AwsService::CloudWatch),
         }
     }
 
@@ -298,7 +298,7 @@ impl CloudWatchError {
             Self::MissingAuthenticationToken => 403,
             Self::UnknownOperation => 404,
             Self::TooLarge => 413,
-            Self::Injected(error) => error.status(Service::CloudWatch),
+            Self::Injected(error) => error.status(AwsService::CloudWatch),
         }
     }
 

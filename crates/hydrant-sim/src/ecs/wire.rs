@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::super::faults_error::{CallError, Service};
+use super::super::faults_error::{AwsService, CallError};
 
 /// `CreateClusterInput`, as far as the simulator knows it.
 #[derive(Debug, Deserialize)]
@@ -124,7 +124,7 @@ impl EcsError {
             Self::Serialization { .. } => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
-            Self::Injected(error) => error.name(Service::Ecs),
+            Self::Injected(error) => error.name(AwsService::Ecs),
         }
     }
 
@@ -139,7 +139,7 @@ impl EcsError {
             | Self::Serialization { .. }
             | Self::UnknownOperation => 400,
             Self::MissingAuthenticationToken => 403,
-            Self::Injected(error) => error.status(Service::Ecs),
+            Self::Injected(error) => error.status(AwsService::Ecs),
         }
     }
 

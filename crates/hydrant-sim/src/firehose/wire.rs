@@ -16,7 +16,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::faults_error::{CallError, Service};
+use crate::faults_error::{AwsService, CallError};
 
 /// A blob member: base64 on the wire, bytes here.
 #[derive(Clone, PartialEq, Eq)]
@@ -247,7 +247,7 @@ impl Code {
             Self::UnknownOperation => "UnknownOperationException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
-            Self::Injected(error) => error.name(Service::Firehose),
+            Self::Injected(error) => error.name(AwsService::Firehose),
         }
     }
 
@@ -265,7 +265,7 @@ impl Code {
             | Self::UnknownOperation => 400,
             Self::MissingAuthenticationToken => 403,
             Self::RequestEntityTooLarge => 413,
-            Self::Injected(error) => error.status(Service::Firehose),
+            Self::Injected(error) => error.status(AwsService::Firehose),
         }
     }
 }
