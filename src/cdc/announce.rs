@@ -41,9 +41,9 @@ fn unknown_gtids(mark: &Mark) {
         && position.offset > FilePosition::FIRST_OFFSET
     {
         warn!(
-            "which GTIDs were before {position} is not known until the server begins its next binlog file, and \
-             until then no other server can be followed from the checkpoint (exit 65 after a failover): FLUSH BINARY \
-             LOGS begins one"
+            "the GTIDs before {position} are unknown until the server begins its next binlog file; until then, \
+             no other server can be followed from the checkpoint (exit 65 after a failover). FLUSH BINARY LOGS \
+             begins a file"
         );
     }
 }
@@ -66,7 +66,7 @@ fn first_start(config: &Config, tables: &[CheckedTable]) {
         Start::Latest if config.source.start_is_default => warn!(
             "there is no checkpoint in {checkpoint}: rows committed before now are not delivered; for those \
              that the binlog still has, stop, delete the checkpoint and set source.start = \"earliest\"; for \
-             older ones, load the table; source.start = \"latest\" says that none of them is wanted"
+             older ones, load the table; source.start = \"latest\" disables this warning"
         ),
         Start::Latest => info!("rows committed before now are not delivered (source.start)"),
         Start::Earliest | Start::Position(_) | Start::Gtids(_) => {
@@ -107,8 +107,8 @@ fn unused_start(config: &Config, mark: &Mark) {
     if !is_there {
         warn!(
             "source.start is not used, because there is a checkpoint in {}, which is at {}; to \
-             start at source.start after all, stop and delete the checkpoint: what lies between is then \
-             delivered again or not at all",
+             start at source.start, stop and delete the checkpoint: rows in between are then delivered again or \
+             not at all",
             config.checkpoint.display(),
             place(mark)
         );
@@ -119,7 +119,7 @@ fn place(mark: &Mark) -> String {
     match (&mark.position, &mark.gtids) {
         (Some(position), _) => position.to_string(),
         (None, Some(gtids)) => gtids.to_string(),
-        (None, None) => "an unknown place".to_owned(),
+        (None, None) => "an unknown position".to_owned(),
     }
 }
 

@@ -216,7 +216,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
                 "{} is a symbolic link, which is not followed",
                 path.display()
             ),
-            "remove it, and let nobody but hydrant's user write to the checkpoint's directory; \
+            "remove it, and let only hydrant's user write to the checkpoint's directory; \
              the directory itself may be a link",
         );
     }

@@ -218,23 +218,23 @@ impl Question {
     /// What helps whatever has happened, and takes nothing from other tables.
     fn leave_out(&self, until: &str) -> String {
         format!(
-            "take {}.{} out of the configuration until the agent is past {until}, so that the other tables go \
-             on; then add it again, and load its rows of before from the table itself; and set \
-             binlog_row_metadata=FULL on the server, so that its binlog tells more",
+            "remove {}.{} from the configuration until the agent is past {until}, so that the other tables \
+             continue; then add it again, and load its earlier rows from the table; and set \
+             binlog_row_metadata=FULL on the server, so that its binlog describes its columns",
             self.schema, self.name
         )
     }
 
     fn changed_unseen(&self, columns: &[ServerColumn]) -> Failure {
         let what = format!(
-            "{}, and the server tells other columns than before, though no statement in the binlog has \
-             changed them (sql_log_bin = 0?)",
+            "{}, and the server's columns differ from before, although no statement in the binlog has changed \
+             them (sql_log_bin = 0?)",
             self.what()
         );
         let leave_out = self.leave_out("this place");
         let remedy = if self.fits(columns) {
             format!(
-                "if the rows from here on are of the table as it is now, start once more with {}; otherwise \
+                "if the rows from here on have the table's present columns, start once more with {}; otherwise \
                  {leave_out}",
                 self.accept(columns)
             )
@@ -257,20 +257,20 @@ impl Question {
             [] => (String::new(), String::new()),
         };
         let what = format!(
-            "{}, and the table may have been changed before its rows here without a word in the binlog (sql_log_bin = \
-             0?); what has happened is hidden by the statement before {first}, which changes the table, too",
+            "{}, and the table may have been changed before its rows here without a statement in the binlog \
+             (sql_log_bin = 0?); the statement before {first} changes the table too, so this cannot be checked",
             self.what()
         );
         let now = if self.fits(now) && changes.len() == 1 {
             format!(
-                "; if they are of the table as it is now, with {}",
+                "; if they have its present columns, with {}",
                 self.accept(now)
             )
         } else {
             String::new()
         };
         let remedy = format!(
-            "if the rows from here on are of the table as it was known before, start once more with {}{now}; \
+            "if the rows from here on have the table's earlier columns, start once more with {}{now}; \
              otherwise {}",
             self.accept(known),
             self.leave_out(&last)
@@ -292,8 +292,8 @@ impl Question {
         let leave_out = self.leave_out(&last.to_string());
         let remedy = match fitting {
             Some(columns) => format!(
-                "if the statement before {first} has left alone what the binlog does not tell, start once \
-                 more with {}, which reads the rows up to there with the columns of now; otherwise {leave_out}",
+                "if the statement before {first} has not changed what the binlog does not contain, start once \
+                 more with {}, which reads the rows up to there with the present columns; otherwise {leave_out}",
                 self.accept(columns)
             ),
             None => leave_out,

@@ -218,7 +218,7 @@ fn check_order(
     if !surveyed.is_closed && before.is_none_or(GtidSet::is_empty) {
         warn!(
             "{} ends without a ROTATE or STOP event, as after a crash of its server; without GTIDs \
-             nobody can tell whether it is whole",
+             it is unknown whether it is complete",
             previous.path.display()
         );
     }

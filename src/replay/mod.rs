@@ -270,8 +270,8 @@ fn explained(path: &Path, error: &DecodeError) -> Error {
         }
         Problem::NoColumnNames | Problem::Misnamed(_) => {
             "name all of the table's columns in its order: --table with --columns 'a, b'; or give the tables \
-             with --config and let [source] name a database that has them, which tells the columns; set \
-             binlog_row_metadata=FULL on the server, so that its binlogs tell them by themselves"
+             with --config and let [source] name a database that has them; set \
+             binlog_row_metadata=FULL on the server, so that its binlogs name them"
                 .to_owned()
         }
         problem if problem.may_be_passed_over() => remedies::of_problem(problem, &format!(

@@ -331,7 +331,8 @@ impl TableDefinition {
         if !names.is_empty() {
             warn!(
                 "table {}: the column {} is not written, because the table's lines had no such column before the \
-                 transaction at {}; to write it from the next start on, start with {}; to have its lines apart from those of before, set on_schema_change = \
+                 transaction at {}; to write it from the next start on, start with {}; to keep its lines apart \
+                 from the earlier ones, set on_schema_change = \
                  \"version\" for the table, or give a replay --on-schema-change version",
                 self.name(),
                 names.join(", "),

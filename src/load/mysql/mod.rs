@@ -117,7 +117,7 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
 /// The table, and connections to write into it.
 async fn prepare(options: &MysqlLoadOptions, source: &Source) -> Result<Vec<SalesWriter>, Error> {
     let table = SalesTable::prepare(source, &options.table, options.existing_table).await?;
-    info!("rows go into {}, and stay there", options.table);
+    info!("rows are inserted into {} and kept there", options.table);
     let mut writers = Vec::new();
     for _ in 0..options.writers {
         writers.push(SalesWriter::connect(source, &table).await?);
@@ -262,7 +262,7 @@ async fn until_it_follows(agent: &mut Running, checkpoint: &Path) -> Result<(), 
         }
         if is_over || deadline < Instant::now() {
             let what = format!("the agent did not follow within {START_PATIENCE:?}");
-            let remedy = "look at the lines above, and at what the database is busy with";
+            let remedy = "check the log above, and the database's load";
             return Err(Failure::transient(Exit::Unavailable, what, remedy).into());
         }
         sleep(LOOK).await;
@@ -288,7 +288,7 @@ fn check(rows: &Count) -> Result<(), Error> {
     Err(Error::Failure(Failure::definite(
         Exit::Data,
         format!(
-            "of {} committed rows, {} are in no object, {} are not acknowledged, and {} came more than once",
+            "of {} committed rows, {} are in no object, {} are not acknowledged, and {} arrived more than once",
             rows.committed_rows, rows.missing_rows, rows.unacknowledged_rows, rows.repeated_rows
         ),
         "if rows were still on their way, raise --patience or lower --rate",
@@ -341,7 +341,7 @@ fn conclude(
     } else {
         let (missing, repeated) = (rows.missing_rows as f64, rows.repeated_rows as f64);
         format!(
-            "No: {} are missing, {} came again.",
+            "No: {} are missing, {} arrived again.",
             count(missing),
             count(repeated)
         )

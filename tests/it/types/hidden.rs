@@ -15,7 +15,7 @@ fn stops(workplace: &Workplace) -> Result<Vec<u8>> {
     let output = workplace.run(&["--until", "now"])?;
     let log = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(65), "{log}");
-    ensure!(log.contains("without a word in the binlog"), "{log}");
+    ensure!(log.contains("without a statement in the binlog"), "{log}");
     Ok(output.stderr)
 }
 
