@@ -82,7 +82,7 @@ pub enum Command {
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {
     /// The configuration file. Environment variables replace its keys: HYDRANT_SINK__STREAM=...
-    /// replaces `stream` of [sink].
+    /// replaces `sink.stream`.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Stop at this position: `now`, a position such as binlog.000042:4, or a GTID set.
@@ -110,7 +110,7 @@ pub struct CdcOptions {
     77 permission, 78 configuration.")]
 pub struct MetricsOptions {
     /// The configuration file. Environment variables replace its keys:
-    /// HYDRANT_METRICS__PUBLISH_EVERY=... replaces `publish_every` of [metrics].
+    /// HYDRANT_METRICS__PUBLISH_EVERY=... replaces `metrics.publish_every`.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Print on standard output what would be published, and publish nothing.

@@ -23,8 +23,8 @@ pub enum Finding {
 
 /// What was found, in the order in which it was looked at.
 ///
-/// Contract: checks add what they find; [`Findings::take`] makes a finding of a check's failure, so that the
-/// next check can be made; [`Findings::conclude`] ends it.
+/// Contract: checks add what they find; `take` makes a finding of a check's failure, so that the next check can be
+/// made; `conclude` ends it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings(Vec<Finding>);
 

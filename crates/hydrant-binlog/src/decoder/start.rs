@@ -46,11 +46,11 @@ pub struct DecoderStart {
     pub position: Option<FilePosition>,
     /// The transactions before it; `None` if this is unknown, until a file begins that tells.
     pub gtids: Option<GtidSet>,
-    /// What was prepared before it and not ended, as [`Decoder::prepared_xa`] told. If that has rows, the server
-    /// must be asked for events from [`PreparedXa::from`] on, or by GTID for [`PreparedXa::gtids`], too; those
-    /// before the position hand nothing out.
+    /// What was prepared before it and not ended, as [`prepared_xa`](crate::Decoder::prepared_xa) has returned it. If
+    /// it has rows, the server must be asked for events from [`PreparedXa::from`] on, or by GTID for
+    /// [`PreparedXa::gtids`] too. Events before the position return no rows.
     pub xa: PreparedXa,
-    /// The history before it, as [`Decoder::lineage`] told.
+    /// The history before it, as [`lineage`](crate::Decoder::lineage) has returned it.
     pub lineage: Lineage,
 }
 
