@@ -125,7 +125,7 @@ fn stops(workplace: &Workplace, said: &[&str]) -> Result<String> {
 fn rows_from_before_a_change_that_was_missed_stop_the_agent() -> Result<()> {
     for (kind, metadata) in SILENT {
         for (change, remedy) in [
-            ("ADD COLUMN c int", "take shop.T out"),
+            ("ADD COLUMN c int", "remove shop.T from the configuration"),
             (
                 "MODIFY COLUMN a varchar(9) AFTER b",
                 "--accept-change shop.T=",
