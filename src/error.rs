@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use crate::binlog::DecodeError;
 use crate::cdc::remedies;
-use crate::cli::LogFormat;
 use crate::config::ConfigError;
+use crate::log_format::LogFormat;
 #[cfg(feature = "sim")]
 use crate::sim::SimError;
 

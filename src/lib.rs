@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod log_format;
 pub mod logs;
 mod nofollow;
 mod signals;

@@ -10,8 +10,8 @@ use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::cli::LogFormat;
 use crate::error::printable;
+use crate::log_format::LogFormat;
 use crate::{Exit, Failure};
 
 const VARIABLE: &str = "HYDRANT_LOG";

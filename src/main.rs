@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hydrant::cli::{Cli, LogFormat};
+use hydrant::cli::Cli;
+use hydrant::log_format::LogFormat;
 use hydrant::{Error, Exit, error, logs};
 
 fn main() -> ExitCode {

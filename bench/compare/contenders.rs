@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
+use crate::binlog_start::BinlogStart;
 use crate::inside::Inside;
 use testkit::program::program;
-use testkit::servers::Server;
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
@@ -204,44 +204,6 @@ const VLASKY: &str = "@vlasky/zongji";
 
 fn pinned<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     text.split_once(before)?.1.split(after).next()
-}
-
-/// A server, and what is to be read from it.
-pub(crate) struct BinlogStart<'a> {
-    pub(crate) server: &'a Server,
-    /// The binlog that has the rows, and nothing but them.
-    pub(crate) file: String,
-    /// What was executed before.
-    pub(crate) gtids: String,
-    pub(crate) rows: u64,
-}
-
-impl<'a> BinlogStart<'a> {
-    /// The beginning of a new binlog file of `server`.
-    pub(crate) fn here(server: &'a Server, rows: u64) -> Result<Self> {
-        let status = server.sql("FLUSH BINARY LOGS; SHOW BINARY LOG STATUS;")?;
-        let file = status.split('\t').next().context("no binlog")?.to_owned();
-        let gtids = server.sql("SELECT @@global.gtid_executed")?;
-        let gtids = gtids.replace("\\n", "").trim().to_owned();
-        Ok(Self {
-            server,
-            file,
-            gtids,
-            rows,
-        })
-    }
-
-    pub(crate) fn position(&self) -> String {
-        format!("{}:4", self.file)
-    }
-
-    fn position_and_gtids(&self) -> String {
-        format!("{}:4:{}", self.file, self.gtids)
-    }
-
-    fn port(&self) -> String {
-        self.server.port().to_string()
-    }
 }
 
 /// Where hydrant's rows go.

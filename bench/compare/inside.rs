@@ -14,7 +14,7 @@ use mysql_async::binlog::EventType;
 use mysql_async::binlog::events::{EventData, RowsEventData};
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Opts};
 
-use crate::contenders::BinlogStart;
+use crate::binlog_start::BinlogStart;
 use crate::transcode::{drop_batch, transcode};
 use workloads::baseline;
 use workloads::sales::sales_columns;

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::contenders::{BinlogStart, Contender, POWERSYNC, Sink, Tools, hydrant};
+use crate::binlog_start::BinlogStart;
+use crate::contenders::{Contender, POWERSYNC, Sink, Tools, hydrant};
 use crate::process::{Running, Seen};
 use crate::throughput::OUT_OF_TIME;
 use testkit::servers::Server;

@@ -4,6 +4,7 @@
 //! people read, which `../table` makes of that file.
 
 mod attach;
+mod binlog_start;
 mod contenders;
 mod inside;
 mod latency;

@@ -14,7 +14,8 @@ use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
 use crate::Budget;
-use crate::contenders::{BinlogStart, Contender, Tools};
+use crate::binlog_start::BinlogStart;
+use crate::contenders::{Contender, Tools};
 use crate::inside::Inside;
 use crate::process::{Cost, Running};
 use testkit::servers::Server;

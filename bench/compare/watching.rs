@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::Budget;
 use crate::attach::attach;
-use crate::contenders::{BinlogStart, Sink, Tools, hydrant};
+use crate::binlog_start::BinlogStart;
+use crate::contenders::{Sink, Tools, hydrant};
 use crate::latency::{Percentiles, histogram};
 use crate::process::{Cost, Running, cpu_seconds_of};
 use crate::throughput::count_in_objects;

@@ -21,13 +21,14 @@ use super::asker::{Asker, QueryOutcome};
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
+use super::kept_binlog::has_gtids;
 use super::pipeline::{Pipeline, table_names};
 use super::preflight::Preflight;
 use super::progress::{AgentSummary, Progress};
 use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
 use super::server_columns::Question;
-use super::start::{has_gtids, start_mark};
+use super::start::start_mark;
 
 /// How often the checkpoint may be written: what a crash makes the sink receive twice.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);

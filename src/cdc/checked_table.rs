@@ -10,7 +10,7 @@ use crate::encode::{ChosenColumn, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
-use super::layouts::DefinitionCode;
+use super::definition_code::DefinitionCode;
 use super::server_columns::{is_same, open_columns};
 
 /// A followed table, as the server has it.

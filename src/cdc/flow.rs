@@ -7,9 +7,9 @@ use crate::binlog::Decoder;
 use crate::ledger::Ledger;
 use crate::sink::{Delivered, Delivery, Sink};
 
+use super::open_lines::Outlet;
 use super::server::{Identity, Mark};
 use super::server_columns::{ConfirmedIds, KnownColumns};
-use super::tables::Outlet;
 
 /// What is between the tables' open batches and the sink.
 pub(crate) struct Flow<S> {

@@ -6,7 +6,6 @@
 //! line is written, and what the server says about a table.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::de::Error as _;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::binlog::{LogicalType, UnknownType};
 
+use super::definition_code::DefinitionCode;
 use super::server_columns::is_same;
 
 /// The columns of a line: each one's name and type.
@@ -29,55 +29,6 @@ pub(crate) type KnownLayouts = BTreeMap<String, TableLayouts>;
 const MOST_DECISIONS: usize = 256;
 /// How many accepted definitions are remembered until they come.
 const MOST_ACCEPTED: usize = 16;
-
-/// Names one definition of a table: its columns as the binlog, and where that is silent the server, tells
-/// them. What people type to accept a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct DefinitionCode(u32);
-
-impl DefinitionCode {
-    /// The code of a definition, given as what makes it up.
-    pub(super) fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
-        let mut hasher = crc32fast::Hasher::new();
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(hasher.finalize())
-    }
-}
-
-impl fmt::Display for DefinitionCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
-    }
-}
-
-impl From<DefinitionCode> for String {
-    fn from(code: DefinitionCode) -> Self {
-        code.to_string()
-    }
-}
-
-impl FromStr for DefinitionCode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_code = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let code = u32::from_str_radix(text, 16).ok().filter(|_| is_code);
-        code.map(Self)
-            .ok_or_else(|| "a code has eight hexadecimal digits".to_owned())
-    }
-}
-
-impl TryFrom<String> for DefinitionCode {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
 
 /// A change of a table that the operator accepts: lines then have the table's new columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,8 +274,8 @@ mod tests {
         columns.iter().map(owned).collect()
     }
 
-    fn code(number: u8) -> DefinitionCode {
-        DefinitionCode::of([&[number][..]])
+    fn code(number: u32) -> DefinitionCode {
+        DefinitionCode::of([&number.to_le_bytes()[..]])
     }
 
     #[test]
@@ -408,12 +359,12 @@ mod tests {
     fn decisions_are_bounded_and_those_in_use_stay() {
         let mut layouts = TableLayouts::default();
         for number in 0..1000_u32 {
-            let definition = DefinitionCode(number);
+            let definition = code(number);
             layouts.decide(definition, layout(&[("id", "INT")]));
-            layouts.decide(DefinitionCode(0), layout(&[("id", "INT")]));
+            layouts.decide(code(0), layout(&[("id", "INT")]));
         }
         assert_eq!(layouts.decisions.len(), MOST_DECISIONS);
-        assert!(layouts.decided(DefinitionCode(0)).is_some());
+        assert!(layouts.decided(code(0)).is_some());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::wire::{Packet, Wire, refusal};
 use crate::{Exit, Failure};
 
 use super::explain::explain;
-use super::reader::{broken, open_stream, place};
 use super::server::{Mark, Server};
+use super::stream::{broken, open_stream, place};
 
 /// Something that the server's binlog must have.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! `hydrant cdc`: the agent.
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
-//! `preflight`, `refusals`, `findings`, `described`, `reader`), what only it knows of a table while its binlog is read
-//! (`server_columns`, `asker`) and the layouts of lines (`layouts`), the checkpoint (`checkpoint`), where
-//! a run starts (`start`, `resume`), if the server's history is the one that was read (`lineage`), each
+//! `preflight`, `refusals`, `findings`, `described`, `stream`, `reader`), what only it knows of a table while its binlog is read
+//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), the checkpoint (`checkpoint`), where
+//! a run starts (`start`, `resume`, `kept_binlog`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), what
 //! leads from an event to them (`pipeline`), its numbers (`progress`), and the one loop (`agent`) that ties them together until a run
 //! ends (`end`).
@@ -14,12 +14,14 @@ mod asker;
 mod checked_table;
 mod checkpoint;
 mod column_source;
+mod definition_code;
 mod described;
 mod end;
 mod explain;
 mod findings;
 mod flow;
 mod invalid_text;
+mod kept_binlog;
 mod layouts;
 mod lineage;
 mod open_lines;
@@ -36,6 +38,7 @@ mod sequence;
 mod server;
 mod server_columns;
 mod start;
+mod stream;
 mod table_folders;
 mod tables;
 mod versioned;

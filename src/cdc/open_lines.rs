@@ -5,7 +5,15 @@ use std::time::Instant;
 
 use crate::batch::{Batch, SealedBatch};
 
-use super::tables::Outlet;
+/// What a batch needs from outside when it is opened and when it is full.
+pub(super) trait Outlet {
+    /// Numbers a new batch.
+    fn open(&mut self) -> u64;
+    /// Takes a full batch.
+    fn full(&mut self, batch: SealedBatch);
+    /// A batch of this number will not come.
+    fn close(&mut self, id: u64);
+}
 
 /// Contract: [`OpenLines::doubt`] before rows of a transaction are written, [`OpenLines::commit`] or
 /// [`OpenLines::undo_to`] at its end. Each line goes into the batch between [`OpenLines::take`] and

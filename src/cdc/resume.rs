@@ -10,9 +10,9 @@ use crate::binlog::{FilePosition, Flavor, GtidSet, Lineage, PreparedXa};
 use crate::{Exit, Failure};
 
 use super::checkpoint::Checkpoint;
+use super::kept_binlog::{check_gtids_are_kept, file_of, has_gtids, purged_failure};
 use super::lineage::{end_of_last, restored};
 use super::server::{Mark, Server};
-use super::start::{check_gtids_are_kept, file_of, has_gtids, purged_failure};
 
 /// Most bytes of a GTID set in a message.
 const LONGEST_SET: usize = 400;

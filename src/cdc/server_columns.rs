@@ -19,7 +19,7 @@ use crate::binlog::{
 use crate::encode::ChosenColumn;
 use crate::{Exit, Failure};
 
-use super::layouts::DefinitionCode;
+use super::definition_code::DefinitionCode;
 
 /// The columns of each table, `schema.table`, by the server's answer, as they hold at some place of the
 /// binlog.

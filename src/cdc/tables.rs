@@ -17,7 +17,7 @@ use crate::{Exit, Failure};
 use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
 use super::layouts::TableLayouts;
-use super::open_lines::{LinesMark, OpenLines};
+use super::open_lines::{LinesMark, OpenLines, Outlet};
 use super::remedies;
 use super::sequence::Sequence;
 
@@ -50,16 +50,6 @@ pub(super) struct TableWriter {
     /// `suffixes` are of other columns than those of the images at hand.
     is_suffix_stale: bool,
     replaced_text: ReplacedText,
-}
-
-/// What a batch needs from outside when it is opened and when it is full.
-pub(super) trait Outlet {
-    /// Numbers a new batch.
-    fn open(&mut self) -> u64;
-    /// Takes a full batch.
-    fn full(&mut self, batch: SealedBatch);
-    /// A batch of this number will not come.
-    fn close(&mut self, id: u64);
 }
 
 /// A place in the open transaction, to go back to.

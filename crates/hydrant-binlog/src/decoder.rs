@@ -2,6 +2,7 @@
 
 mod altered;
 mod exempt;
+mod kept;
 mod one_phase;
 mod packed;
 mod start;
@@ -26,10 +27,10 @@ use super::{
 
 pub use altered::{MappedTable, Reload, TableChange};
 pub use exempt::{Exemptions, Note};
+pub use kept::{KeptEvent, PreparedXa};
 pub use start::{DecoderStart, WatchedTable};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
-pub use xa::{KeptEvent, PreparedXa};
 
 /// One input of the decoder.
 #[derive(Debug)]

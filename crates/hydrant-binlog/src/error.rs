@@ -1,6 +1,6 @@
 //! Why decoding stops: the problem, and where it is.
 
-use super::{EventType, FilePosition, Misfit, Misnamed};
+use super::{EventType, FilePosition};
 
 /// A problem at a place in the binlog. Decoding does not continue after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,4 +170,52 @@ impl Problem {
             | Self::ReadWithLaterColumns(_) => false,
         }
     }
+}
+
+/// Given names do not make a table map complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misnamed {
+    /// Another number of columns.
+    #[error("it has {in_map} columns, and {given} are named")]
+    Count {
+        /// In the table map.
+        in_map: usize,
+        /// Names that were given.
+        given: usize,
+    },
+    /// A name alone does not say what a column's bytes mean.
+    #[error("its column {number}, {name}, is {what}, which the binlog does not say")]
+    NotEnough {
+        /// From 1 on.
+        number: usize,
+        /// The name that was given.
+        name: String,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+/// A table map that does not fit the server's table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Another number of columns.
+    #[error("it has {in_map} columns, the server's table {on_server}")]
+    Count {
+        /// In the table map.
+        in_map: usize,
+        /// In `information_schema`.
+        on_server: usize,
+    },
+    /// A column of another type.
+    #[error("its column {number} is {in_map}, the server's column {name} {on_server}")]
+    Column {
+        /// From 1 on.
+        number: usize,
+        /// The name that the server has for it.
+        name: String,
+        /// The type in the table map.
+        in_map: String,
+        /// The type as it was declared.
+        on_server: String,
+    },
 }

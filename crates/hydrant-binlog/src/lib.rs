@@ -13,6 +13,7 @@ mod definition;
 pub mod encode;
 mod error;
 mod event;
+mod event_type;
 mod file;
 mod fragments;
 pub mod gtid;
@@ -25,6 +26,7 @@ mod payload;
 mod position;
 mod query;
 mod rows;
+mod server_column;
 mod table_map;
 mod versioned;
 mod xid;
@@ -34,9 +36,9 @@ pub use decoder::{
     Decoder, DecoderStart, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload,
     Step, TableChange, Transaction, TransactionKey, UndoneParts, WatchedTable,
 };
-pub use definition::{HASH_PREFIX, Misfit, Misnamed, ServerColumn};
-pub use error::{DecodeError, Problem};
-pub use event::{Checksum, Event, EventHeader, EventStream, EventType};
+pub use error::{DecodeError, Misfit, Misnamed, Problem};
+pub use event::{Checksum, Event, EventHeader, EventStream};
+pub use event_type::EventType;
 pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use inflate::Inflater;
@@ -46,7 +48,8 @@ pub use look_ahead::LookAhead;
 pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};
 pub use rows::{Operations, RowOperation, RowsEvent};
-pub use table_map::{Charset, Column, TableMap};
+pub use server_column::ServerColumn;
+pub use table_map::{Charset, Column, HASH_PREFIX, TableMap};
 pub use versioned::{VersionedColumns, Versioning};
 pub(crate) use versioned::{is_end_of_time, operation_seen};
 

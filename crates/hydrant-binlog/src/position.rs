@@ -6,9 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::Cursor;
-use super::{EventHeader, EventType, Problem};
-
 /// A binlog file and a byte offset in it.
 ///
 /// Orders by the number that ends the file's name, not by its text: `bin.1000000` comes after
@@ -43,39 +40,6 @@ impl FilePosition {
     #[must_use]
     pub fn can_be_asked_for(&self) -> bool {
         u32::try_from(self.offset).is_ok()
-    }
-
-    /// Moves past an event that takes a place in the file.
-    pub(super) fn pass(&mut self, event_type: EventType, header: &EventHeader) {
-        const WRAP: u64 = 1 << 32;
-        let off_file = match event_type {
-            EventType::Heartbeat | EventType::HeartbeatV2 => true,
-            // The dump thread repeats the file's description when a reader starts further on.
-            EventType::FormatDescription | EventType::Rotate => header.log_pos == 0,
-            _ => false,
-        };
-        if off_file || header.is_artificial() {
-            return;
-        }
-        if header.log_pos == 0 {
-            self.offset += u64::from(header.event_size);
-            return;
-        }
-        // The wire has 32 bits of the offset; the file may be larger.
-        let offset = (self.offset & !(WRAP - 1)) | u64::from(header.log_pos);
-        self.offset = if offset < self.offset {
-            offset + WRAP
-        } else {
-            offset
-        };
-    }
-
-    /// Where a ROTATE event says that reading goes on.
-    pub(super) fn of_rotate(body: &[u8]) -> Result<Self, Problem> {
-        let mut cursor = Cursor(body);
-        let offset = cursor.uint(8)?;
-        let file = std::str::from_utf8(cursor.0).map_err(|_| Problem::Malformed("a file name"))?;
-        Ok(Self::new(file, offset))
     }
 
     fn sequence(&self) -> u64 {

@@ -7,6 +7,7 @@ mod alter_table;
 mod change;
 mod parser;
 mod statement;
+mod table_name;
 mod tokens;
 
 use super::bytes::Cursor;
@@ -15,7 +16,8 @@ use super::{Charset, Problem};
 
 use alter_table::Rows;
 pub(super) use change::Change;
-use statement::{Statement, TableName};
+use statement::Statement;
+use table_name::TableName;
 use tokens::{Tokens, Wide};
 
 /// The kinds of statements, by their effect on rows and columns.

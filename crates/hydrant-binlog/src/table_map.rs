@@ -4,7 +4,11 @@ use mysql_common::collations::{Collation, CollationId};
 
 use super::bytes::Cursor;
 use super::column_type::ColumnType;
-use super::{Flavor, HASH_PREFIX, Problem};
+use super::{Flavor, Problem};
+
+/// How the names of the hidden columns begin that MariaDB has for unique keys of TEXT, BLOB or long VARCHAR, behind all
+/// others. They can be NULL if a column of their key can; nothing tells which is of which key.
+pub const HASH_PREFIX: &str = "DB_ROW_HASH_";
 
 /// Columns of the widest table (`MAX_FIELDS` of both families).
 const MOST_COLUMNS: usize = 4096;

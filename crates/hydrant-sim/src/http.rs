@@ -20,12 +20,8 @@ use uuid::Uuid;
 use super::account::Accounts;
 use super::cloudwatch::{self, Encoding};
 use super::faults::{End, Start};
-use super::services::{Api, Reply, Request, Services};
+use super::services::{Api, MAX_BODY_BYTES, Reply, Request, Services};
 use super::socket::Reset;
-
-/// Most bytes of a body. The largest valid one is 4 MiB in base64 and JSON, about 5.7 MiB; the
-/// rest lets what is somewhat too large get the error that AWS gives it.
-pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// The header of Smithy's RPC v2 protocols, in requests and answers, and its value for CBOR.
 const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");

@@ -17,6 +17,10 @@ use super::firehose::wire::{ApiError, Code, stream_of};
 use super::firehose::{self, Admitted, Firehose};
 use super::{Clock, lock};
 
+/// Most bytes of a body. The largest valid one is 4 MiB in base64 and JSON, about 5.7 MiB; the
+/// rest lets what is somewhat too large get the error that AWS gives it.
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
+
 const AMZ_JSON: &str = "application/x-amz-json-1.1";
 
 /// What is called, as the request says it.
@@ -388,7 +392,7 @@ fn of_cloudwatch(protocol: Protocol, answer: Result<Vec<u8>, CloudWatchError>) -
     let query_error = answer.as_ref().err().map(|error| error.name());
     let (status, body) = match answer {
         Ok(body) => (200, body),
-        Err(error) => (error.status(), error.body(protocol)),
+        Err(error) => (error.status(), protocol.refusal(error)),
     };
     let reply = Reply {
         status,
@@ -411,7 +415,7 @@ fn json(status: u16, body: Vec<u8>) -> Reply {
 }
 
 fn too_large() -> ApiError {
-    let most = super::http::MAX_BODY_BYTES;
+    let most = MAX_BODY_BYTES;
     let message = format!("The body is larger than {most} bytes");
     ApiError::new(Code::RequestEntityTooLarge, message)
 }

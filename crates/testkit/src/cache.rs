@@ -3,6 +3,7 @@
 //!
 //! What does not live here: running servers (`servers.rs`) and the download itself (`servers/fetch`).
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,6 @@ use std::{env, io, path};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::servers::option;
 use super::watcher::Watcher;
 
 /// The project's folder: two above this crate's own.
@@ -233,4 +233,11 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// An option of a server that names a path.
+pub(super) fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(path);
+    option
 }

@@ -20,8 +20,8 @@ use std::{env, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::cache::Cache;
 pub use super::cache::Kind;
+use super::cache::{Cache, option};
 use super::watcher::Watcher;
 
 /// How long a server may take to accept connections, crash recovery included. It takes under a second on an
@@ -418,12 +418,6 @@ pub fn mysql_for_tests() -> Result<Database> {
         Ok(server) => Ok(Database { url: server.url() }),
         Err(error) => bail!("{error}"),
     }
-}
-
-pub(super) fn option(name: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push(path);
-    option
 }
 
 pub(super) fn read_log(path: &Path) -> String {

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::{Exit, Failure};
 
 use super::super::checked_table::CheckedTable;
-use super::super::layouts::{DefinitionCode, Layout, TableLayouts, differences};
+use super::super::definition_code::DefinitionCode;
+use super::super::layouts::{Layout, TableLayouts, differences};
 use super::super::server_columns::{accept_option, chosen, definition_code, is_same};
 use super::super::versioned::versioned_columns;
 use super::row_context::RowContext;

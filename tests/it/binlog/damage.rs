@@ -196,7 +196,7 @@ fn a_file_cut_off_anywhere_gives_whole_transactions(kind: Kind, options: &[&str]
 /// The error says where: not behind the damage, and at an event before it.
 fn check_report(error: &Error, damage: usize) -> Result<()> {
     ensure!(error.exit() == Exit::Data, "{damage}: {error}");
-    let report = error.report(hydrant::cli::LogFormat::Text);
+    let report = error.report(hydrant::log_format::LogFormat::Text);
     let position = report.split("binlog event at binlog.000002:").nth(1);
     let digits = position.and_then(|rest| rest.split([':', ',']).next());
     let offset: usize = digits.context(report.clone())?.parse()?;

@@ -1,7 +1,7 @@
 //! What a decoder is told when it is made: where it begins, and what it hands out.
 
 use super::super::{FilePosition, GtidSet, Lineage, Operations};
-use super::PreparedXa;
+use super::kept::PreparedXa;
 
 /// A table, and the changes of it that are handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]

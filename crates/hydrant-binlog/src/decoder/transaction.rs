@@ -5,8 +5,8 @@ use std::fmt;
 use super::super::lineage::Lineage;
 use super::super::{FilePosition, Gtid};
 use super::Decoder;
+use super::kept::Kept;
 use super::undone::{Outlook, Savepoints};
-use super::xa::Kept;
 
 /// A transaction that is being read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,11 @@ impl Transaction {
     #[must_use]
     pub fn order_time_us(&self) -> i64 {
         self.told_commit_time_us.unwrap_or(self.statement_time_us)
+    }
+
+    /// Whether rows of it were handed out or kept.
+    pub(super) fn has_rows(&self) -> bool {
+        self.handed_out || self.kept.as_ref().is_some_and(|kept| kept.has_rows)
     }
 }
 

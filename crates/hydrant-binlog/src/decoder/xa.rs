@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::vec;
 
-use serde::{Deserialize, Serialize};
-
 use super::super::xid::{XaPrepare, Xid};
 use super::super::{
-    DecodeError, Event, EventHeader, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
+    DecodeError, Event, EventType, FilePosition, Flavor, Gtid, GtidSet, Problem, query,
 };
+use super::kept::{Kept, KeptEvent, PreparedXa};
 use super::one_phase::OnePhase;
 use super::undone::Outlook;
 use super::{Decoder, Step, Transaction, WatchedTable, header_time_us};
@@ -22,94 +21,6 @@ const LIMIT_BYTES: usize = 16 << 20;
 /// What an event takes beside its body, and what a transaction takes beside its events, or more.
 const EVENT_BYTES: usize = 64;
 const TRANSACTION_BYTES: usize = 512;
-
-/// The XA transactions that are prepared at some place of the binlog and not ended, for a reader that
-/// continues from there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreparedXa {
-    /// From where on the binlog has them; `None` if none has rows, or if they are in another server's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<FilePosition>,
-    /// The XIDs of those that have changed followed tables.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub with_rows: Vec<String>,
-    /// The GTIDs of those on MySQL, which can send them by these.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gtids: Option<String>,
-    /// The XIDs of those that have not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub without_rows: Vec<String>,
-    /// What was followed when those were read: tables and operations, such as `shop.Sales insert`. A transaction that
-    /// has changed nothing of it may have changed what is followed later.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub followed: Vec<String>,
-}
-
-impl PreparedXa {
-    /// Whether there is nothing to know.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// An event that was kept, or the end of those.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptEvent {
-    event_type: EventType,
-    body: Arc<[u8]>,
-}
-
-impl KeptEvent {
-    /// The event, as [`super::Input::Prepared`] takes it.
-    #[must_use]
-    pub fn event(&self) -> Event<'_> {
-        let header = EventHeader {
-            timestamp: 0,
-            type_code: self.event_type.code(),
-            server_id: 0,
-            event_size: 0,
-            log_pos: 0,
-            flags: 0,
-        };
-        Event {
-            header,
-            body: &self.body,
-        }
-    }
-}
-
-/// What is kept of the XA transaction that is being read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Kept {
-    xid: Option<Xid>,
-    events: Vec<KeptEvent>,
-    bytes: usize,
-    has_rows: bool,
-    /// It is from before the start.
-    is_passed_over: bool,
-    /// It cannot be kept.
-    is_given_up: bool,
-}
-
-impl Kept {
-    fn give_up(&mut self) {
-        *self = Self {
-            xid: self.xid.take(),
-            has_rows: !self.is_passed_over,
-            is_passed_over: self.is_passed_over,
-            is_given_up: true,
-            ..Self::default()
-        };
-    }
-}
-
-impl Transaction {
-    /// Whether rows of it were handed out or kept.
-    pub(super) fn has_rows(&self) -> bool {
-        self.handed_out || self.kept.as_ref().is_some_and(|kept| kept.has_rows)
-    }
-}
 
 #[derive(Debug, Clone)]
 struct Prepared {

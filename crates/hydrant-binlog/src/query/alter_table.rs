@@ -1,7 +1,7 @@
 //! What the specifications of an ALTER TABLE do to columns and rows.
 
 use super::parser::Parser;
-use super::statement::TableName;
+use super::table_name::TableName;
 
 /// The columns of the table that an ALTER TABLE may change: names, types, signs, nullability, labels or character
 /// sets, or which there are.

@@ -2,7 +2,8 @@
 
 use super::LoggedStatement;
 use super::alter_table::{Columns, Rows};
-use super::statement::{Statement, TableName};
+use super::statement::Statement;
+use super::table_name::TableName;
 
 /// What a statement may have changed of a table's columns: names, types, signs, nullability, labels, character
 /// sets, or which there are.

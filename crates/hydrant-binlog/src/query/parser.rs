@@ -1,6 +1,6 @@
 //! Tokens, read from the front: what all statements are put together from.
 
-use super::statement::TableName;
+use super::table_name::TableName;
 use super::tokens::Token;
 
 /// Reads tokens from the front.

@@ -4,15 +4,8 @@
 
 use super::alter_table::AlterTable;
 use super::parser::{Parser, ascii_parts, is, is_qualified};
+use super::table_name::TableName;
 use super::tokens::Token;
-
-/// The name of a table, as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TableName {
-    /// `None` if the statement leaves it to the default schema, and has none.
-    pub(super) schema: Option<Vec<u8>>,
-    pub(super) table: Vec<u8>,
-}
 
 /// What a statement is, as far as it matters to rows or columns.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //!
 //! What lives here: the operations, from a body's bytes to an answer's bytes, and the quota of
 //! calls. What does not: HTTP ([`super::http`]); and the PURE rooms: protocols
-//! ([`protocol`]), shapes ([`wire`]), limits ([`validate`]), storage with its account ([`store`])
+//! ([`protocol`]), errors ([`error`]), shapes ([`wire`]), limits ([`validate`]), storage with its account ([`store`])
 //! and reading ([`read`]).
 
+mod error;
 mod protocol;
 mod read;
 mod store;
@@ -19,10 +20,10 @@ use flate2::read::MultiGzDecoder;
 use super::faults::{CallFaults, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
+pub(super) use error::CloudWatchError;
 pub(super) use protocol::Protocol;
 use store::Store;
 pub use store::{MetricAccount, SecondRun};
-pub(super) use wire::CloudWatchError;
 
 /// The path of every operation in CBOR. Source: Smithy RPC v2 CBOR protocol, and the service
 /// model's shape name.

@@ -14,7 +14,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::wire::CloudWatchError;
+use super::error::CloudWatchError;
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,23 @@ impl Protocol {
             }
         }
         Ok(body)
+    }
+
+    /// The body of an answer that refuses.
+    #[must_use]
+    pub(crate) fn refusal(self, error: CloudWatchError) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Refusal {
+            #[serde(rename = "__type")]
+            shape: String,
+            message: String,
+        }
+        let refusal = Refusal {
+            shape: format!("com.amazonaws.cloudwatch#{}", error.shape()),
+            message: error.to_string(),
+        };
+        // Writing to memory cannot fail; without a body the status and header still tell.
+        self.encode(&refusal).unwrap_or_default()
     }
 }
 

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::error::{CloudWatchError, ParameterPath};
 use super::protocol::Time;
 use super::store::{Aggregate, MetricId, Seconds, Store};
 use super::validate::{MINUTE_S, unit};
 use super::wire::{
-    CloudWatchError, Dimension, GetMetricDataInput, GetMetricDataOutput, ListMetricsInput,
-    ListMetricsOutput, Metric, MetricStat, ParameterPath, Query, QueryResult,
+    Dimension, GetMetricDataInput, GetMetricDataOutput, ListMetricsInput, ListMetricsOutput,
+    Metric, MetricStat, Query, QueryResult,
 };
 
 /// Most queries in a call. Source for all here: API reference, `GetMetricData`.

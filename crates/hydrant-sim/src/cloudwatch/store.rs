@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::wire::CloudWatchError;
+use super::error::CloudWatchError;
 
 /// Most seconds that a metric keeps: the 3 hours for which AWS keeps data of less than a minute,
 /// and the 2 hours that data may lie ahead. The oldest ones go first, and are counted.

@@ -8,11 +8,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::error::{CloudWatchError, ParameterPath};
 use super::protocol::{Number, Time};
 use super::store::{Aggregate, MetricId, Point};
-use super::wire::{
-    CloudWatchError, Datum, Dimension, ParameterPath, PutMetricDataInput, StatisticSet,
-};
+use super::wire::{Datum, Dimension, PutMetricDataInput, StatisticSet};
 
 /// Most data in a request. Source for all that has no other: API reference, `PutMetricData` and
 /// `MetricDatum`.
