@@ -50,7 +50,7 @@ fn rust_files(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn files(rooms: &[&str]) -> Result<Vec<PathBuf>> {
+pub(super) fn files(rooms: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for room in rooms {
         rust_files(
@@ -63,7 +63,7 @@ fn files(rooms: &[&str]) -> Result<Vec<PathBuf>> {
 }
 
 /// A file without its comments and its unit tests.
-fn code(path: &Path) -> Result<String> {
+pub(super) fn code(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path)?;
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = code
