@@ -53,6 +53,10 @@ fn main() -> Result<()> {
     runtime.block_on(run(length))
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one run, from its set-up to its report"
+)]
 async fn run(length: Duration) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let script = folder.path().join("clusters.toml");

@@ -25,6 +25,10 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 /// Gives `sink` the lines of all inserted rows of `table`, in the schema `shop`. Returns their number.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one loop, whose state all of its arms share"
+)]
 pub(crate) fn transcode(
     binlog: &[u8],
     table: &str,

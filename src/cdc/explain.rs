@@ -183,6 +183,7 @@ mod tests {
         explain("db:3306", &error)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn errors_are_told_apart_by_what_can_be_done() {
         use Fault::{Definite, Transient, Uncertain};

@@ -571,3 +571,7 @@ pub(crate) fn table_names(tables: &[CheckedTable]) -> Vec<(String, String)> {
         .map(|table| (table.schema.clone(), table.name.clone()))
         .collect()
 }
+
+#[cfg(all(test, feature = "load"))]
+#[path = "pipeline_tests.rs"]
+mod tests;

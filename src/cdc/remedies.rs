@@ -61,7 +61,10 @@ pub(crate) fn of_decode_error(error: &DecodeError) -> String {
 }
 
 /// Remedy for a binlog that cannot be read further; `start_again` says how to continue after the problem.
-// Long, because each problem has its remedy here, and none is left to a catch-all.
+#[expect(
+    clippy::too_many_lines,
+    reason = "each problem has its remedy here, and none is left to a catch-all"
+)]
 pub(crate) fn of_problem(problem: &Problem, start_again: &str) -> String {
     match problem {
         Problem::Truncated | Problem::Malformed(_) | Problem::Checksum | Problem::Misplaced => {

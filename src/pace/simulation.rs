@@ -145,6 +145,10 @@ impl Outcome {
 
 /// A client with always more to send, for a while, against a judge whose quota is `part` of what
 /// the client believes.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one loop, whose state all of its arms share"
+)]
 fn saturate(
     quota: &FirehoseQuota,
     traffic: Traffic,

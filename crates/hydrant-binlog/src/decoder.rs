@@ -331,7 +331,10 @@ impl Decoder {
         Some(format!("{}.{}", map.schema, map.table))
     }
 
-    // Long, because each type of event has its line here, and none is left to a catch-all.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "each type of event has its line here, and none is left to a catch-all"
+    )]
     fn step<'e>(&mut self, event_type: EventType, event: &Event<'e>) -> Result<Step<'e>, Problem> {
         let body = event.body;
         match event_type {

@@ -232,7 +232,7 @@ pub(super) fn bit(bitmap: &[u8], index: usize) -> bool {
 
 /// The fields of `Table_map_event::Optional_metadata_field_type` that shape text output. Gives
 /// whether signs are among them.
-// Long, because each field has its arm.
+#[expect(clippy::too_many_lines, reason = "each field has its arm")]
 fn optional_metadata(
     mut cursor: Cursor<'_>,
     columns: &mut [Column],

@@ -258,23 +258,14 @@ impl Simulator {
             clock,
         ));
 
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel();
         let (stopping, is_stopping) = watch::channel(false);
-        let router = http::router(http::Endpoint {
+        let endpoint = http::Endpoint {
             services: Arc::clone(&services),
             stopping: is_stopping,
-        });
-        let router = router.into_make_service_with_connect_info::<Reset>();
+        };
         let mut server = JoinSet::new();
-        server.spawn(async move {
-            let serving = axum::serve(Sockets(listener), router).with_graceful_shutdown(async {
-                // A dropped sender says the same as a sent word.
-                let _ = stopped.await;
-            });
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the simulator stopped listening");
-            }
-        });
+        server.spawn(serve(listener, endpoint, stopped));
         let mut reporter = JoinSet::new();
         if let Some(every_s) = options.report {
             reporter.spawn(report(
@@ -378,6 +369,18 @@ fn prepare_folder(folder: &Path) -> io::Result<()> {
         .prefix(".hydrant-sim-")
         .tempfile_in(folder)?
         .close()
+}
+
+/// Answers requests until it is told to stop, and those that are under way then.
+async fn serve(listener: TcpListener, endpoint: http::Endpoint, stopped: oneshot::Receiver<()>) {
+    let router = http::router(endpoint).into_make_service_with_connect_info::<Reset>();
+    let serving = axum::serve(Sockets(listener), router).with_graceful_shutdown(async {
+        // A dropped sender says the same as a sent word.
+        let _ = stopped.await;
+    });
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the simulator stopped listening");
+    }
 }
 
 /// Logs what happened since the last time, for each stream with traffic, for ever.

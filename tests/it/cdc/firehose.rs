@@ -5,14 +5,15 @@ mod faults;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hydrant::sim::{Accounts, Counts, Options, QuotaPreset, Simulator};
+use hydrant::sim::{Accounts, Counts, Options, Simulator};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::setup::agent::{Workplace, eventually, files_below, gunzip_all};
+use crate::setup::simulator;
 use testkit::servers::Server;
 
 const DATA: i32 = 65;
@@ -31,18 +32,7 @@ impl Endpoint {
     /// With these streams, whose objects begin with their names; no quota unless `adjust` sets one.
     fn start(streams: &[&str], adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let stream = |name: &&str| {
-            format!("{name}={name}/")
-                .parse()
-                .map_err(anyhow::Error::msg)
-        };
-        let mut options = Options {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            data: folder.path().to_owned(),
-            quota: QuotaPreset::Off,
-            streams: streams.iter().map(stream).collect::<Result<_>>()?,
-            ..Options::default()
-        };
+        let mut options = simulator::options(folder.path(), streams)?;
         adjust(&mut options);
         let mut endpoint = Self {
             runtime: Runtime::new()?,

@@ -8,4 +8,5 @@ pub(crate) mod replay;
 pub(crate) mod sales;
 pub(crate) mod servers;
 pub(crate) mod shop;
+pub(crate) mod simulator;
 pub(crate) mod snapshot;

@@ -3,14 +3,14 @@
 //! What lives here: the simulators, and what they delivered and counted. What does not: the calls and the
 //! answers that are expected, which are in `tests/python/boto3_peer.py`.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use hydrant::sim::{Options, QuotaPreset, Simulator};
+use hydrant::sim::{Options, Simulator};
 
 use super::bench::delivered;
+use crate::setup;
 use testkit::cache::project;
 use testkit::python::python;
 
@@ -66,12 +66,7 @@ const FAULTS: &str = r#"
 
 /// A simulator without streams and quotas, unless `adjust` says otherwise; it keeps to `folder`.
 async fn simulator(folder: &Path, adjust: impl FnOnce(&mut Options)) -> Result<Simulator> {
-    let mut options = Options {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: folder.join("objects"),
-        quota: QuotaPreset::Off,
-        ..Options::default()
-    };
+    let mut options = setup::simulator::options(&folder.join("objects"), &[])?;
     adjust(&mut options);
     Ok(Simulator::start(options).await?)
 }

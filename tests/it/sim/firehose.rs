@@ -14,6 +14,7 @@ use aws_sdk_firehose::error::ProvideErrorMetadata as _;
 use aws_sdk_firehose::types::{BufferingHints, CompressionFormat, DeliveryStreamStatus};
 use hydrant::sim::{Options, Simulator};
 
+#[expect(clippy::too_many_lines, reason = "one life of a stream")]
 #[tokio::test]
 async fn streams_are_created_described_listed_and_deleted() -> Result<()> {
     let bench = Bench::start(|options| options.streams.clear()).await?;

@@ -5,7 +5,6 @@
 //! alone (`sim_metrics.rs`): ministack refuses next to nothing, see [`testkit::ministack`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_cloudwatch::primitives::DateTime;
@@ -13,9 +12,9 @@ use aws_sdk_cloudwatch::types::{
     Dimension, Metric, MetricDataQuery, MetricDatum, MetricStat, ScanBy, StandardUnit,
 };
 use aws_sdk_ecs::types::{Cluster, ClusterField, ContainerDefinition, LaunchType};
-use hydrant::sim::{Options, QuotaPreset, Simulator};
+use hydrant::sim::{Options, Simulator};
 
-use crate::setup::aws_clients::Clients;
+use crate::setup::{self, aws_clients::Clients};
 use testkit::ministack::Ministack;
 
 /// The cluster that there is in both: its services, half of them on Fargate, and the tasks of each.
@@ -43,11 +42,8 @@ async fn the_simulator_agrees_with_ministack() -> Result<()> {
     let text = format!("[[cluster]]\nname = \"{CLUSTER}\"\nsteps = [{{ {step} }}]\n");
     std::fs::write(&script, text)?;
     let simulator = Simulator::start(Options {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: folder.path().join("objects"),
-        quota: QuotaPreset::Off,
         ecs_script: Some(script),
-        ..Options::default()
+        ..setup::simulator::options(&folder.path().join("objects"), &[])?
     })
     .await?;
     conforms(&Clients::of(&simulator.endpoint_url())).await

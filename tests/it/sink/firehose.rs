@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hydrant::batch::BatchLimits;
 use hydrant::config::{Firehose, QuotaChoice, QuotaShare};
 use hydrant::error::Fault;
-use hydrant::sim::{Options, QuotaPreset, Simulator};
+use hydrant::sim::{Options, Simulator};
 use hydrant::sink::{Delivery, FirehoseSink, Sink as _};
 use hydrant::{Exit, Failure};
 use tempfile::TempDir;
 
 use super::suite::{self, Maker};
 use super::{in_a_process, patiently};
-use crate::setup::agent::files_below;
+use crate::setup::{self, agent::files_below};
 
 pub(super) const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
 
@@ -25,18 +25,7 @@ pub(super) async fn simulator(
     folder: &TempDir,
     adjust: impl FnOnce(&mut Options),
 ) -> Result<Simulator> {
-    let stream = |name: &&str| {
-        format!("{name}={name}/")
-            .parse()
-            .map_err(anyhow::Error::msg)
-    };
-    let mut options = Options {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: folder.path().to_owned(),
-        quota: QuotaPreset::Off,
-        streams: STREAMS.iter().map(stream).collect::<Result<_>>()?,
-        ..Options::default()
-    };
+    let mut options = setup::simulator::options(folder.path(), &STREAMS)?;
     adjust(&mut options);
     Ok(Simulator::start(options).await?)
 }

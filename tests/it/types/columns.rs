@@ -293,6 +293,7 @@ impl Values {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "each type has its arm")]
     fn random(&self, rng: &mut StdRng) -> String {
         match self {
             Self::Int { bits, unsigned } => {
