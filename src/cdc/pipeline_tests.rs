@@ -126,7 +126,7 @@ async fn run(
     while let Some((header, body)) = left.next() {
         take_in(&mut pipeline, header, &body, now);
         while !pipeline.has_room() {
-            assert!(pipeline.progress().bytes_in_flight as usize <= max_in_flight + 2_000);
+            assert!(pipeline.progress().bytes_in_flight <= max_in_flight as u64 + 2_000);
             arrival(&mut pipeline).await;
         }
         if let Some(offset) = disturb(&mut pipeline) {

@@ -105,6 +105,7 @@ pub struct Cluster {
 }
 
 /// Turns the typed section into the meant one.
+#[expect(clippy::too_many_lines, reason = "each setting has its lines")]
 pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
     let metrics = &raw.metrics;
     let namespace = metrics.namespace.as_deref().unwrap_or("ECS");

@@ -363,6 +363,7 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
 }
 
 /// All settings, as they are typed.
+#[expect(clippy::too_many_lines, reason = "a table of all options")]
 fn parameters(options: &FirehoseOptions) -> Vec<Parameter> {
     let plan = &options.plan;
     let target = &options.target;

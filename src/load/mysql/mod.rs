@@ -295,6 +295,10 @@ fn check(rows: &Count) -> Result<(), Error> {
     )))
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "each part of the report has its lines"
+)]
 fn conclude(
     options: &MysqlLoadOptions,
     session: &Session,
