@@ -37,7 +37,7 @@ const FARGATE: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
 
 /// How far apart lists of each of so many directories are, if all together may make
 /// `per_second` calls, of which lists take a small part.
-pub(super) fn list_spacing(directories: usize, per_second: f64) -> Duration {
+pub(crate) fn list_spacing(directories: usize, per_second: f64) -> Duration {
     let directories = f64::from(u32::try_from(directories).unwrap_or(u32::MAX));
     LEAST_SPACING.max(Duration::from_secs_f64(
         directories / (per_second * LIST_PART),

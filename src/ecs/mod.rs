@@ -40,6 +40,10 @@ use crate::config::Metrics;
 use crate::signals::Signals;
 use crate::{Error, Exit, Failure};
 
+#[cfg(feature = "load")]
+pub(crate) use directory::list_spacing;
+#[cfg(feature = "load")]
+pub(crate) use poll_query::{CLUSTERS_A_CALL, SERVICES_A_CALL};
 use poller::Poller;
 pub use summary::PollerSummary;
 pub use timing::{Durations, Timings};

@@ -14,9 +14,9 @@ use super::caller::{Caller, PollError};
 use super::core::account::{Calls, GapReason};
 
 /// Clusters in one DescribeClusters. Source: API reference, "DescribeClusters".
-pub(super) const CLUSTERS_A_CALL: usize = 100;
+pub(crate) const CLUSTERS_A_CALL: usize = 100;
 /// Services in one DescribeServices. Source: API reference, "DescribeServices".
-pub(super) const SERVICES_A_CALL: usize = 10;
+pub(crate) const SERVICES_A_CALL: usize = 10;
 /// Instances in one call. Source: API reference, "DescribeContainerInstances".
 pub(super) const INSTANCES_A_CALL: usize = 100;
 

@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::config::cloudwatch::Interval;
 use crate::config::{self, Metrics};
 use crate::ecs::core::account::GapReason;
-use crate::ecs::{self, PollerSummary};
+use crate::ecs::core::cadence::{CLUSTER_READS_PER_SECOND, Cadence, SERVICE_READS_PER_SECOND};
+use crate::ecs::{self, CLUSTERS_A_CALL, PollerSummary, SERVICES_A_CALL, list_spacing};
 use crate::signals::Signals;
 use crate::sim::{Accounts, MetricAccount, Options as SimOptions, Simulator};
 use crate::{Error, Exit, Failure, aws};
 
 use super::machine::{cores, report_of};
 use super::measure::record::{Latency, Totals, Wire};
-use super::measure::verdict::Limit;
+use super::measure::verdict::{Limit, MissedRows};
 use super::options::MetricsLoadOptions;
-use super::report::output;
 use super::report::text::{count, ms, percent, usd};
-use super::report::{Answer, Figure, Parameter, Report};
+use super::report::{Answer, Figure, Headline, Parameter, Report};
 use super::session::Session;
 
 /// What the poller publishes of each cluster by default, and of each service.
@@ -35,6 +36,7 @@ const SERVICE_METRICS: u64 = 3;
 /// If the simulator or the poller cannot run, the report cannot be written, or a second arrived
 /// twice or was lost. The report is written first.
 pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
+    options.out.prepare()?;
     let folder = temporary_folder()?;
     let script = folder.path().join("clusters.toml");
     let written = std::fs::write(&script, script_of(options));
@@ -52,7 +54,7 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
     let simulator = simulator?;
     let config = poller_config(options, &simulator.endpoint_url())?;
     let made_up = aws::simulated_credentials();
-    let mut session = Session::begin(options.out.is_some()).await;
+    let mut session = Session::begin(options.out.out.is_some()).await;
     session.live.begin("load metrics", options.length);
     let polling = ecs::run_as(config, signals, Some(options.length), Some(made_up));
     let summary = watched(polling, &mut session, &simulator, options).await?;
@@ -60,11 +62,10 @@ pub(super) async fn run(options: &MetricsLoadOptions) -> Result<(), Error> {
     let took = session.elapsed();
     let accounts = simulator.shutdown().await?;
     let report = conclude(options, &session, took, &summary, &accounts);
-    if let Some(folder) = &options.out {
-        let lateness = summary.timings.named()[0].1.histogram();
-        output::write(folder, &report, std::slice::from_ref(lateness))?;
-    }
-    print!("{}", report.summary());
+    let lateness = summary.timings.named()[0].1.histogram();
+    options
+        .out
+        .finish(&report, std::slice::from_ref(lateness))?;
     check(&summary, &accounts)
 }
 
@@ -77,8 +78,7 @@ async fn watched(
 ) -> Result<PollerSummary, Error> {
     // The SDK's futures are large.
     let mut polling = Box::pin(polling);
-    let per_second = u64::from(options.clusters)
-        * (CLUSTER_METRICS + SERVICE_METRICS * u64::from(options.services));
+    let per_second = planned_datums(options);
     let mut booked = 0;
     let mut close = |session: &mut Session| {
         let stored = simulator.stored_data();
@@ -86,7 +86,12 @@ async fn watched(
         let is_planned = f64::from(second) < options.length.as_secs_f64();
         session.recorder.accepted(stored - booked);
         booked = stored;
-        let intended = if is_planned { per_second } else { 0 };
+        let until = |second: u32| (f64::from(second) * per_second).floor() as u64;
+        let intended = if is_planned {
+            until(second + 1) - until(second)
+        } else {
+            0
+        };
         let closed = session.close_second(intended, Wire::default(), (0, 0));
         session.live.second(&closed, second + 1);
     };
@@ -100,6 +105,36 @@ async fn watched(
     // The last publishing is in a second that has only begun.
     close(session);
     Ok(summary)
+}
+
+/// Datums that the poller plans a second, on average: under ECS's quotas it samples many clusters and services less often
+/// than every second.
+fn planned_datums(options: &MetricsLoadOptions) -> f64 {
+    let clusters = options.clusters as usize;
+    let services = options.services as usize;
+    let per_second = |calls: usize, quota: f64, lists: f64| {
+        let cadence = Cadence::of(calls, Interval::ALL[0], options.ecs_share * quota, lists);
+        // Without a cadence the poller refuses to start.
+        cadence.map_or(0.0, |cadence| 1.0 / f64::from(cadence.interval.seconds()))
+    };
+    let lists = list_spacing(clusters, options.ecs_share * SERVICE_READS_PER_SECOND);
+    let lists = clusters as f64 / lists.as_secs_f64();
+    let of_clusters = per_second(
+        clusters.div_ceil(CLUSTERS_A_CALL),
+        CLUSTER_READS_PER_SECOND,
+        0.0,
+    );
+    let of_services = match services {
+        0 => 0.0,
+        _ => per_second(
+            clusters * services.div_ceil(SERVICES_A_CALL),
+            SERVICE_READS_PER_SECOND,
+            lists,
+        ),
+    };
+    let datums = |count: usize, metrics: u64| (count as u64 * metrics) as f64;
+    datums(clusters, CLUSTER_METRICS) * of_clusters
+        + datums(clusters * services, SERVICE_METRICS) * of_services
 }
 
 fn temporary_folder() -> Result<TempDir, Failure> {
@@ -218,12 +253,18 @@ fn conclude(
         "stopped by a signal"
     };
     Report {
+        headline: headline(summary, &latencies),
         answers: answers(options, summary, seconds, &latencies),
         figures: counted
             .iter()
             .map(|(name, value)| Figure::new(name, *value))
             .collect(),
-        limit: Limit::of(&recorded[..planned_seconds], cores() as f64, 0),
+        limit: Limit::of(
+            &recorded,
+            planned_seconds,
+            cores() as f64,
+            MissedRows::default(),
+        ),
         planned_seconds: totals.seconds,
         totals,
         latencies,
@@ -251,6 +292,22 @@ fn parameters(options: &MetricsLoadOptions) -> Vec<Parameter> {
         value,
     })
     .to_vec()
+}
+
+fn headline(summary: &PollerSummary, latencies: &[Latency]) -> Headline {
+    let ticks = &summary.ticks;
+    let (intended, gaps) = (ticks.settled() as f64, ticks.gaps() as f64);
+    let late = latencies.first().and_then(|latency| latency.at(99.0));
+    Headline {
+        value: ticks.sampled() as f64,
+        unit: "sampled ticks".to_owned(),
+        note: format!(
+            "of {} intended, {} gaps, p99 of lateness {}",
+            count(intended),
+            count(gaps),
+            late.map_or_else(|| "unknown".to_owned(), ms)
+        ),
+    }
 }
 
 fn answers(
@@ -299,4 +356,31 @@ fn answers(
         answer,
     })
     .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::options::OutOptions;
+
+    #[test]
+    fn what_is_planned_is_what_the_quotas_of_ecs_allow() {
+        let planned = |clusters, services| {
+            planned_datums(&MetricsLoadOptions {
+                clusters,
+                services,
+                ecs_share: 0.5,
+                length: Duration::from_mins(1),
+                out: OutOptions {
+                    out: None,
+                    force: false,
+                },
+            })
+        };
+        let is = |planned: f64, datums: f64| assert!((planned - datums).abs() < 1e-9, "{planned}");
+        is(planned(3, 0), 12.0);
+        is(planned(3, 4), 12.0 + 36.0);
+        // 40 calls for the services of 20 clusters, of which less than 10 a second may be made.
+        is(planned(20, 20), 80.0 + 20.0 * 20.0 * 3.0 / 5.0);
+    }
 }

@@ -37,7 +37,7 @@ use crate::Error;
 
 pub use options::{
     CompareOptions, FirehoseOptions, KneeOptions, LoadCommand, MetricsLoadOptions,
-    MysqlLoadOptions, MysqlSink, PlanOptions, Target, TargetOptions,
+    MysqlLoadOptions, MysqlSink, OutOptions, PlanOptions, Target, TargetOptions,
 };
 
 /// Runs a load test to its end.

@@ -48,8 +48,10 @@ pub enum Target {
     Rows have intended times, which come from the plan alone. Latency is measured from there to\n\
     the acknowledgement, so that a target that stalls shows it. SIGTERM and SIGINT end the run\n\
     early; the report is written all the same.\n\n\
-    Exit codes: 0 done or stopped by a signal, 64 usage, 69 unavailable, 75 temporary, 77 permission,\n\
-    78 configuration.")]
+    Rows that are not acknowledged within --patience count in the percentiles with their age, and\n\
+    the exit code is 75.\n\n\
+    Exit codes: 0 done or stopped by a signal, 64 usage, 69 unavailable, 75 temporary, or rows were not\n\
+    acknowledged, 77 permission, 78 configuration.")]
 pub struct FirehoseOptions {
     #[command(flatten)]
     pub(super) plan: PlanOptions,
@@ -76,9 +78,8 @@ pub struct FirehoseOptions {
     /// How long the last acknowledgements may take.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) patience: Duration,
-    /// Writes result.json, latency.hlog and report.html into this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) out: OutOptions,
     #[command(flatten)]
     pub(super) knee: KneeOptions,
 }
@@ -135,9 +136,8 @@ pub struct MysqlLoadOptions {
     /// How long the last rows may take.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) patience: Duration,
-    /// Writes result.json, latency.hlog and report.html into this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) out: OutOptions,
 }
 
 /// Where the agent of `hydrant load mysql` delivers.
@@ -172,9 +172,8 @@ pub struct MetricsLoadOptions {
     /// How long the poller runs.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     pub(super) length: Duration,
-    /// Writes result.json, latency.hlog and report.html into this folder.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) out: OutOptions,
 }
 
 /// Options of `hydrant load compare`.
@@ -192,6 +191,20 @@ pub struct CompareOptions {
     /// Writes a page with the plots of both runs in one chart.
     #[arg(long, value_name = "FILE.html")]
     pub(super) out: Option<PathBuf>,
+    /// Overwrites the page if it exists.
+    #[arg(long, requires = "out")]
+    pub(super) force: bool,
+}
+
+/// Where a report is written.
+#[derive(Debug, Clone, Args)]
+pub struct OutOptions {
+    /// Writes result.json, latency.hlog and report.html into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Overwrites the report of an earlier run in that folder.
+    #[arg(long, requires = "out")]
+    pub(super) force: bool,
 }
 
 /// How many rows are sent when. One of them is needed.

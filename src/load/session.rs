@@ -84,6 +84,14 @@ impl Session {
         second
     }
 
+    /// The ages of rows that are given up are of the last second, in the log of latencies.
+    pub(super) fn given_up(&mut self, ages: &Histogram<u64>) {
+        if let Some(last) = self.intervals.last_mut() {
+            // Both have the same bounds, so that adding cannot fail.
+            let _ = last.add(ages);
+        }
+    }
+
     /// Lays the simulator's books of a second of the clock beside this run's. The last second is closed a little
     /// after its end, so that it has what came in between.
     pub(super) fn judge(&mut self, clock_second: i64, judged: Judged) {

@@ -1,47 +1,35 @@
-//! The open loop: rows that are due go to the client, acknowledgements come back, seconds close.
+//! The open loop's clock: rows that are due go to the client, acknowledgements come back, seconds close.
 //!
-//! What lives here: the loop and its priorities. What does not: when a row is due
-//! ([`super::schedule`]), what is counted ([`crate::load::measure::record`]), and the client itself
+//! What lives here: the loop and its priorities. What does not: what is made and what becomes of it
+//! ([`super::open_loop`]), what is counted ([`crate::load::measure::record`]), and the client itself
 //! ([`crate::sink::Delivery`]), which is the agent's own.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, RowPlace, SealedBatch};
-use crate::binlog::FilePosition;
-use crate::signals::{SignalRequest, Signals};
-use crate::sink::{Delivered, Delivery, Sink};
-use crate::{Exit, Failure};
+use hdrhistogram::Histogram;
 
+use crate::Failure;
+use crate::signals::{SignalRequest, Signals};
+use crate::sink::{Delivery, Sink};
+
+use super::open_loop::{OpenLoop, Settings};
 use super::plan::RatePlan;
-use super::schedule::{RowSchedule, Span};
 use super::watch::Watched;
+use crate::load::measure::record::latency_histogram;
+use crate::load::measure::verdict::MissedRows;
 use crate::load::rows::RowMaker;
 use crate::load::session::Session;
 
 /// How long rows are made before acknowledgements are looked at again.
 const TURN: Duration = Duration::from_millis(2);
-/// How long after the end of a plan its late rows may still be made.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// How rows are given to the client.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
-    /// How long a row may wait for others.
-    pub(super) flush_interval: Duration,
-    /// Bytes of unacknowledged rows at which planned rows are left out.
-    pub(super) max_backlog: usize,
-    /// How long the last acknowledgements may take after the end of the plan.
-    pub(super) patience: Duration,
-}
 
 /// How a part of a run ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outcome {
-    /// Planned rows that were not made in time to be offered.
-    pub(super) never_made_rows: u64,
-    /// Offered rows that were not acknowledged.
-    pub(super) unacknowledged_rows: u64,
+    /// Planned rows without an acknowledgement.
+    pub(super) missed: MissedRows,
+    /// From the intended time of each row, warmed up, to its acknowledgement, or to the end without one.
+    pub(super) latencies: Histogram<u64>,
     /// The seconds that the plan took, without those that only waited.
     pub(super) planned_seconds: u32,
     /// The signal that ended it.
@@ -50,23 +38,24 @@ pub(super) struct Outcome {
     pub(super) failure: Option<Failure>,
 }
 
-/// Rows of a batch by the time that they were meant for.
-type Notes = Vec<(Duration, u64)>;
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            missed: MissedRows::default(),
+            latencies: latency_histogram(),
+            planned_seconds: 0,
+            stopped: None,
+            failure: None,
+        }
+    }
+}
 
 struct Drive<'a, S> {
     session: &'a mut Session,
     sink: Watched<S>,
     delivery: Delivery<Watched<S>>,
-    schedule: RowSchedule,
-    rows: &'a mut RowMaker,
-    settings: Settings,
-    /// Since the start of the session.
-    begun: Duration,
-    open: Option<(Batch, Notes)>,
-    under_way: HashMap<u64, Notes>,
-    next_id: u64,
-    sealed_bytes: usize,
-    backlog_rows: u64,
+    rows: OpenLoop<'a>,
+    begun_s: u32,
     stopped: Option<&'static str>,
 }
 
@@ -79,32 +68,44 @@ pub(super) async fn drive<S: Sink>(
     settings: Settings,
     signals: &mut Signals,
 ) -> Outcome {
-    let begun = Duration::from_secs(session.recorder.second().into());
+    let begun_s = session.recorder.second();
+    let begun = Duration::from_secs(begun_s.into());
+    let limits = sink.profile().limits;
     let mut drive = Drive {
         delivery: Delivery::new(sink.clone(), 1),
-        schedule: RowSchedule::new(plan),
+        rows: OpenLoop::new(
+            plan,
+            rows,
+            limits,
+            settings,
+            (session.instant(Duration::ZERO), begun),
+        ),
         session,
         sink,
-        rows,
-        settings,
-        begun,
-        open: None,
-        under_way: HashMap::new(),
-        next_id: 0,
-        sealed_bytes: 0,
-        backlog_rows: 0,
+        begun_s,
         stopped: None,
     };
     let failure = drive.run(signals).await.err();
-    let planned = drive.schedule.plan().length_s().ceil() as u32;
-    let passed = drive.session.recorder.second() - u32::try_from(begun.as_secs()).unwrap_or(0);
+    if !drive.rows.is_over(drive.session.elapsed()) {
+        // It ended within a second, by a failure or because nothing more was to be waited for.
+        drive.close_second();
+    }
+    let unacknowledged = drive.rows.backlog_rows();
+    let ages = drive.rows.give_up(drive.session.elapsed());
+    drive.session.given_up(&ages);
+    let planned = drive.rows.schedule().plan().length_s().ceil() as u32;
+    let passed = drive.session.recorder.second() - begun_s;
+    let never_made = if drive.stopped.is_some() || failure.is_some() {
+        0
+    } else {
+        drive.rows.schedule().left()
+    };
     Outcome {
-        never_made_rows: if drive.stopped.is_some() || failure.is_some() {
-            0
-        } else {
-            drive.schedule.left()
+        missed: MissedRows {
+            never_made,
+            unacknowledged,
         },
-        unacknowledged_rows: drive.backlog_rows,
+        latencies: drive.rows.latencies().clone(),
         planned_seconds: planned.min(passed),
         stopped: drive.stopped,
         failure,
@@ -117,16 +118,16 @@ impl<S: Sink> Drive<'_, S> {
             let mut now = self.session.elapsed();
             while self.session.second_ends() <= now {
                 self.close_second();
-                if self.is_over(now) {
+                if self.rows.is_over(now) {
                     return Ok(());
                 }
             }
             let wake = self.offer()?;
             now = self.session.elapsed();
-            if self.open_is_due(now) || self.offering_is_over(now) {
-                self.seal();
+            for batch in self.rows.sealed(now) {
+                self.delivery.push(batch);
             }
-            let flush = self.flush_at().unwrap_or(Duration::MAX);
+            let flush = self.rows.flush_at().unwrap_or(Duration::MAX);
             let wake = wake.min(flush).min(self.session.second_ends());
             let wake = self.session.instant(wake);
             tokio::select! {
@@ -136,27 +137,21 @@ impl<S: Sink> Drive<'_, S> {
                 asked = signals.next() => match asked {
                     // The second time nothing is waited for.
                     SignalRequest::Stop(_) if self.stopped.is_some() => return Ok(()),
-                    SignalRequest::Stop(signal) => self.stopped = Some(signal),
+                    SignalRequest::Stop(signal) => {
+                        self.stopped = Some(signal);
+                        self.rows.stop(self.session.elapsed());
+                    }
                     SignalRequest::Progress => {}
                 },
-                delivered = self.delivery.next() => self.arrived(delivered?),
+                delivered = self.delivery.next() => {
+                    let delivered = delivered?;
+                    let now = self.session.elapsed();
+                    let batch = (delivered.id, delivered.bytes);
+                    self.rows.arrived(now, batch, &mut self.session.recorder);
+                }
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
-    }
-
-    fn plan_ends(&self) -> Duration {
-        self.begun + self.schedule.plan().length()
-    }
-
-    fn offering_is_over(&self, now: Duration) -> bool {
-        let all_made = self.schedule.left() == 0 && now >= self.plan_ends();
-        self.stopped.is_some() || all_made || now >= self.plan_ends() + GRACE
-    }
-
-    fn is_over(&self, now: Duration) -> bool {
-        let waited_enough = now >= self.plan_ends() + self.settings.patience;
-        self.offering_is_over(now) && (self.backlog_rows == 0 || waited_enough)
     }
 
     /// Makes the rows that are due, for a while, and says when to come again.
@@ -164,18 +159,8 @@ impl<S: Sink> Drive<'_, S> {
         let turn = Instant::now();
         loop {
             let now = self.session.elapsed();
-            if self.offering_is_over(now) {
-                return Ok(Duration::MAX);
-            }
-            let Some(span) = self.schedule.due(now.saturating_sub(self.begun)) else {
-                let next = self.schedule.next_at();
-                return Ok(next.map_or_else(|| self.plan_ends(), |next| self.begun + next));
-            };
-            let open_bytes = self.open.as_ref().map_or(0, |(batch, _)| batch.len());
-            if self.sealed_bytes + open_bytes >= self.settings.max_backlog {
-                self.session.recorder.left_out(span.rows);
-            } else {
-                self.make(span)?;
+            if let Some(wake) = self.rows.offer(now, &mut self.session.recorder)? {
+                return Ok(wake);
             }
             if turn.elapsed() >= TURN {
                 return Ok(now);
@@ -183,103 +168,14 @@ impl<S: Sink> Drive<'_, S> {
         }
     }
 
-    fn make(&mut self, span: Span) -> Result<(), Failure> {
-        let intended = self.begun + span.intended;
-        let late = self.session.elapsed().saturating_sub(intended);
-        self.session.recorder.offered(span.rows, late);
-        self.backlog_rows += span.rows;
-        for row in span.first..span.first + span.rows {
-            self.make_row(row, intended)?;
-        }
-        Ok(())
-    }
-
-    fn make_row(&mut self, row: u64, intended: Duration) -> Result<(), Failure> {
-        let limits = self.sink.profile().limits;
-        let (batch, notes) = match &mut self.open {
-            Some(open) => open,
-            None => {
-                self.next_id += 1;
-                let batch = new_batch(self.next_id, row);
-                self.open.insert((batch, Notes::new()))
-            }
-        };
-        let start = batch.len();
-        self.rows.write(batch.buffer());
-        let rest = batch.row_written(start, &limits).map_err(|oversize| {
-            Failure::definite(Exit::Usage, oversize.to_string(), "choose smaller rows")
-        })?;
-        let Some(line) = rest else {
-            note(notes, intended);
-            return Ok(());
-        };
-        self.seal();
-        self.next_id += 1;
-        let mut batch = new_batch(self.next_id, row);
-        batch.buffer().extend_from_slice(&line);
-        // A line that was refused only because the batch was full is taken by an empty one.
-        let _ = batch.row_written(0, &limits);
-        self.open = Some((batch, vec![(intended, 1)]));
-        Ok(())
-    }
-
-    fn flush_at(&self) -> Option<Duration> {
-        let (_, notes) = self.open.as_ref()?;
-        let (first, _) = notes.first()?;
-        Some(*first + self.settings.flush_interval)
-    }
-
-    fn open_is_due(&self, now: Duration) -> bool {
-        self.flush_at().is_some_and(|at| at <= now)
-    }
-
-    fn seal(&mut self) {
-        if let Some((batch, notes)) = self.open.take() {
-            let batch: SealedBatch = batch.seal();
-            self.sealed_bytes += batch.bytes().len();
-            self.under_way.insert(batch.id, notes);
-            self.delivery.push(batch);
-        }
-    }
-
-    fn arrived(&mut self, delivered: Delivered) {
-        let now = self.session.elapsed();
-        self.sealed_bytes -= delivered.bytes;
-        self.backlog_rows -= delivered.row_count as u64;
-        let recorder = &mut self.session.recorder;
-        recorder.acknowledged_bytes(delivered.bytes as u64);
-        for (intended, rows) in self.under_way.remove(&delivered.id).unwrap_or_default() {
-            recorder.acknowledged(rows, now.saturating_sub(intended));
-        }
-    }
-
     fn close_second(&mut self) {
-        let begun_s = u32::try_from(self.begun.as_secs()).unwrap_or(u32::MAX);
-        let passed = self.session.recorder.second() - begun_s;
-        let open_bytes = self.open.as_ref().map_or(0, |(batch, _)| batch.len());
-        let backlog = (self.backlog_rows, (self.sealed_bytes + open_bytes) as u64);
-        let intended = self.schedule.intended_in(passed);
+        let recorder = &mut self.session.recorder;
+        let passed = recorder.second() - self.begun_s;
+        let began = Duration::from_secs(recorder.second().into());
+        let (intended, backlog) = self.rows.close_second(began, recorder);
         let second = self
             .session
             .close_second(intended, self.sink.wire(), backlog);
         self.session.live.second(&second, passed + 1);
     }
-}
-
-/// Counts a row that was meant for this time.
-fn note(notes: &mut Notes, intended: Duration) {
-    match notes.last_mut() {
-        Some((at, rows)) if *at == intended => *rows += 1,
-        _ => notes.push((intended, 1)),
-    }
-}
-
-fn new_batch(id: u64, row: u64) -> Batch {
-    let first = RowPlace {
-        transaction: FilePosition::new("load", 0),
-        gtid: None,
-        ordinal: row,
-        commit_time_us: 0,
-    };
-    Batch::new(id, 0, first, Instant::now())
 }

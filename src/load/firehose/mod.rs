@@ -1,14 +1,19 @@
 //! `hydrant load firehose`: one plan, or a search for the knee, against one target.
 //!
-//! What lives here: the run and the search. `plan` and `schedule` (PURE) say which row is meant for when, `drive`
-//! is the loop, `watch` counts at the sink, `answers` (PURE) is what is concluded. What does not: what is
+//! What lives here: the run and the search. `plan` and `schedule` (PURE) say which row is meant for when, `open_loop` (PURE) makes them and
+//! follows them, `drive` is its clock, `watch` counts at the sink, `answers` (PURE) is what is concluded. What does not: what is
 //! measured ([`super::measure`]).
 
+#[cfg(test)]
+mod agreement_tests;
 pub mod answers;
 mod drive;
+mod open_loop;
 pub mod plan;
 pub mod schedule;
 mod watch;
+
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -18,19 +23,19 @@ use crate::sink::{FirehoseSink, Sink};
 use crate::{Error, Exit, Failure};
 
 use crate::load::machine::{cores, report_of};
-use crate::load::measure::knee::{Knee, Objective, Search, Trial};
+use crate::load::measure::knee::{Objective, Search, Trial};
 use crate::load::measure::price;
-use crate::load::measure::record::{Latency, Totals, percentile_ms};
-use crate::load::measure::verdict::{Limit, best_rate};
+use crate::load::measure::record::{Latency, Totals};
+use crate::load::measure::verdict::Limit;
 use crate::load::options::{FirehoseOptions, Target, TargetOptions};
-use crate::load::report::output;
 use crate::load::report::text::{count, ms, percent, usd};
 use crate::load::report::{Parameter, Report};
 use crate::load::rows::{RowMaker, RowShape, mean_bytes};
 use crate::load::session::Session;
 use crate::load::target::OwnSimulator;
 use answers::Facts;
-use drive::{Outcome, Settings, drive};
+use drive::{Outcome, drive};
+use open_loop::Settings;
 use plan::{MOST_ROWS_PER_SECOND, RatePlan};
 use watch::{NullSink, Watched};
 
@@ -45,8 +50,7 @@ const EXPECTED_TRIALS: f64 = 12.0;
 struct Run {
     session: Session,
     outcome: Outcome,
-    trials: Vec<Trial>,
-    knee: Option<Knee>,
+    search: Option<Search>,
     limits: BatchLimits,
 }
 
@@ -57,6 +61,7 @@ struct Run {
 /// what was measured until then is written first.
 pub(super) async fn run(options: FirehoseOptions) -> Result<(), Error> {
     let plan = plan(&options)?;
+    options.out.prepare()?;
     agree_to_pay(&options, plan.as_ref())?;
     let mut signals = Signals::new()?;
     let Some(prepared) = signals.unless_stopped(prepare(&options.target)).await else {
@@ -76,14 +81,29 @@ pub(super) async fn run(options: FirehoseOptions) -> Result<(), Error> {
     let failure = run.outcome.failure.take();
     let report = conclude(&options, &run, failure.as_ref());
     run.session.live.end();
-    if let Some(folder) = &options.out {
-        output::write(folder, &report, &run.session.intervals)?;
+    let written = options.out.finish(&report, &run.session.intervals);
+    if let Some(failure) = failure {
+        if let Err(error) = written {
+            warn!("{error}");
+        }
+        return Err(Error::Sink(failure));
     }
-    print!("{}", report.summary());
-    match failure {
-        Some(failure) => Err(Error::Sink(failure)),
-        None => Ok(()),
+    written?;
+    // A search breaks the target on purpose.
+    match run.outcome.missed.unacknowledged {
+        rows @ 1.. if run.search.is_none() => Err(Error::Failure(unacknowledged(&options, rows))),
+        _ => Ok(()),
     }
+}
+
+fn unacknowledged(options: &FirehoseOptions, rows: u64) -> Failure {
+    let patience = options.patience.as_secs_f64();
+    let rows = count(rows as f64);
+    Failure::transient(
+        Exit::Temporary,
+        format!("{rows} rows were not acknowledged within {patience} s of the last one"),
+        "see in the report since when; if rows were still on their way, raise --patience or lower the rate",
+    )
 }
 
 /// The simulator, if it is the target, and the client, if there is one.
@@ -104,7 +124,7 @@ async fn prepare(
 fn plan(options: &FirehoseOptions) -> Result<Option<RatePlan>, Failure> {
     let wrong =
         |what: String| Failure::definite(Exit::Usage, what, "see hydrant load firehose --help");
-    let length = options.length.unwrap_or(std::time::Duration::from_secs(30));
+    let length = options.length.unwrap_or(Duration::from_secs(30));
     let shape = &options.plan;
     let plan = if let Some(rate) = shape.rate {
         RatePlan::constant(rate, length)
@@ -205,22 +225,26 @@ async fn run_with<S: Sink>(
         flush_interval: options.flush_interval,
         max_backlog: usize::try_from(options.max_backlog.as_u64()).unwrap_or(usize::MAX),
         patience: options.patience,
+        warm_up: Duration::ZERO,
     };
     info!("target: {}", options.target.description());
-    let mut session = Session::begin(options.out.is_some()).await;
-    let (outcome, trials, knee) = match plan {
+    let mut session = Session::begin(options.out.out.is_some()).await;
+    let (outcome, search) = match plan {
         Some(plan) => {
             session.live.begin("load firehose", plan.length());
             let outcome = drive(&mut session, sink, plan, &mut rows, settings, signals).await;
-            (outcome, Vec::new(), None)
+            (outcome, None)
         }
-        None => search(options, &mut session, &sink, &mut rows, settings, signals).await?,
+        None => {
+            let found = search(options, &mut session, &sink, &mut rows, settings, signals);
+            let (outcome, search) = found.await?;
+            (outcome, Some(search))
+        }
     };
     Ok(Run {
         session,
         outcome,
-        trials,
-        knee,
+        search,
         limits,
     })
 }
@@ -233,7 +257,7 @@ async fn search<S: Sink>(
     rows: &mut RowMaker,
     settings: Settings,
     signals: &mut Signals,
-) -> Result<(Outcome, Vec<Trial>, Option<Knee>), Failure> {
+) -> Result<(Outcome, Search), Failure> {
     let knee = &options.knee;
     let quotas = options.target.quotas();
     let objective = Objective {
@@ -260,28 +284,34 @@ async fn search<S: Sink>(
             .live
             .begin(&format!("trial {}", count(rate)), knee.trial);
         let from = session.recorder.seconds.len();
+        // Whole seconds, because the rest is judged by the second.
+        let warm_up = (knee.trial.as_secs_f64() * WARM_UP_SHARE).ceil();
         let settings = Settings {
             patience,
+            warm_up: Duration::from_secs_f64(warm_up),
             ..settings
         };
         let outcome = drive(session, sink.clone(), plan, rows, settings, signals).await;
-        let planned = outcome.planned_seconds as usize;
-        let warm_up = (planned as f64 * WARM_UP_SHARE).ceil() as usize;
         let seconds = &session.recorder.seconds[from..];
-        let judged = &seconds[warm_up.min(seconds.len())..planned.min(seconds.len())];
+        let planned = seconds.len().min(outcome.planned_seconds as usize);
+        let judged = &seconds[planned.min(warm_up as usize)..planned];
         whole.planned_seconds += u32::try_from(seconds.len()).unwrap_or(u32::MAX);
-        whole.unacknowledged_rows += outcome.unacknowledged_rows;
+        whole.missed.unacknowledged += outcome.missed.unacknowledged;
         let is_over = outcome.stopped.is_some() || outcome.failure.is_some();
         (whole.stopped, whole.failure) = (outcome.stopped, outcome.failure);
         if is_over {
             break;
         }
-        let trial = Trial::judge(rate, judged, &objective, &quotas, cores() as f64);
+        let latency = Latency::of(
+            &format!("at {} rows a second", count(rate)),
+            &outcome.latencies,
+        );
+        let rows = (latency, outcome.missed.unacknowledged);
+        let trial = Trial::judge(rate, judged, rows, &objective, &quotas, cores() as f64);
         info!("{}", trial_line(&trial));
         search.tried(trial);
     }
-    let found = search.knee();
-    Ok((whole, search.trials().to_vec(), Some(found)))
+    Ok((whole, search))
 }
 
 fn trial_line(trial: &Trial) -> String {
@@ -290,7 +320,10 @@ fn trial_line(trial: &Trial) -> String {
         count(trial.rate),
         count(trial.achieved),
         percent(trial.throttled_share),
-        ms(trial.p99_ms)
+        trial
+            .latency
+            .at(99.0)
+            .map_or_else(|| "unknown".to_owned(), ms)
     );
     let broke: Vec<&str> = trial.broke.iter().map(|broke| broke.name()).collect();
     line += &if broke.is_empty() {
@@ -306,27 +339,32 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
     let seconds = session.recorder.seconds.clone();
     let planned = seconds.len().min(outcome.planned_seconds as usize);
     let totals = Totals::of(&seconds[..planned]);
-    let limit = match &run.knee {
+    let knee = run.search.as_ref().map(Search::knee);
+    let limit = match &knee {
         Some(_) => Limit::Nothing,
-        None => Limit::of(&seconds[..planned], cores() as f64, outcome.never_made_rows),
+        None => Limit::of(&seconds, planned, cores() as f64, outcome.missed),
     };
     if let Limit::Harness(why) = &limit {
         warn!("the harness was the limit, not the target: {why}");
     }
-    let all = session.recorder.latencies();
     let quotas = options.target.quotas();
     let row_bytes = totals
         .row_bytes()
         .unwrap_or_else(|| mean_bytes(shape(options)));
+    let latency = Latency::of(
+        "from a row's intended time to its acknowledgement",
+        &outcome.latencies,
+    );
     let facts = Facts {
         quotas: &quotas,
         limits: &run.limits,
         row_bytes,
-        totals: &totals,
-        best_rate: best_rate(&seconds[..planned]),
-        p99_ms: percentile_ms(all, 99.0),
+        seconds: &seconds,
+        planned,
+        missed: outcome.missed,
+        latency: &latency,
         limit: &limit,
-        knee: run.knee.as_ref(),
+        knee: knee.as_ref(),
         is_firehose: options.target.target != Target::Null || options.target.endpoint.is_some(),
     };
     let ended = match (failure, outcome.stopped) {
@@ -334,23 +372,28 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
         (None, Some(signal)) => format!("stopped by {signal}"),
         (None, None) => "as planned".to_owned(),
     };
+    let (headline, answers) = (facts.headline(), facts.answers());
     Report {
-        answers: facts.answers(),
+        headline,
+        answers,
         capacity_rows: quotas
             .capacity(row_bytes, &run.limits)
             .map(|(rows, _)| rows),
         quotas,
         limit,
-        never_made_rows: outcome.never_made_rows,
-        unacknowledged_rows: outcome.unacknowledged_rows,
+        never_made_rows: outcome.missed.never_made,
+        unacknowledged_rows: outcome.missed.unacknowledged,
         planned_seconds: u32::try_from(planned).unwrap_or(u32::MAX),
         totals,
-        latencies: vec![Latency::of(
-            "from a row's intended time to its acknowledgement",
-            all,
-        )],
-        trials: run.trials.clone(),
-        knee: run.knee.clone(),
+        latencies: match &run.search {
+            Some(search) => search.ends().map(|trial| trial.latency.clone()).collect(),
+            None => vec![latency],
+        },
+        trials: run
+            .search
+            .as_ref()
+            .map_or_else(Vec::new, |search| search.trials().to_vec()),
+        knee,
         seconds,
         ..report_of(
             "firehose",
@@ -367,7 +410,7 @@ fn conclude(options: &FirehoseOptions, run: &Run, failure: Option<&Failure>) -> 
 fn parameters(options: &FirehoseOptions) -> Vec<Parameter> {
     let plan = &options.plan;
     let target = &options.target;
-    let seconds = |duration: std::time::Duration| format!("{} s", duration.as_secs_f64());
+    let seconds = |duration: Duration| format!("{} s", duration.as_secs_f64());
     let mut all: Vec<(&str, Option<String>)> = vec![
         ("--rate", plan.rate.map(|rate| rate.to_string())),
         (

@@ -348,6 +348,10 @@ mod tests {
         assert!((longer.rows() - 600.0).abs() < 1e-6);
         let cut = RatePlan::by_second(&[(0.0, 10.0), (90.0, 5.0)], Some(MINUTE)).unwrap();
         assert!((cut.rows() - 600.0).abs() < 1e-6);
+        // A rate that would begin at the end has no part in it.
+        let rates = [(0.0, 10.0), (1.0, 20.0), (2.0, 30.0)];
+        let cut = RatePlan::by_second(&rates, Some(Duration::from_secs(2))).unwrap();
+        assert!((cut.rows() - 30.0).abs() < 1e-6 && (cut.length_s() - 2.0).abs() < 1e-9);
     }
 
     #[test]

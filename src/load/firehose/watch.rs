@@ -70,9 +70,10 @@ impl<S: Sink> Sink for Watched<S> {
         let answer = self.seen.sink.attempt(batch, records).await;
         self.count(|wire| match &answer.result {
             Ok(refused) => {
-                let accepted = records.iter().filter(|index| !refused.contains(index));
-                let billed = accepted.map(|index| price::billed_bytes(size(index)));
-                wire.billed_bytes += billed.sum::<u64>();
+                for index in records.iter().filter(|index| !refused.contains(index)) {
+                    wire.accepted_bytes += size(index);
+                    wire.billed_bytes += price::billed_bytes(size(index));
+                }
                 wire.refused_records += refused.len() as u64;
                 wire.accepted_records += (records.len() - refused.len()) as u64;
             }

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Second, Totals};
-use super::verdict::{LATE_MS, Quotas, Resource, lag_growth, median};
+use super::record::{Latency, Second, Totals};
+use super::verdict::{LATE_MS, Quotas, Resource, USED_UP, lag_growth, median};
 
 /// What has to hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Objective {
 pub enum Broke {
     /// The harness did not keep the rate, so that nothing is known about the target.
     Harness,
+    /// Rows had no answer when their trial ended.
+    Unacknowledged,
     /// Too many records were refused.
     Throttled,
     /// Rows were left out, because the backlog was full.
@@ -39,6 +41,7 @@ impl Broke {
     pub fn name(self) -> &'static str {
         match self {
             Self::Harness => "the harness was the limit",
+            Self::Unacknowledged => "rows were not acknowledged",
             Self::Throttled => "too many records refused",
             Self::Backlog => "the backlog was full",
             Self::LagGrowth => "rows waited longer and longer",
@@ -56,8 +59,11 @@ pub struct Trial {
     pub achieved: f64,
     /// The share of sent records that were refused, from 0 to 1.
     pub throttled_share: f64,
-    /// The median of the seconds' 99th percentiles, in milliseconds.
-    pub p99_ms: f64,
+    /// Percentiles of the rows that were meant for the judged seconds; those without an answer count with
+    /// their age at the end.
+    pub latency: Latency,
+    /// Rows of the trial that had no answer at its end.
+    pub unacknowledged_rows: u64,
     /// The shares of quotas that were used, largest first.
     pub used: Vec<(Resource, f64)>,
     /// Processor time, in cores.
@@ -67,46 +73,45 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Judges a trial by its seconds, without those in which it warmed up.
+    /// Judges a trial by its seconds and the latencies of their rows, without those in which it warmed up.
     #[must_use]
     pub fn judge(
         rate: f64,
         seconds: &[Second],
+        (latency, unacknowledged_rows): (Latency, u64),
         objective: &Objective,
         quotas: &Quotas,
         cores: f64,
     ) -> Self {
         let totals = Totals::of(seconds);
-        let p99: Vec<f64> = seconds.iter().filter_map(|second| second.p99_ms).collect();
-        // Nothing acknowledged at all is as bad as it can be.
-        let p99_ms = if p99.is_empty() {
-            f64::MAX
-        } else {
-            median(&p99)
-        };
+        let is_slow = latency
+            .at(99.0)
+            .is_none_or(|p99_ms| p99_ms > objective.max_p99_ms);
         let late: Vec<f64> = seconds.iter().map(|second| second.late_ms).collect();
         let cpu_is_used_up = totals.cpu_cores >= 0.95 * cores;
         let is_lagging = lag_growth(seconds).is_some_and(|growth| growth.is_steady());
-        let is_held_up = totals.left_out_rows > 0 || is_lagging || p99_ms > objective.max_p99_ms;
+        let is_held_up = totals.left_out_rows > 0 || is_lagging || is_slow;
         let found = [
             (
                 Broke::Harness,
                 median(&late) > LATE_MS || (cpu_is_used_up && is_held_up),
             ),
+            (Broke::Unacknowledged, unacknowledged_rows > 0),
             (
                 Broke::Throttled,
                 totals.throttled_share() > objective.max_throttled,
             ),
             (Broke::Backlog, totals.left_out_rows > 0),
             (Broke::LagGrowth, is_lagging),
-            (Broke::P99, p99_ms > objective.max_p99_ms),
+            (Broke::P99, is_slow),
         ];
         let broke = found.into_iter().filter(|(_, is)| *is);
         Self {
             rate,
             achieved: totals.rows_per_second(),
             throttled_share: totals.throttled_share(),
-            p99_ms,
+            latency,
+            unacknowledged_rows,
             used: quotas.used(&totals),
             cpu_cores: totals.cpu_cores,
             broke: broke.map(|(broke, _)| broke).collect(),
@@ -133,9 +138,6 @@ pub struct Knee {
     pub why: Vec<Broke>,
 }
 
-/// The share from which on a quota counts as used up: the client stays below it by the burst that
-/// it leaves out.
-const USED_UP: f64 = 0.85;
 /// The most trials of a search.
 const MOST_TRIALS: usize = 24;
 
@@ -180,7 +182,9 @@ impl Search {
     /// The rate to try next; none when the search is over.
     #[must_use]
     pub fn next_rate(&self) -> Option<f64> {
-        if self.trials.len() >= MOST_TRIALS {
+        // A target that takes nothing at all takes nothing of less, either.
+        let is_dead = self.trials.last().is_some_and(|last| last.achieved <= 0.0);
+        if is_dead || self.trials.len() >= MOST_TRIALS {
             return None;
         }
         match (self.held(), self.broke()) {
@@ -205,14 +209,22 @@ impl Search {
         &self.trials
     }
 
+    /// The trials at the two ends: of the highest rate that held, and of the lowest that did not.
+    pub fn ends(&self) -> impl Iterator<Item = &Trial> {
+        let at = |rate: Option<f64>, held: bool| {
+            let mut trials = self.trials.iter();
+            trials.find(move |trial| trial.held() == held && Some(trial.rate) == rate)
+        };
+        [at(self.held(), true), at(self.broke(), false)]
+            .into_iter()
+            .flatten()
+    }
+
     /// What was found.
     #[must_use]
     pub fn knee(&self) -> Knee {
         let broke = self.broke();
-        let trial = self
-            .trials
-            .iter()
-            .find(|trial| !trial.held() && Some(trial.rate) == broke);
+        let trial = self.ends().find(|trial| !trial.held());
         let most_used = trial.and_then(|trial| trial.used.first());
         Knee {
             held: self.held(),
@@ -229,7 +241,9 @@ impl Search {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::record::Gauges;
+    use std::time::Duration;
+
+    use super::super::record::{Gauges, add_latency, latency_histogram};
     use super::*;
 
     const OBJECTIVE: Objective = Objective {
@@ -237,12 +251,19 @@ mod tests {
         max_p99_ms: 2_000.0,
     };
 
+    fn latency(ms: u64) -> Latency {
+        let mut histogram = latency_histogram();
+        add_latency(&mut histogram, Duration::from_millis(ms), 1_000);
+        Latency::of("rows", &histogram)
+    }
+
     fn trial(rate: f64, broke: &[Broke]) -> Trial {
         Trial {
             rate,
             achieved: rate,
             throttled_share: 0.0,
-            p99_ms: 1.0,
+            latency: latency(1),
+            unacknowledged_rows: 0,
             used: vec![(Resource::Bytes, 0.94)],
             cpu_cores: 0.1,
             broke: broke.to_vec(),
@@ -332,19 +353,19 @@ mod tests {
 
     #[test]
     fn each_part_of_the_objective_can_break() {
-        let judge = |adjust: &dyn Fn(u32, &mut Second)| {
-            let quotas = Quotas::default();
-            Trial::judge(100.0, &seconds(adjust), &OBJECTIVE, &quotas, 2.0).broke
+        let judge_with = |ms: u64, missed: u64, adjust: &dyn Fn(u32, &mut Second)| {
+            let (quotas, seconds) = (Quotas::default(), seconds(adjust));
+            let rows = (latency(ms), missed);
+            Trial::judge(100.0, &seconds, rows, &OBJECTIVE, &quotas, 2.0).broke
         };
+        let judge = |adjust: &dyn Fn(u32, &mut Second)| judge_with(1_000, 0, adjust);
         assert_eq!(judge(&|_, _| {}), []);
         assert_eq!(
             judge(&|_, second| second.wire.refused_records = 2),
             [Broke::Throttled]
         );
-        assert_eq!(
-            judge(&|_, second| second.p99_ms = Some(2_001.0)),
-            [Broke::P99]
-        );
+        assert_eq!(judge_with(2_010, 0, &|_, _| {}), [Broke::P99]);
+        assert_eq!(judge_with(1_000, 1, &|_, _| {}), [Broke::Unacknowledged]);
         assert_eq!(
             judge(&|_, second| second.left_out_rows = 1),
             [Broke::Backlog]
@@ -352,12 +373,37 @@ mod tests {
         let lagging = judge(&|index, second| second.p50_ms = Some(50.0 * f64::from(index)));
         assert_eq!(lagging, [Broke::LagGrowth]);
         assert_eq!(judge(&|_, second| second.late_ms = 400.0), [Broke::Harness]);
-        let silent = judge(&|_, second| (second.p50_ms, second.p99_ms) = (None, None));
-        assert_eq!(silent, [Broke::P99]);
-        let busy = judge(&|_, second| {
-            second.gauges.cpu_cores = 1.99;
-            second.p99_ms = Some(9_000.0);
-        });
+        let busy = judge_with(9_000, 0, &|_, second| second.gauges.cpu_cores = 1.99);
         assert_eq!(busy, [Broke::Harness, Broke::P99]);
+    }
+
+    /// A trial in which nothing was acknowledged has no number that stands for infinity, names no quota
+    /// that was not used, and ends the search.
+    #[test]
+    fn a_target_that_takes_nothing_ends_the_search_and_has_no_percentile() {
+        let quotas = Quotas {
+            bytes: Some(1_000.0),
+            ..Quotas::default()
+        };
+        let refused = seconds(|_, second| {
+            second.acknowledged_rows = 0;
+            (second.p50_ms, second.p99_ms) = (None, None);
+            second.wire.bytes = 1_000_000;
+            second.wire.accepted_records = 0;
+            second.wire.refused_records = 1_000;
+        });
+        let none = Latency::of("rows", &latency_histogram());
+        let trial = Trial::judge(100.0, &refused, (none, 900), &OBJECTIVE, &quotas, 2.0);
+        assert_eq!(
+            trial.broke,
+            [Broke::Unacknowledged, Broke::Throttled, Broke::P99]
+        );
+        assert_eq!(trial.latency.at(99.0), None);
+        let mut search = Search::new(100.0, 1e6, 0.05);
+        search.tried(trial);
+        assert_eq!(search.next_rate(), None);
+        let knee = search.knee();
+        assert_eq!((knee.held, knee.broke), (None, Some(100.0)));
+        assert_eq!(knee.resource, None);
     }
 }

@@ -57,6 +57,8 @@ pub struct Wire {
     pub failed_records: u64,
     /// Records that arrived.
     pub accepted_records: u64,
+    /// Their bytes before base64.
+    pub accepted_bytes: u64,
     /// Bytes that are billed for those.
     pub billed_bytes: u64,
 }
@@ -73,6 +75,7 @@ impl Wire {
             failed_requests: self.failed_requests - before.failed_requests,
             failed_records: self.failed_records - before.failed_records,
             accepted_records: self.accepted_records - before.accepted_records,
+            accepted_bytes: self.accepted_bytes - before.accepted_bytes,
             billed_bytes: self.billed_bytes - before.billed_bytes,
         }
     }
@@ -147,6 +150,8 @@ pub struct Second {
     pub longest_ms: Option<f64>,
     /// The most by which rows were made later than they were meant, in milliseconds.
     pub late_ms: f64,
+    /// Whether rows waited with the client all through it, and the target accepted nothing.
+    pub is_silent: bool,
     /// What was sent.
     pub wire: Wire,
     /// How things stood at its end.
@@ -197,7 +202,6 @@ impl Latency {
 pub struct Recorder {
     open: Second,
     interval: Histogram<u64>,
-    all: Histogram<u64>,
     wire: Wire,
     /// The closed seconds.
     pub seconds: Vec<Second>,
@@ -208,7 +212,6 @@ impl Default for Recorder {
         Self {
             open: Second::default(),
             interval: latency_histogram(),
-            all: latency_histogram(),
             wire: Wire::default(),
             seconds: Vec::new(),
         }
@@ -239,6 +242,11 @@ impl Recorder {
         self.open.acknowledged_rows += rows;
     }
 
+    /// Batches have waited since before the open second began. It is silent if nothing is accepted in it.
+    pub fn waited(&mut self) {
+        self.open.is_silent = true;
+    }
+
     /// Bytes of acknowledged rows.
     pub fn acknowledged_bytes(&mut self, bytes: u64) {
         self.open.acknowledged_bytes += bytes;
@@ -261,6 +269,7 @@ impl Recorder {
         let mut second = self.open;
         second.intended_rows = intended_rows;
         second.wire = wire.since(&self.wire);
+        second.is_silent &= second.acknowledged_rows == 0 && second.wire.accepted_records == 0;
         second.gauges = gauges;
         second.p50_ms = percentile_ms(&self.interval, 50.0);
         second.p99_ms = percentile_ms(&self.interval, 99.0);
@@ -271,16 +280,8 @@ impl Recorder {
             second: second.second + 1,
             ..Second::default()
         };
-        // Both have the same bounds, so that adding cannot fail.
-        let _ = self.all.add(&self.interval);
         let interval = std::mem::replace(&mut self.interval, latency_histogram());
         (second, interval)
-    }
-
-    /// All latencies of closed seconds.
-    #[must_use]
-    pub fn latencies(&self) -> &Histogram<u64> {
-        &self.all
     }
 }
 
@@ -330,6 +331,7 @@ impl Totals {
             totals.wire.failed_requests += second.wire.failed_requests;
             totals.wire.failed_records += second.wire.failed_records;
             totals.wire.accepted_records += second.wire.accepted_records;
+            totals.wire.accepted_bytes += second.wire.accepted_bytes;
             totals.wire.billed_bytes += second.wire.billed_bytes;
             let gauges = &second.gauges;
             totals.most_backlog_bytes = totals.most_backlog_bytes.max(gauges.backlog_bytes);
@@ -378,13 +380,13 @@ mod tests {
         assert_eq!(interval.len(), 100);
         assert!((second.p50_ms.unwrap() - 10.0).abs() < 0.1);
         assert!((second.p99_ms.unwrap() - 2_000.0).abs() < 5.0);
-        // The next second knows nothing of it, the whole run does.
+        // The next second knows nothing of it.
         let (next, _) = recorder.close_second(0, Wire::default(), Gauges::default());
         assert_eq!(
             (next.second, next.p50_ms, next.acknowledged_rows),
             (1, None, 0)
         );
-        let latency = Latency::of("all", recorder.latencies());
+        let latency = Latency::of("all", &interval);
         assert_eq!(latency.count, 100);
         assert!((latency.at(99.0).unwrap() - 2_000.0).abs() < 5.0);
         assert!(Latency::of("none", &latency_histogram()).at(99.0).is_none());
@@ -406,6 +408,32 @@ mod tests {
             assert_eq!(second.wire.not_accepted(), 0);
             assert!(Totals::of(&[second]).throttled_share().abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn a_second_is_silent_if_batches_wait_in_it_and_nothing_is_accepted() {
+        let mut recorder = Recorder::default();
+        let mut wire = Wire::default();
+        let mut close = |waits: bool, acknowledged: u64, accepted: u64| {
+            if waits {
+                recorder.waited();
+            }
+            recorder.accepted(acknowledged);
+            wire.accepted_records += accepted;
+            let (second, _) = recorder.close_second(0, wire, Gauges::default());
+            second.is_silent
+        };
+        assert_eq!(
+            [
+                close(false, 0, 0),
+                close(true, 0, 0),
+                close(true, 1, 1),
+                // A part of a large batch.
+                close(true, 0, 1),
+                close(false, 0, 0),
+            ],
+            [false, true, false, false, false]
+        );
     }
 
     #[test]

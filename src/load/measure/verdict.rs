@@ -7,6 +7,7 @@ use crate::batch::BatchLimits;
 
 use super::price;
 use super::record::{Second, Totals};
+use crate::load::report::text;
 
 /// Rows made later than this are a harness that is behind, in milliseconds: well over what a
 /// scheduler's hiccup takes.
@@ -15,6 +16,9 @@ pub const LATE_MS: f64 = 250.0;
 const BUSY_SHARE: f64 = 0.95;
 /// The share of records that may be refused before that is a limit.
 const REFUSED_SHARE: f64 = 0.001;
+/// The share from which on a quota counts as used up: the client stays below it by the burst that
+/// it leaves out.
+pub const USED_UP: f64 = 0.85;
 
 /// What a stream takes in a second; none is no limit, or one that is not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -80,23 +84,41 @@ impl Quotas {
             .min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// The shares of the quotas that were used in these seconds, from 0 on, largest first. What
-    /// was sent counts, whether it was refused or not.
+    /// The shares of the quotas that were used in these seconds, from 0 on, largest first. Only
+    /// what was accepted counts: a target that refuses everything has used nothing up.
     #[must_use]
     pub fn used(&self, totals: &Totals) -> Vec<(Resource, f64)> {
         let seconds = f64::from(totals.seconds.max(1));
-        let sent = |resource| match resource {
-            Resource::Requests => totals.wire.requests,
-            Resource::Records => totals.wire.records,
-            Resource::Bytes => totals.wire.bytes,
+        let wire = &totals.wire;
+        let accepted = |resource| match resource {
+            Resource::Requests => wire.requests.saturating_sub(wire.failed_requests),
+            Resource::Records => wire.accepted_records,
+            Resource::Bytes => wire.accepted_bytes,
         };
         let share = |(resource, quota): (Resource, Option<f64>)| {
-            Some((resource, sent(resource) as f64 / seconds / quota?))
+            Some((resource, accepted(resource) as f64 / seconds / quota?))
         };
         let mut used: Vec<_> = self.each().into_iter().filter_map(share).collect();
         used.sort_by(|a, b| b.1.total_cmp(&a.1));
         used
     }
+
+    /// The quota that was used up in some of these seconds, if one was.
+    #[must_use]
+    pub fn used_up(&self, seconds: &[Second]) -> Option<Resource> {
+        let most_used = windows(seconds)
+            .filter_map(|window| self.used(&Totals::of(window)).first().copied())
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        most_used
+            .filter(|(_, share)| *share >= USED_UP)
+            .map(|(resource, _)| resource)
+    }
+}
+
+/// The seconds that a rate is measured in, together, all that follow each other.
+fn windows(seconds: &[Second]) -> impl Iterator<Item = &[Second]> {
+    const WINDOW: usize = 5;
+    seconds.windows(seconds.len().clamp(1, WINDOW))
 }
 
 /// What kept a run from doing all that was planned.
@@ -112,44 +134,130 @@ pub enum Limit {
     Harness(String),
 }
 
+/// Rows of a plan that no target has acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MissedRows {
+    /// Planned, and not made in time to be offered at all.
+    pub never_made: u64,
+    /// Offered, and without an answer at the end of the run.
+    pub unacknowledged: u64,
+}
+
 impl Limit {
-    /// Who was the limit in these seconds on a machine of `cores`, when `never_made` planned rows
-    /// were not made in time to be offered at all.
+    /// Who was the limit of a run on a machine of `cores`. The first `planned` of its seconds are those of the plan; the
+    /// others only wait for acknowledgements.
     #[must_use]
-    pub fn of(seconds: &[Second], cores: f64, never_made: u64) -> Self {
+    pub fn of(seconds: &[Second], planned: usize, cores: f64, missed: MissedRows) -> Self {
+        let all = seconds;
+        let seconds = &seconds[..planned.min(seconds.len())];
         let count = |is: &dyn Fn(&Second) -> bool| seconds.iter().filter(|at| is(at)).count();
         let late = count(&|second| second.late_ms > LATE_MS);
         let busy = count(&|second| second.gauges.cpu_cores >= BUSY_SHARE * cores);
         let totals = Totals::of(seconds);
-        if never_made > 0 {
-            return Self::Harness(format!("{never_made} planned rows were not made in time"));
+        let why = target_reasons(all, seconds, missed.unacknowledged).join("; ");
+        let and_why = if why.is_empty() {
+            String::new()
+        } else {
+            format!("; and {why}")
+        };
+        if missed.never_made > 0 {
+            let rows = text::count(missed.never_made as f64);
+            return Self::Harness(format!(
+                "{rows} planned rows were not made in time{and_why}"
+            ));
         }
         // A machine's single hiccup is not a limit.
         if late * 20 > seconds.len() {
             return Self::Harness(format!(
-                "in {late} of {} seconds rows were made up to {:.0} ms late",
+                "in {late} of {} seconds rows were made up to {:.0} ms late{and_why}",
                 seconds.len(),
                 totals.most_late_ms
             ));
         }
-        let why = if totals.left_out_rows > 0 {
-            let rows = totals.left_out_rows;
-            format!("the backlog was full and {rows} planned rows were left out")
-        } else if totals.throttled_share() > REFUSED_SHARE {
-            let percent = totals.throttled_share() * 100.0;
-            format!("{percent:.2} % of the sent records were refused")
-        } else if let Some(growth) = lag_growth(seconds).filter(LagGrowth::is_steady) {
-            let (from, to) = (growth.from_ms / 1e3, growth.to_ms / 1e3);
-            format!("rows waited longer and longer: {from:.1} s, then {to:.1} s")
-        } else {
+        if why.is_empty() {
             return Self::Nothing;
-        };
+        }
         // With the simulator in the process nobody can say which of the two needed the processor.
         if busy * 2 > seconds.len() {
-            return Self::Harness(format!("this machine's {cores} cores were busy, and {why}"));
+            return Self::Harness(format!("this machine's {cores} cores were busy{and_why}"));
         }
         Self::Target(why)
     }
+}
+
+/// What the target did not do, most telling first.
+fn target_reasons(all: &[Second], planned: &[Second], unacknowledged: u64) -> Vec<String> {
+    let totals = Totals::of(planned);
+    let rows = |rows: u64| text::count(rows as f64);
+    let mut reasons = Vec::new();
+    if unacknowledged > 0 {
+        let rows = rows(unacknowledged);
+        reasons.push(format!("{rows} rows were never acknowledged"));
+    }
+    reasons.extend(stall_text(all));
+    if totals.left_out_rows > 0 {
+        let rows = rows(totals.left_out_rows);
+        reasons.push(format!(
+            "the backlog was full and {rows} planned rows were left out"
+        ));
+    }
+    if totals.throttled_share() > REFUSED_SHARE {
+        let percent = text::percent(totals.throttled_share());
+        reasons.push(format!(
+            "{percent} of the sent records were refused or failed"
+        ));
+    }
+    if let Some(growth) = lag_growth(planned).filter(LagGrowth::is_steady) {
+        let (from, to) = (growth.from_ms / 1e3, growth.to_ms / 1e3);
+        reasons.push(format!(
+            "rows waited longer and longer: {from:.1} s, then {to:.1} s"
+        ));
+    }
+    reasons
+}
+
+/// Whole seconds in which rows waited and nothing was accepted.
+#[must_use]
+pub fn stalls(seconds: &[Second]) -> Vec<Stall> {
+    let mut stalls: Vec<Stall> = Vec::new();
+    for second in seconds.iter().filter(|second| second.is_silent) {
+        match stalls.last_mut() {
+            Some(last) if last.from + last.length_s == second.second => last.length_s += 1,
+            _ => stalls.push(Stall {
+                from: second.second,
+                length_s: 1,
+            }),
+        }
+    }
+    stalls
+}
+
+/// Silent seconds that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stall {
+    /// The first of them.
+    pub from: u32,
+    /// How many.
+    pub length_s: u32,
+}
+
+fn stall_text(seconds: &[Second]) -> Option<String> {
+    let stalls = stalls(seconds);
+    let longest = stalls.iter().max_by_key(|stall| stall.length_s)?;
+    let (from, length_s) = (longest.from, longest.length_s);
+    let last = seconds.last().map_or(0, |second| second.second);
+    let until = if from + length_s > last {
+        " to the end"
+    } else {
+        ""
+    };
+    let others = match stalls.len() - 1 {
+        0 => String::new(),
+        others => format!(", and in {others} other stalls"),
+    };
+    Some(format!(
+        "nothing was acknowledged for at least {length_s} s, from second {from} on{until}{others}"
+    ))
 }
 
 /// How the median latency changed over a run.
@@ -192,13 +300,18 @@ pub fn lag_growth(seconds: &[Second]) -> Option<LagGrowth> {
 }
 
 /// Acknowledged rows a second in the best five seconds that follow each other: what a target
-/// took, whatever was planned before and after.
+/// took, whatever was planned before and after. Never more than was planned and offered in the same seconds:
+/// acknowledgements that come together after a stall are no higher rate.
 #[must_use]
 pub fn best_rate(seconds: &[Second]) -> f64 {
-    let window = seconds.len().clamp(1, 5);
-    let rates = seconds
-        .windows(window)
-        .map(|window| Totals::of(window).rows_per_second());
+    let rates = windows(seconds).map(|window| {
+        let totals = Totals::of(window);
+        let rows = totals
+            .acknowledged_rows
+            .min(totals.offered_rows)
+            .min(totals.intended_rows);
+        rows as f64 / f64::from(totals.seconds.max(1))
+    });
     rates.fold(0.0, f64::max)
 }
 
@@ -260,11 +373,14 @@ mod tests {
     }
 
     #[test]
-    fn used_shares_count_what_was_sent() {
+    fn used_shares_count_what_was_accepted() {
         let wire = Wire {
-            requests: 200,
-            records: 1_000,
-            bytes: 5_242_880,
+            requests: 300,
+            failed_requests: 100,
+            records: 9_000,
+            accepted_records: 1_000,
+            bytes: 900_242_880,
+            accepted_bytes: 5_242_880,
             ..Wire::default()
         };
         let totals = Totals {
@@ -295,16 +411,32 @@ mod tests {
 
     fn run(adjust: impl Fn(u32, &mut Second)) -> Vec<Second> {
         (0..30)
-            .map(|index| second(|second| adjust(index, second)))
+            .map(|index| {
+                second(|second| {
+                    second.second = index;
+                    adjust(index, second);
+                })
+            })
             .collect()
     }
 
     #[test]
     fn the_target_and_the_harness_are_told_apart() {
-        let limit = |seconds: &[Second]| Limit::of(seconds, 2.0, 0);
+        let limit = |seconds: &[Second]| Limit::of(seconds, 30, 2.0, MissedRows::default());
         let calm = run(|_, _| {});
         assert_eq!(limit(&calm), Limit::Nothing);
-        assert!(matches!(Limit::of(&calm, 2.0, 5), Limit::Harness(_)));
+        let missed = |never_made, unacknowledged| MissedRows {
+            never_made,
+            unacknowledged,
+        };
+        assert!(matches!(
+            Limit::of(&calm, 30, 2.0, missed(5, 0)),
+            Limit::Harness(_)
+        ));
+        assert_eq!(
+            Limit::of(&calm, 30, 2.0, missed(0, 1_234)),
+            Limit::Target("1,234 rows were never acknowledged".to_owned())
+        );
         let full = |second: &mut Second| second.left_out_rows = 3;
         assert!(matches!(
             limit(&run(|_, second| full(second))),
@@ -326,8 +458,62 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_is_a_limit_and_is_told_with_its_length() {
+        let stalled = |from: u32, to: u32| {
+            let seconds = run(|index, second| second.is_silent = (from..to).contains(&index));
+            // The last five seconds only wait.
+            Limit::of(&seconds, 25, 2.0, MissedRows::default())
+        };
+        let told = "nothing was acknowledged for at least 2 s, from second 7 on";
+        assert_eq!(stalled(7, 9), Limit::Target(told.to_owned()));
+        let told = "nothing was acknowledged for at least 3 s, from second 27 on to the end";
+        assert_eq!(stalled(27, 30), Limit::Target(told.to_owned()));
+        let two = run(|index, second| second.is_silent = [3, 4, 8].contains(&index));
+        let stalls: Vec<_> = stalls(&two)
+            .iter()
+            .map(|it| (it.from, it.length_s))
+            .collect();
+        assert_eq!(stalls, [(3, 2), (8, 1)]);
+    }
+
+    #[test]
+    fn a_quota_is_used_up_by_what_is_accepted() {
+        let bytes = |accepted: u64| {
+            let seconds = run(|index, second| {
+                second.wire.bytes = 9 * 5_242_880;
+                second.wire.accepted_bytes = if index < 20 { 0 } else { accepted };
+            });
+            QUOTAS.used_up(&seconds)
+        };
+        assert_eq!(bytes(5_000_000), Some(Resource::Bytes));
+        assert_eq!(bytes(2_000_000), None);
+        assert_eq!(QUOTAS.used_up(&[]), None);
+    }
+
+    #[test]
+    fn acknowledgements_that_come_together_are_no_higher_rate() {
+        let stalled = run(|index, second| {
+            (second.intended_rows, second.offered_rows) = (5_000, 5_000);
+            second.acknowledged_rows = match index {
+                4..10 => 0,
+                10 => 35_000,
+                _ => 5_000,
+            };
+        });
+        assert!((best_rate(&stalled) - 5_000.0).abs() < 1e-9);
+        // Nor are rows that are made late, together.
+        let late = run(|index, second| {
+            second.intended_rows = 100;
+            second.offered_rows = if index == 3 { 700 } else { 100 };
+            second.acknowledged_rows = second.offered_rows;
+        });
+        assert!((best_rate(&late) - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn the_best_rate_is_that_of_whole_seconds_together() {
         let rows = run(|index, second| {
+            (second.intended_rows, second.offered_rows) = (200, 200);
             second.acknowledged_rows = if (10..15).contains(&index) { 200 } else { 100 };
         });
         assert!((best_rate(&rows) - 200.0).abs() < 1e-9);

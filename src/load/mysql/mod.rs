@@ -26,12 +26,11 @@ use crate::sink::{DirSink, Sink, TableFolder};
 use crate::{Error, Exit, Failure};
 
 use crate::load::machine::{cores, report_of};
-use crate::load::measure::record::{Totals, Wire};
-use crate::load::measure::verdict::Limit;
+use crate::load::measure::record::{Second, Totals, Wire};
+use crate::load::measure::verdict::{Limit, MissedRows};
 use crate::load::options::{MysqlLoadOptions, MysqlSink, Target, TargetOptions};
-use crate::load::report::output;
 use crate::load::report::text::{count, ms};
-use crate::load::report::{Answer, Figure, Parameter, Report};
+use crate::load::report::{Answer, Figure, Headline, Parameter, Report};
 use crate::load::session::Session;
 use follow::Count;
 use markers::{FolderWatch, Marked, RowTracker};
@@ -64,6 +63,7 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
         Failure::definite(Exit::Unavailable, what, "free the disk, or set TMPDIR")
     })?;
     let config = agent_config(options, folder.path())?;
+    options.out.prepare()?;
     let mut signals = Signals::new()?;
     let Some(writers) = signals
         .unless_stopped(prepare(options, &config.source))
@@ -107,10 +107,7 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
     };
     session.live.end();
     let report = conclude(options, &session, &ended, &tracker);
-    if let Some(folder) = &options.out {
-        output::write(folder, &report, &session.intervals)?;
-    }
-    print!("{}", report.summary());
+    options.out.finish(&report, &session.intervals)?;
     check(&tracker.follow().count())
 }
 
@@ -179,7 +176,7 @@ async fn follow<S: Sink>(
         return Ok(None);
     };
     follows?;
-    let mut session = Session::begin(options.out.is_some()).await;
+    let mut session = Session::begin(options.out.out.is_some()).await;
     let plan = TransactionPlan {
         start: tracker.elapsed(),
         rate: options.rate,
@@ -327,15 +324,7 @@ fn conclude(
         .len()
         .min(options.length.as_secs_f64().ceil() as usize);
     let totals = Totals::of(&seconds[..planned_seconds]);
-    let limit = if rows.begun < planned as u64 {
-        let left = planned - rows.begun as f64;
-        Limit::Target(format!(
-            "for {} transactions no writer was free in time",
-            count(left)
-        ))
-    } else {
-        Limit::of(&seconds[..planned_seconds], cores() as f64, 0)
-    };
+    let limit = limit(&seconds, planned_seconds, planned as u64, &rows);
     let p99 = |index: usize| {
         let latency = latencies.get(index).and_then(|latency| latency.at(99.0));
         latency.map_or_else(|| "unknown".to_owned(), ms)
@@ -362,6 +351,15 @@ fn conclude(
         p99(0),
         p99(1)
     );
+    let headline = Headline {
+        value: achieved,
+        unit: "transactions a second".to_owned(),
+        note: format!(
+            "of {} intended; p99 from commit to acknowledgement {}",
+            count(options.rate),
+            p99(0)
+        ),
+    };
     let answers = [
         ("How fast did it go?", rate),
         ("How long does a row take?", delay),
@@ -376,6 +374,7 @@ fn conclude(
         MysqlSink::Firehose => "MySQL, the agent and a simulated stream",
     };
     Report {
+        headline,
         answers: answers.to_vec(),
         figures: counted
             .map(|(name, value)| Figure::new(name, value))
@@ -395,6 +394,21 @@ fn conclude(
             parameters(options),
         )
     }
+}
+
+/// Who was the limit of a run of so many planned transactions.
+fn limit(seconds: &[Second], planned_seconds: usize, planned: u64, rows: &Count) -> Limit {
+    if rows.begun < planned {
+        let left = count((planned - rows.begun) as f64);
+        return Limit::Target(format!(
+            "for {left} transactions no writer was free in time"
+        ));
+    }
+    let missed = MissedRows {
+        never_made: 0,
+        unacknowledged: rows.unacknowledged_rows,
+    };
+    Limit::of(seconds, planned_seconds, cores() as f64, missed)
 }
 
 /// All settings but who the user is.

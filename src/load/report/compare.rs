@@ -3,6 +3,8 @@
 //! What lives here: the samples, the test, and the verdict. What does not: reading the files
 //! (`comparison`) and the page ([`super::page`]).
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use statrs::stats_tests::Alternative;
 use statrs::stats_tests::mannwhitneyu::{MannWhitneyUMethod, mannwhitneyu};
@@ -51,21 +53,31 @@ impl Verdict {
     }
 }
 
+/// Numbers of both runs that are told together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Section {
+    /// What they are of.
+    pub title: String,
+    /// The numbers.
+    pub differences: Vec<Difference>,
+}
+
 /// One number of both runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// What it is.
-    pub name: &'static str,
-    /// The median second of run A, with its unit.
+    pub name: String,
+    /// That of run A, with its unit.
     pub a: String,
     /// The same of run B.
     pub b: String,
-    /// How much B's median is over A's, as a share of A's; none if that is zero.
+    /// How much B's is over A's, as a share of A's; none if that is zero.
     pub change: Option<f64>,
-    /// How rarely chance alone would part the runs so far, from 0 to 1.
-    pub p_value: f64,
+    /// How rarely chance alone would part the runs so far, from 0 to 1; none of a number that a run has
+    /// once.
+    pub p_value: Option<f64>,
     /// From -1 (every second of B is under every one of A) to 1.
-    pub effect: f64,
+    pub effect: Option<f64>,
     /// What to make of it.
     pub verdict: Verdict,
 }
@@ -150,9 +162,9 @@ fn per_row(value: f64, second: &Second) -> Option<f64> {
     (rows > 0).then(|| value / rows as f64)
 }
 
-/// Compares all numbers that both kinds of runs have.
+/// Compares the seconds of two runs by all numbers that both have.
 #[must_use]
-pub fn compare(a: &Report, b: &Report) -> Vec<Difference> {
+pub fn median_seconds(a: &Report, b: &Report) -> Section {
     let has = |measure: &&Measure| match measure.needs {
         Prerequisite::Always => true,
         Prerequisite::Latency => a.has_latencies() || b.has_latencies(),
@@ -162,7 +174,10 @@ pub fn compare(a: &Report, b: &Report) -> Vec<Difference> {
         let (a, b) = (sample(a, measure), sample(b, measure));
         difference(measure, &a, &b)
     });
-    differences.collect()
+    Section {
+        title: "the median second".to_owned(),
+        differences: differences.collect(),
+    }
 }
 
 fn sample(report: &Report, measure: &Measure) -> Vec<f64> {
@@ -196,12 +211,12 @@ fn difference(measure: &Measure, a: &[f64], b: &[f64]) -> Difference {
         Verdict::Worse
     };
     Difference {
-        name: measure.name,
+        name: measure.name.to_owned(),
         a: (measure.show)(median_a),
         b: (measure.show)(median_b),
         change,
-        p_value,
-        effect,
+        p_value: Some(p_value),
+        effect: Some(effect),
         verdict,
     }
 }
@@ -229,26 +244,57 @@ fn ranks(a: &[f64], b: &[f64]) -> (f64, f64) {
     (p_value, balance / (a.len() * b.len()) as f64)
 }
 
+/// Settings of which the two runs had different values: name, A's, B's.
+#[must_use]
+pub fn changed_settings(a: &Report, b: &Report) -> Vec<[String; 3]> {
+    let names: BTreeSet<&str> = a
+        .parameters
+        .iter()
+        .chain(&b.parameters)
+        .map(|parameter| parameter.name.as_str())
+        .collect();
+    let value = |report: &Report, name: &str| {
+        let mut parameters = report.parameters.iter();
+        let found = parameters.find(|parameter| parameter.name == name);
+        found.map_or_else(|| "not set".to_owned(), |parameter| parameter.value.clone())
+    };
+    names
+        .into_iter()
+        .map(|name| [name.to_owned(), value(a, name), value(b, name)])
+        .filter(|[_, a, b]| a != b)
+        .collect()
+}
+
 /// The table that is printed.
 #[must_use]
-pub fn table(differences: &[Difference]) -> String {
+pub fn table(sections: &[Section], settings: &[[String; 3]]) -> String {
     let row = |cells: [&str; 5]| {
         let [name, a, b, change, verdict] = cells;
-        format!("{name:<30} {a:>12} {b:>12} {change:>9}  {verdict}\n")
+        let line = format!("{name:<36} {a:>12} {b:>12} {change:>9}  {verdict}");
+        format!("{}\n", line.trim_end())
     };
-    let mut text = row(["median second", "A", "B", "change", ""]);
-    for difference in differences {
-        let change = difference
-            .change
-            .map(|change| format!("{:+.1} %", change * 100.0));
-        text += &row([
-            difference.name,
-            &difference.a,
-            &difference.b,
-            &change.unwrap_or_default(),
-            difference.verdict.name(),
-        ]);
+    let mut text = row(["", "A", "B", "change", ""]);
+    for section in sections {
+        text += &section.title;
+        text.push('\n');
+        for difference in &section.differences {
+            let change = difference
+                .change
+                .map(|change| format!("{:+.1} %", change * 100.0));
+            text += &row([
+                &format!("  {}", difference.name),
+                &difference.a,
+                &difference.b,
+                &change.unwrap_or_default(),
+                difference.verdict.name(),
+            ]);
+        }
     }
+    if !settings.is_empty() {
+        text += "settings that differ\n";
+    }
+    let settings = settings.iter();
+    text.extend(settings.map(|[name, a, b]| format!("  {name}: A {a}, B {b}\n")));
     text
 }
 
@@ -270,7 +316,7 @@ mod tests {
         ) {
             let (a, b) = values.split_at(20);
             let found = difference(latency(), a, b);
-            prop_assume!(found.effect.abs() < LARGE_EFFECT);
+            prop_assume!(found.effect.unwrap().abs() < LARGE_EFFECT);
             prop_assert_eq!(found.verdict, Verdict::Noise);
         }
 
@@ -284,7 +330,7 @@ mod tests {
             prop_assert_eq!(difference(latency(), &slower, &values).verdict, Verdict::Better);
             let more = difference(&MEASURES[0], &values, &slower);
             prop_assert_eq!(more.verdict, Verdict::Better);
-            prop_assert!((more.effect - 1.0).abs() < 1e-9);
+            prop_assert!((more.effect.unwrap() - 1.0).abs() < 1e-9);
         }
     }
 
@@ -302,7 +348,7 @@ mod tests {
             .collect();
         let slower: Vec<f64> = values.iter().map(|value| value + 1.0).collect();
         let small = difference(latency(), &values, &slower);
-        assert!(small.p_value < RARE && small.effect > 0.99);
+        assert!(small.p_value.unwrap() < RARE && small.effect.unwrap() > 0.99);
         assert_eq!(small.verdict, Verdict::Noise);
         // From nothing to something.
         let refusals = difference(&MEASURES[3], &[0.0; 20], &[5.0; 20]);

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::{Exit, Failure};
 
-use super::compare::{compare, table};
-use super::page;
+use super::compare::{changed_settings, median_seconds, table};
 use super::{FORMAT, Report};
+use super::{page, whole_run};
 use crate::load::options::CompareOptions;
 
 /// Runs `hydrant load compare`.
@@ -23,15 +23,28 @@ pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
             "compare runs of the same kind",
         ));
     }
-    let differences = compare(&a, &b);
+    if let Some(path) = options
+        .out
+        .as_deref()
+        .filter(|path| path.exists() && !options.force)
+    {
+        return Err(Failure::definite(
+            Exit::Usage,
+            format!("{} exists already", path.display()),
+            "name another file with --out, or add --force to overwrite it",
+        ));
+    }
+    let mut sections = whole_run::sections(&a, &b);
+    sections.push(median_seconds(&a, &b));
+    let settings = changed_settings(&a, &b);
     for (name, report) in [("A", &a), ("B", &b)] {
         println!("{name}: {}, {}", report.target, report.started_at);
     }
-    print!("{}", table(&differences));
+    print!("{}", table(&sections, &settings));
     let Some(path) = &options.out else {
         return Ok(());
     };
-    let written = page::comparison(&a, &b, &differences)
+    let written = page::comparison((&a, &b), &sections, &settings)
         .map_err(std::io::Error::other)
         .and_then(|html| fs::write(path, html));
     written.map_err(|error| {

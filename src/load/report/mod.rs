@@ -1,6 +1,6 @@
 //! PURE. The data of a report: what is in `result.json`, and what the page is made from.
 //!
-//! In its rooms: `text`, `chart`, `plots` and `page` (PURE) write it, `compare` (PURE) sets two beside each other;
+//! In its rooms: `text`, `chart`, `plots` and `page` (PURE) write it, `compare` and `whole_run` (PURE) set two beside each other;
 //! `output` and `comparison` write and read the files.
 
 pub mod chart;
@@ -10,6 +10,7 @@ pub(super) mod output;
 pub mod page;
 pub mod plots;
 pub mod text;
+pub mod whole_run;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ use crate::load::measure::verdict::{Limit, Quotas};
 use text::{count, ms};
 
 /// The shape of `result.json`; it grows when an old reader would misread a new file.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The machine that a run was made on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,17 @@ pub struct Parameter {
     pub name: String,
     /// What it was.
     pub value: String,
+}
+
+/// The one number of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Headline {
+    /// How much.
+    pub value: f64,
+    /// Of what.
+    pub unit: String,
+    /// What has to be known with it, in words.
+    pub note: String,
 }
 
 /// What a reader wants to know.
@@ -91,6 +103,8 @@ pub struct Report {
     pub machine: Machine,
     /// All settings.
     pub parameters: Vec<Parameter>,
+    /// What is told first.
+    pub headline: Headline,
     /// What is concluded.
     pub answers: Vec<Answer>,
     /// What was counted beside [`Report::totals`].

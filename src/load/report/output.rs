@@ -12,34 +12,71 @@ use crate::{Exit, Failure};
 
 use super::Report;
 use super::page;
+use crate::load::options::OutOptions;
 
 /// Microseconds in the logs become milliseconds in their column of longest latencies.
 const US_PER_MS: f64 = 1_000.0;
 
-/// Writes everything.
-///
-/// # Errors
-/// If the folder cannot be written.
-pub(crate) fn write(
-    folder: &Path,
-    report: &Report,
-    intervals: &[Histogram<u64>],
-) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(report).map_err(std::io::Error::other);
-    let written = fs::create_dir_all(folder)
-        .and(json)
-        .and_then(|json| fs::write(folder.join("result.json"), json))
-        .and_then(|()| latency_log(report, intervals))
-        .and_then(|log| fs::write(folder.join("latency.hlog"), log))
-        .and_then(|()| page::report(report).map_err(std::io::Error::other))
-        .and_then(|html| fs::write(folder.join("report.html"), html));
-    written.map_err(|error| {
-        Failure::definite(
-            Exit::Unavailable,
-            format!("cannot write the report to {}: {error}", folder.display()),
-            "name another folder with --out",
-        )
-    })
+const RESULT: &str = "result.json";
+const LOG: &str = "latency.hlog";
+const PAGE: &str = "report.html";
+
+impl OutOptions {
+    /// Tries before a run whether its report can be written.
+    ///
+    /// # Errors
+    /// If the folder has a report that must not be overwritten, or cannot be written.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        let Some(folder) = &self.out else {
+            return Ok(());
+        };
+        let mut names = [RESULT, LOG, PAGE].into_iter();
+        if !self.force
+            && let Some(name) = names.find(|name| folder.join(name).exists())
+        {
+            return Err(Failure::definite(
+                Exit::Usage,
+                format!("{} has a {name} already", folder.display()),
+                "name another folder with --out, or add --force to overwrite its report",
+            ));
+        }
+        let tried = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+        tried.map(drop).map_err(|error| unwritable(folder, &error))
+    }
+
+    /// Prints what a report says, and writes it if there is a folder.
+    ///
+    /// # Errors
+    /// If it cannot be written. It is printed first.
+    pub(crate) fn finish(
+        &self,
+        report: &Report,
+        intervals: &[Histogram<u64>],
+    ) -> Result<(), Failure> {
+        print!("{}", report.summary());
+        match &self.out {
+            Some(folder) => {
+                write(folder, report, intervals).map_err(|error| unwritable(folder, &error))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn unwritable(folder: &Path, error: &std::io::Error) -> Failure {
+    Failure::definite(
+        Exit::Unavailable,
+        format!("cannot write the report to {}: {error}", folder.display()),
+        "name another folder with --out",
+    )
+}
+
+fn write(folder: &Path, report: &Report, intervals: &[Histogram<u64>]) -> std::io::Result<()> {
+    let json = serde_json::to_string_pretty(report).map_err(std::io::Error::other)?;
+    fs::write(folder.join(RESULT), json)?;
+    fs::write(folder.join(LOG), latency_log(report, intervals)?)?;
+    let html = page::report(report).map_err(std::io::Error::other)?;
+    fs::write(folder.join(PAGE), html)
 }
 
 /// HdrHistogram's interval log: a histogram for each second, which its own tools read.

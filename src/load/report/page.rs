@@ -3,15 +3,13 @@
 //! What lives here: the templates of `page/` and their filters. What does not: what is on the
 //! plots ([`super::plots`]).
 
-use std::collections::BTreeSet;
-
 use bytesize::ByteSize;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
 use super::Report;
 use super::chart::{Chart, Drawing};
-use super::compare::Difference;
+use super::compare::Section;
 use super::plots;
 use super::text;
 
@@ -51,44 +49,23 @@ pub fn report(report: &Report) -> Result<String, minijinja::Error> {
 /// # Errors
 /// As for [`report`].
 pub fn comparison(
-    a: &Report,
-    b: &Report,
-    differences: &[Difference],
+    (a, b): (&Report, &Report),
+    sections: &[Section],
+    settings: &[[String; 3]],
 ) -> Result<String, minijinja::Error> {
     let drawings = draw(&plots::of_two(a, b));
     let title = "hydrant load: two runs compared";
-    let changed = changed_settings(a, b);
     render(
         "compare.html",
         context! {
             a => Serde(a),
             b => Serde(b),
-            differences => Serde(differences),
+            sections => Serde(sections),
             drawings => Serde(drawings),
             title,
-            changed,
+            settings => Serde(settings),
         },
     )
-}
-
-/// Settings of which the two runs had different values: name, A's, B's.
-fn changed_settings(a: &Report, b: &Report) -> Vec<[String; 3]> {
-    let names: BTreeSet<&str> = a
-        .parameters
-        .iter()
-        .chain(&b.parameters)
-        .map(|parameter| parameter.name.as_str())
-        .collect();
-    let value = |report: &Report, name: &str| {
-        let mut parameters = report.parameters.iter();
-        let found = parameters.find(|parameter| parameter.name == name);
-        found.map_or_else(|| "not set".to_owned(), |parameter| parameter.value.clone())
-    };
-    names
-        .into_iter()
-        .map(|name| [name.to_owned(), value(a, name), value(b, name)])
-        .filter(|[_, a, b]| a != b)
-        .collect()
 }
 
 fn draw(charts: &[Chart]) -> Vec<Drawing> {

@@ -46,7 +46,11 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
     let compared = load("compare").args([&result, &result]).output()?;
     let table = String::from_utf8(compared.stdout)?;
     ensure!(
-        compared.status.success() && table.contains("\nmemory "),
+        compared.status.success() && table.contains("\n  memory "),
+        "{table}"
+    );
+    ensure!(
+        table.contains("\n  gaps ") && table.contains("\nfrom a tick's second to its poll"),
         "{table}"
     );
     ensure!(

@@ -1,8 +1,10 @@
 //! `hydrant load` as a user runs it.
 
+mod faults;
 mod firehose;
 mod metrics;
 mod mysql;
+mod output;
 mod pages;
 mod texts;
 

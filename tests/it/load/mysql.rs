@@ -26,6 +26,7 @@ fn findings_of(schema: &Schema, arguments: &str, folder: &Path) -> Result<(Repor
     let output = load_mysql(schema, arguments)
         .arg("--out")
         .arg(folder)
+        .arg("--force")
         .output()?;
     let log = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{log}");
