@@ -3,6 +3,9 @@
 //! What does not live here: what a caller does about a failure. Each matches [`Cause`] without a catch-all,
 //! so that a new cause is a decision everywhere.
 
+mod endpoints;
+mod trust;
+
 use std::io;
 use std::time::Duration;
 
@@ -12,12 +15,14 @@ use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::config::{RuntimeComponents, SharedHttpClient};
-use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, tls};
 
 use crate::error::root_cause;
 use crate::{Exit, Failure};
+
+pub(crate) use endpoints::check as check_endpoints;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest request, 4 MiB, at 1 MiB/s, twice over.
@@ -45,15 +50,18 @@ pub(crate) fn simulated_credentials() -> aws_credential_types::provider::SharedC
 }
 
 /// Loads what clients are made of, and the region. Without `region`, which is configured by `key`, that of the environment is
-/// used. The SDK's own retries are off: callers count attempts, and know when another one helps.
+/// used. The SDK's own retries are off: callers count attempts, and know when another one helps. Connections that are idle
+/// for so long are closed.
 ///
 /// # Errors
-/// If there is no region.
+/// If there is no region, or what the environment says of certificates and endpoints cannot be used.
 pub(crate) async fn load(
     loader: ConfigLoader,
+    idle_timeout: Duration,
     region: Option<&str>,
     key: &str,
 ) -> Result<(SdkConfig, String), Failure> {
+    let loader = loader.http_client(http_client(idle_timeout).await?);
     let mut loader = loader.retry_config(RetryConfig::disabled()).timeout_config(
         TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -64,6 +72,7 @@ pub(crate) async fn load(
         loader = loader.region(Region::new(region.to_owned()));
     }
     let config = loader.load().await;
+    check_endpoints(&config, &[])?;
     match config.region().map(ToString::to_string) {
         Some(region) => Ok((config, region)),
         None => Err(Failure::definite(
@@ -75,18 +84,24 @@ pub(crate) async fn load(
 }
 
 /// The SDK's own client, proxies from the environment included, but for how long a connection may
-/// be idle; with zero none is used twice.
-pub(crate) fn http_client(idle_timeout: Duration) -> SharedHttpClient {
+/// be idle (with zero none is used twice), and for the certificates that AWS_CA_BUNDLE names.
+///
+/// # Errors
+/// If those certificates cannot be used.
+pub(crate) async fn http_client(idle_timeout: Duration) -> Result<SharedHttpClient, Failure> {
+    let context = trust::context().await?;
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    HttpClientBuilder::new().build_with_connector_fn(move |settings, components| {
+    let client = HttpClientBuilder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = ConnectorBuilder::default()
             .tls_provider(provider.clone())
+            .tls_context(context.clone())
             .proxy_config(ProxyConfig::from_env())
             .pool_idle_timeout(idle_timeout);
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
-    })
+    });
+    Ok(client)
 }
 
 /// Why a call failed, by what can be done about it and by what has become of it.
@@ -110,17 +125,22 @@ pub(crate) enum Cause {
     Throttled,
     /// The credentials are good and do not allow it.
     Denied,
+    /// STS does not let the credentials take on the role.
+    RoleDenied,
     /// The credentials were good once.
     Expired,
-    /// AWS does not know the credentials, or the signature is wrong.
+    /// AWS does not know the credentials.
     BadCredentials,
+    /// The signature is wrong, or its time is: the secret key or this machine's clock.
+    BadSignature,
     /// What the call is about is not there.
     Gone,
     /// The KMS key of what the call is about cannot be used.
     BadKey,
     /// A parameter is not valid.
     Invalid,
-    /// The service does not know the operation or cannot read the request: it is another service.
+    /// The service does not know the operation, cannot read the request, or answers in another protocol: it is another
+    /// service.
     NotUnderstood,
     /// Any other code of an answer.
     Other,
@@ -136,11 +156,15 @@ impl Cause {
             "Throttling" | "TooManyRequests" | "RequestLimitExceeded" => Self::Throttled,
             "ServiceUnavailable" => Self::Unavailable,
             "AccessDenied" | "UnauthorizedOperation" => Self::Denied,
-            "ExpiredToken" | "RequestExpired" => Self::Expired,
+            "ExpiredToken" | "ExpiredTokenId" | "RequestExpired" => Self::Expired,
             "UnrecognizedClient"
-            | "InvalidSignature"
             | "InvalidClientTokenId"
+            | "InvalidToken"
             | "MissingAuthenticationToken" => Self::BadCredentials,
+            "SignatureDoesNotMatch"
+            | "InvalidSignature"
+            | "IncompleteSignature"
+            | "RequestTimeTooSkewed" => Self::BadSignature,
             "ResourceNotFound" | "ClusterNotFound" => Self::Gone,
             "InvalidKMSResource" => Self::BadKey,
             "InvalidArgument"
@@ -160,7 +184,12 @@ impl Cause {
     /// Whether credentials are the cause.
     pub(crate) fn is_about_credentials(self) -> bool {
         match self {
-            Self::NoCredentials | Self::Denied | Self::Expired | Self::BadCredentials => true,
+            Self::NoCredentials
+            | Self::Denied
+            | Self::RoleDenied
+            | Self::Expired
+            | Self::BadCredentials
+            | Self::BadSignature => true,
             Self::NotBuilt
             | Self::Unreachable
             | Self::BrokenOff
@@ -174,6 +203,49 @@ impl Cause {
             | Self::NotUnderstood
             | Self::Other => false,
         }
+    }
+
+    /// The exit code and the remedy of a cause that has nothing to do with what is called, if it will not pass by itself.
+    pub(crate) fn refusal(self) -> Option<(Exit, &'static str)> {
+        Some(match self {
+            Self::NoCredentials => (Exit::Permission, GIVE_CREDENTIALS),
+            Self::RoleDenied => (
+                Exit::Permission,
+                "allow sts:AssumeRole on the role, and let the role's trust policy name these credentials and the external id",
+            ),
+            Self::Expired => (
+                Exit::Permission,
+                "renew the AWS credentials, or use a role, whose credentials are renewed by themselves",
+            ),
+            Self::BadCredentials => (
+                Exit::Permission,
+                "check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, and that they are for this region's partition",
+            ),
+            Self::BadSignature => (
+                Exit::Permission,
+                "check AWS_SECRET_ACCESS_KEY, and this machine's clock: a signature counts for five minutes",
+            ),
+            Self::NotUnderstood => (
+                Exit::Config,
+                "check that the endpoint is the service's own, without a path, and no proxy; an emulator must speak the protocol of \
+                 the AWS SDKs of 2026 (CBOR for CloudWatch)",
+            ),
+            Self::NotBuilt => (
+                Exit::Config,
+                "check the endpoint and the region; otherwise report this, it is a defect of hydrant",
+            ),
+            Self::Denied
+            | Self::Unreachable
+            | Self::BrokenOff
+            | Self::NoAnswer
+            | Self::Failed
+            | Self::Unavailable
+            | Self::Throttled
+            | Self::Gone
+            | Self::BadKey
+            | Self::Invalid
+            | Self::Other => return None,
+        })
     }
 }
 
@@ -193,23 +265,26 @@ where
         let (cause, what) = match error {
             SdkError::ServiceError(service) => {
                 let (error, status) = (service.err(), service.raw().status());
-                let code = error.code().unwrap_or("unknown error");
-                let cause = match Cause::of_code(code) {
-                    Cause::Other if status.is_server_error() => Cause::Failed,
-                    cause => cause,
-                };
-                let message = error.message().unwrap_or("no message");
-                (cause, format!("{code}: {message}"))
+                match error.code() {
+                    Some(code) => {
+                        let cause = match Cause::of_code(code) {
+                            Cause::Other if status.is_server_error() => Cause::Failed,
+                            cause => cause,
+                        };
+                        (cause, with_message(code, error.message()))
+                    }
+                    None => without_code(status.as_u16()),
+                }
             }
             SdkError::TimeoutError(_) => (Cause::NoAnswer, "no answer in time".to_owned()),
-            SdkError::ResponseError(_) => (Cause::BrokenOff, "the answer broke off".to_owned()),
-            SdkError::DispatchFailure(failure) => {
-                let cause = match failure.as_connector_error() {
-                    Some(error) => of_connection(error),
-                    None => Cause::BrokenOff,
-                };
-                (cause, format!("cannot send: {}", root_cause(error)))
-            }
+            SdkError::ResponseError(response) => of_answer(response.raw()),
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+                Some(error) => of_connection(error),
+                None => (
+                    Cause::BrokenOff,
+                    format!("cannot send: {}", root_cause(error)),
+                ),
+            },
             // The SDK may add more.
             _ => {
                 let what = format!("cannot build a request: {}", root_cause(error));
@@ -220,23 +295,72 @@ where
     }
 }
 
-/// The cause of a call that got no answer.
-fn of_connection(error: &(dyn std::error::Error + 'static)) -> Cause {
-    for cause in std::iter::successors(Some(error), |cause| cause.source()) {
-        if cause.is::<CredentialsError>() {
-            return Cause::NoCredentials;
-        }
-        let error = cause.downcast_ref::<io::Error>();
-        if error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            return Cause::Unreachable;
-        }
+fn with_message(code: &str, message: Option<&str>) -> String {
+    format!("{code}: {}", message.unwrap_or("no message"))
+}
+
+/// An answer without the code that each of AWS's errors has.
+fn without_code(status: u16) -> (Cause, String) {
+    let cause = match status {
+        429 => Cause::Throttled,
+        500.. => Cause::Failed,
+        _ => Cause::NotUnderstood,
+    };
+    let what = format!(
+        "HTTP {status} without an error code of AWS: a proxy or another service has answered"
+    );
+    (cause, what)
+}
+
+/// An answer that cannot be read.
+fn of_answer(answer: &HttpResponse) -> (Cause, String) {
+    let status = answer.status().as_u16();
+    if status >= 300 {
+        return without_code(status);
     }
-    Cause::BrokenOff
+    let kind = answer.headers().get("content-type").unwrap_or_default();
+    if kind.is_empty() || kind.contains("json") || kind.contains("cbor") {
+        return (Cause::BrokenOff, "the answer broke off".to_owned());
+    }
+    let what = format!(
+        "an answer of {kind}, which AWS does not give: a proxy or another service has answered"
+    );
+    (Cause::NotUnderstood, what)
+}
+
+/// The cause of a call that got no answer.
+fn of_connection(error: &(dyn std::error::Error + 'static)) -> (Cause, String) {
+    let chain = || std::iter::successors(Some(error), |cause| cause.source());
+    let what = format!("cannot send: {}", root_cause(error));
+    if chain().any(<dyn std::error::Error>::is::<CredentialsError>) {
+        // Of the service that gives credentials, such as STS.
+        let refused = chain().find_map(|cause| cause.downcast_ref::<ErrorMetadata>());
+        let Some((refused, code)) = refused.and_then(|it| Some((it, it.code()?))) else {
+            return (Cause::NoCredentials, what);
+        };
+        let cause = match Cause::of_code(code) {
+            Cause::Denied => Cause::RoleDenied,
+            cause if cause.is_about_credentials() => cause,
+            _ => Cause::NoCredentials,
+        };
+        let message = with_message(code, refused.message());
+        return (cause, format!("no credentials: {message}"));
+    }
+    let is_refused = chain().any(|cause| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    });
+    let cause = if is_refused {
+        Cause::Unreachable
+    } else {
+        Cause::BrokenOff
+    };
+    (cause, what)
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_firehose::error::{ConnectorError, ErrorMetadata};
+    use aws_sdk_firehose::error::ConnectorError;
     use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchError;
 
     use super::*;
@@ -268,6 +392,10 @@ mod tests {
                 Cause::BadCredentials,
             ),
             (
+                &["SignatureDoesNotMatch", "InvalidSignatureException"],
+                Cause::BadSignature,
+            ),
+            (
                 &["ResourceNotFoundException", "ClusterNotFoundException"],
                 Cause::Gone,
             ),
@@ -293,6 +421,39 @@ mod tests {
             let error = refused(status, code);
             assert_eq!((error.cause, error.what), (cause, format!("{code}: m")));
         }
+    }
+
+    #[test]
+    fn an_answer_without_a_code_is_told_by_its_status_and_kind() {
+        for (status, cause) in [
+            (404, Cause::NotUnderstood),
+            (403, Cause::NotUnderstood),
+            (429, Cause::Throttled),
+            (503, Cause::Failed),
+        ] {
+            let error = PutRecordBatchError::generic(ErrorMetadata::builder().build());
+            let error = CallError::from(&CallFailure::service_error(error, answer(status)));
+            assert_eq!(error.cause, cause);
+            assert!(error.what.starts_with(&format!("HTTP {status} ")));
+        }
+        let mut page = answer(200);
+        page.headers_mut().insert("content-type", "text/html");
+        let error = CallError::from(&CallFailure::response_error("no CBOR", page));
+        assert_eq!(error.cause, Cause::NotUnderstood);
+        assert!(error.what.contains("text/html"), "{}", error.what);
+    }
+
+    #[test]
+    fn a_role_that_sts_refuses_is_told_without_the_library_s_own_words() {
+        let metadata = ErrorMetadata::builder();
+        let metadata = metadata.code("AccessDenied").message("not you").build();
+        let refused = PutRecordBatchError::generic(metadata);
+        let refused = CallFailure::service_error(refused, answer(403));
+        let error = CredentialsError::provider_error(refused);
+        let error = CallFailure::dispatch_failure(ConnectorError::other(error.into(), None));
+        let error = CallError::from(&error);
+        assert_eq!(error.cause, Cause::RoleDenied);
+        assert_eq!(error.what, "no credentials: AccessDenied: not you");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! tables or streams exist; that is for the rooms that talk to them.
 
 pub mod cloudwatch;
+mod clusters;
 pub mod duration;
 mod environment;
 mod exempt;
@@ -29,12 +30,13 @@ use serde::Deserialize;
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
+pub use clusters::{Cluster, ClusterGroup, Role};
 use explain::nearest;
 pub use limits::QuotaShare;
 pub use load::{load, load_metrics, load_replay};
 #[cfg(feature = "load")]
 pub(crate) use load::{written, written_metrics};
-pub use metrics::{Cluster, ClusterGroup, Metrics, Role};
+pub use metrics::Metrics;
 pub use secret::Secret;
 pub(crate) use table::quoted_part;
 pub(crate) use validate::{parse_position, table_named};

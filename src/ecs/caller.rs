@@ -65,6 +65,8 @@ impl CallBucket {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PollError {
     pub(super) reason: GapReason,
+    /// Of the call that failed, if it is that.
+    pub(super) cause: Option<Cause>,
     /// For people.
     pub(super) what: String,
 }
@@ -115,6 +117,7 @@ impl Caller {
             } else if self.limiter.check().is_err() {
                 return Err(PollError {
                     reason: GapReason::Paced,
+                    cause: None,
                     what: "hydrant's share of the account's calls is used up".to_owned(),
                 });
             }
@@ -136,6 +139,7 @@ impl PollError {
     pub(super) fn deadline() -> Self {
         Self {
             reason: GapReason::Deadline,
+            cause: None,
             what: "no answer in time".to_owned(),
         }
     }
@@ -149,8 +153,10 @@ fn may_pass_at_once(cause: Cause) -> bool {
         | Cause::NoAnswer
         | Cause::Throttled
         | Cause::Denied
+        | Cause::RoleDenied
         | Cause::Expired
         | Cause::BadCredentials
+        | Cause::BadSignature
         | Cause::Gone
         | Cause::BadKey
         | Cause::Invalid
@@ -166,9 +172,12 @@ impl From<CallError> for PollError {
             Cause::Throttled => GapReason::Throttled,
             // Of the calls about what is in a cluster.
             Cause::Gone => GapReason::Missing,
-            Cause::NoCredentials | Cause::Denied | Cause::Expired | Cause::BadCredentials => {
-                GapReason::Denied
-            }
+            Cause::NoCredentials
+            | Cause::Denied
+            | Cause::RoleDenied
+            | Cause::Expired
+            | Cause::BadCredentials
+            | Cause::BadSignature => GapReason::Denied,
             Cause::NotBuilt
             | Cause::Unreachable
             | Cause::BrokenOff
@@ -181,6 +190,7 @@ impl From<CallError> for PollError {
         };
         Self {
             reason,
+            cause: Some(error.cause),
             what: error.what,
         }
     }

@@ -4,6 +4,7 @@
 //! used. What does not: the calls ([`super::caller`]), and what is sent ([`super::poll_query`], [`super::publish`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -11,13 +12,18 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use crate::config::{ClusterGroup, Metrics};
 use crate::{Failure, aws};
 
+use super::answered::OnlyCloudWatch;
 use super::caller::{CallBucket, Caller, Limiter, limiter};
+
+/// A connection that was idle for longer may have been dropped on the way, and the next poll with it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One region and role.
 #[derive(Debug)]
 pub(super) struct RegionClients {
     /// For messages: the region, and the role if there is one.
     pub(super) label: String,
+    pub(super) region: String,
     ecs: aws_sdk_ecs::Client,
     pub(super) cloudwatch: aws_sdk_cloudwatch::Client,
     limiters: [Arc<Limiter>; CallBucket::ALL.len()],
@@ -35,8 +41,12 @@ impl RegionClients {
         if let Some(credentials) = credentials {
             loader = loader.credentials_provider(credentials);
         }
-        let (mut settings, mut label) =
-            aws::load(loader, group.region.as_deref(), "metrics.region").await?;
+        let named = group.region.as_deref();
+        let (mut settings, region) =
+            aws::load(loader, IDLE_TIMEOUT, named, "metrics.region").await?;
+        let own = [&config.ecs_endpoint, &config.cloudwatch_endpoint];
+        aws::check_endpoints(&settings, &own.map(Option::as_deref))?;
+        let mut label = region.clone();
         if let Some(role) = &group.role {
             let mut provider = AssumeRoleProvider::builder(&role.arn)
                 .session_name("hydrant-metrics")
@@ -51,7 +61,8 @@ impl RegionClients {
         }
         // On the services' own builders: on the shared one, the environment would win.
         let mut ecs = aws_sdk_ecs::config::Builder::from(&settings);
-        let mut cloudwatch = aws_sdk_cloudwatch::config::Builder::from(&settings);
+        let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(&settings);
+        let mut cloudwatch = cloudwatch.interceptor(OnlyCloudWatch);
         if let Some(url) = &config.ecs_endpoint {
             ecs = ecs.endpoint_url(url);
         }
@@ -60,6 +71,7 @@ impl RegionClients {
         }
         Ok(Self {
             label,
+            region,
             ecs: aws_sdk_ecs::Client::from_conf(ecs.build()),
             cloudwatch: aws_sdk_cloudwatch::Client::from_conf(cloudwatch.build()),
             limiters: CallBucket::ALL

@@ -306,6 +306,7 @@ async fn list_instances(
     let Some(found) = described.clusters().first() else {
         return Err(PollError {
             reason: GapReason::Missing,
+            cause: None,
             what: "ECS does not know the cluster".to_owned(),
         });
     };

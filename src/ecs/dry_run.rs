@@ -1,6 +1,7 @@
 //! What `hydrant metrics --dry-run` prints instead of publishing it.
 
-use super::core::backlog::{Backlog, DatumBatch};
+use super::core::backlog::Backlog;
+use super::core::batch::DatumBatch;
 use super::core::series::Datum;
 
 /// One line for each datum, in the order of time.

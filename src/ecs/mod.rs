@@ -3,7 +3,7 @@
 //!
 //! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
 //! `caller` makes calls of one of ECS's buckets, `clients` has the clients of a region and role and their
-//! pace, `poll_query` says what is asked and what an answer means, `poll` and `publish` make one request each,
+//! pace, `answered` whether it was CloudWatch that answered, `poll_query` says what is asked and what an answer means, `poll` and `publish` make one request each,
 //! `directory` lists what is in a cluster, `target` registers what is sampled, `scheduled_poll` one poll
 //! that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
 //! `poller` the loop. [`templates`] prints alarms and a dashboard.
@@ -13,6 +13,7 @@
 //!              └─ gaps ─ Account ◄─ dropped ┘
 //! ```
 
+mod answered;
 mod caller;
 mod clients;
 mod clock;
@@ -34,7 +35,7 @@ mod timing;
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::config::Metrics;
 use crate::signals::Signals;
@@ -53,7 +54,7 @@ pub use timing::{Durations, Timings};
 ///
 /// # Errors
 /// What must be fixed before it can start, or datums that could not be published in time
-/// at the end.
+/// at the end, or that nothing was sampled until the end of `length`.
 pub(crate) async fn run(
     config: Metrics,
     dry_run: bool,
@@ -62,9 +63,23 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let starting = Box::pin(Poller::start(config, dry_run, length, None));
     match signals.unless_stopped(starting).await {
-        Some(poller) => follow(poller?, signals).await.map(drop),
+        Some(poller) => {
+            let summary = follow(poller?, signals).await?;
+            if summary.ticks.sampled() == 0 && !summary.was_stopped {
+                return Err(Error::Failure(no_sample(&summary)));
+            }
+            Ok(())
+        }
         None => Ok(()),
     }
+}
+
+fn no_sample(summary: &PollerSummary) -> Failure {
+    Failure::transient(
+        Exit::Unavailable,
+        format!("nothing was sampled: {}", summary.ticks),
+        "check that ECS can be reached from here, that the clusters exist, and that --for is longer than metrics.interval",
+    )
 }
 
 /// The same with credentials of the caller's, if there are any, whatever the environment has.
@@ -81,11 +96,10 @@ pub(crate) async fn run_as(
 
 async fn follow(poller: Poller, signals: Signals) -> Result<PollerSummary, Error> {
     let summary = poller.run(signals).await?;
-    info!("{summary}");
-    info!("{}", summary.timings);
+    summary.log(&summary.timings);
     let unsent = summary.datums.pending();
     if unsent > 0 {
-        warn!("{unsent} datums are lost: they were only in memory");
+        warn!(unsent, "{unsent} datums are lost: they were only in memory");
         return Err(Error::Failure(Failure::transient(
             Exit::Temporary,
             format!("{unsent} datums could not be published before the end"),

@@ -233,6 +233,7 @@ async fn describe_instances(
 ) -> Result<Vec<types::ContainerInstance>, PollError> {
     let unknown = |what: &str| PollError {
         reason: GapReason::Failed,
+        cause: None,
         what: what.to_owned(),
     };
     if instances.is_empty() {

@@ -18,12 +18,14 @@ use crate::{Exit, Failure};
 use super::clients::RegionClients;
 use super::clock::now;
 use super::core::account::{Account, DatumCounts};
-use super::core::backlog::{Backlog, DatumBatch, Settings};
+use super::core::backlog::{Backlog, Settings};
+use super::core::batch::DatumBatch;
 use super::core::price::{PriceInputs, counted_usd_per_day};
 use super::core::schedule::Now;
+use super::core::stop::Stop;
 use super::dry_run::print_batch;
 use super::own::OwnMetrics;
-use super::publish::{Put, metric_data, put};
+use super::publish::{Put, PutError, metric_data, put};
 use super::sampler::{Done, Sampler};
 use super::shared::{Outlet, Shared};
 use super::summary::PollerSummary;
@@ -46,7 +48,7 @@ pub(super) struct Poller {
     started: Instant,
     /// When sampling ends by itself.
     end: Option<Instant>,
-    stopping: bool,
+    stop: Stop,
     progress_at: Instant,
     /// What was said last about the price.
     estimate: String,
@@ -69,8 +71,9 @@ impl Poller {
         length: Option<Duration>,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Result<Self, Failure> {
+        let mut config = config;
         let mut shared = Shared {
-            outlets: Self::open_places(&config, credentials).await?,
+            outlets: Self::open_places(&mut config, credentials).await?,
             config,
             account: Account::default(),
             timings: Timings::default(),
@@ -92,7 +95,7 @@ impl Poller {
             puts: JoinSet::new(),
             started,
             end: length.map(|length| started + length),
-            stopping: false,
+            stop: Stop::Running,
             progress_at: started + PROGRESS_INTERVAL,
             estimate: String::new(),
         };
@@ -101,20 +104,26 @@ impl Poller {
     }
 
     async fn open_places(
-        config: &Metrics,
+        config: &mut Metrics,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Result<Vec<Outlet>, Failure> {
+        let mut groups = Vec::new();
         let mut outlets = Vec::new();
         for group in &config.groups {
-            let mut settings = Settings::new(config.publish_every, config.buffer);
-            settings.flush_changes = config.flush_changes;
-            outlets.push(Outlet {
-                clients: RegionClients::of(group, config, credentials.clone()).await?,
-                backlog: Backlog::new(settings),
-                has_accepted: false,
-                failing_since: None,
-            });
+            let clients = RegionClients::of(group, config, credentials.clone()).await?;
+            let count = groups.len();
+            group
+                .add_to(&mut groups, &clients.region)
+                .map_err(|error| {
+                    Failure::definite(Exit::Config, error.to_string(), error.remedy)
+                })?;
+            if groups.len() > count {
+                let mut settings = Settings::new(config.publish_every, config.buffer);
+                settings.flush_changes = config.flush_changes;
+                outlets.push(Outlet::new(clients, Backlog::new(settings)));
+            }
         }
+        config.groups = groups;
         Ok(outlets)
     }
 
@@ -172,7 +181,7 @@ impl Poller {
             config.interval.seconds(),
         );
         if line != self.estimate {
-            info!("{line}");
+            info!(metrics = metric_count, usd_per_day = usd, "{line}");
             self.estimate = line;
         }
         Ok(())
@@ -191,11 +200,13 @@ impl Poller {
         loop {
             let now = now();
             self.turn(now);
-            if self.end.is_some_and(|end| end <= now.monotonic) && !self.stopping {
-                self.stop("the end of --for");
+            if self.end.is_some_and(|end| end <= now.monotonic) {
+                self.stop.end();
+                self.finish("the end of --for");
                 continue;
             }
-            if self.stopping && !self.sampler.is_polling() {
+            let is_polled = self.stop > Stop::Running && !self.sampler.is_polling();
+            if is_polled || self.stop == Stop::AtOnce {
                 break;
             }
             let wake_at = self.wake_at(now.monotonic);
@@ -216,12 +227,12 @@ impl Poller {
             }
         }
         self.sampler.stop(&mut self.shared);
-        self.drain().await?;
+        self.drain(&mut signals).await?;
         Ok(self.summary())
     }
 
     /// Publishes waiting datums, for as long as a stop may take.
-    async fn drain(&mut self) -> Result<(), Failure> {
+    async fn drain(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let end = Instant::now() + self.shared.config.shutdown_grace;
         for outlet in &mut self.shared.outlets {
             outlet.backlog.flush(Instant::now());
@@ -234,7 +245,10 @@ impl Poller {
                 .outlets
                 .iter()
                 .any(|outlet| outlet.backlog.waiting() > 0);
-            if (!waiting && self.puts.is_empty()) || end <= now.monotonic {
+            if (!waiting && self.puts.is_empty())
+                || end <= now.monotonic
+                || self.stop == Stop::AtOnce
+            {
                 return Ok(());
             }
             let flushes = self
@@ -244,6 +258,7 @@ impl Poller {
                 .filter_map(|it| it.backlog.wake_at());
             let wake_at = flushes.min().map_or(end, |at| at.min(end));
             tokio::select! {
+                asked = signals.next() => self.asked(asked),
                 Some(done) = self.puts.join_next() => {
                     let (outlet, done) = done.map_err(|error| internal(&error))?;
                     self.answer_put(outlet, done)?;
@@ -255,17 +270,21 @@ impl Poller {
 
     fn asked(&mut self, asked: SignalRequest) {
         match asked {
-            SignalRequest::Stop(signal) => self.stop(signal),
+            SignalRequest::Stop(signal) => {
+                let before = self.stop;
+                self.stop.signal();
+                if self.stop == Stop::AtOnce {
+                    warn!("{signal}: the second signal; stopping at once");
+                } else if before == Stop::Running {
+                    self.finish(signal);
+                }
+            }
             SignalRequest::Progress => self.tell_progress(),
         }
     }
 
-    fn stop(&mut self, why: &str) {
-        if self.stopping {
-            return;
-        }
+    fn finish(&mut self, why: &str) {
         info!("{why}: stopping after waiting datums are published");
-        self.stopping = true;
         self.end = None;
         self.sampler.finish();
     }
@@ -327,9 +346,12 @@ impl Poller {
                 note_changes(&mut self.shared.timings, &done.batch, now());
                 outlet.backlog.acknowledge(done.batch);
                 outlet.has_accepted = true;
+                outlet.refused_by_cloudwatch = None;
                 if let Some(since) = outlet.failing_since.take() {
                     let waiting = outlet.backlog.waiting();
                     info!(
+                        region = label,
+                        waiting,
                         "CloudWatch in {label} accepts datums again after {:.0?}; {waiting} datums wait",
                         since.elapsed()
                     );
@@ -338,39 +360,28 @@ impl Poller {
             }
             Err(error) => error,
         };
-        if error.denied && !outlet.has_accepted {
-            return Err(Failure::definite(
-                Exit::Permission,
-                format!("CloudWatch in {label}: {}", error.what),
-                "allow cloudwatch:PutMetricData for the namespace",
-            ));
-        }
+        let refusal = error.refusal(label);
         if outlet.failing_since.is_none() {
             outlet.failing_since = Some(Instant::now());
+            let remedy = refusal
+                .as_ref()
+                .map(|it| format!("; remedy: {}", it.remedy));
             warn!(
-                "CloudWatch in {label}: {}; datums are kept, and sent again",
-                error.what
+                region = label,
+                "CloudWatch in {label}: {}; datums are kept, and sent again{}",
+                error.what,
+                remedy.unwrap_or_default()
             );
         }
-        let chance = rand::random_range(0.0..=1.0);
-        let now = Instant::now();
-        let bad = outlet
-            .backlog
-            .refuse(done.batch, error.refusal, now, chance);
-        if let Some(bad) = bad {
-            let key = outlet.backlog.key(bad.series);
-            warn!(
-                "CloudWatch rejects {} at {}, which is dropped: {}",
-                key.name(),
-                bad.second,
-                error.what
-            );
+        if !outlet.has_accepted {
+            outlet.refused_by_cloudwatch = refusal;
         }
-        Ok(())
+        refuse(outlet, done.batch, &error);
+        self.shared.go_on_with_others()
     }
 
     fn tell_progress(&self) {
-        info!("{}; {}", self.summary(), self.shared.timings);
+        self.summary().log(&self.shared.timings);
     }
 
     fn summary(&self) -> PollerSummary {
@@ -386,8 +397,38 @@ impl Poller {
             datums,
             calls,
             usd_per_day: usd,
+            was_stopped: self.stop >= Stop::Signalled,
             timings: self.shared.timings.clone(),
         }
+    }
+}
+
+/// Gives a batch back that was not accepted, and says which datums are dropped; only that there are some, if all are.
+fn refuse(outlet: &mut Outlet, batch: DatumBatch, error: &PutError) {
+    let was_everything = outlet.backlog.is_everything_rejected();
+    let chance = rand::random_range(0.0..=1.0);
+    let now = Instant::now();
+    let bad = outlet.backlog.refuse(batch, error.refusal, now, chance);
+    let Some(bad) = bad.filter(|_| !was_everything) else {
+        return;
+    };
+    let (key, label) = (outlet.backlog.key(bad.series), &outlet.clients.label);
+    warn!(
+        metric = key.name(),
+        second = bad.second,
+        "CloudWatch in {label} rejects {} at {}, which is dropped: {}",
+        key.name(),
+        bad.second,
+        error.what
+    );
+    if outlet.backlog.is_everything_rejected() {
+        warn!(
+            region = label,
+            waiting = outlet.backlog.waiting(),
+            "CloudWatch in {label} rejects all that it is sent; the other {} datums are kept, and one request is sent for each publish_every; \
+             check the clock of this machine, metrics.namespace, and that the endpoint is CloudWatch's",
+            outlet.backlog.waiting()
+        );
     }
 }
 

@@ -10,8 +10,10 @@ use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
 use crate::aws::{CallError, Cause};
+use crate::{Exit, Failure};
 
-use super::core::backlog::{Backlog, DatumBatch, Refusal};
+use super::core::backlog::Backlog;
+use super::core::batch::{DatumBatch, Refusal};
 use super::core::metric::MetricKey;
 
 /// Source: API reference, "MetricDatum": 1 is high resolution.
@@ -21,10 +23,24 @@ const STORAGE_RESOLUTION_S: i32 = 1;
 #[derive(Debug)]
 pub(super) struct PutError {
     pub(super) refusal: Refusal,
-    /// Whether the credentials are not allowed to, or there are none.
-    pub(super) denied: bool,
+    pub(super) cause: Cause,
     /// For people.
     pub(super) what: String,
+}
+
+impl PutError {
+    /// What ends the poller, if it will not pass by itself and nothing was ever accepted.
+    pub(super) fn refusal(&self, label: &str) -> Option<Failure> {
+        let (exit, remedy) = match self.cause {
+            Cause::Denied => (
+                Exit::Permission,
+                "allow cloudwatch:PutMetricData for the namespace",
+            ),
+            cause => cause.refusal()?,
+        };
+        let what = format!("CloudWatch in {label}: {}", self.what);
+        Some(Failure::definite(exit, what, remedy))
+    }
 }
 
 /// How a request went.
@@ -93,8 +109,10 @@ impl From<CallError> for PutError {
             | Cause::Unreachable
             | Cause::Unavailable
             | Cause::Denied
+            | Cause::RoleDenied
             | Cause::Expired
             | Cause::BadCredentials
+            | Cause::BadSignature
             | Cause::Gone
             | Cause::BadKey
             | Cause::NotUnderstood
@@ -102,7 +120,7 @@ impl From<CallError> for PutError {
         };
         Self {
             refusal,
-            denied: error.cause.is_about_credentials(),
+            cause: error.cause,
             what: error.what,
         }
     }

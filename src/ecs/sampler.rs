@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
-use crate::{Exit, Failure, aws};
+use crate::aws::Cause;
+use crate::{Exit, Failure};
 
 use super::caller::{CallBucket, PollError};
 use super::core::account::GapReason;
 use super::core::cadence::{Cadence, change_wait};
-use super::core::schedule::{Interval, Now};
+use super::core::schedule::{Interval, Now, Tick};
 use super::directory::{Directory, Listing, list_spacing};
 use super::poll::{Polled, poll};
 use super::poll_query::{ACTIVE_SERVICES, CLUSTERS_A_CALL, PollQuery, REGISTERED_INSTANCES};
-use super::scheduled_poll::ScheduledPoll;
+use super::scheduled_poll::{Advance, ScheduledPoll};
 use super::shared::Shared;
 use super::target::Target;
 
@@ -30,7 +31,7 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Done {
     /// The poll of a scheduled poll's tick.
-    Poll(u64, i64, Polled),
+    Poll(u64, Tick, Polled),
     /// The list of a directory.
     List(usize, Listing),
 }
@@ -60,12 +61,14 @@ impl Sampler {
         for place in 0..shared.outlets.len() {
             let of_place = sampler.enter_clusters(place, shared)?;
             for (query, targets) in &of_place {
-                sampler.check(place, query, targets, shared).await?;
+                sampler.check(place, query, targets, shared).await;
             }
             queries.push(of_place);
         }
+        shared.go_on_with_others()?;
         sampler.space_lists(shared);
         sampler.list_all(shared).await?;
+        shared.go_on_with_others()?;
         let now = super::clock::now();
         for (place, queries) in queries.into_iter().enumerate() {
             sampler.lay_out((place, CallBucket::Clusters), queries, now, shared)?;
@@ -117,15 +120,14 @@ impl Sampler {
         Ok(queries)
     }
 
-    /// One poll. Credentials that are refused now will be refused later; anything else may
-    /// pass, and is counted when it does not.
+    /// One poll. What is refused now will be refused later; anything else may pass, and is counted when it does not.
     async fn check(
         &self,
         place: usize,
         query: &PollQuery,
         targets: &[Target],
         shared: &mut Shared,
-    ) -> Result<(), Failure> {
+    ) {
         let label = &shared.outlets[place].clients.label;
         let caller = shared.outlets[place].clients.caller(CallBucket::Clusters);
         let deadline = Instant::now() + CHECK_DEADLINE;
@@ -136,22 +138,30 @@ impl Sampler {
                     if let Err(reason) = answer {
                         let reason = reason.as_str();
                         warn!(
+                            cluster = target.name,
+                            reason,
                             "cluster {} is {reason} now: its seconds are counted as gaps until it is there",
                             target.name
                         );
                     }
                 }
             }
-            Err(error) if error.reason == GapReason::Denied => {
-                return Err(denied(CallBucket::Clusters, label, &error));
+            Err(error) => {
+                let refusal = refusal(CallBucket::Clusters, label, &error);
+                let remedy = refusal
+                    .as_ref()
+                    .map(|it| format!("; remedy: {}", it.remedy));
+                warn!(
+                    region = label,
+                    reason = error.reason.as_str(),
+                    "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can{}",
+                    error.what,
+                    remedy.unwrap_or_default()
+                );
+                shared.outlets[place].refused_by_ecs = refusal;
             }
-            Err(error) => warn!(
-                "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can",
-                error.what
-            ),
         }
         *query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
-        Ok(())
     }
 
     /// Directories of one place and bucket share its calls.
@@ -184,9 +194,9 @@ impl Sampler {
             let listing = directory.list(clients).await;
             shared.account.calls.add(&listing.calls);
             if let Err(error) = &listing.answer
-                && error.reason == GapReason::Denied
+                && let Some(refusal) = refusal(directory.bucket, &clients.label, error)
             {
-                return Err(denied(directory.bucket, &clients.label, error));
+                shared.outlets[directory.place].refused_by_ecs = Some(refusal);
             }
             directory.begin();
             if let (_, Some(failure)) = take_list(directory, listing, shared) {
@@ -206,8 +216,16 @@ impl Sampler {
     /// Starts what is due, and counts what was missed. Whether something that had gone is not
     /// paid for any more.
     pub(super) fn turn(&mut self, now: Now, shared: &mut Shared) -> bool {
+        let mut stepped = None;
         for (id, scheduled) in &mut self.scheduled_polls {
-            while let Some(tick) = scheduled.advance(now, &mut shared.account) {
+            while let Some(advance) = scheduled.advance(now, &mut shared.account) {
+                let tick = match advance {
+                    Advance::Poll(tick) => tick,
+                    Advance::Stepped(step) => {
+                        stepped = Some(step);
+                        continue;
+                    }
+                };
                 shared.time(|timings| &mut timings.lateness, tick.lateness);
                 let caller = shared.outlets[scheduled.place]
                     .clients
@@ -215,8 +233,16 @@ impl Sampler {
                 let (id, query) = (*id, scheduled.query.clone());
                 let polling = poll(caller, query, tick.deadline);
                 self.under_way
-                    .spawn(async move { Done::Poll(id, tick.second, polling.await) });
+                    .spawn(async move { Done::Poll(id, tick, polling.await) });
             }
+        }
+        if let Some(step) = stepped {
+            let seconds = Duration::from_micros(step.by_us.unsigned_abs()).as_secs_f64();
+            let way = if step.by_us < 0 { "back" } else { "forward" };
+            warn!(
+                by_us = step.by_us,
+                "the clock was set {way} by {seconds:.3} s; samples carry the new time from now on"
+            );
         }
         let has_retired = self.retire(shared);
         for (index, directory) in self.directories.iter_mut().enumerate() {
@@ -282,8 +308,8 @@ impl Sampler {
         shared: &mut Shared,
     ) -> Result<bool, Failure> {
         match done {
-            Done::Poll(id, tick_second, polled) => {
-                self.settle_poll(id, tick_second, &polled, now, shared);
+            Done::Poll(id, tick, polled) => {
+                self.settle_poll(id, tick, &polled, now, shared);
                 Ok(false)
             }
             Done::List(index, listing) => {
@@ -307,21 +333,17 @@ impl Sampler {
         }
     }
 
-    fn settle_poll(
-        &mut self,
-        id: u64,
-        tick_second: i64,
-        polled: &Polled,
-        now: Now,
-        shared: &mut Shared,
-    ) {
+    fn settle_poll(&mut self, id: u64, tick: Tick, polled: &Polled, now: Now, shared: &mut Shared) {
         shared.time(|timings| &mut timings.poll, polled.took);
         let Some(scheduled) = self.scheduled_polls.get_mut(&id) else {
             return;
         };
         *scheduled.query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
         let place = scheduled.place;
-        if let Some(second) = scheduled.settle(tick_second, polled, now, &mut shared.account) {
+        if polled.answer.is_ok() {
+            shared.outlets[place].refused_by_ecs = None;
+        }
+        if let Some(second) = scheduled.settle(tick, polled, now, &mut shared.account) {
             let answers = polled.answer.as_deref().unwrap_or_default();
             let backlog = &mut shared.outlets[place].backlog;
             for (target, answer) in scheduled.targets.iter_mut().zip(answers) {
@@ -382,10 +404,10 @@ impl Sampler {
             .collect();
         let whole = now.utc_us.rem_euclid(1_000_000) == 0;
         let next = now.second() + i64::from(!whole);
-        let first_second = before.iter().map(|scheduled| scheduled.next_second());
+        let first_second = before.iter().map(|scheduled| scheduled.next_second(now));
         let first_second = first_second.fold(next, i64::max);
         for scheduled in &mut before {
-            scheduled.finish_before(first_second);
+            scheduled.finish_before(first_second, now);
         }
         let mut index = 0;
         for (query, targets) in queries {
@@ -430,6 +452,8 @@ impl Sampler {
             info!("{what} in {label} are sampled every {seconds} s again");
         } else {
             warn!(
+                region = label,
+                interval_s = seconds,
                 "{what} in {label} are sampled every {seconds} s instead of {} s: a sample of all takes {calls} {call}, and metrics.ecs_share = {} allows {} a second",
                 configured.seconds(),
                 shared.config.ecs_share,
@@ -483,6 +507,8 @@ fn take_list(
     match &listing.answer {
         Ok(_) if failed_before => info!("the {what} of {name} can be listed again"),
         Err(error) if !failed_before => warn!(
+            cluster = name,
+            reason = error.reason.as_str(),
             "the {what} of {name} cannot be listed: {}; those that are known are still sampled",
             error.what
         ),
@@ -493,7 +519,13 @@ fn take_list(
     let (changed, failure) = directory.take(listing.answer, Instant::now(), &mut registry);
     // What is there at the start is in the line about the price.
     if directory.len() != before && before > 0 {
-        info!("{what} of {name}: {}, before {before}", directory.len());
+        info!(
+            cluster = name,
+            count = directory.len(),
+            before,
+            "{what} of {name}: {}, before {before}",
+            directory.len()
+        );
     }
     (changed, failure)
 }
@@ -546,7 +578,14 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
     }
 }
 
-fn denied(bucket: CallBucket, label: &str, error: &PollError) -> Failure {
+/// What ends the poller at its start, if a failed call will not pass by itself.
+fn refusal(bucket: CallBucket, label: &str, error: &PollError) -> Option<Failure> {
+    let what = format!("ECS in {label}: {}", error.what);
+    let cause = error.cause?;
+    if cause != Cause::Denied {
+        let (exit, remedy) = cause.refusal()?;
+        return Some(Failure::definite(exit, what, remedy));
+    }
     let allow = match bucket {
         CallBucket::Clusters => "allow ecs:DescribeClusters on the clusters",
         CallBucket::Services => {
@@ -556,9 +595,5 @@ fn denied(bucket: CallBucket, label: &str, error: &PollError) -> Failure {
             "allow ecs:ListContainerInstances and ecs:DescribeContainerInstances, or set metrics.capacity_providers = false"
         }
     };
-    Failure::definite(
-        Exit::Permission,
-        format!("ECS in {label}: {}", error.what),
-        format!("{allow}, and {}", aws::GIVE_CREDENTIALS),
-    )
+    Some(Failure::definite(Exit::Permission, what, allow))
 }

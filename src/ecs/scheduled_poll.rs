@@ -9,10 +9,19 @@ use tracing::{info, warn};
 
 use super::caller::CallBucket;
 use super::core::account::{Account, Gap, GapReason};
-use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Tick};
+use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Step, Tick};
 use super::poll::Polled;
 use super::poll_query::PollQuery;
-use super::target::{Target, add_gaps};
+use super::target::{Target, add_gaps, add_skipped};
+
+/// What there is to do about a scheduled poll.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Advance {
+    /// Start this poll.
+    Poll(Tick),
+    /// Say that the wall clock was set.
+    Stepped(Step),
+}
 
 /// A poll that is made again and again.
 #[derive(Debug)]
@@ -50,15 +59,15 @@ impl ScheduledPoll {
         }
     }
 
-    /// The next second that its datums will carry.
-    pub(super) fn next_second(&self) -> i64 {
-        self.schedule.next_second() + whole_seconds(self.shift)
+    /// The next second that its datums will carry, by the wall clock of `now`.
+    pub(super) fn next_second(&self, now: Now) -> i64 {
+        self.schedule.next_second(behind(now, self.shift)) + whole_seconds(self.shift)
     }
 
     /// Leaves this second and those that follow to others.
-    pub(super) fn finish_before(&mut self, second: i64) {
+    pub(super) fn finish_before(&mut self, second: i64, now: Now) {
         let tick = second - whole_seconds(self.shift);
-        self.schedule.finish_before(tick);
+        self.schedule.finish_before(tick, behind(now, self.shift));
     }
 
     /// Makes no poll any more.
@@ -81,19 +90,16 @@ impl ScheduledPoll {
         self.schedule.wake_at()
     }
 
-    /// The next poll to start; counts what became of others until then.
-    pub(super) fn advance(&mut self, now: Now, account: &mut Account) -> Option<Tick> {
+    /// The next poll to start, or that the clock was set; counts what became of others until then.
+    pub(super) fn advance(&mut self, now: Now, account: &mut Account) -> Option<Advance> {
         while let Some(event) = self.schedule.advance(behind(now, self.shift)) {
             match event {
-                Event::Poll(tick) => return Some(tick),
+                Event::Poll(tick) => return Some(Advance::Poll(tick)),
                 Event::Gap(gap) => self.add_gap(gap, "", account),
-                Event::Stepped(step) => warn!(
-                    "the clock was set by {:.3} s; the next sample of {} is in {:.1?}",
-                    Duration::from_micros(step.by_us.unsigned_abs()).as_secs_f64()
-                        * if step.by_us < 0 { -1.0 } else { 1.0 },
-                    self.names(),
-                    step.next_in
-                ),
+                Event::Stepped(step) => {
+                    add_skipped(account, &self.targets, step.skipped);
+                    return Some(Advance::Stepped(step));
+                }
             }
         }
         None
@@ -103,14 +109,14 @@ impl ScheduledPoll {
     /// scheduled for.
     pub(super) fn settle(
         &mut self,
-        tick_second: i64,
+        tick: Tick,
         polled: &Polled,
         now: Now,
         account: &mut Account,
     ) -> Option<i64> {
         let whole = polled.answer.as_ref().map(|_| ()).map_err(|it| it.reason);
         // None of it if its tick ended before, and was counted then.
-        match self.schedule.settle(tick_second, now.monotonic, whole)? {
+        match self.schedule.settle(tick, now.monotonic, whole)? {
             Settled::Gap(gap) => {
                 let what = polled.answer.as_ref().err();
                 let what = what.map_or("", |error| error.what.as_str());
@@ -119,7 +125,7 @@ impl ScheduledPoll {
             }
             Settled::Sampled => {
                 self.note(None, "");
-                Some(tick_second + whole_seconds(self.shift))
+                Some(tick.second + whole_seconds(self.shift))
             }
         }
     }
@@ -156,9 +162,13 @@ impl ScheduledPoll {
         match trouble {
             Some(reason) => {
                 let colon = if what.is_empty() { "" } else { ": " };
-                warn!("no sample of {names} ({}){colon}{what}", reason.as_str());
+                let reason = reason.as_str();
+                warn!(
+                    cluster = names,
+                    reason, "no sample of {names} ({reason}){colon}{what}"
+                );
             }
-            None => info!("{names}: samples again"),
+            None => info!(cluster = names, "{names}: samples again"),
         }
         self.trouble = trouble;
     }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Failure;
 use crate::config::Metrics;
 
 use super::clients::RegionClients;
@@ -20,6 +21,29 @@ pub(super) struct Outlet {
     pub(super) has_accepted: bool,
     /// When the failure that lasts was first seen.
     pub(super) failing_since: Option<Instant>,
+    /// Why ECS could not be asked at the start, until it can.
+    pub(super) refused_by_ecs: Option<Failure>,
+    /// Why CloudWatch has not accepted anything yet, if that will not pass by itself.
+    pub(super) refused_by_cloudwatch: Option<Failure>,
+}
+
+impl Outlet {
+    /// To which nothing was sent yet.
+    pub(super) fn new(clients: RegionClients, backlog: Backlog) -> Self {
+        Self {
+            clients,
+            backlog,
+            has_accepted: false,
+            failing_since: None,
+            refused_by_ecs: None,
+            refused_by_cloudwatch: None,
+        }
+    }
+
+    fn refusal(&self) -> Option<&Failure> {
+        let by_ecs = self.refused_by_ecs.as_ref();
+        by_ecs.or(self.refused_by_cloudwatch.as_ref())
+    }
 }
 
 /// What sampling and publishing share.
@@ -41,6 +65,18 @@ impl Shared {
             config: &self.config,
             backlog: &mut self.outlets[place].backlog,
             account: &mut self.account,
+        }
+    }
+
+    /// One group that is refused does not keep the others from being sampled; all of them end the poller.
+    ///
+    /// # Errors
+    /// The first refusal, if every group is refused.
+    pub(super) fn go_on_with_others(&self) -> Result<(), Failure> {
+        let refusals: Option<Vec<_>> = self.outlets.iter().map(Outlet::refusal).collect();
+        match refusals.as_deref() {
+            Some([first, ..]) => Err((*first).clone()),
+            Some([]) | None => Ok(()),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracing::info;
+
 use super::core::account::{Calls, Coverage, DatumCounts};
 use super::timing::Timings;
 
@@ -16,8 +18,28 @@ pub struct PollerSummary {
     pub calls: Calls,
     /// Dollars a day at the rate of the counted requests.
     pub usd_per_day: f64,
+    /// Whether a signal ended it, and not the end of the time that was asked for.
+    pub was_stopped: bool,
     /// What was timed.
     pub timings: Timings,
+}
+
+impl PollerSummary {
+    /// Writes it to the log: as fields, too, which JSON shows.
+    pub(super) fn log(&self, timings: &Timings) {
+        info!(
+            ticks = self.ticks.settled(),
+            sampled = self.ticks.sampled(),
+            gaps = self.ticks.gaps(),
+            datums = self.datums.offered,
+            published = self.datums.published,
+            pending = self.datums.pending(),
+            dropped = self.datums.dropped(),
+            calls = self.calls.total(),
+            usd_per_day = self.usd_per_day,
+            "{self}; {timings}"
+        );
+    }
 }
 
 impl fmt::Display for PollerSummary {

@@ -13,10 +13,11 @@ use crate::config::{Cluster, Metrics};
 use crate::{Exit, Failure};
 
 use super::core::account::{Account, Gap, GapReason, TargetId};
-use super::core::backlog::{Backlog, Offer};
+use super::core::backlog::Backlog;
 use super::core::metric::MetricKey;
+use super::core::sample::enter_sample;
 use super::core::schedule::Now;
-use super::core::series::{Datum, SeriesId};
+use super::core::series::SeriesId;
 use super::poll_query::{
     Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS,
 };
@@ -156,22 +157,12 @@ impl Target {
         account: &mut Account,
     ) {
         self.note(answer.as_ref().err().copied());
-        let values = match answer {
-            Ok(values) => values,
-            Err(reason) => return account.add_gap(self.account, *reason),
-        };
-        account.add_sample(self.account);
-        for (series, value) in self.series.iter().zip(values) {
-            let series = *series;
-            let datum = Datum {
-                series,
-                second,
-                value: *value,
-            };
-            match backlog.offer(datum, now) {
-                Offer::Taken | Offer::Changed => {}
-                refused => debug!("{second}: {refused:?}"),
+        match answer {
+            Ok(values) => {
+                let target = (self.account, &*self.series);
+                enter_sample(target, (second, values), now, backlog, account);
             }
+            Err(reason) => account.add_gap(self.account, *reason),
         }
     }
 }
@@ -194,15 +185,26 @@ impl Target {
         };
         match trouble {
             Some(reason) if is_expected => debug!("no sample of {name} ({})", reason.as_str()),
-            Some(reason) => warn!("no sample of {name} ({})", reason.as_str()),
+            Some(reason) => {
+                let reason = reason.as_str();
+                warn!(cluster = name, reason, "no sample of {name} ({reason})");
+            }
             None if is_expected => debug!("{name}: samples again"),
-            None => info!("{name}: samples again"),
+            None => info!(cluster = name, "{name}: samples again"),
         }
     }
 }
 
 /// Counts what a schedule says of all its targets.
 pub(super) fn add_gaps(account: &mut Account, targets: &[Target], gap: Gap) {
-    let ids: Vec<_> = targets.iter().map(|target| target.account).collect();
-    account.add_gaps(&ids, gap);
+    account.add_gaps(&accounts(targets), gap);
+}
+
+/// Counts ticks that the wall clock jumped over, for all targets of a schedule.
+pub(super) fn add_skipped(account: &mut Account, targets: &[Target], count: u64) {
+    account.add_skipped(&accounts(targets), count);
+}
+
+fn accounts(targets: &[Target]) -> Vec<TargetId> {
+    targets.iter().map(|target| target.account).collect()
 }

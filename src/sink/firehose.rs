@@ -78,15 +78,21 @@ impl FirehoseSink {
     /// # Errors
     /// As for [`FirehoseSink::connect`].
     pub async fn connect_with(config: &Firehose, loader: ConfigLoader) -> Result<Self, Failure> {
-        let mut loader = loader.http_client(aws::http_client(IDLE_TIMEOUT));
+        let mut loader = loader;
         if let Some(endpoint) = &config.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        let (settings, region) = aws::load(loader, config.region.as_deref(), "sink.region").await?;
+        let (settings, region) = aws::load(
+            loader,
+            IDLE_TIMEOUT,
+            config.region.as_deref(),
+            "sink.region",
+        )
+        .await?;
         let quota = quota(config.quota, &region);
         let quota = quota.map(|quota| quota.shared(config.quota_share));
         let unpooled = aws_sdk_firehose::config::Builder::from(&settings)
-            .http_client(aws::http_client(Duration::ZERO))
+            .http_client(aws::http_client(Duration::ZERO).await?)
             .build();
         let sink = Self {
             client: Client::new(&settings),
@@ -336,7 +342,7 @@ fn failure(label: &str, error: &CallError) -> Failure {
             Exit::Config,
             "create the delivery stream, or correct sink.stream, the region and the account",
         ),
-        Cause::Invalid | Cause::NotUnderstood => (
+        Cause::Invalid => (
             Exit::Config,
             "check that the stream takes Direct PUT and that the endpoint is Firehose's",
         ),
@@ -348,16 +354,13 @@ fn failure(label: &str, error: &CallError) -> Failure {
             Exit::Permission,
             "allow firehose:PutRecordBatch and firehose:DescribeDeliveryStream on the stream",
         ),
-        Cause::Expired => (
-            Exit::Permission,
-            "renew the AWS credentials, or use a role, whose credentials are renewed by themselves",
-        ),
-        Cause::BadCredentials => (
-            Exit::Permission,
-            "check the AWS credentials, the region and this machine's clock",
-        ),
-        Cause::NoCredentials => (Exit::Permission, aws::GIVE_CREDENTIALS),
-        Cause::NotBuilt => (Exit::Data, DEFECT),
+        Cause::NoCredentials
+        | Cause::RoleDenied
+        | Cause::Expired
+        | Cause::BadCredentials
+        | Cause::BadSignature
+        | Cause::NotUnderstood
+        | Cause::NotBuilt => error.cause.refusal().unwrap_or((Exit::Config, DEFECT)),
     };
     Failure::definite(exit, what, remedy)
 }

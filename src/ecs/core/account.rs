@@ -12,9 +12,10 @@ pub enum GapReason {
     Late,
     /// The process did not run at all: stopped, or its machine was.
     Suspended,
-    /// The wall clock leapt over the second. A suspended machine looks like this too, where the
-    /// monotonic clock stands still meanwhile.
+    /// The wall clock was set when the poll of the second was due.
     ClockStep,
+    /// The wall clock was set back, and the second was published before.
+    Repeated,
     /// The most polls allowed were still in flight.
     Busy,
     /// No answer within the deadline.
@@ -37,10 +38,11 @@ pub enum GapReason {
 
 impl GapReason {
     /// Every reason, in the order in which they are reported.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Late,
         Self::Suspended,
         Self::ClockStep,
+        Self::Repeated,
         Self::Busy,
         Self::Deadline,
         Self::Throttled,
@@ -59,6 +61,7 @@ impl GapReason {
             Self::Late => "late",
             Self::Suspended => "suspended",
             Self::ClockStep => "clock_step",
+            Self::Repeated => "repeated",
             Self::Busy => "busy",
             Self::Deadline => "deadline",
             Self::Throttled => "throttled",
@@ -122,6 +125,9 @@ impl DropReason {
 pub struct Coverage {
     sampled: u64,
     gaps: [u64; GapReason::ALL.len()],
+    /// Ticks of UTC that the wall clock jumped over, in which no time passed. A suspended machine whose monotonic clock
+    /// stands still looks like this, too.
+    skipped: u64,
 }
 
 impl Coverage {
@@ -135,9 +141,15 @@ impl Coverage {
         self.gaps[reason as usize] += count;
     }
 
+    /// Counts ticks of UTC that the wall clock jumped over.
+    pub fn add_skipped(&mut self, count: u64) {
+        self.skipped += count;
+    }
+
     /// Adds all that another has counted.
     pub fn add(&mut self, other: &Self) {
         self.sampled += other.sampled;
+        self.skipped += other.skipped;
         for (total, count) in self.gaps.iter_mut().zip(other.gaps) {
             *total += count;
         }
@@ -161,6 +173,12 @@ impl Coverage {
         self.gaps[reason as usize]
     }
 
+    /// Ticks of UTC that the wall clock jumped over. They are not ticks of the schedule, and not among the gaps.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// All ticks that have ended.
     #[must_use]
     pub fn settled(&self) -> u64 {
@@ -178,7 +196,11 @@ impl fmt::Display for Coverage {
             self.sampled
         )?;
         let counted = GapReason::ALL.map(|reason| (reason.as_str(), self.gaps_by(reason)));
-        list_counts(f, &counted)
+        list_counts(f, &counted)?;
+        if self.skipped > 0 {
+            write!(f, ", {} more jumped over by the clock", self.skipped)?;
+        }
+        Ok(())
     }
 }
 
@@ -382,6 +404,13 @@ impl Account {
         }
     }
 
+    /// The wall clock jumped over ticks of all targets of a schedule.
+    pub fn add_skipped(&mut self, targets: &[TargetId], count: u64) {
+        for target in targets {
+            self.targets[target.0].1.add_skipped(count);
+        }
+    }
+
     /// Every open account with its target's name.
     pub fn targets(&self) -> impl Iterator<Item = (&str, &Coverage)> {
         self.targets
@@ -430,7 +459,8 @@ mod tests {
         account.add_gap(targets[1], GapReason::Missing);
         let settled: Vec<_> = account.targets().map(|(_, kept)| kept.settled()).collect();
         assert_eq!(settled, [8, 8]);
-        let total = "16 ticks: 1 sampled, 15 gaps (14 suspended, 1 missing)";
+        account.add_skipped(&targets, 2);
+        let total = "16 ticks: 1 sampled, 15 gaps (14 suspended, 1 missing), 4 more jumped over by the clock";
         assert_eq!(account.total().to_string(), total);
     }
 

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::account::{DatumCounts, DropReason};
 use super::backoff::Backoff;
+use super::batch::{DatumBatch, REQUEST_OVERHEAD_BYTES, Refusal};
 use super::metric::{self, MetricKey};
 use super::price::Budget;
 use super::schedule::Now;
 use super::series::{Datum, Series, SeriesId};
+use super::suspects::{Rejection, Suspects};
 
 /// Requests under way at once; one while requests fail or a rejected one is being bisected.
 pub const MOST_IN_FLIGHT: usize = 2;
@@ -24,10 +26,6 @@ pub const MOST_WAITING: usize = 6_000_000;
 /// What a backlog holds beyond its `buffer`: the attempt that finds an outage over comes up to a
 /// longest wait and a request's time after its end.
 const RESERVE: Duration = Duration::from_mins(2);
-
-/// Bytes of a request besides its datums: the keys Namespace and MetricData, and a namespace of
-/// up to 255 characters.
-const REQUEST_OVERHEAD_BYTES: usize = 512;
 
 /// How a backlog is kept.
 #[derive(Debug, Clone)]
@@ -80,59 +78,6 @@ pub enum Offer {
     Dropped(DropReason),
 }
 
-/// The datums of one PutMetricData. It is given back in [`Backlog::acknowledge`] or
-/// [`Backlog::refuse`]; until then its datums are in flight.
-#[derive(Debug)]
-#[must_use]
-pub struct DatumBatch {
-    datums: Vec<Datum>,
-    estimated_bytes: usize,
-    /// Part of a batch that was rejected: one of its datums may be bad.
-    suspect: bool,
-    /// The newest second with a changed value, if that is why it is sent now.
-    changed_second: Option<i64>,
-}
-
-impl DatumBatch {
-    /// The datums, 1 to [`metric::REQUEST_DATUMS`].
-    #[must_use]
-    pub fn datums(&self) -> &[Datum] {
-        &self.datums
-    }
-
-    /// The newest second whose values had changed, if that is why the batch is sent now and not
-    /// with others.
-    #[must_use]
-    pub fn changed_second(&self) -> Option<i64> {
-        self.changed_second
-    }
-
-    /// Bytes of the request before compression, at most.
-    #[must_use]
-    pub fn estimated_bytes(&self) -> usize {
-        self.estimated_bytes
-    }
-
-    fn has_room_for(&self, bytes: usize) -> bool {
-        self.datums.len() < metric::REQUEST_DATUMS
-            && self.estimated_bytes + bytes <= metric::REQUEST_BYTES
-    }
-}
-
-/// Why a request was not accepted, by what is to be done about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Too many requests (HTTP 400 `Throttling`): again, slower.
-    Throttled,
-    /// CloudWatch was not reached or has failed, and has nothing of it: again, later.
-    Transient,
-    /// No answer after it was sent: again, later, though CloudWatch may have it.
-    Ambiguous,
-    /// A datum is not valid: again in halves, until it is alone. Only for errors about a datum;
-    /// taken for one about the request as a whole, every datum of it would be dropped.
-    Rejected,
-}
-
 /// Keeps datums until CloudWatch has them, each (metric, second) once.
 ///
 /// Contract: one backlog for each namespace. [`Backlog::series`] names a metric;
@@ -147,7 +92,8 @@ pub enum Refusal {
 /// are tried. Nothing is dropped while there is room; then the oldest is, and counted.
 ///
 /// A rejected batch is bisected before anything else is sent, so that at most
-/// [`MOST_IN_FLIGHT`] batches are ever outside of the limits of [`Settings`].
+/// [`MOST_IN_FLIGHT`] batches are ever outside of the limits of [`Settings`]. If all that is found alone is rejected, the
+/// others are kept, and requests are as many as if all were well.
 #[derive(Debug)]
 pub struct Backlog {
     settings: Settings,
@@ -162,8 +108,9 @@ pub struct Backlog {
     waiting: usize,
     /// The newest second that was ever taken.
     newest: Option<i64>,
-    /// Parts of rejected batches, the next one last.
-    suspects: Vec<Vec<Datum>>,
+    suspects: Suspects,
+    /// While everything is rejected, when the next request may be sent.
+    held_until: Option<Instant>,
     in_flight: usize,
     /// The newest second with a changed value that was not sent yet.
     changed_second: Option<i64>,
@@ -185,7 +132,8 @@ impl Backlog {
             rows: BTreeMap::new(),
             waiting: 0,
             newest: None,
-            suspects: Vec::new(),
+            suspects: Suspects::default(),
+            held_until: None,
             in_flight: 0,
             changed_second: None,
             flush_at: None,
@@ -250,16 +198,15 @@ impl Backlog {
     /// Takes a datum in. `now` decides whether it can be published and when it is due.
     pub fn offer(&mut self, datum: Datum, now: Now) -> Offer {
         let series = &mut self.series[datum.series.0 as usize];
-        if !metric::is_in_window(datum.second, now.second()) {
-            series.counts.offered += 1;
-            series.counts.add_dropped(DropReason::OutOfWindow);
-            return Offer::Dropped(DropReason::OutOfWindow);
-        }
         if !series.see(datum.second) {
             series.counts.repeated += 1;
             return Offer::Repeated;
         }
         series.counts.offered += 1;
+        if !metric::is_in_window(datum.second, now.second()) {
+            series.counts.add_dropped(DropReason::OutOfWindow);
+            return Offer::Dropped(DropReason::OutOfWindow);
+        }
         if !metric::is_publishable(datum.value) {
             series.counts.add_dropped(DropReason::Value);
             return Offer::Dropped(DropReason::Value);
@@ -307,14 +254,20 @@ impl Backlog {
     /// back. A budget may make this later than `publish_every` asks for.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
-        let careful = self.backoff.failures() > 0 || !self.suspects.is_empty();
+        let careful = self.backoff.failures() > 0
+            || !self.suspects.is_empty()
+            || self.is_everything_rejected();
         let most_in_flight = if careful { 1 } else { MOST_IN_FLIGHT };
         if self.in_flight >= most_in_flight {
             return None;
         }
         let budget = self.settings.budget.as_ref().and_then(Budget::ready_at);
         let flush_at = self.flush_at?;
-        Some(flush_at).max(self.backoff.ready_at()).max(budget)
+        let held = self.held_until.filter(|_| self.is_everything_rejected());
+        Some(flush_at)
+            .max(self.backoff.ready_at())
+            .max(budget)
+            .max(held)
     }
 
     /// The next request, if one is due.
@@ -322,7 +275,7 @@ impl Backlog {
         if self.wake_at()? > now.monotonic {
             return None;
         }
-        let batch = match self.suspects.pop() {
+        let batch = match self.suspects.next() {
             Some(datums) => self.suspect(datums),
             None => {
                 self.drop_outside_window(now.second());
@@ -337,6 +290,7 @@ impl Backlog {
         }
         self.in_flight += 1;
         self.backoff.sent(now.monotonic);
+        self.held_until = Some(now.monotonic + self.settings.publish_every);
         if let Some(budget) = &mut self.settings.budget {
             budget.spend(now.monotonic);
         }
@@ -348,6 +302,7 @@ impl Backlog {
     pub fn acknowledge(&mut self, batch: DatumBatch) {
         self.in_flight -= 1;
         self.backoff.succeeded();
+        self.suspects.accept();
         for datum in &batch.datums {
             self.counts_mut(datum.series).published += 1;
         }
@@ -395,7 +350,7 @@ impl Backlog {
     /// Datums that are neither in flight nor published.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting + self.suspects.iter().map(Vec::len).sum::<usize>()
+        self.waiting + self.suspects.datums().count()
     }
 
     /// Requests under way.
@@ -407,8 +362,15 @@ impl Backlog {
     /// The oldest second that waits, since 1970 UTC.
     #[must_use]
     pub fn oldest(&self) -> Option<i64> {
-        let suspects = self.suspects.iter().flatten().map(|datum| datum.second);
+        let suspects = self.suspects.datums().map(|datum| datum.second);
         suspects.chain(self.rows.keys().next().copied()).min()
+    }
+
+    /// Whether CloudWatch rejects whatever it is sent. Then what waits is kept, and a request is sent as often as
+    /// [`Settings::publish_every`] says.
+    #[must_use]
+    pub fn is_everything_rejected(&self) -> bool {
+        self.suspects.is_everything_rejected()
     }
 
     /// Requests that failed since the last that did not.
@@ -451,7 +413,7 @@ impl Backlog {
     /// Puts a batch back among those that wait, as if it had not been taken.
     fn take_back(&mut self, batch: DatumBatch) {
         if batch.suspect {
-            self.suspects.push(batch.datums);
+            self.suspects.take_back(batch.datums);
             return;
         }
         for datum in batch.datums {
@@ -461,16 +423,18 @@ impl Backlog {
     }
 
     fn bisect(&mut self, batch: DatumBatch) -> Option<Datum> {
-        let mut first = batch.datums;
-        if let [datum] = first.as_slice() {
-            self.counts_mut(datum.series)
-                .add_dropped(DropReason::Rejected);
-            return Some(*datum);
+        match self.suspects.reject(batch.datums) {
+            Rejection::Halved => None,
+            Rejection::Bad(datum, others) => {
+                self.counts_mut(datum.series)
+                    .add_dropped(DropReason::Rejected);
+                for datum in others {
+                    self.insert(datum);
+                }
+                self.drop_overflow();
+                Some(datum)
+            }
         }
-        let second = first.split_off(first.len() / 2);
-        self.suspects.push(second);
-        self.suspects.push(first);
-        None
     }
 
     fn suspect(&self, datums: Vec<Datum>) -> DatumBatch {

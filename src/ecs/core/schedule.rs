@@ -1,4 +1,4 @@
-//! PURE. When to poll: a grid of whole UTC seconds, on the monotonic clock.
+//! PURE. When to poll: at whole UTC seconds, one for each interval of the monotonic clock.
 //!
 //! What lives here: which tick is due, which were missed and why, which polls are under way, when
 //! to wake. What does not: the clocks, the poll, and what its answer says about each cluster.
@@ -20,7 +20,7 @@ const DEADLINE_TENTHS: u32 = 9;
 /// the second that it is published under.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// How far the wall clock may be from its mapping before that counts as a step. Two clocks are
+/// How far the wall clock may be from where it was expected before that counts as a step. Two clocks are
 /// read one after the other and a process can be interrupted in between.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -59,12 +59,6 @@ impl Interval {
         self.duration().min(LONGEST_WAIT)
     }
 
-    /// The last tick at or before a moment, in seconds.
-    fn floor(self, utc_us: i64) -> i64 {
-        let second = utc_us.div_euclid(MICROSECONDS);
-        second - second.rem_euclid(i64::from(self.seconds()))
-    }
-
     /// The first tick at or after a second.
     fn ceil(self, second: i64) -> i64 {
         second + (-second).rem_euclid(i64::from(self.seconds()))
@@ -74,6 +68,8 @@ impl Interval {
 /// A poll to start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tick {
+    /// Its slot, the first of its schedule being 0. Two ticks may carry the same second if the clock was set back.
+    pub slot: u64,
     /// The second that its datums carry, since 1970 UTC.
     pub second: i64,
     /// How long after that second it starts.
@@ -87,9 +83,8 @@ pub struct Tick {
 pub struct Step {
     /// By how much, in microseconds; negative if it was set back.
     pub by_us: i64,
-    /// Until the next tick. After a step back this is long: seconds that were polled before are
-    /// not polled again under the same name.
-    pub next_in: Duration,
+    /// Ticks of UTC that it jumped over, in which no time passed.
+    pub skipped: u64,
 }
 
 /// What the schedule has to say about a moment.
@@ -99,7 +94,7 @@ pub enum Event {
     Poll(Tick),
     /// These ticks have ended without a sample. A poll of theirs that is under way is of no use.
     Gap(Gap),
-    /// The wall clock was set; the grid has followed.
+    /// The wall clock was set; the ticks that follow carry its seconds.
     Stepped(Step),
 }
 
@@ -112,7 +107,7 @@ pub enum Settled {
     Gap(Gap),
 }
 
-/// Ticks at every multiple of an interval in UTC, each of which ends exactly once.
+/// One tick for each interval of the monotonic clock, at a multiple of the interval in UTC, each of which ends exactly once.
 ///
 /// Contract: one schedule for each call that is polled (up to 100 clusters of one region and
 /// role), so that a slow one spoils no other. Call [`Schedule::advance`] with the time until it
@@ -120,33 +115,29 @@ pub enum Settled {
 /// answer. Give every answer to [`Schedule::settle`], in any order; `None` means that its tick has
 /// ended before, and the answer is to be thrown away. [`Schedule::stop`] ends what is left.
 ///
-/// Ticks are never skipped or repeated: the next one is always one interval after the last. What
-/// the clocks do only decides how each ends. So samples + gaps + polls in flight = elapsed ticks
-/// ([`Schedule::elapsed`]), and no second is sampled twice. When the wall clock is set forward the
-/// ticks leapt over are gaps; when it is set back the next tick waits until UTC reaches it.
+/// The monotonic clock is divided into slots of one interval, and each slot has one tick: the whole multiple of the
+/// interval that the wall clock shows within it. So samples + gaps + polls in flight = elapsed slots
+/// ([`Schedule::elapsed`]), whatever the wall clock does. When it is set, the ticks that follow carry the new time: after a
+/// step back they may carry seconds that were polled before, which [`super::series`] knows.
 #[derive(Debug)]
 pub struct Schedule {
     interval: Interval,
-    /// The mapping of the clocks: at this moment of one ...
+    /// When it was made. Other moments are in microseconds since then.
     origin: Instant,
-    /// ... the other showed this.
-    origin_utc_us: i64,
-    first: i64,
-    next: i64,
-    in_flight: Vec<InFlight>,
+    /// The wall clock less the monotonic clock, in microseconds.
+    offset_us: i64,
+    /// When the first slot begins. Its tick is in its middle, far from both ends, until the clock is set.
+    slots_from_us: i64,
+    /// The next slot whose tick has not come.
+    next: u64,
+    in_flight: Vec<Tick>,
     /// When everything up to then had been said.
     told_at: Instant,
-    /// After a step, the first tick that would not have been missed without it.
-    leapt_from: Option<i64>,
-    /// No tick from here on.
-    end: Option<i64>,
+    /// Whether the wall clock was set since then.
+    has_stepped: bool,
+    /// No tick from this slot on.
+    end: Option<u64>,
     coverage: Coverage,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    second: i64,
-    deadline: Instant,
 }
 
 impl Schedule {
@@ -162,16 +153,16 @@ impl Schedule {
     /// that were due before `now` are missed.
     #[must_use]
     pub fn starting(interval: Interval, now: Now, second: i64) -> Self {
-        let first = interval.ceil(second);
+        let due_us = interval.ceil(second).saturating_mul(MICROSECONDS) - now.utc_us;
         Self {
             interval,
             origin: now.monotonic,
-            origin_utc_us: now.utc_us,
-            first,
-            next: first,
+            offset_us: now.utc_us,
+            slots_from_us: due_us - microseconds(interval.duration()) / 2,
+            next: 0,
             in_flight: Vec::with_capacity(MOST_IN_FLIGHT),
             told_at: now.monotonic,
-            leapt_from: None,
+            has_stepped: false,
             end: None,
             coverage: Coverage::default(),
         }
@@ -179,14 +170,15 @@ impl Schedule {
 
     /// Says one thing about `now`; to be asked again until that is `None`.
     pub fn advance(&mut self, now: Now) -> Option<Event> {
+        // What was missed before the clock was set was not missed because of that.
         let event = self
-            .follow_clock(now)
-            .or_else(|| self.expire(now.monotonic))
+            .expire(now.monotonic)
             .or_else(|| self.pass_missed(now.monotonic))
+            .or_else(|| self.follow_clock(now))
             .or_else(|| self.start(now.monotonic));
         if event.is_none() {
             self.told_at = self.told_at.max(now.monotonic);
-            self.leapt_from = None;
+            self.has_stepped = false;
         }
         event
     }
@@ -199,7 +191,8 @@ impl Schedule {
         let due = if self.is_over() {
             self.told_at + LONGEST_WAIT
         } else {
-            self.due_at(self.next)
+            let (_, due_us) = self.tick_of(self.next, self.offset_us);
+            self.origin + Duration::from_micros(u64::try_from(due_us).unwrap_or(0))
         };
         deadlines.fold(due, Instant::min)
     }
@@ -207,36 +200,41 @@ impl Schedule {
     /// Ends the tick of a poll that was answered, in time or not, or that has failed.
     pub fn settle(
         &mut self,
-        second: i64,
+        tick: Tick,
         now: Instant,
         answer: Result<(), GapReason>,
     ) -> Option<Settled> {
         let index = self
             .in_flight
             .iter()
-            .position(|poll| poll.second == second)?;
-        let poll = self.in_flight.swap_remove(index);
+            .position(|poll| poll.slot == tick.slot)?;
+        self.in_flight.swap_remove(index);
         let reason = match answer {
-            _ if poll.deadline <= now => self.why_not_in_time(now, GapReason::Deadline),
+            _ if tick.deadline <= now => self.why_not_in_time(now, GapReason::Deadline),
             Err(reason) => reason,
             Ok(()) => {
                 self.coverage.add_sample();
                 return Some(Settled::Sampled);
             }
         };
-        Some(Settled::Gap(self.gap(second, 1, reason)))
+        Some(Settled::Gap(self.gap(tick.second, 1, reason)))
     }
 
     /// Lets no further tick come. Polls under way end as before, in [`Schedule::settle`] or by
     /// their deadline. Call it when [`Schedule::advance`] has nothing more to say about now.
     pub fn finish(&mut self) {
-        self.finish_before(self.next);
+        self.end_at(self.next);
     }
 
-    /// Lets no tick come from this second on. What has come stays.
-    pub fn finish_before(&mut self, second: i64) {
-        let end = self.interval.ceil(second).max(self.next);
-        self.end = Some(self.end.map_or(end, |before| before.min(end)));
+    /// Lets no tick come from this second on, by the wall clock of `now`. What has come stays.
+    pub fn finish_before(&mut self, second: i64, now: Now) {
+        let due_us = self.interval.ceil(second).saturating_mul(MICROSECONDS) - self.offset_at(now);
+        let slot = (due_us - self.slots_from_us).div_euclid(self.interval_us());
+        self.end_at(u64::try_from(slot).unwrap_or(0).max(self.next));
+    }
+
+    fn end_at(&mut self, slot: u64) {
+        self.end = Some(self.end.map_or(slot, |before| before.min(slot)));
     }
 
     /// Whether it was told of a last tick.
@@ -251,10 +249,10 @@ impl Schedule {
         self.is_over() && self.in_flight.is_empty()
     }
 
-    /// The second of the next tick, since 1970 UTC.
+    /// The second of the next tick, since 1970 UTC, by the wall clock of `now`.
     #[must_use]
-    pub fn next_second(&self) -> i64 {
-        self.next
+    pub fn next_second(&self, now: Now) -> i64 {
+        self.tick_of(self.next, self.offset_at(now)).0
     }
 
     /// Ends the ticks whose polls are under way; there is to be no other call after this.
@@ -266,16 +264,10 @@ impl Schedule {
             .collect()
     }
 
-    /// Ticks that have come, including those whose polls are in flight.
+    /// Ticks that have come, including those whose polls are in flight: one for each slot that has.
     #[must_use]
     pub fn elapsed(&self) -> u64 {
-        (self.next - self.first).unsigned_abs() / u64::from(self.interval.seconds())
-    }
-
-    /// The second of the first tick, since 1970 UTC.
-    #[must_use]
-    pub fn first_second(&self) -> i64 {
-        self.first
+        self.next
     }
 
     /// Polls under way, up to [`MOST_IN_FLIGHT`].
@@ -294,32 +286,46 @@ impl Schedule {
         self.end.is_some_and(|end| self.next >= end)
     }
 
-    /// The wall clock at a moment, by the mapping.
-    fn utc_us_at(&self, moment: Instant) -> i64 {
-        let since = moment.saturating_duration_since(self.origin);
-        self.origin_utc_us + microseconds(since)
+    fn interval_us(&self) -> i64 {
+        microseconds(self.interval.duration())
     }
 
-    /// When a tick is due by the mapping; the mapping's own moment if it was due before that.
-    fn due_at(&self, second: i64) -> Instant {
-        let ahead_us = second.saturating_mul(MICROSECONDS) - self.origin_utc_us;
-        self.origin + Duration::from_micros(u64::try_from(ahead_us).unwrap_or(0))
+    fn since_origin_us(&self, moment: Instant) -> i64 {
+        microseconds(moment.saturating_duration_since(self.origin))
+    }
+
+    /// The second that a slot's tick carries, and when it is due, if the wall clock is so much ahead of the monotonic one.
+    fn tick_of(&self, slot: u64, offset_us: i64) -> (i64, i64) {
+        let slot = i64::try_from(slot).unwrap_or(i64::MAX);
+        let from_us = self.slots_from_us + slot.saturating_mul(self.interval_us());
+        let second = (from_us + offset_us + MICROSECONDS - 1).div_euclid(MICROSECONDS);
+        let second = self.interval.ceil(second);
+        (second, second.saturating_mul(MICROSECONDS) - offset_us)
+    }
+
+    /// How far the wall clock is ahead of the monotonic one, which changes in steps only.
+    fn offset_at(&self, now: Now) -> i64 {
+        let offset_us = now.utc_us - self.since_origin_us(now.monotonic);
+        if offset_us.abs_diff(self.offset_us) < microseconds(STEP).unsigned_abs() {
+            self.offset_us
+        } else {
+            offset_us
+        }
     }
 
     fn follow_clock(&mut self, now: Now) -> Option<Event> {
-        let by_us = now.utc_us - self.utc_us_at(now.monotonic);
-        if by_us.unsigned_abs() < microseconds(STEP).unsigned_abs() {
+        let offset_us = self.offset_at(now);
+        let by_us = offset_us - self.offset_us;
+        if by_us == 0 {
             return None;
         }
-        // What was missed already was not missed because of the step.
-        let missed = self.last_missed(now.monotonic);
-        self.leapt_from = Some(missed + i64::from(self.interval.seconds()));
-        self.origin = now.monotonic;
-        self.origin_utc_us = now.utc_us;
-        let next_in = self
-            .due_at(self.next)
-            .saturating_duration_since(now.monotonic);
-        Some(Event::Stepped(Step { by_us, next_in }))
+        let (before, _) = self.tick_of(self.next, self.offset_us);
+        let (after, _) = self.tick_of(self.next, offset_us);
+        let skipped = u64::try_from(after - before).unwrap_or(0);
+        let skipped = skipped / u64::from(self.interval.seconds());
+        self.offset_us = offset_us;
+        self.has_stepped = true;
+        Some(Event::Stepped(Step { by_us, skipped }))
     }
 
     fn expire(&mut self, now: Instant) -> Option<Event> {
@@ -332,30 +338,25 @@ impl Schedule {
         Some(Event::Gap(self.gap(poll.second, 1, reason)))
     }
 
-    /// The last tick that is too late to start.
-    fn last_missed(&self, now: Instant) -> i64 {
-        let latest_start_us = microseconds(self.interval.latest_start());
-        self.interval.floor(self.utc_us_at(now) - latest_start_us)
-    }
-
     fn pass_missed(&mut self, now: Instant) -> Option<Event> {
-        let length = i64::from(self.interval.seconds());
-        let mut last = self.last_missed(now);
-        let mut reason = self.why_not_in_time(now, GapReason::Late);
-        match self.leapt_from {
-            Some(leapt_from) if self.next >= leapt_from => reason = GapReason::ClockStep,
-            Some(leapt_from) => last = last.min(leapt_from - length),
-            None => {}
-        }
-        if let Some(end) = self.end {
-            last = last.min(end - length);
-        }
-        if last < self.next {
+        // A tick that was due by then is too late to start.
+        let by_us = self.since_origin_us(now) - microseconds(self.interval.latest_start());
+        let slot = (by_us - self.slots_from_us).div_euclid(self.interval_us());
+        let slot = u64::try_from(slot).ok()?;
+        let (_, due_us) = self.tick_of(slot, self.offset_us);
+        let next = slot + u64::from(due_us <= by_us);
+        let next = self.end.map_or(next, |end| next.min(end));
+        if next <= self.next {
             return None;
         }
-        let first = self.next;
-        self.next = last + length;
-        let count = (self.next - first).unsigned_abs() / u64::from(self.interval.seconds());
+        let reason = if self.has_stepped {
+            GapReason::ClockStep
+        } else {
+            self.why_not_in_time(now, GapReason::Late)
+        };
+        let (first, _) = self.tick_of(self.next, self.offset_us);
+        let count = next - self.next;
+        self.next = next;
         Some(Event::Gap(self.gap(first, count, reason)))
     }
 
@@ -363,20 +364,22 @@ impl Schedule {
         if self.is_over() {
             return None;
         }
-        let second = self.next;
-        let late_us = self.utc_us_at(now) - second.saturating_mul(MICROSECONDS);
+        let slot = self.next;
+        let (second, due_us) = self.tick_of(slot, self.offset_us);
+        let late_us = self.since_origin_us(now) - due_us;
         let lateness = Duration::from_micros(u64::try_from(late_us).ok()?);
-        self.next += i64::from(self.interval.seconds());
+        self.next += 1;
         if self.in_flight.len() >= MOST_IN_FLIGHT {
             return Some(Event::Gap(self.gap(second, 1, GapReason::Busy)));
         }
-        let deadline = now + self.interval.deadline();
-        self.in_flight.push(InFlight { second, deadline });
-        Some(Event::Poll(Tick {
+        let tick = Tick {
+            slot,
             second,
             lateness,
-            deadline,
-        }))
+            deadline: now + self.interval.deadline(),
+        };
+        self.in_flight.push(tick);
+        Some(Event::Poll(tick))
     }
 
     /// A process that did not run is neither late nor slow.

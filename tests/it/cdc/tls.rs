@@ -1,26 +1,12 @@
 //! Encrypted connections: which certificates are believed.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::setup::agent::Workplace;
+use crate::setup::certificates::make_certificates;
 use testkit::servers::Server;
-
-/// Writes `ca.pem`, and `server.pem` with `server.key` for `name`.
-fn make_certificates(folder: &Path, name: &str) -> Result<()> {
-    let mut authority = CertificateParams::new(Vec::new())?;
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let key = KeyPair::generate()?;
-    let server = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &authority)?;
-    fs::write(folder.join("ca.pem"), authority.pem())?;
-    fs::write(folder.join("server.pem"), server.pem())?;
-    fs::write(folder.join("server.key"), key.serialize_pem())?;
-    Ok(())
-}
 
 fn server_with_certificate_for(folder: &Path, name: &str) -> Result<Server> {
     make_certificates(folder, name)?;

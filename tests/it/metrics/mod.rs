@@ -5,6 +5,7 @@
 
 mod faults;
 mod listed;
+mod refused;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -88,6 +89,8 @@ impl Scene {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("HOME", self.folder.path())
             .env_remove("AWS_PROFILE")
+            .env_remove("AWS_CA_BUNDLE")
+            .env_remove("AWS_CONFIG_FILE")
             .stdin(Stdio::null());
         command
     }
@@ -216,7 +219,7 @@ async fn every_second_is_published_once_or_counted_as_a_gap() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_dimensions_and_values_are_those_of_the_recipe() -> Result<()> {
     let scene = Scene::new(
-        "[metrics]\nclusters = [\"arn:aws:ecs:us-east-1:000000000000:cluster/Web\"]\n\
+        "[metrics]\nclusters = [\"arn:aws:ecs:us-east-1:123456789012:cluster/Web\"]\n\
          dimensions = { Stage = \"test\" }\nnamespace = \"Fleet\"",
     )?;
     let simulator = scene.simulator(any_port()).await?;
@@ -335,7 +338,8 @@ async fn seconds_in_which_ecs_is_away_are_gaps() -> Result<()> {
     let cloudwatch = scene.simulator(any_port()).await?;
     let output = scene.run(&cloudwatch, &["--for", "3s"]).await?;
     let log = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{log}");
+    assert_eq!(output.status.code(), Some(69), "{log}");
+    assert!(log.contains("nothing was sampled: "), "{log}");
     let books = books(&log)?;
     let ticks = number_before(&books, " ticks:")?;
     assert!(ticks >= 2, "{books}");
@@ -355,7 +359,7 @@ async fn missing_credentials_and_wrong_configurations_end_with_a_remedy() -> Res
     let output = spawn_blocking(move || command.output()).await??;
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{log}");
-    assert!(log.contains("remedy: allow ecs:DescribeClusters"), "{log}");
+    assert!(log.contains("remedy: give AWS credentials"), "{log}");
 
     for (config, code, says) in [
         ("", 78, "metrics.clusters"),

@@ -2,6 +2,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod aws_clients;
+pub(crate) mod canned;
+pub(crate) mod certificates;
 pub(crate) mod database;
 pub(crate) mod proxy;
 pub(crate) mod replay;
@@ -10,3 +12,4 @@ pub(crate) mod servers;
 pub(crate) mod shop;
 pub(crate) mod simulator;
 pub(crate) mod snapshot;
+pub(crate) mod tls_front;

@@ -13,9 +13,10 @@ use hydrant::sim::Simulator;
 use hydrant::sink::{Delivery, FirehoseSink, Sink as _};
 use tempfile::TempDir;
 
-use super::firehose::{answer, connect, connect_as, delivered, read_request, simulator};
+use super::firehose::{answer, connect, connect_as, delivered, simulator};
 use super::suite::{self, Maker};
 use super::{in_a_process, patiently};
+use crate::setup::canned::read_request;
 
 const LATE: Duration = Duration::from_mins(10);
 const SOON: Duration = Duration::from_millis(400);

@@ -2,7 +2,7 @@
 //! sense.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::suite::{self, Maker};
 use super::{in_a_process, patiently};
+use crate::setup::canned::read_request;
 use crate::setup::{self, agent::files_below};
 
 pub(super) const STREAMS: [&str; suite::TABLES] = ["Sales", "Orders"];
@@ -252,23 +253,6 @@ fn an_endpoint_that_is_away_may_come_back() -> Result<()> {
         );
         Ok(())
     })
-}
-
-/// Reads a request to its end; `false` if the client has hung up instead.
-pub(super) fn read_request(reader: &mut BufReader<TcpStream>) -> Result<bool> {
-    let mut length = 0;
-    let mut line = String::new();
-    while line.trim_end() != "" || length == 0 {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(false);
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-    }
-    reader.read_exact(&mut vec![0; length])?;
-    Ok(true)
 }
 
 /// Answers with success and this body.

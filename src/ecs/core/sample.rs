@@ -1,0 +1,34 @@
+//! PURE. What a tick's values enter in the books of their target.
+//!
+//! What does not live here: ticks without values ([`super::schedule`]), and what becomes of the datums ([`super::backlog`]).
+
+use super::account::{Account, GapReason, TargetId};
+use super::backlog::{Backlog, Offer};
+use super::schedule::Now;
+use super::series::{Datum, SeriesId};
+
+/// Offers the values of a target's metrics, in the order of `series`. If all of them were offered for that second before,
+/// because the wall clock was set back since, the tick is a gap.
+pub fn enter_sample(
+    (target, series): (TargetId, &[SeriesId]),
+    (second, values): (i64, &[f64]),
+    now: Now,
+    backlog: &mut Backlog,
+    account: &mut Account,
+) {
+    let mut is_new = false;
+    for (series, value) in series.iter().zip(values) {
+        let (series, value) = (*series, *value);
+        let datum = Datum {
+            series,
+            second,
+            value,
+        };
+        is_new |= backlog.offer(datum, now) != Offer::Repeated;
+    }
+    if is_new {
+        account.add_sample(target);
+    } else {
+        account.add_gap(target, GapReason::Repeated);
+    }
+}
