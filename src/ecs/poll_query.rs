@@ -10,7 +10,7 @@ use aws_sdk_ecs::types::{self, ClusterField};
 
 use crate::config::Cluster;
 
-use super::caller::{Caller, PollError};
+use super::caller::{CallBucket, Caller, PollError};
 use super::core::account::{Calls, GapReason};
 
 /// Clusters in one DescribeClusters. Source: API reference, "DescribeClusters".
@@ -28,9 +28,9 @@ pub(super) const CLUSTER_METRICS: [&str; 4] = [
     "RegisteredContainerInstances",
 ];
 /// Where ActiveServices is among a cluster's values.
-pub(super) const ACTIVE_SERVICES: usize = 2;
+const ACTIVE_SERVICES: usize = 2;
 /// Where RegisteredContainerInstances is among a cluster's values.
-pub(super) const REGISTERED_INSTANCES: usize = 3;
+const REGISTERED_INSTANCES: usize = 3;
 
 /// The metrics of a cluster by launch type, in the order of its values: a metric's name, the
 /// value of the dimension LaunchType, and the name in `Cluster.statistics`. Source of the last: API
@@ -53,6 +53,15 @@ pub(super) const PROVIDER_METRICS: [&str; 3] =
 
 /// What ECS says about one target.
 pub(super) type Answer = Result<Vec<f64>, GapReason>;
+
+/// What a poll says about what a cluster has, as far as that must be listed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Sighting {
+    /// The cluster's own count of it.
+    Count(f64),
+    /// Something has come or gone.
+    Changed,
+}
 
 /// What one poll asks for.
 #[derive(Debug, Clone)]
@@ -94,6 +103,49 @@ impl PollQuery {
             }
             Self::Instances { .. } => &mut calls.describe_container_instances,
         }
+    }
+
+    /// What the answers, if there are any, say about a cluster's services or container instances.
+    pub(super) fn sighting(
+        &self,
+        cluster: &Cluster,
+        bucket: CallBucket,
+        answers: Option<&[Answer]>,
+    ) -> Option<Sighting> {
+        let is_lost =
+            |answer: &Answer| matches!(answer, Err(GapReason::Missing | GapReason::Inactive));
+        let has_changed = match (self, bucket) {
+            (
+                Self::Clusters {
+                    clusters,
+                    launch_types,
+                },
+                bucket,
+            ) => {
+                let stride = if *launch_types { 2 } else { 1 };
+                let place = clusters.iter().position(|it| it == cluster)? * stride;
+                let counts = answers?.get(place)?.as_ref().ok()?;
+                let index = if bucket == CallBucket::Services {
+                    ACTIVE_SERVICES
+                } else {
+                    REGISTERED_INSTANCES
+                };
+                return counts.get(index).copied().map(Sighting::Count);
+            }
+            (Self::Services { cluster: of, .. }, CallBucket::Services) => {
+                *of == cluster.id && answers.is_some_and(|it| it.iter().any(is_lost))
+            }
+            (
+                Self::Instances {
+                    cluster: of,
+                    instances,
+                    ..
+                },
+                CallBucket::Instances,
+            ) => *of == cluster.id && instances.is_empty() && answers.is_none(),
+            (Self::Services { .. } | Self::Instances { .. }, _) => false,
+        };
+        has_changed.then_some(Sighting::Changed)
     }
 
     /// Asks, and reads the answer for each target in order.
@@ -276,4 +328,56 @@ fn provider_counts(instances: &[types::ContainerInstance], provider: &str) -> Ve
         counts[2] += f64::from(instance.pending_tasks_count());
     }
     counts.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(name: &str) -> Cluster {
+        Cluster {
+            name: name.to_owned(),
+            id: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_cluster_s_own_counts_say_how_much_there_is_to_list() {
+        let answers = [
+            Ok(vec![1.0, 2.0, 3.0, 4.0]),
+            Err(GapReason::Failed),
+            Ok(vec![5.0, 6.0, 7.0, 8.0]),
+            Ok(vec![0.0; 6]),
+        ];
+        let query = PollQuery::Clusters {
+            clusters: [cluster("a"), cluster("b")].into(),
+            launch_types: true,
+        };
+        let of = |name, bucket| query.sighting(&cluster(name), bucket, Some(&answers));
+        assert_eq!(of("a", CallBucket::Services), Some(Sighting::Count(3.0)));
+        assert_eq!(of("b", CallBucket::Services), Some(Sighting::Count(7.0)));
+        assert_eq!(of("b", CallBucket::Instances), Some(Sighting::Count(8.0)));
+        assert_eq!(of("c", CallBucket::Services), None);
+        assert_eq!(
+            query.sighting(&cluster("a"), CallBucket::Services, None),
+            None
+        );
+    }
+
+    #[test]
+    fn a_service_that_is_lost_is_a_reason_to_list_its_cluster_s() {
+        let query = PollQuery::Services {
+            cluster: "a".to_owned(),
+            services: ["x".to_owned(), "y".to_owned()].into(),
+        };
+        let of = |name, bucket, answer: Answer| {
+            let answers = [Ok(vec![1.0; 3]), answer];
+            query.sighting(&cluster(name), bucket, Some(&answers))
+        };
+        let (services, missing) = (CallBucket::Services, || Err(GapReason::Missing));
+        assert_eq!(of("a", services, missing()), Some(Sighting::Changed));
+        assert_eq!(of("b", services, missing()), None);
+        assert_eq!(of("a", CallBucket::Instances, missing()), None);
+        assert_eq!(of("a", services, Err(GapReason::Failed)), None);
+    }
 }

@@ -14,12 +14,11 @@ use crate::aws::Cause;
 use crate::{Exit, Failure};
 
 use super::caller::{CallBucket, PollError};
-use super::core::account::GapReason;
 use super::core::cadence::{Cadence, change_wait};
 use super::core::schedule::{Interval, Now, Tick};
 use super::directory::{Directory, Listing, list_spacing};
 use super::poll::{Polled, poll};
-use super::poll_query::{ACTIVE_SERVICES, CLUSTERS_A_CALL, PollQuery, REGISTERED_INSTANCES};
+use super::poll_query::{CLUSTERS_A_CALL, PollQuery, Sighting};
 use super::scheduled_poll::{Advance, ScheduledPoll};
 use super::shared::Shared;
 use super::target::Target;
@@ -532,49 +531,11 @@ fn take_list(
 
 /// Lets a directory see what a poll says about how much there is.
 fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: Instant) {
-    let cluster = &directory.cluster;
-    let answers = polled.answer.as_deref();
-    let is_lost = |answer: &Result<_, GapReason>| {
-        matches!(answer, Err(GapReason::Missing | GapReason::Inactive))
-    };
-    match (query, directory.bucket) {
-        (
-            PollQuery::Clusters {
-                clusters,
-                launch_types,
-            },
-            bucket,
-        ) => {
-            let place = clusters.iter().position(|it| it == cluster);
-            let stride = if *launch_types { 2 } else { 1 };
-            let answer = place.and_then(|place| answers.ok()?.get(place * stride));
-            let index = if bucket == CallBucket::Services {
-                ACTIVE_SERVICES
-            } else {
-                REGISTERED_INSTANCES
-            };
-            if let Some(Ok(values)) = answer {
-                directory.see(values[index], now);
-            }
-        }
-        (PollQuery::Services { cluster: of, .. }, CallBucket::Services) => {
-            if *of == cluster.id && answers.is_ok_and(|answers| answers.iter().any(is_lost)) {
-                directory.hurry(now);
-            }
-        }
-        (
-            PollQuery::Instances {
-                cluster: of,
-                instances,
-                ..
-            },
-            CallBucket::Instances,
-        ) => {
-            if *of == cluster.id && instances.is_empty() && answers.is_err() {
-                directory.hurry(now);
-            }
-        }
-        (PollQuery::Services { .. } | PollQuery::Instances { .. }, _) => {}
+    let answers = polled.answer.as_deref().ok();
+    match query.sighting(&directory.cluster, directory.bucket, answers) {
+        Some(Sighting::Count(count)) => directory.see(count, now),
+        Some(Sighting::Changed) => directory.hurry(now),
+        None => {}
     }
 }
 
@@ -596,4 +557,37 @@ fn refusal(bucket: CallBucket, label: &str, error: &PollError) -> Option<Failure
         }
     };
     Some(Failure::definite(Exit::Permission, what, allow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::core::account::GapReason;
+    use super::*;
+
+    #[test]
+    fn only_what_does_not_pass_by_itself_ends_the_start() {
+        let of = |cause| {
+            let error = PollError {
+                reason: GapReason::Failed,
+                cause,
+                what: "x".to_owned(),
+            };
+            refusal(CallBucket::Services, "us-east-1", &error)
+        };
+        for passes in [
+            Cause::NoAnswer,
+            Cause::Throttled,
+            Cause::Failed,
+            Cause::Gone,
+        ] {
+            assert_eq!(of(Some(passes)), None);
+        }
+        assert_eq!(of(None), None);
+        let denied = of(Some(Cause::Denied)).unwrap();
+        assert_eq!(denied.exit, Exit::Permission);
+        assert!(denied.remedy.contains("ecs:ListServices"), "{denied:?}");
+        assert_eq!(denied.what, "ECS in us-east-1: x");
+        let elsewhere = of(Some(Cause::NotUnderstood)).unwrap();
+        assert_eq!(elsewhere.exit, Exit::Config);
+    }
 }

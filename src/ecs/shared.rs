@@ -73,10 +73,9 @@ impl Shared {
     /// # Errors
     /// The first refusal, if every group is refused.
     pub(super) fn go_on_with_others(&self) -> Result<(), Failure> {
-        let refusals: Option<Vec<_>> = self.outlets.iter().map(Outlet::refusal).collect();
-        match refusals.as_deref() {
-            Some([first, ..]) => Err((*first).clone()),
-            Some([]) | None => Ok(()),
+        match first_of_all(self.outlets.iter().map(Outlet::refusal)) {
+            Some(first) => Err(first.clone()),
+            None => Ok(()),
         }
     }
 
@@ -94,5 +93,29 @@ impl Shared {
     pub(super) fn metric_count(&self) -> u32 {
         let counts = self.outlets.iter().map(|it| it.backlog.series_count());
         u32::try_from(counts.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The first refusal, if there is one of every group, and a group at all.
+fn first_of_all<'a>(refusals: impl Iterator<Item = Option<&'a Failure>>) -> Option<&'a Failure> {
+    let refusals: Option<Vec<_>> = refusals.collect();
+    refusals?.first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Exit;
+
+    #[test]
+    fn the_first_refusal_ends_the_poller_when_no_group_is_left() {
+        let [one, two] = ["one", "two"].map(|it| Failure::definite(Exit::Permission, it, "x"));
+        let of = |refusals: &[Option<&Failure>]| {
+            first_of_all(refusals.iter().copied()).map(|it| it.what.clone())
+        };
+        assert_eq!(of(&[Some(&one), Some(&two)]).as_deref(), Some("one"));
+        assert_eq!(of(&[Some(&one), None, Some(&two)]), None);
+        assert_eq!(of(&[None]), None);
+        assert_eq!(of(&[]), None);
     }
 }

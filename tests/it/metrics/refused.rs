@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::task::spawn_blocking;
 
 use super::{Scene, any_port, books, number_before};
@@ -314,5 +314,26 @@ async fn sighup_publishes_what_waits_and_a_second_signal_ends_that() -> Result<(
     let status = eventually("the poller ends", || Ok(poller.0.try_wait()?))?;
     assert_eq!(status.code(), Some(75), "{}", scene.log()?);
     ensure!(scene.log()?.contains("SIGINT: the second signal"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_in_json_have_fields() -> Result<()> {
+    let scene = Scene::new("metrics.clusters = [\"Web\", \"Gone\"]")?;
+    let simulator = scene.simulator(any_port()).await?;
+    let output = scene
+        .run(&simulator, &["--for", "3s", "--log-format", "json"])
+        .await?;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{log}");
+    let lines = log.lines().map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.collect::<Result<_, _>>()?;
+    let gone = lines.iter().find(|line| line["cluster"] == "Gone");
+    assert_eq!(gone.context("no line of Gone")?["reason"], "missing");
+    let books = lines.iter().rfind(|line| line["ticks"].is_u64());
+    let books = books.context("no books")?;
+    let of = |field: &str| books[field].as_u64().context(field.to_owned());
+    assert_eq!(of("ticks")?, of("sampled")? + of("gaps")?);
+    assert_eq!(of("published")?, 4 * of("sampled")?);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! One suite for all sinks, and how each of them fails and recovers.
 
+mod authority;
 mod client;
 mod dir;
 mod faults;
