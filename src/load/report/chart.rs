@@ -3,14 +3,16 @@
 //! What lives here: axes, lines and their colours, which read on light and on dark ground. What
 //! does not: what is drawn ([`super::plots`]).
 
-use bytesize::ByteSize;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
+use plotters::element::{Drawable, PointCollection};
 use plotters::prelude::*;
 use serde::Serialize;
 
 use super::text::{count, ms};
 
 /// Pixels; the page scales them.
-const SIZE: (u32, u32) = (640, 300);
+const SIZE: (u32, u32) = (520, 270);
 /// Points that a line of that width can show; longer ones are thinned.
 const MOST_POINTS: usize = 1_000;
 const LABEL_SIZE: u32 = 15;
@@ -23,6 +25,13 @@ const COLORS: [RGBColor; 4] = [
     RGBColor(0x2c, 0x9c, 0x6a),
     RGBColor(0xa0, 0x55, 0xc4),
 ];
+/// The colour of seconds in which nothing is acknowledged.
+const STALL_COLOR: RGBColor = RGBColor(0xd9, 0x9a, 0x1c);
+/// A limit that is so many times over everything else is drawn above a break of the axis, so that it flattens nothing.
+const FAR_LIMIT: f64 = 2.0;
+/// Where that limit is, and where the axis ends, as parts of the axis below the break.
+const FAR_PLACE: f64 = 1.13;
+const FAR_END: f64 = 1.25;
 /// The colour of what must not be passed.
 const LIMIT_COLOR: RGBColor = RGBColor(0xd6, 0x3f, 0x3f);
 
@@ -57,7 +66,7 @@ pub enum AxisUnit {
     Latency,
     /// Per cent.
     Percent,
-    /// Bytes, with decimal prefixes, because places are round in tens.
+    /// Bytes, with binary prefixes as everywhere else.
     Bytes,
     /// Seconds.
     Seconds,
@@ -77,16 +86,145 @@ pub struct Chart {
     pub across: AxisUnit,
     /// The vertical axis.
     pub up: AxisUnit,
+    /// The ends of the horizontal axis, if they are not those of the lines: charts of one run have the same.
+    pub ends: Option<(f64, f64)>,
     /// What is drawn.
     pub lines: Vec<Line>,
+    /// Parts of the horizontal axis that are shaded.
+    pub shades: Vec<Shade>,
+    /// A place on the horizontal axis that is marked, and what it is.
+    pub mark: Option<(f64, String)>,
+}
+
+/// A part of the horizontal axis in which the target was silent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shade {
+    /// Where it begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+    /// Whether the target was never heard again.
+    pub is_death: bool,
+}
+
+impl Shade {
+    fn color(self) -> RGBColor {
+        if self.is_death {
+            LIMIT_COLOR
+        } else {
+            STALL_COLOR
+        }
+    }
+
+    fn name(self) -> &'static str {
+        if self.is_death {
+            "nothing acknowledged, to the end"
+        } else {
+            "nothing acknowledged"
+        }
+    }
 }
 
 /// An entry of a legend.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LegendEntry {
     name: String,
     color: String,
-    is_dashed: bool,
+    style: &'static str,
+}
+
+impl LegendEntry {
+    fn new(name: &str, RGBColor(red, green, blue): RGBColor, style: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            color: format!("#{red:02x}{green:02x}{blue:02x}"),
+            style,
+        }
+    }
+}
+
+/// An axis that has no numbers above its break.
+struct Broken {
+    whole: RangedCoordf64,
+    labelled: RangedCoordf64,
+}
+
+impl Ranged for Broken {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.whole.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        self.labelled.key_points(hint)
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.whole.range()
+    }
+}
+
+/// A vertical axis: what its numbers are divided by, and what stands beside it.
+struct Scale {
+    unit: AxisUnit,
+    divisor: f64,
+    prefix: &'static str,
+    bottom: f64,
+    /// The end of the axis, and of the part below a break.
+    top: f64,
+    unbroken: f64,
+    /// The limit that is above the break.
+    far_limit: Option<f64>,
+}
+
+impl Scale {
+    /// The scale that shows these values. `limit` is the highest of the limits.
+    fn of(unit: AxisUnit, values: &[f64], limit: Option<f64>) -> Self {
+        const PREFIXES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let power = match unit {
+            AxisUnit::Bytes if most >= 1.0 => (most.log2() / 10.0).floor().min(4.0),
+            _ => 0.0,
+        };
+        let divisor = 1_024_f64.powf(power);
+        let far_limit = limit
+            .filter(|limit| unit != AxisUnit::Latency && most > 0.0 && *limit > most * FAR_LIMIT);
+        let shown = values
+            .iter()
+            .copied()
+            .chain(limit.filter(|_| far_limit.is_none()));
+        let places: Vec<f64> = shown.map(|value| unit.place(value / divisor)).collect();
+        let (bottom, unbroken) = unit.ends(&places);
+        Self {
+            unit,
+            divisor,
+            prefix: PREFIXES[power as usize],
+            bottom,
+            top: if far_limit.is_some() {
+                unbroken * FAR_END
+            } else {
+                unbroken
+            },
+            unbroken,
+            far_limit,
+        }
+    }
+
+    fn place(&self, kind: Kind, value: f64) -> f64 {
+        match (kind, self.far_limit) {
+            (Kind::Limit, Some(_)) => self.unbroken * FAR_PLACE,
+            _ => self.unit.place(value / self.divisor),
+        }
+    }
+
+    fn label(&self, place: f64) -> String {
+        match self.unit {
+            AxisUnit::Bytes => format!("{} {}", count(place), self.prefix),
+            unit => unit.label(place),
+        }
+    }
 }
 
 /// A chart, drawn.
@@ -119,9 +257,8 @@ impl AxisUnit {
                 format!("{}%", (percentile * 1e4).round() / 1e4)
             }
             Self::Percent => format!("{}%", count(place)),
-            Self::Bytes => ByteSize(place as u64).display().si().to_string(),
             Self::Seconds => format!("{place:.0} s"),
-            Self::Count => count(place),
+            Self::Count | Self::Bytes => count(place),
         }
     }
 
@@ -166,91 +303,138 @@ impl Chart {
             .collect();
         // The backend only appends to a text, which cannot fail.
         let _ = self.draw_lines(&mut svg, &styled);
-        let legend = styled
-            .iter()
-            .map(|(line, RGBColor(red, green, blue))| LegendEntry {
-                name: line.name.clone(),
-                color: format!("#{red:02x}{green:02x}{blue:02x}"),
-                is_dashed: line.kind != Kind::Measured,
-            });
+        let lines = styled.iter().map(|(line, color)| {
+            let is_measured = line.kind == Kind::Measured;
+            let style = if is_measured { "line" } else { "dashed" };
+            LegendEntry::new(&line.name, *color, style)
+        });
+        let mut legend: Vec<_> = lines.collect();
+        for is_death in [false, true] {
+            let shade = self.shades.iter().find(|shade| shade.is_death == is_death);
+            legend.extend(shade.map(|it| LegendEntry::new(it.name(), it.color(), "area")));
+        }
+        if let Some((_, name)) = &self.mark {
+            legend.push(LegendEntry::new(name, GREY, "line"));
+        }
         Drawing {
             title: self.title.clone(),
-            legend: legend.collect(),
+            legend,
             svg,
         }
     }
 
-    fn draw_lines(
-        &self,
-        svg: &mut String,
-        styled: &[(&Line, RGBColor)],
-    ) -> Result<(), Box<dyn std::error::Error + '_>> {
-        let runs: Vec<(Vec<Run>, &Line, RGBColor)> = styled
-            .iter()
-            .map(|(line, color)| (self.runs(line), *line, *color))
-            .collect();
-        let points = || runs.iter().flat_map(|(runs, ..)| runs.iter().flatten());
-        let across: Vec<f64> = points().map(|(x, _)| *x).collect();
-        let up: Vec<f64> = points().map(|(_, y)| *y).collect();
-        let (left, right) = self.across.ends(&across);
-        let (bottom, top) = self.up.ends(&up);
-        {
-            let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-            let mut chart = ChartBuilder::on(&area)
-                .margin(8)
-                .margin_right(36)
-                .x_label_area_size(28)
-                .y_label_area_size(74)
-                .build_cartesian_2d(left..right, bottom..top)
-                .map_err(|error| error.to_string())?;
-            let label = ("sans-serif", LABEL_SIZE).into_font().color(&GREY);
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GREY.mix(0.25))
-                .axis_style(GREY.mix(0.6))
-                .x_labels(self.across.label_count((left, right)))
-                .y_labels(self.up.label_count((bottom, top)))
-                .x_label_formatter(&|place| self.across.label(*place))
-                .y_label_formatter(&|place| self.up.label(*place))
-                .label_style(label)
-                .draw()
-                .map_err(|error| error.to_string())?;
-            for (runs, line, color) in runs {
-                let style = ShapeStyle::from(&color).stroke_width(2);
-                for run in runs {
-                    let drawn = match (line.kind, run.as_slice()) {
-                        // A point alone would have no line.
-                        (_, [point]) => chart
-                            .draw_series([Circle::new(*point, 2, color.filled())])
-                            .map(|_| ()),
-                        (Kind::Measured, _) => {
-                            chart.draw_series(LineSeries::new(run, style)).map(|_| ())
-                        }
-                        _ => chart
-                            .draw_series(DashedLineSeries::new(run, 6, 4, style))
-                            .map(|_| ()),
-                    };
-                    drawn.map_err(|error| error.to_string())?;
-                }
-            }
-            area.present().map_err(|error| error.to_string())?;
+    fn draw_lines(&self, svg: &mut String, styled: &[(&Line, RGBColor)]) -> Result<(), String> {
+        let scale = self.scale();
+        let across = self.lines.iter().flat_map(|line| &line.points);
+        let across: Vec<f64> = across.map(|(x, _)| self.across.place(*x)).collect();
+        let (left, right) = self.ends.unwrap_or_else(|| self.across.ends(&across));
+        let (bottom, top) = (scale.bottom, scale.top);
+        let upward = Broken {
+            whole: (bottom..top).into(),
+            labelled: (bottom..scale.unbroken).into(),
+        };
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let mut canvas = ChartBuilder::on(&area)
+            .margin(8)
+            .margin_right(36)
+            .x_label_area_size(28)
+            .y_label_area_size(74)
+            .build_cartesian_2d(left..right, upward)
+            .map_err(|error| error.to_string())?;
+        for shade in &self.shades {
+            let corners = [(shade.from.max(left), bottom), (shade.to.min(right), top)];
+            let fill = shade.color().mix(0.22).filled();
+            put(&mut canvas, [Rectangle::new(corners, fill)])?;
         }
-        Ok(())
+        canvas
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GREY.mix(0.25))
+            .axis_style(GREY.mix(0.6))
+            .x_labels(self.across.label_count((left, right)))
+            .y_labels(self.up.label_count((bottom, scale.unbroken)))
+            .x_label_formatter(&|place| self.across.label(*place))
+            .y_label_formatter(&|place| scale.label(*place))
+            .label_style(("sans-serif", LABEL_SIZE).into_font().color(&GREY))
+            .draw()
+            .map_err(|error| error.to_string())?;
+        if let Some((at, _)) = &self.mark {
+            let ends = vec![(*at, bottom), (*at, top)];
+            put(&mut canvas, LineSeries::new(ends, GREY.stroke_width(2)))?;
+        }
+        if let Some(limit) = scale.far_limit {
+            put_break(&mut canvas, &scale, limit, (left, right))?;
+        }
+        for (line, color) in styled {
+            let style = ShapeStyle::from(color).stroke_width(2);
+            for run in self.runs(line, &scale) {
+                match (line.kind, run.as_slice()) {
+                    // A point alone would have no line.
+                    (_, [point]) => put(&mut canvas, [Circle::new(*point, 2, color.filled())]),
+                    (Kind::Measured, _) => put(&mut canvas, LineSeries::new(run, style)),
+                    _ => put(&mut canvas, DashedLineSeries::new(run, 6, 4, style)),
+                }?;
+            }
+        }
+        area.present().map_err(|error| error.to_string())
+    }
+
+    fn scale(&self) -> Scale {
+        let values = |is_limit: bool| {
+            let lines = self.lines.iter();
+            let lines = lines.filter(move |it| (it.kind == Kind::Limit) == is_limit);
+            lines.flat_map(|line| line.points.iter().filter_map(|(_, y)| *y))
+        };
+        let limit = values(true).reduce(f64::max);
+        Scale::of(self.up, &values(false).collect::<Vec<_>>(), limit)
     }
 
     /// A line's places, cut where values are missing.
-    fn runs(&self, line: &Line) -> Vec<Run> {
+    fn runs(&self, line: &Line, scale: &Scale) -> Vec<Run> {
         let mut runs = vec![Vec::new()];
         for (x, y) in thinned(&line.points) {
             match (y, runs.last_mut()) {
-                (Some(y), Some(run)) => run.push((self.across.place(x), self.up.place(y))),
+                (Some(y), Some(run)) => run.push((self.across.place(x), scale.place(line.kind, y))),
                 _ => runs.push(Vec::new()),
             }
         }
         runs.retain(|run| !run.is_empty());
         runs
     }
+}
+
+/// What is drawn on.
+type Canvas<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, Broken>>;
+
+fn put<'b, E, R, S>(canvas: &mut Canvas<'_, 'b>, series: S) -> Result<(), String>
+where
+    S: IntoIterator<Item = R>,
+    for<'e> &'e E: PointCollection<'e, (f64, f64)>,
+    E: Drawable<SVGBackend<'b>>,
+    R: std::borrow::Borrow<E>,
+{
+    let drawn = canvas.draw_series(series);
+    drawn.map(drop).map_err(|error| error.to_string())
+}
+
+/// Cuts the axis, and puts the number of a limit on its line above the break.
+fn put_break(
+    canvas: &mut Canvas<'_, '_>,
+    scale: &Scale,
+    limit: f64,
+    (left, right): (f64, f64),
+) -> Result<(), String> {
+    let label = ("sans-serif", LABEL_SIZE).into_font().color(&GREY);
+    let text = format!(" {}", scale.label(limit / scale.divisor));
+    let place = (left, scale.unbroken * (FAR_PLACE + 0.07));
+    put(canvas, [Text::new(text, place, label)])?;
+    let cut = [1.02, 1.06].map(|part| {
+        let inward = left + (right - left) * 0.03;
+        let ends = [(left, part), (inward, part + 0.02)];
+        let ends = ends.map(|(x, part)| (x, scale.unbroken * part));
+        PathElement::new(ends.to_vec(), GREY.stroke_width(2))
+    });
+    put(canvas, cut)
 }
 
 /// At most [`MOST_POINTS`], each the highest of its neighbours: peaks are what people look for.
@@ -278,7 +462,10 @@ mod tests {
             title: "title".to_owned(),
             across: AxisUnit::Seconds,
             up,
+            ends: None,
             lines,
+            shades: Vec::new(),
+            mark: None,
         };
         chart.draw()
     }
@@ -290,7 +477,8 @@ mod tests {
         assert_eq!(drawing.svg.matches("<circle").count(), 3);
         assert!(drawing.svg.contains("<polyline") && drawing.svg.ends_with("</svg>\n"));
         assert_eq!(drawing.legend.len(), 3);
-        assert!(!drawing.legend[0].is_dashed && drawing.legend[2].is_dashed);
+        let styles = drawing.legend.iter().map(|entry| entry.style);
+        assert_eq!(styles.collect::<Vec<_>>(), ["line", "dashed", "dashed"]);
     }
 
     #[test]
@@ -328,6 +516,53 @@ mod tests {
             ["0%", "90%", "99%", "99.9%", "99.99%"]
         );
         assert!((AxisUnit::Percentile.place(99.9) - 3.0).abs() < 1e-6);
+    }
+
+    /// A quota that is far over everything else leaves the rest its room, and tells its own number.
+    #[test]
+    fn a_far_limit_is_above_a_break_of_the_axis() {
+        let scale = Scale::of(AxisUnit::Count, &[1_900.0, 2_000.0], Some(87_784.0));
+        assert!((scale.place(Kind::Measured, 2_000.0) / scale.top) > 0.7);
+        let limit = scale.place(Kind::Limit, 87_784.0);
+        assert!(scale.unbroken < limit && limit < scale.top);
+        assert_eq!(scale.label(87_784.0), "87,784");
+        let near = Scale::of(AxisUnit::Count, &[1_900.0], Some(3_000.0));
+        assert!(near.far_limit.is_none() && near.top >= 3_000.0);
+        let bytes = Scale::of(AxisUnit::Bytes, &[22.0 * 1_048_576.0], None);
+        assert_eq!(bytes.label(20.0), "20 MiB");
+        assert!((bytes.place(Kind::Measured, 22.0 * 1_048_576.0) - 22.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn silent_seconds_are_shaded_and_named() {
+        let shade = |from, is_death| Shade {
+            from,
+            to: from + 2.0,
+            is_death,
+        };
+        let chart = Chart {
+            title: "title".to_owned(),
+            across: AxisUnit::Seconds,
+            up: AxisUnit::Count,
+            ends: Some((0.0, 9.0)),
+            lines: Vec::new(),
+            shades: vec![shade(2.5, false), shade(6.5, true)],
+            mark: Some((4.0, "the knee".to_owned())),
+        };
+        let drawing = chart.draw();
+        assert_eq!(drawing.svg.matches("<rect").count(), 2);
+        let named = drawing
+            .legend
+            .iter()
+            .map(|entry| (entry.name.as_str(), entry.style));
+        assert_eq!(
+            named.collect::<Vec<_>>(),
+            [
+                ("nothing acknowledged", "area"),
+                ("nothing acknowledged, to the end", "area"),
+                ("the knee", "line"),
+            ]
+        );
     }
 
     #[test]

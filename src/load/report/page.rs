@@ -16,10 +16,11 @@ use super::text;
 /// Percentiles that people ask for by name.
 const SHOWN_PERCENTILES: [f64; 7] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0];
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("base.html", include_str!("page/base.html")),
     ("charts.html", include_str!("page/charts.html")),
     ("compare.html", include_str!("page/compare.html")),
+    ("figure.html", include_str!("page/figure.html")),
     ("report.html", include_str!("page/report.html")),
 ];
 
@@ -29,6 +30,7 @@ const TEMPLATES: [(&str, &str); 4] = [
 /// If a template is wrong, which the tests would have told.
 pub fn report(report: &Report) -> Result<String, minijinja::Error> {
     let drawings = draw(&plots::of_run(report));
+    let knee = plots::knee(report).map(|charts| one_picture(&draw(&charts)));
     let title = format!("hydrant load {}: {}", report.kind, report.target);
     let shown_percentiles = SHOWN_PERCENTILES;
     let has_wire = report.has_wire();
@@ -37,6 +39,7 @@ pub fn report(report: &Report) -> Result<String, minijinja::Error> {
         context! {
             report => Serde(report),
             drawings => Serde(drawings),
+            knee => Serde(knee),
             title,
             shown_percentiles,
             has_wire,
@@ -66,6 +69,24 @@ pub fn comparison(
             settings => Serde(settings),
         },
     )
+}
+
+/// Charts under each other with one legend. What is in several of them is named once.
+fn one_picture(drawings: &[Drawing]) -> Drawing {
+    let mut picture = Drawing {
+        title: drawings[0].title.clone(),
+        svg: String::new(),
+        legend: Vec::new(),
+    };
+    for drawing in drawings {
+        picture.svg += &drawing.svg;
+        for entry in &drawing.legend {
+            if !picture.legend.contains(entry) {
+                picture.legend.push(entry.clone());
+            }
+        }
+    }
+    picture
 }
 
 fn draw(charts: &[Chart]) -> Vec<Drawing> {

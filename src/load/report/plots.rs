@@ -1,9 +1,11 @@
 //! PURE. What is plotted of a run, and of two runs over each other.
 
 use super::Report;
-use super::chart::{AxisUnit, Chart, Kind, Line};
+use super::chart::{AxisUnit, Chart, Kind, Line, Shade};
+use super::text::count;
+use crate::load::measure::knee::Trial;
 use crate::load::measure::record::Second;
-use crate::load::measure::verdict::Resource;
+use crate::load::measure::verdict::{Resource, Stall, stalls};
 
 /// A number of a second, if it has one.
 type OfSecond = fn(&Second) -> Option<f64>;
@@ -39,8 +41,80 @@ fn chart(title: &str, up: AxisUnit, lines: Vec<Line>) -> Chart {
         title: title.to_owned(),
         across: AxisUnit::Seconds,
         up,
+        ends: None,
         lines,
+        shades: Vec::new(),
+        mark: None,
     }
+}
+
+/// Gives all charts over time the same axis, that of the longest run, and shades what is silent.
+fn align(charts: &mut [Chart], reports: &[&Report], shades: &[Shade]) {
+    let last = reports.iter().filter_map(|report| report.seconds.last());
+    let last = last.map(|second| second.second).max().unwrap_or(0);
+    for chart in charts
+        .iter_mut()
+        .filter(|it| it.across == AxisUnit::Seconds)
+    {
+        chart.ends = Some((0.0, f64::from(last.max(1))));
+        chart.shades = shades.to_vec();
+    }
+}
+
+/// Seconds without an acknowledgement. A second stands at its beginning, so that its shade is around that.
+fn shades(report: &Report) -> Vec<Shade> {
+    let last = report.seconds.last().map_or(0, |second| second.second);
+    let shade = |stall: &Stall| Shade {
+        from: f64::from(stall.from) - 0.5,
+        to: f64::from(stall.from + stall.length_s) - 0.5,
+        is_death: report.unacknowledged_rows > 0 && stall.from + stall.length_s > last,
+    };
+    stalls(&report.seconds).iter().map(shade).collect()
+}
+
+/// The picture of a search: the offered rates against what was achieved and against p99; none of a run that was no search.
+#[must_use]
+pub fn knee(report: &Report) -> Option<[Chart; 2]> {
+    let knee = report.knee.as_ref()?;
+    let mut trials: Vec<&Trial> = report.trials.iter().collect();
+    trials.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    let line = |name: &str, kind, value: &dyn Fn(&Trial) -> Option<f64>| Line {
+        name: name.to_owned(),
+        kind,
+        points: trials.iter().map(|it| (it.rate, value(it))).collect(),
+    };
+    let most = trials.last()?.rate;
+    let mut rates = vec![
+        line("achieved rows a second", Kind::Measured, &|it| {
+            Some(it.achieved)
+        }),
+        line("offered", Kind::Planned, &|it| Some(it.rate)),
+    ];
+    if let Some(capacity) = report.capacity_rows {
+        let points = [0.0, most].map(|rate| (rate, Some(capacity)));
+        rates.push(Line {
+            name: "what the quotas allow".to_owned(),
+            kind: Kind::Limit,
+            points: points.to_vec(),
+        });
+    }
+    let latency = vec![line("p99 of latency", Kind::Measured, &|it| {
+        it.latency.at(99.0)
+    })];
+    let mark = knee
+        .held
+        .map(|held| (held, format!("the knee, {} rows a second", count(held))));
+    let of = |up, lines| Chart {
+        across: AxisUnit::Count,
+        ends: Some((0.0, most * 1.05)),
+        mark: mark.clone(),
+        ..chart(
+            "The knee: offered rate against achieved rate and p99",
+            up,
+            lines,
+        )
+    };
+    Some([of(AxisUnit::Count, rates), of(AxisUnit::Latency, latency)])
 }
 
 /// The charts of one run, in the order in which they are read.
@@ -100,6 +174,7 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
         AxisUnit::Bytes,
         vec![measured("resident", &|it| Some(it.gauges.rss_bytes as f64))],
     ));
+    align(&mut charts, &[report], &shades(report));
     charts
 }
 
@@ -158,10 +233,12 @@ fn percentiles(title: &str, reports: &[(&str, &Report)]) -> Chart {
         named.collect::<Vec<_>>()
     };
     Chart {
-        title: title.to_owned(),
         across: AxisUnit::Percentile,
-        up: AxisUnit::Latency,
-        lines: reports.iter().flat_map(line).collect(),
+        ..chart(
+            title,
+            AxisUnit::Latency,
+            reports.iter().flat_map(line).collect(),
+        )
     }
 }
 
@@ -205,5 +282,6 @@ pub fn of_two(a: &Report, b: &Report) -> Vec<Chart> {
             Some(it.gauges.rss_bytes as f64)
         }),
     ]);
+    align(&mut charts, &[a, b], &[]);
     charts
 }

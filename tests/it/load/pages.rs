@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail, ensure};
+use hydrant::load::report::page;
 use serde::Deserialize;
 
 use super::{load, report_of};
-use testkit::cache::fetched;
+use testkit::cache::{fetched, project};
 
 /// What a page tells of itself when it is laid out.
 #[derive(Debug, Deserialize)]
@@ -17,6 +18,8 @@ struct Seen {
     resources: Vec<String>,
     /// By how many pixels the page is wider than its window.
     too_wide: f64,
+    /// What is not within the window, but for the texts of charts.
+    outside: Vec<String>,
     /// Its visible text.
     text: String,
     /// The width and the height of each chart, and its texts that lie outside of it or are empty.
@@ -34,9 +37,14 @@ const LOOK: &str = r#"<script>addEventListener("load", () => {
     });
     return [box.width, box.height, bad.length];
   });
+  const outside = [...document.body.querySelectorAll("*")].filter((it) => {
+    const box = it.getBoundingClientRect();
+    return !it.closest("svg") && box.width > 0 && (box.left < -1 || box.right > innerWidth + 1);
+  });
   const seen = {
     resources: performance.getEntriesByType("resource").map((it) => it.name),
     too_wide: document.documentElement.scrollWidth - innerWidth,
+    outside: outside.map((it) => it.tagName + " " + it.textContent.trim().slice(0, 40)),
     text: document.body.innerText,
     charts,
   };
@@ -78,7 +86,7 @@ fn look_at(page: &Path, width: u32) -> Result<Seen> {
 
 /// Whatever is looked at is readable on a screen and on a telephone, and has these texts.
 fn is_readable(page: &Path, charts: usize, texts: &[&str]) -> Result<()> {
-    for width in [1_200, 390] {
+    for width in [1_200, 420, 390] {
         let seen = look_at(page, width)?;
         ensure!(seen.resources.is_empty(), "{:?}", seen.resources);
         ensure!(
@@ -86,6 +94,7 @@ fn is_readable(page: &Path, charts: usize, texts: &[&str]) -> Result<()> {
             "{} px too wide at {width}",
             seen.too_wide
         );
+        ensure!(seen.outside.is_empty(), "at {width}: {:?}", seen.outside);
         ensure!(seen.charts.len() == charts, "{:?}", seen.charts);
         for (wide, high, unreadable) in &seen.charts {
             ensure!(
@@ -124,4 +133,34 @@ fn chromium_shows_the_answers_and_the_charts() -> Result<()> {
     ensure!(output.status.success());
     let texts = ["What differs", "median latency", "Settings that differ"];
     is_readable(&compared, 8, &texts)
+}
+
+/// A search, a death and a stall: their pages say so, and nothing of them is outside a telephone.
+#[test]
+fn chromium_shows_a_knee_a_death_and_a_stall() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let runs: [(&str, usize, &[&str]); 3] = [
+        (
+            "knee",
+            10,
+            &[
+                "The knee: offered rate against achieved rate and p99",
+                "Rates that were tried",
+            ],
+        ),
+        (
+            "death",
+            8,
+            &["nothing acknowledged, to the end", "4,113 of 20,000 rows"],
+        ),
+        ("stall", 8, &["nothing acknowledged", "5,000"]),
+    ];
+    for (name, charts, texts) in runs {
+        let result = project().join(format!("tests/data/reports/{name}.json"));
+        let report = serde_json::from_str(&std::fs::read_to_string(result)?)?;
+        let page = folder.path().join(format!("{name}.html"));
+        std::fs::write(&page, page::report(&report)?)?;
+        is_readable(&page, charts, texts)?;
+    }
+    Ok(())
 }

@@ -48,7 +48,7 @@ fn words(html: &str) -> Result<String> {
 
 #[test]
 fn reports_read_as_they_did() -> Result<()> {
-    for name in ["firehose-a", "metrics"] {
+    for name in ["firehose-a", "metrics", "knee", "death", "stall"] {
         let report = report(name)?;
         assert_text(&format!("load-{name}"), &report.summary());
         assert_text(
