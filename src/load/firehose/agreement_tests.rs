@@ -72,6 +72,8 @@ fn scripts() -> impl Strategy<Value = Vec<Fault>> {
 struct Account {
     /// When each row was first confirmed by an answer.
     confirmed: BTreeMap<u64, Duration>,
+    /// When each row was first sent.
+    called: BTreeMap<u64, Duration>,
     /// Rows that were carried out, whatever was answered.
     admitted: BTreeSet<u64>,
     /// Records that were refused, and those of calls that failed.
@@ -157,6 +159,9 @@ impl Model {
         self.wire.requests += 1;
         self.wire.records += attempt.records.len() as u64;
         self.wire.bytes += attempt.records.iter().map(bytes).sum::<u64>();
+        for row in rows_of(&attempt.batch, &attempt.records) {
+            self.account.called.entry(row).or_insert(now);
+        }
         let is_on = |fault: &&Fault| (fault.from..fault.until).contains(&now);
         let effects: Vec<Effect> = self
             .script
@@ -403,6 +408,14 @@ proptest! {
             let second = u64::from(*second);
             let within = |at: &&Duration| at.as_secs() == second && at.subsec_nanos() > 0;
             prop_assert_eq!(account.takings.iter().find(within), None, "{}", second);
+        }
+        for second in told.seconds.iter().map(|second| second.second) {
+            let (begins, ends) = (Duration::from_secs(second.into()), Duration::from_secs((second + 1).into()));
+            let waited = account.called.iter().any(|(row, called)| {
+                *called < begins && account.confirmed.get(row).is_none_or(|at| *at > ends)
+            });
+            let has_taken = account.takings.iter().any(|at| (begins..=ends).contains(at));
+            prop_assert!(has_taken || !waited || silent.contains(&second), "{}", second);
         }
         let unwell = told.missed.unacknowledged > 0 || account.refused > 0 || !silent.is_empty();
         match &told.limit {

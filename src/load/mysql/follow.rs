@@ -201,10 +201,10 @@ impl Follow {
         Some(last.saturating_sub(self.transactions.first()?.intended))
     }
 
-    /// The latencies of transactions, the most important first. One that has not come to a place
-    /// has no latency there; [`Follow::count`] has its rows.
+    /// The latencies of transactions, the most important first. One that is committed and has not come to a place
+    /// until `now` counts there with the time that it has waited; [`Follow::count`] has its rows.
     #[must_use]
-    pub fn latencies(&self) -> Vec<Latency> {
+    pub fn latencies(&self, now: Duration) -> Vec<Latency> {
         let to = |stage: Stage| {
             move |it: &Transaction| {
                 let (last, rows) = it.reached[stage as usize];
@@ -218,21 +218,32 @@ impl Follow {
                 "from commit to the sink's acknowledgement",
                 committed,
                 to(Stage::Acknowledged),
+                now,
             ),
             self.latency(
                 "from commit to an object on disk",
                 committed,
                 to(Stage::OnDisk),
+                now,
             ),
-            self.latency("from the intended time to the commit", intended, committed),
+            self.latency(
+                "from the intended time to the commit",
+                intended,
+                committed,
+                now,
+            ),
             self.latency(
                 "from the intended time to an object on disk",
                 intended,
                 to(Stage::OnDisk),
+                now,
             ),
-            self.latency("from the intended time to a free writer", intended, |it| {
-                it.begun
-            }),
+            self.latency(
+                "from the intended time to a free writer",
+                intended,
+                |it| it.begun,
+                now,
+            ),
         ]
     }
 
@@ -241,10 +252,12 @@ impl Follow {
         name: &str,
         from: impl Fn(&Transaction) -> Option<Duration>,
         to: impl Fn(&Transaction) -> Option<Duration>,
+        now: Duration,
     ) -> Latency {
         let mut histogram: Histogram<u64> = latency_histogram();
         for transaction in &self.transactions {
-            if let (Some(from), Some(to)) = (from(transaction), to(transaction)) {
+            let so_far = transaction.committed.map(|_| now);
+            if let (Some(from), Some(to)) = (from(transaction), to(transaction).or(so_far)) {
                 add_latency(&mut histogram, to.saturating_sub(from), 1);
             }
         }
@@ -257,6 +270,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const END: Duration = Duration::from_secs(9);
 
     #[test]
     fn a_transaction_is_there_when_its_last_row_is() {
@@ -268,13 +282,14 @@ mod tests {
         follow.committed(1, MS * 10);
         follow.seen(Stage::Acknowledged, 3, MS * 30);
         follow.seen(Stage::OnDisk, 3, MS * 40);
-        let [acknowledged, on_disk, commit, ..] = &follow.latencies()[..] else {
+        let [acknowledged, on_disk, commit, ..] = &follow.latencies(END)[..] else {
             panic!()
         };
         let p50 = |latency: &Latency| latency.at(50.0).map(f64::round);
+        // One row is in no object until the end, 9 s after the start; a histogram rounds up.
         assert_eq!(
             [p50(acknowledged), p50(on_disk), p50(commit)],
-            [Some(20.0), None, Some(5.0)]
+            [Some(20.0), Some(8_995.0), Some(5.0)]
         );
         let recent = follow.take_recent();
         assert_eq!(
@@ -298,7 +313,7 @@ mod tests {
         // A row of no transaction of this run.
         follow.seen(Stage::OnDisk, 77, MS);
         assert_eq!(follow.count().repeated_rows, 2);
-        let on_disk = &follow.latencies()[1];
+        let on_disk = &follow.latencies(END)[1];
         assert_eq!(
             (on_disk.count, on_disk.at(100.0).map(f64::round)),
             (1, Some(10.0))

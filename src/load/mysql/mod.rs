@@ -304,7 +304,7 @@ fn conclude(
 ) -> Report {
     let follow = tracker.follow();
     let rows = follow.count();
-    let latencies = follow.latencies();
+    let latencies = follow.latencies(tracker.elapsed());
     let planned = (options.rate * options.length.as_secs_f64()).floor();
     let writing_s = follow.writing_time().unwrap_or_default().as_secs_f64();
     let achieved = rows.committed as f64 / writing_s.max(options.length.as_secs_f64());
