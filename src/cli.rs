@@ -9,6 +9,7 @@ use crate::binlog::FilePosition;
 #[cfg(feature = "load")]
 use crate::load;
 use crate::log_format::LogFormat;
+use crate::printing::print;
 use crate::signals::Signals;
 #[cfg(feature = "sim")]
 use crate::sim;
@@ -50,8 +51,8 @@ pub enum Command {
 #[command(after_help = "Example:\n  \
     hydrant cdc --config hydrant.toml               follow until SIGTERM or SIGINT\n  \
     hydrant cdc --config hydrant.toml --until now   deliver all rows up to now, then exit 0\n\n\
-    SIGTERM, SIGINT and SIGHUP deliver what was read, store the checkpoint and exit 0; a second\n\
-    one stops at once. SIGUSR1 logs the current counters.\n\n\
+    SIGTERM, SIGINT and SIGHUP deliver what was read, store the checkpoint and exit 0, or 75 if\n\
+    --until is not reached; a second one stops at once. SIGUSR1 logs the current counters.\n\n\
     Exit codes: 0 done, 64 usage, 65 data or position that cannot be continued,\n\
     69 unavailable, 75 temporary, 77 permission, 78 configuration.")]
 pub struct CdcOptions {
@@ -121,15 +122,14 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let (runtime, signals) = listening_runtime()?;
             let config = config::load_metrics(&options.config)?;
             if options.print_alarms {
-                println!("{:#}", ecs::templates::alarms(&config)?);
-                return Ok(());
+                let alarms = ecs::templates::alarms(&config)?;
+                return Ok(print(format_args!("{alarms:#}\n"))?);
             }
             if options.print_dashboard {
                 let region = std::env::var("AWS_REGION").or(std::env::var("AWS_DEFAULT_REGION"));
                 let region = region.ok();
                 let dashboard = ecs::templates::dashboard(&config, region.as_deref())?;
-                println!("{dashboard:#}");
-                return Ok(());
+                return Ok(print(format_args!("{dashboard:#}\n"))?);
             }
             let polling = ecs::run(config, options.dry_run, options.length, signals);
             let outcome = runtime.block_on(polling);

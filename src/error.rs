@@ -157,6 +157,7 @@ impl Error {
                 | SimError::Faults { .. } => Exit::Config,
                 SimError::Listen { .. }
                 | SimError::Data { .. }
+                | SimError::Print(_)
                 | SimError::Process(_)
                 | SimError::Undelivered { .. } => Exit::Unavailable,
             },

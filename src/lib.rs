@@ -9,11 +9,14 @@
 //! Rooms marked PURE do no I/O, read no clock and name no AWS or tokio type; the test
 //! `pure_rooms_stay_pure` enforces it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod error;
 pub mod log_format;
 pub mod logs;
 mod nofollow;
+pub mod printing;
 mod signals;
 
 mod aws;

@@ -29,7 +29,7 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
         Err(failure) => (DEFAULT.to_owned(), Err(failure)),
     };
     let registry = tracing_subscriber::registry().with(EnvFilter::new(directives));
-    let layer = fmt::layer().with_target(false);
+    let layer = fmt::layer().with_target(false).log_internal_errors(false);
     match format {
         LogFormat::Text => {
             let is_terminal = io::stderr().is_terminal();

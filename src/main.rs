@@ -1,10 +1,12 @@
 //! The binary: parse, set up logging, run, and turn the outcome into an exit code.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
 use hydrant::cli::Cli;
 use hydrant::log_format::LogFormat;
+use hydrant::printing::{complain, refused};
 use hydrant::{Error, Exit, error, logs};
 
 fn main() -> ExitCode {
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
     match outcome.and_then(|()| hydrant::cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", error.report(format));
+            complain(&error.report(format));
             error.exit().into()
         }
     }
@@ -26,15 +28,20 @@ fn main() -> ExitCode {
 /// Prints what clap has to say; `--help` and `--version` are answers, not errors.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // A closed standard output is no reason to fail differently.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let error = Error::from(refused(&error));
+                complain(&error.report(LogFormat::asked_for(std::env::args_os())));
+                error.exit().into()
+            }
+            Ok(()) | Err(_) => ExitCode::SUCCESS,
+        };
     }
     match LogFormat::asked_for(std::env::args_os()) {
         LogFormat::Text => {
             let _ = error.print();
         }
-        LogFormat::Json => eprintln!("{}", error::usage_as_json(&error.to_string())),
+        LogFormat::Json => complain(&error::usage_as_json(&error.to_string())),
     }
     Exit::Usage.into()
 }

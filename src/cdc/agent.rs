@@ -201,6 +201,10 @@ impl<S: Sink> Agent<S> {
         };
         let saved = self.save_now(&mut signals, deadline).await;
         followed.and(drained).and(saved)?;
+        let is_left = !self.reached_end() || self.pipeline.flow.batches_under_way > 0;
+        if self.end.is_some() && is_left {
+            return Err(unfinished().into());
+        }
         Ok(AgentSummary {
             progress: self.pipeline.progress(),
             position: self.saved.position.clone(),
@@ -448,7 +452,7 @@ impl<S: Sink> Agent<S> {
     async fn drain(
         &mut self,
         signals: &mut Signals,
-        deadline: Option<Instant>,
+        mut deadline: Option<Instant>,
     ) -> Result<(), Error> {
         self.pipeline.forget_unfinished();
         self.pipeline.seal_all();
@@ -459,6 +463,10 @@ impl<S: Sink> Agent<S> {
                     self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
                 }
                 asked = signals.next() => match asked {
+                    SignalRequest::Stop(signal) if deadline.is_none() => {
+                        info!("{signal}: delivering what was read");
+                        deadline = Some(Instant::now() + self.config.shutdown_grace);
+                    }
                     SignalRequest::Stop(signal) => {
                         warn!("{signal}: stopping at once");
                         break;
@@ -483,6 +491,15 @@ pub(super) async fn on_disk<T: Send + 'static>(
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
+}
+
+/// Whoever asks for rows up to a place must not take a stop before it for success.
+pub(super) fn unfinished() -> Failure {
+    Failure::transient(
+        Exit::Temporary,
+        "stopped before all rows up to --until were delivered",
+        "run the command again: it continues at the checkpoint",
+    )
 }
 
 fn unsaved() -> Error {

@@ -157,9 +157,17 @@ impl CheckpointStore {
             Failure::definite(
                 Exit::Data,
                 format!("cannot use the checkpoint {}: {why}", self.path.display()),
-                "restore it from a backup, or delete it and choose source.start with care",
+                "if it is another file than the checkpoint, correct checkpoint.path; otherwise restore it from a \
+                 backup, or delete it and choose source.start with care",
             )
         };
+        if self.path.is_dir() {
+            return Err(Failure::definite(
+                Exit::Config,
+                format!("{} is a directory", self.path.display()),
+                "correct checkpoint.path: it names the file itself, such as file:/var/lib/hydrant/checkpoint.json",
+            ));
+        }
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -54,7 +54,7 @@ use crate::signals::Signals;
 use crate::sink::{self, Sink};
 use crate::{Error, Exit, Failure};
 
-use agent::{Agent, on_disk};
+use agent::{Agent, on_disk, unfinished};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
@@ -135,6 +135,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     mut signals: Signals,
     open: impl FnOnce(&[CheckedTable]) -> Opening,
 ) -> Result<AgentSummary, Error> {
+    let is_job = until.is_some();
     let starting = Box::pin(async {
         let path = config.checkpoint.clone();
         let store = on_disk(move || CheckpointStore::open(&path)).await?;
@@ -149,6 +150,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     });
     match signals.unless_stopped(starting).await {
         Some(agent) => agent?.run(signals).await,
+        None if is_job => Err(unfinished().into()),
         None => Ok(AgentSummary::default()),
     }
 }

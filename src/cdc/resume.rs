@@ -91,7 +91,8 @@ fn gtids_of(server: &Server, checkpoint: &Checkpoint) -> Result<Option<GtidSet>,
         Failure::definite(
             Exit::Data,
             format!("the checkpoint of the server {} {why}", checkpoint.server.0),
-            "restore the checkpoint from a backup, or delete it and choose source.start with care",
+            "point source.url to that server, or give this one a checkpoint.path of its own; if the checkpoint is \
+             damaged, restore it from a backup, or delete it and choose source.start with care",
         )
     };
     let Some(text) = &checkpoint.gtids else {

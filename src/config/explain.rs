@@ -186,19 +186,28 @@ fn wanted(path: &[String], error: &figment::Error) -> String {
         return format!("write a size in quotes, with its unit: {key} = \"32 MiB\"");
     }
     let variants = variants_of(&keys);
-    if !variants.is_empty() {
-        return format!("write one of {}", quoted(variants));
-    }
     let expected = match &error.kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => expected.clone(),
         _ => String::new(),
     };
+    if let [first, ..] = variants {
+        return match expected.as_str() {
+            "a sequence" => format!(
+                "write a list: {key} = [\"{first}\"], of {}",
+                quoted(variants)
+            ),
+            _ => format!("write one of {}", quoted(variants)),
+        };
+    }
     match expected.as_str() {
         duration::EXPECTED => {
             format!("write a duration in quotes, with its unit: {key} = \"1s\", or \"250ms\"")
         }
         "a string" => format!("write it in quotes: {key} = \"...\""),
         "a boolean" => format!("write {key} = true or {key} = false, without quotes"),
+        "u32" if key == "server_id" => {
+            format!("write a whole number from 1 to 4294967295 without quotes: {key} = 7")
+        }
         "u32" | "u64" | "usize" => {
             format!("write a whole number from 0 to 4294967295 without quotes: {key} = 7")
         }

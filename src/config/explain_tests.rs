@@ -62,7 +62,7 @@ fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
         (
             "source.server_id = -1",
             "source.server_id",
-            &["out of range", "from 0"],
+            &["out of range", "from 1"],
         ),
         (
             "source.server_id = 5000000000",

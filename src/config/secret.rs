@@ -11,6 +11,12 @@ use super::ConfigError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Whether a name may be printed: others may be a password that was written behind `env:` by mistake.
+fn is_usual_name(name: &str) -> bool {
+    let taken = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    name.bytes().all(taken)
+}
+
 impl Secret {
     /// Wraps a value.
     #[must_use]
@@ -24,6 +30,28 @@ impl Secret {
         &self.0
     }
 
+    fn of_variable(key: &str, name: &str) -> Result<Self, ConfigError> {
+        let (named, remedy) = if is_usual_name(name) {
+            (
+                format!("environment variable {name}"),
+                format!("set {name}, or name another one"),
+            )
+        } else {
+            (
+                "the environment variable whose name is behind env:".to_owned(),
+                "set it, or name another one; a password itself stands here without env:"
+                    .to_owned(),
+            )
+        };
+        let why = match std::env::var(name) {
+            Ok(value) if value.is_empty() => "is empty",
+            Ok(value) => return Ok(Self(value)),
+            Err(VarError::NotPresent) => "is not set",
+            Err(VarError::NotUnicode(_)) => "is not UTF-8",
+        };
+        Err(ConfigError::at(key, format!("{named} {why}"), remedy))
+    }
+
     /// Follows `env:NAME` and `file:PATH`; any other text is the value itself.
     ///
     /// # Errors
@@ -35,21 +63,7 @@ impl Secret {
                 let remedy = "write the variable's name behind it, like env:DB_PASSWORD";
                 return Err(at("env: without a name".to_owned(), remedy.to_owned()));
             }
-            let remedy = format!("set {name}, or name another one");
-            return match std::env::var(name) {
-                Ok(value) if value.is_empty() => {
-                    Err(at(format!("environment variable {name} is empty"), remedy))
-                }
-                Ok(value) => Ok(Self(value)),
-                Err(VarError::NotPresent) => Err(at(
-                    format!("environment variable {name} is not set"),
-                    remedy,
-                )),
-                Err(VarError::NotUnicode(_)) => Err(at(
-                    format!("environment variable {name} is not UTF-8"),
-                    remedy,
-                )),
-            };
+            return Self::of_variable(key, name);
         }
         if let Some(path) = text.strip_prefix("file:") {
             if path.trim().is_empty() {
@@ -161,6 +175,8 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "***");
         let error = Secret::resolve("source.password", "env:HYDRANT_TEST_UNSET").unwrap_err();
         assert!(error.to_string().contains("HYDRANT_TEST_UNSET"));
+        let error = Secret::resolve("source.password", "env:s3cret").unwrap_err();
+        assert!(!format!("{error} {}", error.remedy).contains("s3cret"));
         assert!(Secret::resolve("source.password", "file:/nonexistent").is_err());
     }
 

@@ -141,6 +141,13 @@ fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
         (Some(text), None) => Some(Secret::resolve("source.password", text)?),
         (None, in_url) => in_url.map(Secret::new),
     };
+    if raw.server_id == Some(0) {
+        return Err(ConfigError::at(
+            "source.server_id",
+            "0 is the number of no replica",
+            "write a whole number from 1 to 4294967295 that no other replica of the server has, or leave it out",
+        ));
+    }
     Ok(Source {
         host: host.trim_matches(['[', ']']).to_owned(),
         port: url.port().unwrap_or(DEFAULT_PORT),

@@ -4,6 +4,7 @@
 //! CloudWatch. What does not: what is polled ([`super::sampler`]), and every other decision
 //! ([`super::core::schedule`], [`super::core::backlog`]) and request ([`super::poll`], [`super::publish`]).
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -12,6 +13,7 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::config::Metrics;
+use crate::printing::refused;
 use crate::signals::{SignalRequest, Signals};
 use crate::{Exit, Failure};
 
@@ -199,7 +201,7 @@ impl Poller {
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<PollerSummary, Failure> {
         loop {
             let now = now();
-            self.turn(now);
+            self.turn(now)?;
             if self.end.is_some_and(|end| end <= now.monotonic) {
                 self.stop.end();
                 self.finish("the end of --for");
@@ -239,7 +241,7 @@ impl Poller {
         }
         loop {
             let now = now();
-            self.publish(now);
+            self.publish(now)?;
             let waiting = self
                 .shared
                 .outlets
@@ -297,11 +299,11 @@ impl Poller {
         wake_at.map_or(latest, |at| at.min(latest))
     }
 
-    fn turn(&mut self, now: Now) {
+    fn turn(&mut self, now: Now) -> Result<(), Failure> {
         if self.sampler.turn(now, &mut self.shared) {
             self.plan_again();
         }
-        self.publish(now);
+        self.publish(now)?;
         if self.progress_at <= now.monotonic {
             self.progress_at = now.monotonic + PROGRESS_INTERVAL;
             let summary = self.summary();
@@ -311,6 +313,7 @@ impl Poller {
                 own.offer(&mut outlet.backlog, now, &summary, &recent);
             }
         }
+        Ok(())
     }
 
     fn answer_ecs(&mut self, done: Done) -> Result<(), Failure> {
@@ -320,11 +323,19 @@ impl Poller {
         Ok(())
     }
 
-    fn publish(&mut self, now: Now) {
+    /// Sends what is due, or prints it; a reader that has gone ends the run.
+    fn publish(&mut self, now: Now) -> Result<(), Failure> {
         for (index, outlet) in self.shared.outlets.iter_mut().enumerate() {
             while let Some(batch) = outlet.backlog.next_batch(now) {
                 if self.dry_run {
-                    print_batch(&self.shared.config.namespace, &outlet.backlog, &batch);
+                    let namespace = &self.shared.config.namespace;
+                    match print_batch(namespace, &outlet.backlog, &batch) {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                            self.stop = Stop::AtOnce;
+                        }
+                        Err(error) => return Err(refused(&error)),
+                    }
                     outlet.backlog.acknowledge(batch);
                     continue;
                 }
@@ -335,6 +346,7 @@ impl Poller {
                 self.puts.spawn(async move { (index, sending.await) });
             }
         }
+        Ok(())
     }
 
     fn answer_put(&mut self, index: usize, done: Put) -> Result<(), Failure> {

@@ -69,7 +69,12 @@ pub struct Options {
     /// The columns to write, in this order; all if left out. If the binlog does not name columns
     /// (binlog_row_metadata = MINIMAL), list all columns of the table in its order. Put a name with
     /// a comma, a blank or a parenthesis into backticks.
-    #[arg(long, value_name = "COLUMNS", requires = "table")]
+    #[arg(
+        long,
+        value_name = "COLUMNS",
+        requires = "table",
+        conflicts_with = "config"
+    )]
     columns: Option<String>,
     /// A directory for gzip objects, or - for standard output.
     #[arg(long, value_name = "DIR")]

@@ -60,6 +60,9 @@ impl DirSink {
             )
         };
         refuse_link(root)?;
+        for table in &tables {
+            refuse_folder(root, table)?;
+        }
         prepare(root, &tables).map_err(|error| unusable(&error))?;
         Ok(Self {
             root: root.into(),
@@ -96,6 +99,10 @@ pub(crate) fn has_objects(root: &Path, table: &TableFolder) -> bool {
 fn unfinished(root: &Path) -> PathBuf {
     root.join(".unfinished")
 }
+
+/// Most bytes of a name on Linux's file systems, and what temporary files have behind their table's name.
+const NAME_MAX: usize = 255;
+const TEMPORARY_BYTES: usize = 16;
 
 /// What a file of [`prepare`]'s trial is called as long as it is there.
 const TRIAL: &str = "trial";
@@ -159,6 +166,30 @@ fn refuse_link(root: &Path) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Refuses before there is a row what no attempt could ever write.
+fn refuse_folder(root: &Path, table: &TableFolder) -> Result<(), Failure> {
+    let folder = root.join(table.name());
+    let unusable = |why: &str, remedy: &str| {
+        let what = format!("cannot write to the directory {}: {why}", folder.display());
+        Err(Failure::definite(Exit::Config, what, remedy))
+    };
+    // The names of its temporary files are the longest.
+    if table.name().len() + TEMPORARY_BYTES > NAME_MAX {
+        return unusable(
+            "the name is longer than file systems take, because letters beyond ASCII and signs take three bytes for \
+             each of theirs",
+            "leave the table out, or write it to another sink",
+        );
+    }
+    match fs::metadata(&folder) {
+        Ok(there) if !there.is_dir() => unusable(
+            "something else than a directory has its name",
+            "move it away, or change sink.path",
+        ),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 impl Sink for DirSink {
@@ -225,5 +256,18 @@ mod tests {
         DirSink::open(root.path(), vec![folder("shop", "Sales")], 1 << 20).unwrap();
         assert!(!unfinished.join("shop.Sales+abc").exists());
         assert!(unfinished.join("shop.Other+abc").exists());
+    }
+
+    #[test]
+    fn what_could_never_be_written_is_refused_at_the_start() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |table: &str| DirSink::open(root.path(), vec![folder("shop", table)], 1 << 20);
+        assert!(open(&"ü".repeat(38)).is_ok());
+        for table in ["ü".repeat(40), "数".repeat(28)] {
+            assert_eq!(open(&table).unwrap_err().exit, Exit::Config);
+        }
+        fs::write(root.path().join("shop.t"), b"no directory").unwrap();
+        assert_eq!(open("t").unwrap_err().exit, Exit::Config);
+        assert!(open("u").is_ok());
     }
 }

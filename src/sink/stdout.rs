@@ -29,7 +29,7 @@ impl Sink for StdoutSink {
             Failure::definite(
                 Exit::Unavailable,
                 format!("cannot write to standard output: {error}"),
-                "keep the reader of standard output running; the checkpoint is where it stopped \
+                "keep its reader running, and its disk from filling; the checkpoint is where it stopped \
                  taking rows",
             )
         });

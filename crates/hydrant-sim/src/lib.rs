@@ -87,6 +87,9 @@ pub enum SimError {
         #[source]
         source: io::Error,
     },
+    /// Standard output takes no more.
+    #[error("cannot write to standard output: {0}")]
+    Print(io::Error),
     /// A stream is named twice.
     #[error("stream {name} is given more than once")]
     Stream {
@@ -156,6 +159,7 @@ impl SimError {
             Self::Script { .. } => "correct the script; `hydrant sim --help` shows its shape",
             Self::ReadFaults { .. } => "give a readable file with --faults",
             Self::Faults { .. } => "correct the file; `hydrant sim --help` shows its shape",
+            Self::Print(_) => "make room where it goes to, or let it go elsewhere",
             Self::Process(_) => "look at the limits of processes and open files of this user",
             Self::Undelivered { .. } => {
                 "free the disk, and send the records of this run again: they are lost here"
@@ -437,25 +441,32 @@ pub fn run_until_signal(options: Options) -> Result<(), SimError> {
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(SimError::Process)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(SimError::Process)?;
+        // That of one service leaves the others with AWS.
+        let variable = match options.ecs_script {
+            Some(_) => "AWS_ENDPOINT_URL",
+            None => "AWS_ENDPOINT_URL_FIREHOSE",
+        };
         let simulator = Simulator::start(options).await?;
         let url = simulator.endpoint_url();
         say(&format!(
-            "hydrant sim listens on {}; use it with: export AWS_ENDPOINT_URL_FIREHOSE={url}",
+            "hydrant sim listens on {}; use it with: export {variable}={url}",
             simulator.addr()
-        ));
+        ))?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         let accounts = simulator.shutdown().await?;
-        say(&summary(&accounts));
-        Ok(())
+        say(&summary(&accounts))
     })
 }
 
-/// Prints a line. A closed output is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// Prints a line. A reader that has gone is no reason to stop.
+fn say(line: &str) -> Result<(), SimError> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(SimError::Print(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn summary(accounts: &Accounts) -> String {

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::firehose::ACCOUNT_ID;
 use super::firehose::buffer::Hints;
-use super::firehose::object_key::{Compression, Prefix};
+use super::firehose::object_key::{Compression, ObjectNaming, Prefix};
 use super::firehose::validate::{Destination, is_valid_name};
 use super::quota::Quota;
 
@@ -174,7 +174,11 @@ impl Options {
         Destination {
             role_arn: format!("arn:aws:iam::{ACCOUNT_ID}:role/hydrant-sim"),
             bucket_arn: "arn:aws:s3:::hydrant-sim".to_owned(),
-            prefix: stream.prefix.clone(),
+            naming: ObjectNaming {
+                // As the console sets it.
+                error_prefix: Some("!{firehose:error-output-type}/".to_owned()),
+                ..ObjectNaming::new(stream.prefix.clone())
+            },
             compression: Compression::Gzip,
             hints: Hints {
                 bytes: self.buffer_bytes,

@@ -220,8 +220,20 @@ impl TableDefinition {
         }
         let Some(current) = self.layouts.current().cloned() else {
             let plan = self.compile(map, &self.wanted(map, false));
-            return plan
-                .map_err(|error| self.changed(&error.to_string(), definition, context).into());
+            return plan.map_err(|error| {
+                let mut failure = self.changed(&error.to_string(), definition, context);
+                if let PlanError::MissingColumn { .. } = error {
+                    // Nobody may have looked at the names that were chosen.
+                    let names: Vec<&str> = map.columns.iter().map(|it| it.name.as_str()).collect();
+                    failure.remedy = format!(
+                        "the table has {} here: correct a name or type that is mistyped; if the column was added later, \
+                         {}",
+                        names.join(", "),
+                        failure.remedy
+                    );
+                }
+                failure.into()
+            });
         };
         let Some(plan) = self.same(map, &current) else {
             let what = match self.compile(map, &self.wanted(map, true)) {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::batch::BatchLimits;
+use crate::printing::print;
 use crate::signals::Signals;
 use crate::sink::{FirehoseSink, Sink};
 use crate::{Error, Exit, Failure};
@@ -192,13 +193,13 @@ fn agree_to_pay(options: &FirehoseOptions, plan: Option<&RatePlan>) -> Result<()
     };
     let flush_s = options.flush_interval.as_secs_f64();
     let billed = rows * price::billed_row_bytes(row_bytes, rate, flush_s, &limits);
-    println!(
-        "Estimate for {}: {} rows, {} billed, {}",
+    print(format_args!(
+        "Estimate for {}: {} rows, {} billed, {}\n",
         options.target.description(),
         count(rows),
         bytesize::ByteSize(billed as u64),
         usd(price::usd(billed))
-    );
+    ))?;
     if options.target.i_will_pay {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::printing::print;
 use crate::{Exit, Failure};
 
 use super::compare::{changed_settings, median_seconds, table};
@@ -37,10 +38,11 @@ pub(crate) fn run(options: &CompareOptions) -> Result<(), Failure> {
     let mut sections = whole_run::sections(&a, &b);
     sections.push(median_seconds(&a, &b));
     let settings = changed_settings(&a, &b);
-    for (name, report) in [("A", &a), ("B", &b)] {
-        println!("{name}: {}, {}", report.target, report.started_at);
-    }
-    print!("{}", table(&sections, &settings));
+    let head =
+        |name: &str, report: &Report| format!("{name}: {}, {}\n", report.target, report.started_at);
+    let (head_a, head_b) = (head("A", &a), head("B", &b));
+    let told = format!("{head_a}{head_b}{}", table(&sections, &settings));
+    print(told)?;
     let Some(path) = &options.out else {
         return Ok(());
     };

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
+use crate::printing::print;
 use crate::{Exit, Failure};
 
 use super::Report;
@@ -53,13 +54,11 @@ impl OutOptions {
         report: &Report,
         intervals: &[Histogram<u64>],
     ) -> Result<(), Failure> {
-        print!("{}", report.summary());
-        match &self.out {
-            Some(folder) => {
-                write(folder, report, intervals).map_err(|error| unwritable(folder, &error))
-            }
-            None => Ok(()),
+        let printed = print(report.summary());
+        if let Some(folder) = &self.out {
+            write(folder, report, intervals).map_err(|error| unwritable(folder, &error))?;
         }
+        printed
     }
 }
 

@@ -201,10 +201,10 @@ fn a_stream_that_breaks_at_once_is_asked_for_ever_more_rarely() -> Result<()> {
 }
 
 /// A start that hangs for as long as nobody looks.
-fn frozen_start(proxy: &Proxy) -> Result<(Workplace, Agent)> {
+fn frozen_start(proxy: &Proxy, arguments: &[&str]) -> Result<(Workplace, Agent)> {
     let workplace = with_folder(&proxy.url("root"), "connect_timeout = \"1h\"")?;
     proxy.arm(Fault::Freeze, 4, 0);
-    let agent = workplace.start()?;
+    let agent = workplace.start_with(arguments)?;
     eventually("the start is frozen", || {
         Ok((!proxy.is_armed()).then_some(()))
     })?;
@@ -216,11 +216,16 @@ fn signals_are_heard_while_the_start_hangs() -> Result<()> {
     let server = server_with_table(Kind::Mysql)?;
     let proxy = Proxy::to(server.port())?;
     for signal in ["TERM", "INT", "HUP"] {
-        let (_workplace, mut agent) = frozen_start(&proxy)?;
+        let (_workplace, mut agent) = frozen_start(&proxy, &[])?;
         agent.tells_that_it_starts()?;
         agent.signal(signal)?;
         ensure!(agent.wait()?.code() == Some(0), "{signal}: {}", agent.log());
     }
+    // Whoever asked for rows up to a place has not got them.
+    let (_workplace, mut agent) = frozen_start(&proxy, &["--until", "now"])?;
+    agent.tells_that_it_starts()?;
+    agent.signal("TERM")?;
+    ensure!(agent.wait()?.code() == Some(75), "{}", agent.log());
     Ok(())
 }
 

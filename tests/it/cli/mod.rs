@@ -3,4 +3,5 @@
 mod errors;
 mod help;
 mod messages;
+mod printing;
 mod usage;

@@ -108,13 +108,18 @@ impl Workplace {
 
     /// Starts `hydrant cdc` and leaves it running. Its log goes to `agent.log`.
     pub(crate) fn start(&self) -> Result<Agent> {
+        self.start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(&self, arguments: &[&str]) -> Result<Agent> {
         let log_path = self.path("agent.log");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(&log_path)?;
         let child = self
-            .command(&[])
+            .command(arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;

@@ -154,6 +154,7 @@ async fn a_created_stream_delivers_uncompressed_by_default_and_evaluates_its_pre
         "plain",
         destination()
             .prefix("dt=!{timestamp:yyyy-MM-dd}/")
+            .error_output_prefix("failed/!{firehose:error-output-type}/")
             .build()?,
     )
     .await?;

@@ -58,12 +58,11 @@ pub(super) async fn deliver(stream: Arc<Stream>, folder: Arc<Path>, clock: Clock
 /// that an attempt which failed after its rename leaves no second object.
 async fn deliver_batch(stream: &Stream, folder: &Path, batch: &Arc<Batch>, clock: Clock) {
     let compression = stream.destination.compression;
-    let prefix = &stream.destination.prefix;
     let key = object_key(
-        prefix,
+        &stream.destination.naming,
         &stream.name,
         batch.oldest,
-        Uuid::new_v4(),
+        Uuid::new_v4,
         compression,
     );
     let path = folder.join(&key);

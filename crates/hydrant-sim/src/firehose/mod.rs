@@ -418,14 +418,15 @@ fn description(stream: &Stream) -> Value {
     let Destination {
         role_arn,
         bucket_arn,
-        prefix,
+        naming,
         compression,
         hints,
     } = &stream.destination;
     let plain = json!({
         "RoleARN": role_arn,
         "BucketARN": bucket_arn,
-        "Prefix": prefix.as_str(),
+        "Prefix": naming.prefix.as_str(),
+        "ErrorOutputPrefix": naming.error_prefix,
         "BufferingHints": {
             "SizeInMBs": hints.bytes >> 20,
             "IntervalInSeconds": hints.interval_s,
@@ -436,6 +437,8 @@ fn description(stream: &Stream) -> Value {
     });
     let mut extended = plain.clone();
     extended["S3BackupMode"] = json!("Disabled");
+    extended["CustomTimeZone"] = json!(naming.time_zone.iana_name());
+    extended["FileExtension"] = json!(naming.extension);
     json!({
         "DeliveryStreamName": stream.name,
         "DeliveryStreamARN": arn(&stream.name),

@@ -6,7 +6,8 @@
 //! Source of the format: Amazon Data Firehose Developer Guide, "Configure Amazon S3 object name
 //! format" and "Understand custom prefixes for Amazon S3 objects".
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 use uuid::Uuid;
 
 /// Longest prefix, in characters. Source: API reference, `ExtendedS3DestinationConfiguration`.
@@ -18,6 +19,10 @@ const MAX_PART_BYTES: usize = 100;
 
 /// What a prefix without a timestamp expression gets appended.
 const DEFAULT_DATE: &str = "%Y/%m/%d/%H/";
+
+/// Characters of a random string. Source: the guide's page on prefixes, whose examples are the beginning of a
+/// UUID.
+const RANDOM_CHARS: usize = 11;
 
 /// The version of a stream's configuration, part of the key. Streams cannot be reconfigured
 /// here, so it stays at its first value.
@@ -50,21 +55,49 @@ impl Compression {
     }
 }
 
+/// What a stream's objects are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectNaming {
+    /// What keys begin with.
+    pub prefix: Prefix,
+    /// What keys of what could not be delivered begin with, as it was written.
+    pub error_prefix: Option<String>,
+    /// That of the times in keys.
+    pub time_zone: TimeZone,
+    /// How keys end, if this is not empty; otherwise as their compression has it.
+    pub extension: String,
+}
+
+impl ObjectNaming {
+    /// With this prefix, and AWS's defaults for all else.
+    #[must_use]
+    pub fn new(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            error_prefix: None,
+            time_zone: TimeZone::UTC,
+            extension: String::new(),
+        }
+    }
+}
+
 /// Why a prefix cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     /// Longer than AWS allows.
     #[error("the prefix is longer than {MAX_PREFIX_CHARS} characters")]
     TooLong,
-    /// `!{` without its brace.
-    #[error("the prefix has an expression without a closing brace")]
-    Unclosed,
-    /// An expression of another namespace than `timestamp`.
-    #[error("the prefix has !{{{0}}}, of which the simulator only knows !{{timestamp:...}}")]
-    Namespace(String),
+    /// What AWS refuses, after its own words, their slip included. Those of a missing error prefix are quoted
+    /// in hashicorp/terraform-provider-aws#13416; the others are those of the guide.
+    #[error("Ths supplied prefix(es) do not satisfy the following constraint: {0}")]
+    Constraint(&'static str),
+    /// A partition key, for which AWS needs a processor that the simulator does not have.
+    #[error("the prefix has !{{{0}}}, which needs dynamic partitioning: this simulator has none")]
+    Partition(String),
     /// A letter of Java's `DateTimeFormatter` that is not supported.
     #[error(
-        "the prefix has {0:?} in a timestamp, of which the simulator only knows yyyy MM dd HH mm and text in single quotes"
+        "the prefix has {0:?} in a timestamp, which this simulator does not know: it takes yyyy MM dd DDD HH mm ss and \
+         others of years, months, days and times, and text in single quotes"
     )]
     Pattern(String),
     /// Keys are paths here, so a part that would leave or hide in the folder is refused.
@@ -74,12 +107,23 @@ pub enum PrefixError {
     Part(String),
 }
 
+/// A piece of a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// A `strftime` format.
+    Time(String),
+    /// `!{firehose:random-string}`.
+    Random,
+    /// `!{firehose:error-output-type}`.
+    ErrorType,
+}
+
 /// A prefix that has been checked, and what it evaluates to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
     written: String,
-    /// The same as a `strftime` format, its date included.
-    format: String,
+    /// Its date included.
+    pieces: Vec<Piece>,
 }
 
 impl Prefix {
@@ -88,31 +132,24 @@ impl Prefix {
     /// # Errors
     /// The rule that it breaks, AWS's or the simulator's.
     pub fn parse(written: &str) -> Result<Self, PrefixError> {
-        if written.chars().count() > MAX_PREFIX_CHARS {
-            return Err(PrefixError::TooLong);
+        let (mut pieces, is_dated) = pieces(written)?;
+        if pieces.contains(&Piece::ErrorType) {
+            return Err(PrefixError::Constraint(
+                "Prefix cannot contain !{firehose:error-output-type}",
+            ));
         }
-        let mut format = String::new();
-        let mut rest = written;
-        let mut dated = false;
-        while let Some((literal, after)) = rest.split_once("!{") {
-            push_literal(&mut format, literal);
-            let (expression, after) = after.split_once('}').ok_or(PrefixError::Unclosed)?;
-            let pattern = expression
-                .strip_prefix("timestamp:")
-                .ok_or_else(|| PrefixError::Namespace(expression.to_owned()))?;
-            push_pattern(&mut format, pattern)?;
-            dated = true;
-            rest = after;
-        }
-        push_literal(&mut format, rest);
-        if !dated {
-            format.push_str(DEFAULT_DATE);
+        if !is_dated {
+            pieces.push(Piece::Time(DEFAULT_DATE.to_owned()));
         }
         let prefix = Self {
             written: written.to_owned(),
-            format,
+            pieces,
         };
-        check_parts(&prefix.evaluate(Timestamp::UNIX_EPOCH))?;
+        let evaluated = prefix.evaluate(
+            &Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC),
+            Uuid::nil,
+        );
+        check_parts(&evaluated)?;
         Ok(prefix)
     }
 
@@ -122,23 +159,115 @@ impl Prefix {
         &self.written
     }
 
-    fn evaluate(&self, oldest: Timestamp) -> String {
-        oldest.strftime(&self.format).to_string()
+    fn has_expressions(&self) -> bool {
+        has_expressions(&self.written)
+    }
+
+    fn evaluate(&self, oldest: &ZonedDateTime, mut random: impl FnMut() -> Uuid) -> String {
+        let mut evaluated = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Time(format) => evaluated.push_str(&oldest.strftime(format).to_string()),
+                Piece::Random => evaluated.push_str(&random().to_string()[..RANDOM_CHARS]),
+                Piece::ErrorType => {}
+            }
+        }
+        evaluated
     }
 }
 
-/// The key of an object whose oldest record arrived at `oldest`, relative and with slashes.
+/// Checks the prefix of what could not be delivered. Nothing fails here, so that it is only described back.
+///
+/// # Errors
+/// The rule that it breaks, AWS's or the simulator's.
+pub(super) fn check_error_prefix(
+    prefix: &Prefix,
+    written: Option<&str>,
+) -> Result<(), PrefixError> {
+    let written = written.unwrap_or_default();
+    if written.is_empty() {
+        if prefix.has_expressions() {
+            return Err(PrefixError::Constraint(
+                "ErrorOutputPrefix cannot be null or empty when Prefix contains expressions",
+            ));
+        }
+        return Ok(());
+    }
+    let (pieces, _) = pieces(written)?;
+    if has_expressions(written) && !pieces.contains(&Piece::ErrorType) {
+        return Err(PrefixError::Constraint(
+            "ErrorOutputPrefix must contain !{firehose:error-output-type} when it contains expressions",
+        ));
+    }
+    Ok(())
+}
+
+fn has_expressions(written: &str) -> bool {
+    written.contains("!{")
+}
+
+/// The pieces of a prefix, and whether one of them is an expression of a time.
+fn pieces(written: &str) -> Result<(Vec<Piece>, bool), PrefixError> {
+    if written.chars().count() > MAX_PREFIX_CHARS {
+        return Err(PrefixError::TooLong);
+    }
+    let mut pieces = Vec::new();
+    let mut format = String::new();
+    let mut is_dated = false;
+    let mut rest = written;
+    while let Some((literal, after)) = rest.split_once("!{") {
+        push_literal(&mut format, literal);
+        let unclosed = "the sequence !{ can only appear in !{namespace:value} expressions";
+        let (expression, after) = after
+            .split_once('}')
+            .ok_or(PrefixError::Constraint(unclosed))?;
+        let piece = match expression.split_once(':') {
+            Some(("timestamp", pattern)) => {
+                push_pattern(&mut format, pattern)?;
+                is_dated = true;
+                None
+            }
+            Some(("firehose", "random-string")) => Some(Piece::Random),
+            Some(("firehose", "error-output-type")) => Some(Piece::ErrorType),
+            Some(("firehose", _)) => {
+                let known =
+                    "the namespace firehose has the values error-output-type and random-string";
+                return Err(PrefixError::Constraint(known));
+            }
+            Some(("partitionKeyFromQuery" | "partitionKeyFromLambda", _)) => {
+                return Err(PrefixError::Partition(expression.to_owned()));
+            }
+            Some(_) | None => return Err(PrefixError::Constraint(unclosed)),
+        };
+        if let Some(piece) = piece {
+            pieces.push(Piece::Time(std::mem::take(&mut format)));
+            pieces.push(piece);
+        }
+        rest = after;
+    }
+    push_literal(&mut format, rest);
+    pieces.push(Piece::Time(format));
+    Ok((pieces, is_dated))
+}
+
+/// The key of an object whose oldest record arrived at `oldest`, relative and with slashes. `random` gives another
+/// number each time; the object's own name has the first.
 #[must_use]
 pub(super) fn object_key(
-    prefix: &Prefix,
+    destination: &ObjectNaming,
     stream: &str,
     oldest: Timestamp,
-    id: Uuid,
+    mut random: impl FnMut() -> Uuid,
     compression: Compression,
 ) -> String {
-    let directory = prefix.evaluate(oldest);
+    let id = random();
+    let oldest = oldest.to_zoned_datetime(destination.time_zone.clone());
+    let directory = destination.prefix.evaluate(&oldest, random);
     let time = oldest.strftime("%Y-%m-%d-%H-%M-%S");
-    let ending = compression.ending();
+    let ending = match destination.extension.as_str() {
+        "" => compression.ending(),
+        extension => extension,
+    };
     format!("{directory}{stream}-{VERSION_ID}-{time}-{id}{ending}")
 }
 
@@ -160,11 +289,26 @@ fn push_pattern(format: &mut String, pattern: &str) -> Result<(), PrefixError> {
                 run.push(same);
             }
             format.push_str(match run.as_str() {
-                "yyyy" => "%Y",
+                "yyyy" | "uuuu" => "%Y",
+                "yy" | "uu" => "%y",
+                "MMMM" => "%B",
+                "MMM" => "%b",
                 "MM" => "%m",
+                "M" => "%-m",
+                "DDD" => "%j",
                 "dd" => "%d",
+                "d" => "%-d",
+                "EEEE" => "%A",
+                "EEE" => "%a",
                 "HH" => "%H",
+                "H" => "%-H",
+                "hh" => "%I",
+                "h" => "%-I",
+                "a" => "%p",
                 "mm" => "%M",
+                "m" => "%-M",
+                "ss" => "%S",
+                "s" => "%-S",
                 _ => return Err(PrefixError::Pattern(run)),
             });
         } else {
@@ -196,13 +340,8 @@ mod tests {
 
     fn key(prefix: &str, compression: Compression) -> String {
         let oldest: Timestamp = "2026-03-04T05:06:07.9Z".parse().unwrap();
-        object_key(
-            &Prefix::parse(prefix).unwrap(),
-            "Changes",
-            oldest,
-            ID,
-            compression,
-        )
+        let naming = ObjectNaming::new(Prefix::parse(prefix).unwrap());
+        object_key(&naming, "Changes", oldest, || ID, compression)
     }
 
     #[test]
@@ -233,6 +372,74 @@ mod tests {
     }
 
     #[test]
+    fn each_random_string_is_another_and_leaves_the_date_to_be_appended() {
+        let mut count = 0;
+        let mut random = || {
+            count += 1;
+            Uuid::from_u128(count << 96)
+        };
+        let prefix = "!{firehose:random-string}/x-!{firehose:random-string}/";
+        let naming = ObjectNaming::new(Prefix::parse(prefix).unwrap());
+        let oldest: Timestamp = "2026-03-04T05:06:07Z".parse().unwrap();
+        let key = object_key(&naming, "S", oldest, &mut random, Compression::Gzip);
+        assert_eq!(
+            key,
+            "00000002-00/x-00000003-00/2026/03/04/05/S-1-2026-03-04-05-06-07-\
+             00000001-0000-0000-0000-000000000000.gz"
+        );
+    }
+
+    #[test]
+    fn times_are_in_the_streams_zone_and_a_given_extension_is_the_ending() {
+        let mut naming = ObjectNaming::new(Prefix::parse("").unwrap());
+        naming.time_zone = TimeZone::get("Asia/Tokyo").unwrap();
+        naming.extension = ".csv.gz".to_owned();
+        let oldest: Timestamp = "2026-03-04T20:06:07Z".parse().unwrap();
+        let key = object_key(&naming, "S", oldest, || ID, Compression::Gzip);
+        assert!(
+            key.starts_with("2026/03/05/05/S-1-2026-03-05-05-06-07-"),
+            "{key}"
+        );
+        assert!(key.ends_with("aabbccddeeff.csv.gz"), "{key}");
+    }
+
+    #[test]
+    fn an_error_prefix_is_needed_with_expressions_and_says_which_error() {
+        let check = |prefix: &str, error: Option<&str>| {
+            check_error_prefix(&Prefix::parse(prefix).unwrap(), error)
+        };
+        let (plain, dated) = ("CDC/", "CDC/!{timestamp:yyyy}/");
+        let typed = "failed/!{firehose:error-output-type}/!{timestamp:yyyy}/";
+        for (prefix, error) in [
+            (plain, None),
+            (plain, Some("failed/")),
+            (plain, Some(typed)),
+            (dated, Some("failed/")),
+            (dated, Some(typed)),
+        ] {
+            assert_eq!(check(prefix, error), Ok(()), "{prefix}, {error:?}");
+        }
+        for (prefix, error) in [
+            (dated, None),
+            (dated, Some("")),
+            (plain, Some("failed/!{timestamp:yyyy}/")),
+            (plain, Some("failed/!{firehose:random-string}/")),
+            (plain, Some("!{firehose:error-output-type")),
+        ] {
+            let refused = check(prefix, error);
+            assert!(
+                matches!(refused, Err(PrefixError::Constraint(_))),
+                "{prefix}, {error:?}"
+            );
+        }
+        assert_eq!(
+            check(dated, None).unwrap_err().to_string(),
+            "Ths supplied prefix(es) do not satisfy the following constraint: ErrorOutputPrefix cannot be null \
+             or empty when Prefix contains expressions"
+        );
+    }
+
+    #[test]
     fn a_percent_sign_is_a_percent_sign() {
         assert!(key("100%Y/", Compression::Gzip).starts_with("100%Y/2026/"));
     }
@@ -240,14 +447,30 @@ mod tests {
     #[test]
     fn what_cannot_be_evaluated_is_refused() {
         let refused = |prefix: &str| Prefix::parse(prefix).unwrap_err();
-        assert_eq!(refused("!{timestamp:yyyy"), PrefixError::Unclosed);
+        for malformed in [
+            "!{timestamp:yyyy",
+            "!{",
+            "!{}",
+            "!{timestamp}",
+            "!{time:HH}",
+            "!{firehose:x}",
+        ] {
+            assert!(
+                matches!(refused(malformed), PrefixError::Constraint(_)),
+                "{malformed}"
+            );
+        }
+        assert!(matches!(
+            refused("!{firehose:error-output-type}/"),
+            PrefixError::Constraint(_)
+        ));
         assert_eq!(
-            refused("!{timestamp:yy}/"),
-            PrefixError::Pattern("yy".into())
+            refused("!{partitionKeyFromQuery:id}/"),
+            PrefixError::Partition("partitionKeyFromQuery:id".into())
         );
         assert_eq!(
-            refused("!{firehose:random-string}/"),
-            PrefixError::Namespace("firehose:random-string".into())
+            refused("!{timestamp:YYYY}/"),
+            PrefixError::Pattern("YYYY".into())
         );
         assert_eq!(refused(&"x/".repeat(513)), PrefixError::TooLong);
     }

@@ -8,7 +8,9 @@
 //! detected: ..."), but without quoting the value: AWS prints it, and it may be data.
 
 use super::buffer::Hints;
-use super::object_key::{Compression, Prefix};
+use jiff::tz::TimeZone;
+
+use super::object_key::{Compression, ObjectNaming, Prefix, PrefixError, check_error_prefix};
 use super::wire::{
     ApiError, BufferingHints, Code, CreateDeliveryStreamInput, ListDeliveryStreamsInput, Record,
     S3Destination,
@@ -34,6 +36,14 @@ pub(super) const MAX_LIST_LIMIT: usize = 10_000;
 
 /// How many names a `ListDeliveryStreams` gives if it does not say. Source: API reference.
 const DEFAULT_LIST_LIMIT: usize = 10;
+
+/// Longest ARNs and ending of names. Source for these and the patterns: service model, shapes `RoleARN`,
+/// `BucketARN` and `FileExtension`.
+const MAX_ROLE_CHARS: usize = 512;
+const MAX_BUCKET_CHARS: usize = 2_048;
+const MAX_EXTENSION_CHARS: usize = 128;
+const BUCKET_PATTERN: &str = "arn:.*:s3:::[\\w\\.\\-]{1,255}";
+const EXTENSION_PATTERN: &str = "^$|\\.[0-9a-z!\\-_.*'()]+";
 
 const NAME_PATTERN: &str = "[a-zA-Z0-9_.-]+";
 const DIRECT_PUT: &str = "DirectPut";
@@ -80,17 +90,20 @@ impl Violations {
         None
     }
 
+    fn pattern(&mut self, member: &str, is_met: bool, pattern: &str) {
+        if !is_met {
+            let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
+            self.add(member, &constraint);
+        }
+    }
+
     fn name(&mut self, name: &str) {
         const MEMBER: &str = "deliveryStreamName";
         if name.is_empty() {
             self.add(MEMBER, "Member must have length greater than or equal to 1");
         }
         self.at_most_long(MEMBER, name.chars().count(), MAX_NAME_CHARS);
-        if !is_name_alphabet(name) {
-            let constraint =
-                format!("Member must satisfy regular expression pattern: {NAME_PATTERN}");
-            self.add(MEMBER, &constraint);
-        }
+        self.pattern(MEMBER, is_name_alphabet(name), NAME_PATTERN);
     }
 
     fn into_result(self) -> Result<(), ApiError> {
@@ -214,8 +227,8 @@ pub struct Destination {
     pub role_arn: String,
     /// As given; described back, otherwise unused.
     pub bucket_arn: String,
-    /// What keys begin with.
-    pub prefix: Prefix,
+    /// What objects are called.
+    pub naming: ObjectNaming,
     /// How objects are compressed.
     pub compression: Compression,
     /// When a buffer becomes an object.
@@ -268,8 +281,20 @@ pub(super) fn create(input: CreateDeliveryStreamInput) -> Result<(String, Destin
 
 fn destination(member: &str, input: S3Destination) -> Result<Destination, ApiError> {
     let mut violations = Violations::default();
-    let role_arn = violations.require(&format!("{member}.roleARN"), input.role_arn);
-    let bucket_arn = violations.require(&format!("{member}.bucketARN"), input.bucket_arn);
+    let name = format!("{member}.roleARN");
+    let role_arn = violations.require(&name, input.role_arn).inspect(|arn| {
+        violations.at_most_long(&name, arn.chars().count(), MAX_ROLE_CHARS);
+        violations.pattern(&name, arn.starts_with("arn:"), "arn:.*");
+    });
+    let name = format!("{member}.bucketARN");
+    let bucket_arn = violations.require(&name, input.bucket_arn).inspect(|arn| {
+        violations.at_most_long(&name, arn.chars().count(), MAX_BUCKET_CHARS);
+        violations.pattern(&name, is_bucket_arn(arn), BUCKET_PATTERN);
+    });
+    let extension = input.file_extension.unwrap_or_default();
+    let name = format!("{member}.fileExtension");
+    violations.at_most_long(&name, extension.chars().count(), MAX_EXTENSION_CHARS);
+    violations.pattern(&name, is_extension(&extension), EXTENSION_PATTERN);
     let hints = hints(&mut violations, member, input.buffering_hints);
     let format = input
         .compression_format
@@ -283,6 +308,12 @@ fn destination(member: &str, input: S3Destination) -> Result<Destination, ApiErr
         );
     }
     violations.into_result()?;
+    let naming = naming(
+        input.prefix.as_deref(),
+        input.error_output_prefix,
+        input.custom_time_zone.as_deref(),
+        extension,
+    )?;
     let compression = match format {
         "GZIP" => Compression::Gzip,
         "UNCOMPRESSED" => Compression::Uncompressed,
@@ -292,11 +323,7 @@ fn destination(member: &str, input: S3Destination) -> Result<Destination, ApiErr
             ));
         }
     };
-    let harmless = [
-        "EncryptionConfiguration",
-        "CloudWatchLoggingOptions",
-        "ErrorOutputPrefix",
-    ];
+    let harmless = ["EncryptionConfiguration", "CloudWatchLoggingOptions"];
     let does_something = |key: &str, value: &serde_json::Value| {
         let is_off = value.is_null() || value == "Disabled" || value["Enabled"] == false;
         !harmless.contains(&key) && !is_off
@@ -308,15 +335,74 @@ fn destination(member: &str, input: S3Destination) -> Result<Destination, ApiErr
     {
         return Err(unsupported(member));
     }
-    let prefix = Prefix::parse(input.prefix.as_deref().unwrap_or_default())
-        .map_err(|error| ApiError::new(Code::InvalidArgument, error.to_string()))?;
+    let role_arn = role_arn.unwrap_or_default();
+    if !is_role_arn(&role_arn) {
+        // In AWS's words, which hashicorp/terraform-provider-aws#6053 quotes.
+        let message = format!(
+            "Firehose is unable to assume role {role_arn}. Please check the role provided."
+        );
+        return Err(ApiError::new(Code::InvalidArgument, message));
+    }
     Ok(Destination {
-        role_arn: role_arn.unwrap_or_default(),
+        role_arn,
         bucket_arn: bucket_arn.unwrap_or_default(),
-        prefix,
+        naming,
         compression,
         hints: hints?,
     })
+}
+
+/// What objects are called. An extension was looked at before.
+fn naming(
+    prefix: Option<&str>,
+    error_prefix: Option<String>,
+    time_zone: Option<&str>,
+    extension: String,
+) -> Result<ObjectNaming, ApiError> {
+    let refused = |error: PrefixError| ApiError::new(Code::InvalidArgument, error.to_string());
+    let prefix = Prefix::parse(prefix.unwrap_or_default()).map_err(refused)?;
+    check_error_prefix(&prefix, error_prefix.as_deref()).map_err(refused)?;
+    let time_zone = TimeZone::get(time_zone.unwrap_or("UTC")).map_err(|_| {
+        let message = "CustomTimeZone is not the name of a time zone, such as Asia/Tokyo";
+        ApiError::new(Code::InvalidArgument, message)
+    })?;
+    Ok(ObjectNaming {
+        prefix,
+        error_prefix,
+        time_zone,
+        extension,
+    })
+}
+
+fn is_bucket_arn(arn: &str) -> bool {
+    let bucket = arn
+        .strip_prefix("arn:")
+        .and_then(|arn| arn.rsplit_once(":s3:::"));
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    bucket.is_some_and(|(_, name)| (1..=255).contains(&name.len()) && name.chars().all(taken))
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/NAME`.
+fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", partition, "iam", "", account, role] => {
+            let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+            let has_name = role
+                .strip_prefix("role/")
+                .is_some_and(|name| !name.is_empty());
+            partition.starts_with("aws") && is_account && has_name
+        }
+        _ => false,
+    }
+}
+
+fn is_extension(extension: &str) -> bool {
+    let taken = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "!-_.*'()".contains(c);
+    match extension.strip_prefix('.') {
+        Some(rest) => !rest.is_empty() && rest.chars().all(taken),
+        None => extension.is_empty(),
+    }
 }
 
 /// The two hints; AWS takes both or none (API reference, `BufferingHints`).

@@ -148,6 +148,12 @@ pub(crate) struct S3Destination {
     pub bucket_arn: Option<String>,
     /// What keys begin with.
     pub prefix: Option<String>,
+    /// What keys of what could not be delivered begin with.
+    pub error_output_prefix: Option<String>,
+    /// That of the times in keys; UTC if left out.
+    pub custom_time_zone: Option<String>,
+    /// How keys end, instead of `.gz`.
+    pub file_extension: Option<String>,
     /// `UNCOMPRESSED` if left out.
     pub compression_format: Option<String>,
     /// 5 MiB or 300 s if left out.

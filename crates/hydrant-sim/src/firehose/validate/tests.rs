@@ -142,7 +142,7 @@ fn a_stream_has_awss_defaults() {
         }
     );
     assert_eq!(destination.compression, Compression::Uncompressed);
-    assert_eq!(destination.prefix.as_str(), "");
+    assert_eq!(destination.naming.prefix.as_str(), "");
 }
 
 #[test]
@@ -193,6 +193,64 @@ fn what_the_simulator_does_not_do_is_refused_and_not_ignored() {
 }
 
 #[test]
+fn arns_extensions_zones_and_prefixes_are_as_aws_takes_them() {
+    for extra in [
+        json!({ "RoleARN": "arn:aws-cn:iam::123456789012:role/path/name" }),
+        json!({ "FileExtension": ".csv.gz", "CustomTimeZone": "Asia/Tokyo" }),
+        json!({ "FileExtension": "", "CustomTimeZone": "UTC" }),
+        json!({ "Prefix": "!{timestamp:yyyy}/", "ErrorOutputPrefix": "!{firehose:error-output-type}/" }),
+        json!({ "Prefix": "!{firehose:random-string}/", "ErrorOutputPrefix": "failed/" }),
+    ] {
+        assert!(created(extra.clone()).is_ok(), "{extra}");
+    }
+    for (extra, code) in [
+        (json!({ "RoleARN": "firehose" }), Code::Validation),
+        (
+            json!({ "RoleARN": "arn:aws:iam::123456789012:user/x" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "RoleARN": "arn:aws:iam::1234:role/x" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "RoleARN": "arn:aws:iam::123456789012:role/" }),
+            Code::InvalidArgument,
+        ),
+        (json!({ "BucketARN": "bucket" }), Code::Validation),
+        (json!({ "BucketARN": "arn:aws:s3:::a/b" }), Code::Validation),
+        (json!({ "FileExtension": "csv" }), Code::Validation),
+        (json!({ "FileExtension": ".CSV" }), Code::Validation),
+        (
+            json!({ "CustomTimeZone": "Mars/Olympus" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "Prefix": "!{timestamp:yyyy}/" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "Prefix": "!{firehose:error-output-type}/", "ErrorOutputPrefix": "e/" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "ErrorOutputPrefix": "!{timestamp:yyyy}/" }),
+            Code::InvalidArgument,
+        ),
+        (
+            json!({ "Prefix": "!{partitionKeyFromQuery:id}/", "ErrorOutputPrefix": "e/" }),
+            Code::InvalidArgument,
+        ),
+    ] {
+        assert_eq!(
+            created(extra.clone()).map(|_| ()).unwrap_err().code,
+            code,
+            "{extra}"
+        );
+    }
+}
+
+#[test]
 fn a_stream_has_exactly_one_destination_and_is_direct_put() {
     let refused = |input: Value| {
         create(serde_json::from_value(input).unwrap())
@@ -200,7 +258,8 @@ fn a_stream_has_exactly_one_destination_and_is_direct_put() {
             .unwrap_err()
             .code
     };
-    let s3 = json!({ "RoleARN": "r", "BucketARN": "b" });
+    let role = "arn:aws:iam::123456789012:role/firehose";
+    let s3 = json!({ "RoleARN": role, "BucketARN": "arn:aws:s3:::b" });
     assert_eq!(
         refused(json!({ "DeliveryStreamName": "s" })),
         Code::InvalidArgument
