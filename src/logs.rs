@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal as _};
 
 use tracing::Level;
 use tracing::field::Field;
-use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -15,6 +14,8 @@ use crate::log_format::LogFormat;
 use crate::{Exit, Failure};
 
 const VARIABLE: &str = "HYDRANT_LOG";
+/// What targets of its own lines begin with.
+const PROGRAM: &str = "hydrant";
 /// What is logged unless the variable says otherwise.
 const DEFAULT: &str = "warn,aws_config=error,hydrant=info";
 
@@ -34,8 +35,9 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
         LogFormat::Text => {
             let is_terminal = io::stderr().is_terminal();
             let layer = layer.with_ansi(is_terminal).with_writer(io::stderr);
-            let fields = debug_fn(write_field).delimited(" ");
-            registry.with(layer.fmt_fields(fields)).init();
+            registry
+                .with(layer.fmt_fields(debug_fn(write_field)))
+                .init();
         }
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true);
@@ -47,12 +49,14 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
     refused
 }
 
-/// Names and messages of servers must not be able to end a line or to move a terminal's cursor.
+/// Names and messages of servers must not be able to end a line or to move a terminal's cursor. Of hydrant's own lines only the
+/// message is text: it says in words what the fields are for in JSON.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn text::Debug) -> text::Result {
     let value = format!("{value:?}");
     match field.name() {
         "message" => writer.write_str(&printable(&value)),
-        name => write!(writer, "{name}={}", printable(&value)),
+        _ if field.callsite().0.metadata().target().starts_with(PROGRAM) => Ok(()),
+        name => write!(writer, " {name}={}", printable(&value)),
     }
 }
 
