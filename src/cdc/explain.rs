@@ -47,7 +47,9 @@ pub(super) fn explain(place: &str, error: &Error) -> Failure {
             Exit::Config,
             format!("{place}: TLS: {}", root_cause(error)),
             "give the authority that signed the server's certificate in source.tls_ca (on RDS \
-             and Aurora the region's bundle), and use the host name that the certificate is for",
+             and Aurora the region's bundle), and use the host name that the certificate is for; the certificates that \
+             MySQL makes for itself have none: give the server one with its name, or set source.tls = \"encrypt\" if \
+             nobody can come between",
         ),
         Error::Driver(DriverError::NoClientSslFlagFromServer) => Failure::uncertain(
             Exit::Config,

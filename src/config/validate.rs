@@ -157,9 +157,12 @@ fn source(raw: &raw::Source) -> Result<Source, ConfigError> {
         start_is_default: raw.start.is_none(),
         tls: tls(raw, is_loopback(&url))?,
         server_id: raw.server_id,
-        connect_timeout: raw
-            .connect_timeout
-            .map_or(DEFAULT_CONNECT_TIMEOUT, |typed| typed.0),
+        connect_timeout: at_least(
+            "source.connect_timeout",
+            raw.connect_timeout,
+            DEFAULT_CONNECT_TIMEOUT,
+            Duration::from_millis(100),
+        )?,
         heartbeat_interval: at_least(
             "source.heartbeat_interval",
             raw.heartbeat_interval,
@@ -297,12 +300,24 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
         }
     }
     match kind {
-        SinkType::Dir => Ok(Sink::Dir {
-            path: raw.path.as_deref().unwrap_or("hydrant-data").into(),
-        }),
+        SinkType::Dir => directory(raw.path.as_deref()),
         SinkType::Stdout => Ok(Sink::Stdout),
         SinkType::Firehose => firehose::validate(raw, raw_tables, tables).map(Sink::Firehose),
     }
+}
+
+/// A folder called `s3:` is what nobody means.
+fn directory(path: Option<&str>) -> Result<Sink, ConfigError> {
+    let path = path.unwrap_or("hydrant-data");
+    let is_url = path.contains("://") || path.starts_with("file:") || path.starts_with("s3:");
+    if is_url || path.is_empty() {
+        return Err(ConfigError::at(
+            "sink.path",
+            "not the path of a directory",
+            "write it plainly, such as sink.path = \"/var/lib/hydrant/data\"; objects in S3 are written by Firehose",
+        ));
+    }
+    Ok(Sink::Dir { path: path.into() })
 }
 
 fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
@@ -392,6 +407,17 @@ mod tests {
             }
         );
         assert_eq!(config.flush_interval, Duration::from_mins(1));
+        for path in [
+            "s3://bucket/data",
+            "file:data",
+            "file:///data",
+            "s3:data",
+            "",
+        ] {
+            let line = format!("sink.path = \"{path}\"");
+            let text = SMALLEST.replace("sink.stream = \"AuroraChangesToS3\"", &line);
+            assert_eq!(wrong(&text).key.as_deref(), Some("sink.path"), "{path}");
+        }
     }
 
     #[test]
@@ -503,6 +529,8 @@ mod tests {
                 "source.heartbeat_interval = \"0s\"",
                 "source.heartbeat_interval",
             ),
+            ("source.connect_timeout = \"0s\"", "source.connect_timeout"),
+            ("source.server_id = 0", "source.server_id"),
         ] {
             assert_eq!(
                 wrong(&format!("{SMALLEST}\n{line}")).key.as_deref(),
