@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _};
 
 use tracing::Level;
 use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -14,8 +15,6 @@ use crate::log_format::LogFormat;
 use crate::{Exit, Failure};
 
 const VARIABLE: &str = "HYDRANT_LOG";
-/// What targets of its own lines begin with.
-const PROGRAM: &str = "hydrant";
 /// What is logged unless the variable says otherwise.
 const DEFAULT: &str = "warn,aws_config=error,hydrant=info";
 
@@ -35,9 +34,8 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
         LogFormat::Text => {
             let is_terminal = io::stderr().is_terminal();
             let layer = layer.with_ansi(is_terminal).with_writer(io::stderr);
-            registry
-                .with(layer.fmt_fields(debug_fn(write_field)))
-                .init();
+            let fields = debug_fn(write_field).delimited(" ");
+            registry.with(layer.fmt_fields(fields)).init();
         }
         LogFormat::Json => {
             let layer = layer.json().flatten_event(true);
@@ -49,14 +47,12 @@ pub fn start(format: LogFormat) -> Result<(), Failure> {
     refused
 }
 
-/// Names and messages of servers must not be able to end a line or to move a terminal's cursor. Of hydrant's own lines only the
-/// message is text: it says in words what the fields are for in JSON.
+/// Names and messages of servers must not be able to end a line or to move a terminal's cursor.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn text::Debug) -> text::Result {
     let value = format!("{value:?}");
     match field.name() {
         "message" => writer.write_str(&printable(&value)),
-        _ if field.callsite().0.metadata().target().starts_with(PROGRAM) => Ok(()),
-        name => write!(writer, " {name}={}", printable(&value)),
+        name => write!(writer, "{name}={}", printable(&value)),
     }
 }
 
