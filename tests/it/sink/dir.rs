@@ -9,6 +9,7 @@ use hydrant::encode::Dialect;
 use hydrant::error::Fault;
 use hydrant::sink::{Delivery, DirSink, Sink as _, TableFolder};
 use hydrant::{Exit, Failure};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::patiently;
 use super::suite::{self, Maker};
@@ -129,17 +130,24 @@ fn recovers(
     Ok(())
 }
 
+/// Changes places in one step: the sink tries all the time, and would make a folder of its own where it finds nothing.
+fn swap(a: &Path, b: &Path) -> Result<()> {
+    let both = RenameFlags::EXCHANGE;
+    Ok(renameat_with(CWD, a, CWD, b, both)?)
+}
+
+/// Puts a file in the place of a folder, which is beside the directory then.
+fn put_a_file_in_place(root: &Path, folder: &Path) -> Result<()> {
+    let away = root.with_extension("away");
+    fs::write(&away, "a file where the folder should be")?;
+    swap(folder, &away)
+}
+
 #[test]
 fn delivery_goes_on_when_the_directory_is_back() -> Result<()> {
     recovers(
-        |root| {
-            fs::rename(root, root.with_extension("away"))?;
-            Ok(fs::write(root, "a file where the folder should be")?)
-        },
-        |root| {
-            fs::remove_file(root)?;
-            Ok(fs::rename(root.with_extension("away"), root)?)
-        },
+        |root| put_a_file_in_place(root, root),
+        |root| swap(root, &root.with_extension("away")),
     )
 }
 
@@ -147,12 +155,12 @@ fn delivery_goes_on_when_the_directory_is_back() -> Result<()> {
 fn delivery_goes_on_in_a_new_empty_directory() -> Result<()> {
     recovers(
         |root| {
-            fs::remove_dir_all(root)?;
-            Ok(fs::write(root, "a file where the folder should be")?)
+            put_a_file_in_place(root, root)?;
+            Ok(fs::remove_dir_all(root.with_extension("away"))?)
         },
         |root| {
-            fs::remove_file(root)?;
-            Ok(fs::create_dir(root)?)
+            fs::create_dir(root.with_extension("away"))?;
+            swap(root, &root.with_extension("away"))
         },
     )
 }
@@ -160,17 +168,8 @@ fn delivery_goes_on_in_a_new_empty_directory() -> Result<()> {
 #[test]
 fn delivery_goes_on_when_the_folder_of_a_table_can_be_written_again() -> Result<()> {
     recovers(
-        |root| {
-            fs::rename(root.join("shop.Sales"), root.with_extension("away"))?;
-            Ok(fs::write(root.join("shop.Sales"), "")?)
-        },
-        |root| {
-            fs::remove_file(root.join("shop.Sales"))?;
-            Ok(fs::rename(
-                root.with_extension("away"),
-                root.join("shop.Sales"),
-            )?)
-        },
+        |root| put_a_file_in_place(root, &root.join("shop.Sales")),
+        |root| swap(&root.join("shop.Sales"), &root.with_extension("away")),
     )
 }
 
