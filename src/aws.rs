@@ -22,8 +22,6 @@ use aws_smithy_http_client::{Builder as HttpClientBuilder, ConnectorBuilder, tls
 use crate::error::root_cause;
 use crate::{Exit, Failure};
 
-pub(crate) use endpoints::check as check_endpoints;
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest request, 4 MiB, at 1 MiB/s, twice over.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,8 +48,8 @@ pub(crate) fn simulated_credentials() -> aws_credential_types::provider::SharedC
 }
 
 /// Loads what clients are made of, and the region. Without `region`, which is configured by `key`, that of the environment is
-/// used. The SDK's own retries are off: callers count attempts, and know when another one helps. Connections that are idle
-/// for so long are closed.
+/// used. `endpoints` are those that the configuration names for single services. The SDK's own retries are off: callers count
+/// attempts, and know when another one helps. Connections that are idle for so long are closed.
 ///
 /// # Errors
 /// If there is no region, or what the environment says of certificates and endpoints cannot be used.
@@ -60,6 +58,7 @@ pub(crate) async fn load(
     idle_timeout: Duration,
     region: Option<&str>,
     key: &str,
+    endpoints: &[Option<&str>],
 ) -> Result<(SdkConfig, String), Failure> {
     let loader = loader.http_client(http_client(idle_timeout).await?);
     let mut loader = loader.retry_config(RetryConfig::disabled()).timeout_config(
@@ -72,7 +71,7 @@ pub(crate) async fn load(
         loader = loader.region(Region::new(region.to_owned()));
     }
     let config = loader.load().await;
-    check_endpoints(&config, &[])?;
+    endpoints::check(&config, endpoints)?;
     match config.region().map(ToString::to_string) {
         Some(region) => Ok((config, region)),
         None => Err(Failure::definite(

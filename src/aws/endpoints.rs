@@ -13,7 +13,7 @@ const PREFIX: &str = "AWS_ENDPOINT_URL";
 ///
 /// # Errors
 /// If one is no URL, or FIPS endpoints are asked for beside it.
-pub(crate) fn check(config: &SdkConfig, own: &[Option<&str>]) -> Result<(), Failure> {
+pub(super) fn check(config: &SdkConfig, own: &[Option<&str>]) -> Result<(), Failure> {
     let is_ignored = std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
         .is_ok_and(|value| value.eq_ignore_ascii_case("true"));
     let mut endpoints = Vec::new();

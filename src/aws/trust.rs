@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use tokio::sync::OnceCell;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -14,11 +15,16 @@ use crate::{Exit, Failure};
 
 const VARIABLE: &str = "AWS_CA_BUNDLE";
 
-/// What connections believe.
+/// What all connections of the process believe; the files are read once.
 ///
 /// # Errors
 /// If the file that is named cannot be read, or is no certificate.
 pub(super) async fn context() -> Result<TlsContext, Failure> {
+    static CONTEXT: OnceCell<TlsContext> = OnceCell::const_new();
+    CONTEXT.get_or_try_init(load).await.cloned()
+}
+
+async fn load() -> Result<TlsContext, Failure> {
     let mut trusted = TrustStore::default();
     if let Some((path, named_by)) = bundle().await {
         trusted = TrustStore::empty().with_pem_certificate(read(&path, &named_by)?);

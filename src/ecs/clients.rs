@@ -42,10 +42,10 @@ impl RegionClients {
             loader = loader.credentials_provider(credentials);
         }
         let named = group.region.as_deref();
-        let (mut settings, region) =
-            aws::load(loader, IDLE_TIMEOUT, named, "metrics.region").await?;
         let own = [&config.ecs_endpoint, &config.cloudwatch_endpoint];
-        aws::check_endpoints(&settings, &own.map(Option::as_deref))?;
+        let own = own.map(Option::as_deref);
+        let (mut settings, region) =
+            aws::load(loader, IDLE_TIMEOUT, named, "metrics.region", &own).await?;
         let mut label = region.clone();
         if let Some(role) = &group.role {
             let mut provider = AssumeRoleProvider::builder(&role.arn)

@@ -3,9 +3,9 @@
 //!
 //! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
 //! `caller` makes calls of one of ECS's buckets, `clients` has the clients of a region and role and their
-//! pace, `answered` whether it was CloudWatch that answered, `poll_query` says what is asked and what an answer means, `poll` and `publish` make one request each,
-//! `directory` lists what is in a cluster, `target` registers what is sampled, `scheduled_poll` one poll
-//! that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
+//! pace, `answered` says whether it was CloudWatch that answered, `poll_query` what is asked and what an answer
+//! means, `poll` and `publish` make one request each, `directory` lists what is in a cluster, `target` registers what
+//! is sampled, `scheduled_poll` has one poll that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
 //! `poller` the loop. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text

@@ -87,6 +87,7 @@ impl FirehoseSink {
             IDLE_TIMEOUT,
             config.region.as_deref(),
             "sink.region",
+            &[],
         )
         .await?;
         let quota = quota(config.quota, &region);

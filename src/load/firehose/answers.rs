@@ -261,19 +261,7 @@ mod tests {
 
     use super::*;
     use crate::load::measure::record::{Wire, add_latency, latency_histogram};
-
-    const LIMITS: BatchLimits = BatchLimits {
-        row_bytes: 1_024_000,
-        record_bytes: 61_440,
-        records: 500,
-        bytes: 4 * 61_440,
-        step_bytes: 5_120,
-    };
-    const QUOTAS: Quotas = Quotas {
-        requests: Some(2_000.0),
-        records: Some(500_000.0),
-        bytes: Some(5_242_880.0),
-    };
+    use crate::load::measure::us_east_1::{LIMITS, QUOTAS};
 
     /// Ten seconds of a thousand rows each; `adjust` makes them different.
     fn seconds(adjust: impl Fn(&mut Second)) -> Vec<Second> {

@@ -7,4 +7,6 @@
 pub mod knee;
 pub mod price;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod us_east_1;
 pub mod verdict;

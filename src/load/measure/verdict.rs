@@ -336,20 +336,8 @@ pub fn packed_row_bytes(row_bytes: f64, limits: &BatchLimits) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::record::{Gauges, Wire};
+    use super::super::us_east_1::{LIMITS, QUOTAS};
     use super::*;
-
-    const LIMITS: BatchLimits = BatchLimits {
-        row_bytes: 1_024_000,
-        record_bytes: 61_440,
-        records: 500,
-        bytes: 4 * 61_440,
-        step_bytes: 5_120,
-    };
-    const QUOTAS: Quotas = Quotas {
-        requests: Some(2_000.0),
-        records: Some(500_000.0),
-        bytes: Some(5_242_880.0),
-    };
 
     #[test]
     fn the_scarcest_quota_decides() {

@@ -1,6 +1,5 @@
 //! Reports of targets that fail: they say of rows, of the limit and of latency what the simulator's own account says.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Output;
 
@@ -8,9 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use hydrant::load::measure::record::Totals;
 use hydrant::load::measure::verdict::Limit;
 use hydrant::load::report::Report;
-use hydrant::sim::{Options, QuotaPreset, Simulator, StreamAccount};
+use hydrant::sim::{Options, Simulator, StreamAccount};
 
 use super::{load, read_report};
+use crate::setup::simulator;
 
 const TEMPORARY: i32 = 75;
 
@@ -20,12 +20,8 @@ fn run(faults: &str, arguments: &str, folder: &Path) -> Result<(Report, Output, 
     std::fs::write(&script, faults)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let options = Options {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: folder.join("objects"),
-        quota: QuotaPreset::Off,
-        streams: vec!["S".parse().map_err(anyhow::Error::msg)?],
         faults: Some(script),
-        ..Options::default()
+        ..simulator::options(&folder.join("objects"), &["S"])?
     };
     let simulator = runtime.block_on(Simulator::start(options))?;
     let out = folder.join("report");

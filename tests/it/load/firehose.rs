@@ -12,11 +12,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hydrant::load::measure::record::Totals;
 use hydrant::load::measure::verdict::{Limit, Resource};
-use hydrant::sim::{Options, QuotaPreset, Simulator};
+use hydrant::sim::Simulator;
 use tempfile::TempDir;
 
 use super::{load, page_is_whole, read_report, report_of};
 use crate::setup::agent::eventually;
+use crate::setup::simulator;
 
 const USAGE: i32 = 64;
 const TEMPORARY: i32 = 75;
@@ -129,13 +130,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, stalls: &AtomicBool) {
 fn a_target_that_stalls_for_two_seconds_shows_it_in_the_percentiles() -> Result<()> {
     let (folder, objects) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let runtime = tokio::runtime::Runtime::new()?;
-    let options = Options {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: objects.path().to_owned(),
-        quota: QuotaPreset::Off,
-        streams: vec!["S".parse().map_err(anyhow::Error::msg)?],
-        ..Options::default()
-    };
+    let options = simulator::options(objects.path(), &["S"])?;
     let simulator = runtime.block_on(Simulator::start(options))?;
     let proxy = Stalling::before(simulator.addr())?;
     let mut child = load(&format!(
