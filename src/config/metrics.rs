@@ -38,6 +38,8 @@ pub struct Metrics {
     pub launch_types: bool,
     /// Whether each service's counts are published.
     pub services: bool,
+    /// Whether each service's deployments are published; only with `services`.
+    pub deployments: bool,
     /// Whether each capacity provider's counts are published.
     pub capacity_providers: bool,
     /// The share of an account's ECS calls that may be used, above 0 up to 1.
@@ -86,6 +88,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         interval: interval(metrics.interval)?,
         launch_types: metrics.launch_types,
         services: metrics.services,
+        deployments: deployments(metrics.deployments, metrics.services)?,
         capacity_providers: metrics.capacity_providers,
         ecs_share: ecs_share(metrics.ecs_share)?,
         namespace: namespace.to_owned(),
@@ -133,6 +136,18 @@ fn dimensions(
         ConfigError::at("metrics.dimensions", error.to_string(), remedy)
     })?;
     Ok(typed.clone().into_iter().collect())
+}
+
+/// Deployments come with the answers about services.
+fn deployments(typed: bool, services: bool) -> Result<bool, ConfigError> {
+    if typed && !services {
+        return Err(ConfigError::at(
+            "metrics.deployments",
+            "deployments are those of services, which are not sampled",
+            "set metrics.services = true too",
+        ));
+    }
+    Ok(typed)
 }
 
 fn publish_every(typed: Option<TypedDuration>) -> Result<Duration, ConfigError> {
@@ -256,6 +271,7 @@ mod tests {
             ("publish_every = \"2h\"", "publish_every"),
             ("buffer = \"15d\"", "buffer"),
             ("budget_usd_per_day = 0", "budget_usd_per_day"),
+            ("deployments = true", "deployments"),
             ("ecs_share = 0", "ecs_share"),
             ("ecs_share = 1.5", "ecs_share"),
             ("role_arn = \"hydrant\"", "role_arn"),

@@ -120,6 +120,7 @@ pub(super) struct Metrics {
     pub(super) interval: Option<TypedDuration>,
     pub(super) launch_types: bool,
     pub(super) services: bool,
+    pub(super) deployments: bool,
     pub(super) capacity_providers: bool,
     pub(super) ecs_share: Option<f64>,
     pub(super) namespace: Option<String>,

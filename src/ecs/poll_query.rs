@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use aws_sdk_ecs::operation::describe_clusters::DescribeClustersOutput;
-use aws_sdk_ecs::types::{self, ClusterField};
+use aws_sdk_ecs::types::{self, ClusterField, DeploymentRolloutState};
 
 use crate::config::Cluster;
 
@@ -47,12 +47,21 @@ pub(super) const LAUNCH_TYPE_METRICS: [(&str, &str, &str); 6] = [
 /// The metrics of a service, in the order of its values.
 pub(super) const SERVICE_METRICS: [&str; 3] = ["RunningTask", "PendingTask", "DesiredTask"];
 
+/// More metrics of a service, behind [`SERVICE_METRICS`], if its deployments are published: deployments that it has; how far
+/// the newest, the PRIMARY one, is ([`rollout_number`]); consecutively failed tasks of that; and desired tasks that do not run.
+pub(super) const DEPLOYMENT_METRICS: [&str; 4] = [
+    "DeploymentCount",
+    "RolloutState",
+    "FailedTask",
+    "MissingTask",
+];
+
 /// The metrics of a capacity provider, in the order of its values.
 pub(super) const PROVIDER_METRICS: [&str; 3] =
     ["RegisteredContainerInstances", "RunningTask", "PendingTask"];
 
-/// What ECS says about one target.
-pub(super) type Answer = Result<Vec<f64>, GapReason>;
+/// What ECS says about one target: the values of its metrics, as far as it says them.
+pub(super) type Answer = Result<Vec<Option<f64>>, GapReason>;
 
 /// What a poll says about what a cluster has, as far as that must be listed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,7 +139,7 @@ impl PollQuery {
                 } else {
                     REGISTERED_INSTANCES
                 };
-                return counts.get(index).copied().map(Sighting::Count);
+                return counts.get(index).copied().flatten().map(Sighting::Count);
             }
             (Self::Services { cluster: of, .. }, CallBucket::Services) => {
                 *of == cluster.id && answers.is_some_and(|it| it.iter().any(is_lost))
@@ -226,14 +235,14 @@ pub(super) fn last_part(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
-fn cluster_counts(cluster: &types::Cluster) -> Vec<f64> {
+fn cluster_counts(cluster: &types::Cluster) -> Vec<Option<f64>> {
     let counts = [
         cluster.running_tasks_count(),
         cluster.pending_tasks_count(),
         cluster.active_services_count(),
         cluster.registered_container_instances_count(),
     ];
-    counts.map(f64::from).to_vec()
+    counts.map(|count| Some(f64::from(count))).to_vec()
 }
 
 /// Its split by launch type, if ECS says all of it.
@@ -245,8 +254,11 @@ fn launch_type_counts(cluster: &types::Cluster) -> Answer {
         });
         pair?.value()?.parse::<u32>().ok().map(f64::from)
     };
-    let counts: Option<Vec<f64>> = LAUNCH_TYPE_METRICS.into_iter().map(count).collect();
-    counts.ok_or(GapReason::Failed)
+    let counts = LAUNCH_TYPE_METRICS.map(count);
+    if counts.contains(&None) {
+        return Err(GapReason::Failed);
+    }
+    Ok(counts.to_vec())
 }
 
 async fn describe_services(
@@ -263,18 +275,40 @@ async fn describe_services(
         let mut found = output.services().iter();
         match found.find(|found| found.service_arn() == Some(arn)) {
             Some(found) if found.status() == Some("INACTIVE") => Err(GapReason::Inactive),
-            Some(found) => {
-                let counts = [
-                    found.running_count(),
-                    found.pending_count(),
-                    found.desired_count(),
-                ];
-                Ok(counts.map(f64::from).to_vec())
-            }
+            Some(found) => Ok(service_values(found)),
             None => Err(why_not(output.failures(), |failed| failed == arn)),
         }
     };
     Ok(services.iter().map(one).collect())
+}
+
+/// Of [`SERVICE_METRICS`] and [`DEPLOYMENT_METRICS`].
+fn service_values(service: &types::Service) -> Vec<Option<f64>> {
+    let (running, desired) = (service.running_count(), service.desired_count());
+    // ECS lists none for the controllers CODE_DEPLOY and EXTERNAL.
+    let mut all = service.deployments().iter();
+    let primary = all.find(|deployment| deployment.status() == Some("PRIMARY"));
+    let deployments = service.deployments.as_ref();
+    let count = deployments.and_then(|all| u32::try_from(all.len()).ok());
+    let counts = [running, service.pending_count(), desired].map(|count| Some(f64::from(count)));
+    let of_deployments = [
+        count.map(f64::from),
+        primary.and_then(|it| rollout_number(it.rollout_state()?)),
+        primary.map(|it| f64::from(it.failed_tasks())),
+        Some(f64::from(desired) - f64::from(running)),
+    ];
+    [&counts[..], &of_deployments[..]].concat()
+}
+
+/// How far a deployment is, as a number; none of a state that is not known. Source of the states: API reference, "Deployment":
+/// ECS says it only of rolling updates, and not of services behind a Classic Load Balancer.
+fn rollout_number(state: &DeploymentRolloutState) -> Option<f64> {
+    match state {
+        DeploymentRolloutState::Completed => Some(0.0),
+        DeploymentRolloutState::InProgress => Some(1.0),
+        DeploymentRolloutState::Failed => Some(2.0),
+        _ => None,
+    }
 }
 
 /// Those of the instances that are still there. If there were none, whether there still are none.
@@ -315,7 +349,7 @@ async fn describe_instances(
     Ok(described)
 }
 
-fn provider_counts(instances: &[types::ContainerInstance], provider: &str) -> Vec<f64> {
+fn provider_counts(instances: &[types::ContainerInstance], provider: &str) -> Vec<Option<f64>> {
     let mut counts = [0.0; PROVIDER_METRICS.len()];
     let of_provider =
         |it: &&types::ContainerInstance| it.capacity_provider_name() == Some(provider);
@@ -327,7 +361,7 @@ fn provider_counts(instances: &[types::ContainerInstance], provider: &str) -> Ve
         counts[1] += f64::from(instance.running_tasks_count());
         counts[2] += f64::from(instance.pending_tasks_count());
     }
-    counts.to_vec()
+    counts.map(Some).to_vec()
 }
 
 #[cfg(test)]
@@ -344,10 +378,10 @@ mod tests {
     #[test]
     fn a_cluster_s_own_counts_say_how_much_there_is_to_list() {
         let answers = [
-            Ok(vec![1.0, 2.0, 3.0, 4.0]),
+            Ok([1.0, 2.0, 3.0, 4.0].map(Some).to_vec()),
             Err(GapReason::Failed),
-            Ok(vec![5.0, 6.0, 7.0, 8.0]),
-            Ok(vec![0.0; 6]),
+            Ok([5.0, 6.0, 7.0, 8.0].map(Some).to_vec()),
+            Ok(vec![Some(0.0); 6]),
         ];
         let query = PollQuery::Clusters {
             clusters: [cluster("a"), cluster("b")].into(),
@@ -371,7 +405,7 @@ mod tests {
             services: ["x".to_owned(), "y".to_owned()].into(),
         };
         let of = |name, bucket, answer: Answer| {
-            let answers = [Ok(vec![1.0; 3]), answer];
+            let answers = [Ok(vec![Some(1.0); 3]), answer];
             query.sighting(&cluster(name), bucket, Some(&answers))
         };
         let (services, missing) = (CallBucket::Services, || Err(GapReason::Missing));
@@ -379,5 +413,41 @@ mod tests {
         assert_eq!(of("b", services, missing()), None);
         assert_eq!(of("a", CallBucket::Instances, missing()), None);
         assert_eq!(of("a", services, Err(GapReason::Failed)), None);
+    }
+
+    #[test]
+    fn of_deployments_there_is_only_what_ecs_says() {
+        let deployment = |status: &str| types::Deployment::builder().status(status);
+        let service = || types::Service::builder().running_count(5).desired_count(3);
+        let of = |service: types::builders::ServiceBuilder| {
+            let values = service_values(&service.build());
+            assert_eq!(
+                values.len(),
+                SERVICE_METRICS.len() + DEPLOYMENT_METRICS.len()
+            );
+            values[SERVICE_METRICS.len()..].to_vec()
+        };
+        // More run than are desired while a deployment replaces another.
+        assert_eq!(of(service()), [None, None, None, Some(-2.0)]);
+        let none = service().set_deployments(Some(Vec::new()));
+        assert_eq!(of(none), [Some(0.0), None, None, Some(-2.0)]);
+        let silent = service().deployments(deployment("PRIMARY").failed_tasks(1).build());
+        assert_eq!(of(silent), [Some(1.0), None, Some(1.0), Some(-2.0)]);
+        for (state, number) in [
+            ("COMPLETED", Some(0.0)),
+            ("IN_PROGRESS", Some(1.0)),
+            ("FAILED", Some(2.0)),
+            ("PAUSED", None),
+        ] {
+            let active = deployment("ACTIVE").rollout_state("FAILED".into());
+            let primary = deployment("PRIMARY").rollout_state(state.into());
+            let two = service().deployments(active.failed_tasks(9).build());
+            let two = two.deployments(primary.failed_tasks(4).build());
+            assert_eq!(
+                of(two),
+                [Some(2.0), number, Some(4.0), Some(-2.0)],
+                "{state}"
+            );
+        }
     }
 }

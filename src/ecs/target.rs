@@ -19,7 +19,8 @@ use super::core::sample::enter_sample;
 use super::core::schedule::Now;
 use super::core::series::SeriesId;
 use super::poll_query::{
-    Answer, CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS,
+    Answer, CLUSTER_METRICS, DEPLOYMENT_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS,
+    SERVICE_METRICS,
 };
 
 /// What a target belongs to, which decides what is logged about it.
@@ -71,14 +72,22 @@ impl TargetRegistry<'_> {
         Ok(targets)
     }
 
-    /// Opens those of a service of a cluster.
+    /// Opens those of a service of a cluster, and of its deployments if that is asked for.
     pub(super) fn open_service(
         &mut self,
         cluster: &Cluster,
         service: &str,
         shown: &str,
     ) -> Result<Target, Failure> {
-        let metrics = SERVICE_METRICS.map(|metric| (metric, Some((SERVICE_DIMENSION, service))));
+        let deployments = if self.config.deployments {
+            &DEPLOYMENT_METRICS[..]
+        } else {
+            &[]
+        };
+        let metrics = SERVICE_METRICS.iter().chain(deployments);
+        let metrics: Vec<_> = metrics
+            .map(|metric| (*metric, Some((SERVICE_DIMENSION, service))))
+            .collect();
         let mut target = self.open(&cluster.name, &metrics, format!("{shown}/{service}"))?;
         target.origin = Some(TargetOrigin::Listed);
         Ok(target)

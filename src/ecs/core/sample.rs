@@ -7,18 +7,20 @@ use super::backlog::{Backlog, Offer};
 use super::schedule::Now;
 use super::series::{Datum, SeriesId};
 
-/// Offers the values of a target's metrics, in the order of `series`. If all of them were offered for that second before,
+/// Offers the values of a target's metrics, in the order of `series`; there is no datum of what ECS does not say. If all of them were offered for that second before,
 /// because the wall clock was set back since, the tick is a gap.
 pub fn enter_sample(
     (target, series): (TargetId, &[SeriesId]),
-    (second, values): (i64, &[f64]),
+    (second, values): (i64, &[Option<f64>]),
     now: Now,
     backlog: &mut Backlog,
     account: &mut Account,
 ) {
     let mut is_new = false;
     for (series, value) in series.iter().zip(values) {
-        let (series, value) = (*series, *value);
+        let (series, Some(value)) = (*series, *value) else {
+            continue;
+        };
         let datum = Datum {
             series,
             second,

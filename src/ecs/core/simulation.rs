@@ -258,7 +258,7 @@ impl World {
             if self.chance.one_in(180) {
                 self.tasks[cluster] = f64::from(u32::try_from(self.chance.next() % 50).unwrap());
             }
-            let values = [self.tasks[cluster], 2.0, 2.0, 2.0];
+            let values = [self.tasks[cluster], 2.0, 2.0, 2.0].map(Some);
             let target = (self.targets[cluster], &*self.series[cluster]);
             let (backlog, account) = (&mut self.backlog, &mut self.account);
             enter_sample(target, (second, &values), self.now, backlog, account);

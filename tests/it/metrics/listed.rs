@@ -122,6 +122,51 @@ async fn the_values_of_services_and_providers_add_up_to_the_clusters() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deployments_are_published_as_far_as_ecs_says_them_and_are_paid_for() -> Result<()> {
+    let clusters = r#"
+        [[cluster]]
+        name = "Rolling"
+        steps = [{ at = 0, running = 3, pending = 1, services = 1, desired = 5, deployments = 2, rollout = "FAILED", failed = 4 }]
+
+        [[cluster]]
+        name = "Other"
+        steps = [{ at = 0, running = 2, services = 1, deployments = 0 }]
+    "#;
+    let config =
+        "[metrics]\nclusters = [\"Rolling\", \"Other\"]\nservices = true\ndeployments = true";
+    let scene = Scene::of(clusters, config)?;
+    let simulator = scene.simulator(any_port()).await?;
+    let output = scene.run(&simulator, &["--for", "4s", "--dry-run"]).await?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{log}");
+    // Seven metrics for each service, and four for each cluster: $0.30 a month for each.
+    assert!(log.contains("metrics: 22, every 1 s"), "{log}");
+    let printed = String::from_utf8(output.stdout)?;
+    let values = |metric: &str, cluster: &str| {
+        let what = format!(" ECS {metric} ClusterName={cluster},ServiceName=service-0000 ");
+        let lines = printed.lines().filter_map(|line| line.split_once(&what));
+        lines.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+    };
+    let seconds = |cluster| values("DesiredTask", cluster).len();
+    assert!(seconds("Rolling") > 0 && seconds("Other") > 0, "{printed}");
+    for (metric, of_rolling, of_other) in [
+        ("DeploymentCount", Some("2"), Some("0")),
+        ("RolloutState", Some("2"), None),
+        ("FailedTask", Some("4"), None),
+        ("MissingTask", Some("2"), Some("0")),
+    ] {
+        for (cluster, value) in [("Rolling", of_rolling), ("Other", of_other)] {
+            let expected = value.map_or(vec![], |value| vec![value; seconds(cluster)]);
+            assert_eq!(values(metric, cluster), expected, "{metric} of {cluster}");
+        }
+    }
+    // What does not exist is no gap.
+    let books = books(&log)?;
+    assert!(!books.contains(" failed"), "{books}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn services_that_come_and_go_leave_no_hole_and_repeat_nothing() -> Result<()> {
     let clusters = r#"
         [[cluster]]

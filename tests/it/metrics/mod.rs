@@ -536,7 +536,7 @@ async fn the_same_poller_serves_regions_and_assumed_roles_of_an_emulator_that_is
     }
     let scene = Scene::new(
         "[metrics]\nclusters = [\"Web\", \"Gone\", \"arn:aws:ecs:eu-west-1:000000000000:cluster/Web\"]\n\
-         services = true\n\
+         services = true\ndeployments = true\n\
          [[metrics.group]]\nclusters = [\"Elsewhere\"]\n\
          role_arn = \"arn:aws:iam::210987654321:role/hydrant\"",
     )?;

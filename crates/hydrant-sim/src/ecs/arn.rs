@@ -48,6 +48,12 @@ pub(super) fn cluster_arn(name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT_ID}:cluster/{name}")
 }
 
+/// Of the task definition of a service's deployment with this number, from 1.
+pub(super) fn task_definition_arn(service: &str, deployment: u32) -> String {
+    let revision = deployment.max(1);
+    format!("arn:aws:ecs:{REGION}:{ACCOUNT_ID}:task-definition/{service}:{revision}")
+}
+
 pub(super) fn service_arn(cluster: &str, name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT_ID}:service/{cluster}/{name}")
 }

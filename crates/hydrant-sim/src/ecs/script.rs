@@ -13,6 +13,7 @@
 //!   { at = 0, running = 4, services = 2, instances = 1, fargate = 0.5 },
 //!   { at = 10.5, pending = 6 },               # what is left out stays as it was
 //!   { at = 12, running = 10, pending = 0 },
+//!   { at = 20, desired = 12, rollout = "IN_PROGRESS", deployments = 2, failed = 3 },
 //!   { at = 50, status = "MISSING" },          # ACTIVE, INACTIVE or MISSING
 //! ]
 //! ```
@@ -27,6 +28,9 @@ const MAX_SERVICES: u32 = 5_000;
 
 /// Most tasks in each state. The simulator's bound.
 const MAX_TASKS: u32 = 25_000_000;
+
+/// Most deployments of a service. The simulator's bound.
+const MAX_DEPLOYMENTS: u32 = 10;
 
 /// Most clusters. The simulator's bound, of the size of ECS's default quota.
 pub(crate) const MAX_CLUSTERS: usize = 10_000;
@@ -44,8 +48,23 @@ pub(super) enum Status {
     Missing,
 }
 
+/// How far the newest deployment of each service is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Rollout {
+    /// It has reached a steady state.
+    #[default]
+    Completed,
+    /// It has not yet.
+    InProgress,
+    /// Its circuit breaker has given it up.
+    Failed,
+    /// ECS does not say, as of services behind a Classic Load Balancer.
+    None,
+}
+
 /// A cluster at an instant.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct State {
     pub(super) status: Status,
     /// Running tasks.
@@ -58,6 +77,31 @@ pub(super) struct State {
     pub(super) instances: u32,
     /// The share of tasks and services that is on Fargate, 0 to 1; the rest is on EC2.
     pub(super) fargate: f64,
+    /// Tasks that are wanted; as many as run and are pending, if that is not scripted.
+    pub(super) desired: Option<u32>,
+    /// Deployments of each service: none with a controller other than ECS.
+    pub(super) deployments: u32,
+    /// Of the newest deployment of each service.
+    pub(super) rollout: Rollout,
+    /// Consecutively failed tasks of the newest deployment of each service.
+    pub(super) failed: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            status: Status::default(),
+            running: 0,
+            pending: 0,
+            services: 0,
+            instances: 0,
+            fargate: 0.0,
+            desired: None,
+            deployments: 1,
+            rollout: Rollout::default(),
+            failed: 0,
+        }
+    }
 }
 
 /// One container instance of a cluster at an instant.
@@ -80,6 +124,10 @@ pub(super) struct Service {
     pub(super) is_fargate: bool,
     pub(super) running: u32,
     pub(super) pending: u32,
+    pub(super) desired: u32,
+    pub(super) deployments: u32,
+    pub(super) rollout: Rollout,
+    pub(super) failed: u32,
 }
 
 impl State {
@@ -104,24 +152,26 @@ impl State {
         let services = self.split(self.services);
         let (running, pending) = (self.split(self.running), self.split(self.pending));
         let is_fargate = number < services.fargate;
-        Some(if is_fargate {
-            Service {
-                is_fargate,
-                running: share(running.fargate, services.fargate, number),
-                pending: share(pending.fargate, services.fargate, number),
+        let own = |tasks: Split| {
+            if is_fargate {
+                share(tasks.fargate, services.fargate, number)
+            } else {
+                share(tasks.ec2, services.ec2, number - services.fargate)
             }
-        } else {
-            let number = number - services.fargate;
-            Service {
-                is_fargate,
-                running: share(running.ec2, services.ec2, number),
-                pending: share(pending.ec2, services.ec2, number),
-            }
+        };
+        let (running, pending) = (own(running), own(pending));
+        let desired = self.desired.map(|desired| own(self.split(desired)));
+        Some(Service {
+            is_fargate,
+            running,
+            pending,
+            desired: desired.unwrap_or(running + pending),
+            deployments: self.deployments,
+            rollout: self.rollout,
+            failed: self.failed,
         })
     }
-}
 
-impl State {
     /// The container instance with this number, from 0. The tasks on EC2 are spread evenly.
     pub(super) fn instance(&self, number: u32) -> Option<Instance> {
         let is_there = self.status == Status::Active && number < self.instances;
@@ -133,7 +183,7 @@ impl State {
 }
 
 /// What one of several parts has of all tasks.
-fn share(tasks: u32, parts: u32, part: u32) -> u32 {
+pub(super) fn share(tasks: u32, parts: u32, part: u32) -> u32 {
     tasks / parts + u32::from(part < tasks % parts)
 }
 
@@ -184,7 +234,7 @@ pub enum ScriptError {
     /// A count or a share out of bounds.
     #[error(
         "cluster {name}: fargate is 0 to 1, services are at most {MAX_SERVICES}, \
-         tasks and instances at most {MAX_TASKS}"
+         deployments at most {MAX_DEPLOYMENTS}, tasks and instances at most {MAX_TASKS}"
     )]
     Bounds {
         /// The cluster's name.
@@ -221,6 +271,10 @@ struct TypedStep {
     services: Option<u32>,
     instances: Option<u32>,
     fargate: Option<f64>,
+    desired: Option<u32>,
+    deployments: Option<u32>,
+    rollout: Option<Rollout>,
+    failed: Option<u32>,
 }
 
 /// A cluster's script: whole states, in the order of time.
@@ -291,10 +345,21 @@ fn script(cluster: TypedCluster) -> Result<Script, ScriptError> {
             services: step.services.unwrap_or(state.services),
             instances: step.instances.unwrap_or(state.instances),
             fargate: step.fargate.unwrap_or(state.fargate),
+            desired: step.desired.or(state.desired),
+            deployments: step.deployments.unwrap_or(state.deployments),
+            rollout: step.rollout.unwrap_or(state.rollout),
+            failed: step.failed.unwrap_or(state.failed),
         };
-        let counts = [state.running, state.pending, state.instances];
+        let counts = [
+            state.running,
+            state.pending,
+            state.instances,
+            state.desired.unwrap_or_default(),
+            state.failed,
+        ];
         if !(0.0..=1.0).contains(&state.fargate)
             || state.services > MAX_SERVICES
+            || state.deployments > MAX_DEPLOYMENTS
             || counts.into_iter().any(|count| count > MAX_TASKS)
         {
             return Err(ScriptError::Bounds { name });
@@ -391,7 +456,12 @@ mod tests {
         }
         let text = cluster("loop = 2\nsteps = [{ at = 0 }, { at = 2 }]");
         assert!(matches!(error(&text), ScriptError::Loop { .. }));
-        for count in ["fargate = 1.1", "services = 5001", "fargate = nan"] {
+        for count in [
+            "fargate = 1.1",
+            "services = 5001",
+            "fargate = nan",
+            "deployments = 11",
+        ] {
             let text = cluster(&format!("steps = [{{ at = 0, {count} }}]"));
             assert!(matches!(error(&text), ScriptError::Bounds { .. }), "{text}");
         }
