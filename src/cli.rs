@@ -94,6 +94,10 @@ pub struct MetricsOptions {
     /// Print a CloudFormation template of ten-second alarms on these metrics, and do nothing else.
     #[arg(long, conflicts_with_all = ["dry_run", "length"])]
     pub print_alarms: bool,
+    /// With --print-alarms: also alarms of these services, each as CLUSTER/SERVICE or as its ARN.
+    /// `aws ecs list-services --output text --query 'serviceArns[]'` prints ARNs.
+    #[arg(long, value_name = "SERVICE", num_args = 1.., requires = "print_alarms")]
+    pub alarm_service: Vec<ecs::templates::AlarmService>,
     /// Print the body of a CloudWatch dashboard of these metrics, and do nothing else.
     #[arg(long, conflicts_with_all = ["dry_run", "length", "print_alarms"])]
     pub print_dashboard: bool,
@@ -122,7 +126,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let (runtime, signals) = listening_runtime()?;
             let config = config::load_metrics(&options.config)?;
             if options.print_alarms {
-                let alarms = ecs::templates::alarms(&config)?;
+                let services = &options.alarm_service;
+                let alarms = ecs::templates::alarms(&config, services)?;
+                ecs::templates::log_left_out(&config, services);
                 return Ok(print(format_args!("{alarms:#}\n"))?);
             }
             if options.print_dashboard {

@@ -48,12 +48,20 @@ pub(super) const LAUNCH_TYPE_METRICS: [(&str, &str, &str); 6] = [
 pub(super) const SERVICE_METRICS: [&str; 3] = ["RunningTask", "PendingTask", "DesiredTask"];
 
 /// More metrics of a service, behind [`SERVICE_METRICS`], if its deployments are published: deployments that it has; how far
-/// the newest, the PRIMARY one, is ([`rollout_number`]); consecutively failed tasks of that; and desired tasks that do not run.
+/// the newest, the PRIMARY one, is ([`ROLLOUT_STATES`]); consecutively failed tasks of that; and desired tasks that do not run.
 pub(super) const DEPLOYMENT_METRICS: [&str; 4] = [
     "DeploymentCount",
     "RolloutState",
     "FailedTask",
     "MissingTask",
+];
+
+/// The values of RolloutState, from 0. Source: API reference, "Deployment": ECS says it only of rolling updates, and not of
+/// services behind a Classic Load Balancer.
+pub(super) const ROLLOUT_STATES: [DeploymentRolloutState; 3] = [
+    DeploymentRolloutState::Completed,
+    DeploymentRolloutState::InProgress,
+    DeploymentRolloutState::Failed,
 ];
 
 /// The metrics of a capacity provider, in the order of its values.
@@ -300,15 +308,10 @@ fn service_values(service: &types::Service) -> Vec<Option<f64>> {
     [&counts[..], &of_deployments[..]].concat()
 }
 
-/// How far a deployment is, as a number; none of a state that is not known. Source of the states: API reference, "Deployment":
-/// ECS says it only of rolling updates, and not of services behind a Classic Load Balancer.
+/// How far a deployment is, as its place in [`ROLLOUT_STATES`]; none of a state that is not known.
 fn rollout_number(state: &DeploymentRolloutState) -> Option<f64> {
-    match state {
-        DeploymentRolloutState::Completed => Some(0.0),
-        DeploymentRolloutState::InProgress => Some(1.0),
-        DeploymentRolloutState::Failed => Some(2.0),
-        _ => None,
-    }
+    let place = ROLLOUT_STATES.iter().position(|it| it == state)?;
+    u32::try_from(place).ok().map(f64::from)
 }
 
 /// Those of the instances that are still there. If there were none, whether there still are none.

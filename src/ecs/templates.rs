@@ -2,6 +2,8 @@
 //!
 //! What lives here: the two documents. What does not: deploying them; nothing is asked of AWS.
 
+mod service_alarms;
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -10,15 +12,20 @@ use crate::config::cloudwatch::{LAUNCH_TYPE_DIMENSION, PROVIDER_DIMENSION, SERVI
 use crate::config::{Cluster, ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
-use super::poll_query::{CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, SERVICE_METRICS};
+use super::poll_query::{
+    CLUSTER_METRICS, LAUNCH_TYPE_METRICS, PROVIDER_METRICS, ROLLOUT_STATES, SERVICE_METRICS,
+};
+pub use service_alarms::{AlarmService, log_left_out};
 
 /// The shortest period of an alarm on a high-resolution metric, in seconds. Source: API
 /// reference, "PutMetricAlarm".
 const ALARM_PERIOD_S: u32 = 10;
 /// Seconds for which tasks may be pending before that alarms.
 const PENDING_S: u32 = 60;
-/// Seconds for which no task runs, or their number is unknown, before that alarms.
-const NOT_RUNNING_S: u32 = 30;
+/// Seconds without a running task or without data before that alarms, at least; and how often datums are published
+/// meanwhile, at least.
+const NO_DATA_S: u32 = 30;
+const NO_DATA_WAITS: u32 = 3;
 /// Resources in one template. Source: CloudFormation quotas.
 const MOST_RESOURCES: usize = 500;
 
@@ -28,12 +35,13 @@ const WIDGET_HEIGHT: usize = 6;
 /// Widgets of one dashboard. Source: CloudWatch quotas.
 const MOST_WIDGETS: usize = 500;
 
-/// A CloudFormation template with two alarms for each cluster. Deploy it in each region and
+/// A CloudFormation template with two alarms for each cluster, and those of the named services. Deploy it in each region and
 /// account: alarms of others are left out there by conditions.
 ///
 /// # Errors
-/// If there are more clusters than one template has room for.
-pub fn alarms(config: &Metrics) -> Result<Value, Failure> {
+/// If a service is not of the configuration, or there are more alarms than one template has room for.
+pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Failure> {
+    service_alarms::check(config, services)?;
     let mut resources = Map::new();
     let mut conditions = Map::new();
     conditions.insert(
@@ -46,14 +54,23 @@ pub fn alarms(config: &Metrics) -> Result<Value, Failure> {
         if let Some(condition) = &condition {
             conditions.insert(here.clone(), condition.clone());
         }
+        let mut add = |id: String, alarm: Alarm| {
+            let mut resource = alarm.resource(config);
+            if condition.is_some() {
+                resource["Condition"] = json!(here);
+            }
+            resources.insert(id, resource);
+        };
         for cluster in &group.clusters {
-            for (what, mut alarm) in alarms_of(config, cluster) {
-                if condition.is_some() {
-                    alarm["Condition"] = json!(here);
-                }
-                // Logical ids are alphanumeric, and names that differ must not meet in one.
-                let id = format!("Group{index}Cluster{}{what}", hex(&cluster.name));
-                resources.insert(id, alarm);
+            // Logical ids are alphanumeric, and names that differ must not meet in one.
+            let of_cluster = format!("Group{index}Cluster{}", hex(&cluster.name));
+            for (what, alarm) in alarms_of(config, cluster) {
+                add(format!("{of_cluster}{what}"), alarm);
+            }
+            for (service, what, alarm) in
+                service_alarms::alarms_of(config, group, cluster, services)
+            {
+                add(format!("{of_cluster}Service{}{what}", hex(service)), alarm);
             }
         }
     }
@@ -62,7 +79,7 @@ pub fn alarms(config: &Metrics) -> Result<Value, Failure> {
     }
     Ok(json!({
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "Ten-second alarms on the metrics of `hydrant metrics`",
+        "Description": "Alarms on the metrics of `hydrant metrics`",
         "Parameters": { "AlarmTopicArn": {
             "Type": "String", "Default": "", "Description": "SNS topic to notify; may be empty"
         } },
@@ -73,62 +90,98 @@ pub fn alarms(config: &Metrics) -> Result<Value, Failure> {
 
 /// Where a group's alarms belong, as far as its configuration says.
 fn condition(group: &ClusterGroup) -> Option<Value> {
-    let account = group
-        .role
-        .as_ref()
-        .and_then(|role| role.arn.split(':').nth(4));
     let equals = |what: &str, value: &str| json!({ "Fn::Equals": [{ "Ref": what }, value] });
     let region = group.region.as_deref().map(|it| equals("AWS::Region", it));
-    let account = account.map(|it| equals("AWS::AccountId", it));
+    let account = account(group).map(|it| equals("AWS::AccountId", it));
     match (region, account) {
         (Some(region), Some(account)) => Some(json!({ "Fn::And": [region, account] })),
         (region, account) => region.or(account),
     }
 }
 
-fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Value); 2] {
-    let name = &cluster.name;
-    let alarm = |what: &str, metric: &str, says: String, rest: Value| {
+/// The account of a group's role.
+fn account(group: &ClusterGroup) -> Option<&str> {
+    group.role.as_ref()?.arn.split(':').nth(4)
+}
+
+/// One alarm.
+struct Alarm {
+    /// Within the namespace.
+    name: String,
+    says: String,
+    comparison: &'static str,
+    threshold: u32,
+    /// Seconds for which it must be so.
+    for_s: u32,
+    /// What seconds without data count as.
+    missing: &'static str,
+    /// The properties that say what it looks at.
+    on: Value,
+}
+
+impl Alarm {
+    fn resource(self, config: &Metrics) -> Value {
         let mut properties = json!({
-            "AlarmName": format!("{} {name}: {what}", config.namespace),
-            "AlarmDescription": says,
-            "Namespace": config.namespace,
-            "MetricName": metric,
-            "Dimensions": dimensions(config, name),
-            "Period": ALARM_PERIOD_S,
+            "AlarmName": format!("{} {}", config.namespace, self.name),
+            "AlarmDescription": self.says,
+            "ComparisonOperator": self.comparison, "Threshold": self.threshold,
+            "EvaluationPeriods": self.for_s.div_ceil(period_s(config)),
+            "TreatMissingData": self.missing,
             "AlarmActions": { "Fn::If": [
                 "HasTopic", [{ "Ref": "AlarmTopicArn" }], { "Ref": "AWS::NoValue" }
             ] },
         });
-        if let (Some(properties), Value::Object(rest)) = (properties.as_object_mut(), rest) {
-            properties.extend(rest);
+        if let (Some(properties), Value::Object(on)) = (properties.as_object_mut(), self.on) {
+            properties.extend(on);
         }
         json!({ "Type": "AWS::CloudWatch::Alarm", "Properties": properties })
+    }
+}
+
+/// The period of alarms: each has at least one sample, if nothing is missing.
+fn period_s(config: &Metrics) -> u32 {
+    config.interval.seconds().max(ALARM_PERIOD_S)
+}
+
+/// For how long nothing is published before that alarms: what waits for `publish_every` is not missing.
+fn no_data_s(config: &Metrics) -> u32 {
+    let publish_every = u32::try_from(config.publish_every.as_secs()).unwrap_or(u32::MAX);
+    let wait = config.interval.seconds().max(publish_every);
+    NO_DATA_S.max(wait.saturating_mul(NO_DATA_WAITS))
+}
+
+fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Alarm); 2] {
+    let name = &cluster.name;
+    let on = |metric: &str, statistic: &str| {
+        json!({
+            "Namespace": config.namespace, "MetricName": metric,
+            "Dimensions": dimensions(config, name),
+            "Period": period_s(config), "Statistic": statistic,
+        })
     };
-    let not_running = alarm(
-        "no task runs",
-        "RunningTask",
-        format!("No task has run for {NOT_RUNNING_S} s, or their number is unknown"),
-        json!({
-            "Statistic": "Maximum", "ComparisonOperator": "LessThanThreshold", "Threshold": 1,
-            "EvaluationPeriods": NOT_RUNNING_S / ALARM_PERIOD_S,
-            "TreatMissingData": "breaching",
-        }),
-    );
-    let pending = alarm(
-        "tasks stay pending",
-        "PendingTask",
-        format!("Tasks have been pending for {PENDING_S} s without a break"),
-        json!({
-            "Statistic": "Minimum", "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0,
-            "EvaluationPeriods": PENDING_S / ALARM_PERIOD_S,
-            "TreatMissingData": "notBreaching",
-        }),
-    );
+    let no_data_s = no_data_s(config);
+    let not_running = Alarm {
+        name: format!("{name}: no task runs"),
+        says: format!("No task has run for {no_data_s} s, or their number is unknown"),
+        comparison: "LessThanThreshold",
+        threshold: 1,
+        for_s: no_data_s,
+        missing: "breaching",
+        on: on("RunningTask", "Maximum"),
+    };
+    let pending = Alarm {
+        name: format!("{name}: tasks stay pending"),
+        says: format!("Tasks have been pending for {PENDING_S} s without a break"),
+        comparison: "GreaterThanThreshold",
+        threshold: 0,
+        for_s: PENDING_S,
+        missing: "notBreaching",
+        on: on("PendingTask", "Minimum"),
+    };
     [("NotRunning", not_running), ("Pending", pending)]
 }
 
-fn dimensions(config: &Metrics, cluster: &str) -> Value {
+fn dimensions(config: &Metrics, cluster: &str) -> Vec<Value> {
     let own = (config.cluster_dimension.as_str(), cluster);
     let fixed = config
         .dimensions
@@ -141,7 +194,7 @@ fn dimensions(config: &Metrics, cluster: &str) -> Value {
 }
 
 /// A dashboard's body: for each cluster its tasks, and its services with its instances; and as
-/// far as they are published, its services and capacity providers one by one, which are found by
+/// far as they are published, its services, their deployments and its capacity providers one by one, which are found by
 /// a search when the dashboard is looked at, and tasks by launch type. `region` is for groups
 /// that do not name theirs.
 ///
@@ -158,18 +211,24 @@ pub fn dashboard(config: &Metrics, region: Option<&str>) -> Result<Value, Failur
             )
         })?;
         for cluster in &group.clusters {
-            for (title, metrics) in lines_of(config, &cluster.name) {
+            for shown in shown_of(config, &cluster.name) {
                 let index = widgets.len();
+                let mut properties = json!({
+                    "title": format!("{}: {}", cluster.name, shown.title),
+                    "view": "timeSeries", "region": region,
+                    "period": config.interval.seconds(), "stat": "Maximum",
+                    "metrics": shown.metrics,
+                });
+                if let (Some(properties), Value::Object(axis)) =
+                    (properties.as_object_mut(), shown.axis)
+                {
+                    properties.extend(axis);
+                }
                 widgets.push(json!({
                     "type": "metric",
                     "x": index % 2 * WIDGET_WIDTH, "y": index / 2 * WIDGET_HEIGHT,
                     "width": WIDGET_WIDTH, "height": WIDGET_HEIGHT,
-                    "properties": {
-                        "title": format!("{}: {title}", cluster.name),
-                        "view": "timeSeries", "region": region,
-                        "period": config.interval.seconds(), "stat": "Maximum",
-                        "metrics": metrics,
-                    },
+                    "properties": properties,
                 }));
             }
         }
@@ -180,39 +239,61 @@ pub fn dashboard(config: &Metrics, region: Option<&str>) -> Result<Value, Failur
     Ok(json!({ "widgets": widgets }))
 }
 
-/// The widgets of a cluster: titles, and what each shows.
-fn lines_of(config: &Metrics, cluster: &str) -> Vec<(&'static str, Vec<Value>)> {
+/// What one widget shows.
+struct Shown {
+    title: &'static str,
+    metrics: Vec<Value>,
+    /// Properties of its axis, if it needs any.
+    axis: Value,
+}
+
+/// What the widgets of a cluster show.
+fn shown_of(config: &Metrics, cluster: &str) -> Vec<Shown> {
+    let plain = |title, metrics| Shown {
+        title,
+        metrics,
+        axis: Value::Null,
+    };
     let [running, pending, services, instances] =
         CLUSTER_METRICS.map(|metric| line(config, metric, cluster, None));
     let mut widgets = vec![
-        ("tasks", vec![running, pending]),
-        ("services and instances", vec![services, instances]),
+        plain("tasks", vec![running, pending]),
+        plain("services and instances", vec![services, instances]),
     ];
     if config.launch_types {
         let by = |(metric, kind, _): (&str, _, _)| {
             line(config, metric, cluster, Some((LAUNCH_TYPE_DIMENSION, kind)))
         };
         let lines = LAUNCH_TYPE_METRICS.into_iter().map(by).collect();
-        widgets.push(("by launch type", lines));
+        widgets.push(plain("by launch type", lines));
     }
-    for (wanted, title, dimension, metrics) in [
-        (
-            config.services,
-            "each service",
-            SERVICE_DIMENSION,
-            SERVICE_METRICS,
-        ),
-        (
-            config.capacity_providers,
-            "each capacity provider",
-            PROVIDER_DIMENSION,
-            PROVIDER_METRICS,
-        ),
-    ] {
-        if wanted {
-            let search = |metric| search(config, metric, cluster, dimension);
-            widgets.push((title, metrics.into_iter().map(search).collect()));
-        }
+    let search = |metrics: &[&str], dimension| {
+        let one = |metric: &&str| search(config, metric, cluster, dimension);
+        metrics.iter().map(one).collect()
+    };
+    if config.services {
+        let metrics = search(&SERVICE_METRICS, SERVICE_DIMENSION);
+        widgets.push(plain("each service", metrics));
+    }
+    if config.deployments {
+        let metrics = search(&["MissingTask", "FailedTask"], SERVICE_DIMENSION);
+        widgets.push(plain("missing and failed tasks of each service", metrics));
+        let states = ROLLOUT_STATES.into_iter().zip(0..);
+        let states: Vec<_> = states
+            .map(|(state, value)| json!({ "label": state.as_str(), "value": value }))
+            .collect();
+        widgets.push(Shown {
+            title: "rollout of each service",
+            metrics: search(&["RolloutState"], SERVICE_DIMENSION),
+            axis: json!({
+                "yAxis": { "left": { "min": 0, "max": states.len() - 1 } },
+                "annotations": { "horizontal": states },
+            }),
+        });
+    }
+    if config.capacity_providers {
+        let metrics = search(&PROVIDER_METRICS, PROVIDER_DIMENSION);
+        widgets.push(plain("each capacity provider", metrics));
     }
     widgets
 }

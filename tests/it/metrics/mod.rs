@@ -6,6 +6,7 @@
 mod faults;
 mod listed;
 mod refused;
+mod templates;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
