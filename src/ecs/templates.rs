@@ -64,7 +64,7 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
         for cluster in &group.clusters {
             // Logical ids are alphanumeric, and names that differ must not meet in one.
             let of_cluster = format!("Group{index}Cluster{}", hex(&cluster.name));
-            for (what, alarm) in alarms_of(config, cluster) {
+            for (what, alarm) in alarms_of(config, group, cluster) {
                 add(format!("{of_cluster}{what}"), alarm);
             }
             for (service, what, alarm) in
@@ -97,6 +97,17 @@ fn condition(group: &ClusterGroup) -> Option<Value> {
         (Some(region), Some(account)) => Some(json!({ "Fn::And": [region, account] })),
         (region, account) => region.or(account),
     }
+}
+
+/// What follows a cluster's name if there are several groups: a stack has the alarms of all groups that may be of its place, and
+/// no two alarms of one name.
+fn place(config: &Metrics, group: &ClusterGroup) -> String {
+    if config.groups.len() < 2 {
+        return String::new();
+    }
+    let region = group.region.as_deref().map(|it| format!(" in {it}"));
+    let account = account(group).map(|it| format!(" of {it}"));
+    [region, account].into_iter().flatten().collect()
 }
 
 /// The account of a group's role.
@@ -150,7 +161,11 @@ fn no_data_s(config: &Metrics) -> u32 {
     NO_DATA_S.max(wait.saturating_mul(NO_DATA_WAITS))
 }
 
-fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Alarm); 2] {
+fn alarms_of(
+    config: &Metrics,
+    group: &ClusterGroup,
+    cluster: &Cluster,
+) -> [(&'static str, Alarm); 2] {
     let name = &cluster.name;
     let on = |metric: &str, statistic: &str| {
         json!({
@@ -159,9 +174,9 @@ fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Alarm); 2] 
             "Period": period_s(config), "Statistic": statistic,
         })
     };
-    let no_data_s = no_data_s(config);
+    let (no_data_s, place) = (no_data_s(config), place(config, group));
     let not_running = Alarm {
-        name: format!("{name}: no task runs"),
+        name: format!("{name}{place}: no task runs"),
         says: format!("No task has run for {no_data_s} s, or their number is unknown"),
         comparison: "LessThanThreshold",
         threshold: 1,
@@ -170,7 +185,7 @@ fn alarms_of(config: &Metrics, cluster: &Cluster) -> [(&'static str, Alarm); 2] 
         on: on("RunningTask", "Maximum"),
     };
     let pending = Alarm {
-        name: format!("{name}: tasks stay pending"),
+        name: format!("{name}{place}: tasks stay pending"),
         says: format!("Tasks have been pending for {PENDING_S} s without a break"),
         comparison: "GreaterThanThreshold",
         threshold: 0,

@@ -11,7 +11,7 @@ use crate::config::cloudwatch::SERVICE_DIMENSION;
 use crate::config::{Cluster, ClusterGroup, Metrics};
 use crate::{Exit, Failure};
 
-use super::{Alarm, account, dimensions};
+use super::{Alarm, account, dimensions, place};
 
 /// Seconds for which fewer tasks run than are desired before that alarms. A task of Fargate takes about a minute to start.
 const MISSING_S: u32 = 120;
@@ -121,8 +121,10 @@ pub(super) fn alarms_of<'a>(
     services: &'a [AlarmService],
 ) -> impl Iterator<Item = (&'a str, &'static str, Alarm)> {
     let own = services.iter().filter(|it| it.is_in(group, cluster));
-    own.flat_map(|it| {
-        let [too_few, rollout, no_data] = alarms_of_service(config, &cluster.name, &it.service);
+    let place = place(config, group);
+    own.flat_map(move |it| {
+        let [too_few, rollout, no_data] =
+            alarms_of_service(config, &cluster.name, &it.service, &place);
         let alarms = [
             Some(("TooFew", too_few)),
             config.deployments.then_some(("Rollout", rollout)),
@@ -133,8 +135,8 @@ pub(super) fn alarms_of<'a>(
     })
 }
 
-fn alarms_of_service(config: &Metrics, cluster: &str, service: &str) -> [Alarm; 3] {
-    let name = format!("{cluster}/{service}");
+fn alarms_of_service(config: &Metrics, cluster: &str, service: &str, place: &str) -> [Alarm; 3] {
+    let name = format!("{cluster}/{service}{place}");
     let mut own = dimensions(config, cluster);
     own.push(json!({ "Name": SERVICE_DIMENSION, "Value": service }));
     let period_s = super::period_s(config);

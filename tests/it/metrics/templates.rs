@@ -128,6 +128,19 @@ fn what_is_published_seldom_is_not_taken_for_missing() -> Result<()> {
 }
 
 #[test]
+fn alarms_of_clusters_with_one_name_have_names_of_their_own() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"Web\"]\nservices = true\n\
+                  [[metrics.group]]\nclusters = [\"Web\"]\nregion = \"eu-west-1\"\n\
+                  role_arn = \"arn:aws:iam::210987654321:role/hydrant\"";
+    let (template, _) = print(config, &["--print-alarms", "--alarm-service", "Web/cart"])?;
+    assert_eq!(judged(&template)?, 2 * (2 + 2));
+    let alarms = by_name(&template)?;
+    assert!(alarms.contains_key("ECS Web/cart: no data"));
+    assert!(alarms.contains_key("ECS Web/cart in eu-west-1 of 210987654321: no data"));
+    Ok(())
+}
+
+#[test]
 fn services_that_are_not_published_have_no_alarms() -> Result<()> {
     for (config, service, code, says) in [
         (
