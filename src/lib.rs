@@ -36,6 +36,8 @@ pub mod pace;
 pub mod replay;
 pub mod sink;
 
+mod status;
+
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "sim")]

@@ -3,6 +3,7 @@
 //! What lives here: its meant form and its validation. What does not: whether a cluster exists.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use url::Url;
@@ -15,7 +16,7 @@ use super::clusters::ClusterGroup;
 use super::duration::TypedDuration;
 use super::raw::Raw;
 use super::validate::{at_least, shutdown_grace};
-use super::{ConfigError, clusters};
+use super::{ConfigError, clusters, status};
 
 const DEFAULT_PUBLISH_EVERY: Duration = Duration::from_secs(10);
 const DEFAULT_BUFFER: Duration = Duration::from_hours(3);
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub ecs_endpoint: Option<String>,
     /// CloudWatch's endpoint, if it is not the region's.
     pub cloudwatch_endpoint: Option<String>,
+    /// Where the status server listens, if there is to be one.
+    pub status_listen: Option<SocketAddr>,
     /// How long a stop may take to publish waiting datums.
     pub shutdown_grace: Duration,
 }
@@ -108,6 +111,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
             "metrics.cloudwatch_endpoint",
             metrics.cloudwatch_endpoint.as_ref(),
         )?,
+        status_listen: status::listen(raw)?,
         shutdown_grace: shutdown_grace(raw),
     })
 }
@@ -248,6 +252,21 @@ mod tests {
         assert_eq!(meant.buffer, Duration::from_hours(3));
         assert!(meant.flush_changes);
         assert!(!meant.services && !meant.capacity_providers);
+    }
+
+    #[test]
+    fn the_status_server_listens_on_an_address_of_its_own() {
+        let listen = |line: &str| {
+            let text = format!("metrics.clusters = [\"a\"]\nstatus.listen = \"{line}\"");
+            parse_metrics(&text, "x").map(|it| it.status_listen)
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 9187));
+        assert_eq!(listen("127.0.0.1:9187").unwrap(), Some(address));
+        assert!(listen("[::]:9187").unwrap().is_some());
+        for wrong in ["9187", ":9187", "localhost:9187", "127.0.0.1"] {
+            let error = listen(wrong).unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("status.listen"), "{wrong}");
+        }
     }
 
     #[test]

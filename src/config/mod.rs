@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod raw;
 mod secret;
+mod status;
 mod table;
 mod validate;
 

@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) sink: Sink,
     pub(super) checkpoint: Checkpoint,
     pub(super) metrics: Metrics,
+    pub(super) status: Status,
     pub(super) shutdown_grace: Option<TypedDuration>,
 }
 
@@ -106,6 +107,12 @@ pub(super) enum SinkType {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Checkpoint {
     pub(super) path: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Status {
+    pub(super) listen: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,6 +25,7 @@ const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 /// Turns the typed configuration into the meant one.
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
+    super::status::refuse(raw)?;
     let source = source(&raw.source)?;
     let tables = tables(&raw.table)?;
     let exemptions = exemptions(&raw.source.ignore_statements, &tables)?;

@@ -256,10 +256,11 @@ impl Directory {
                 }
             };
             let answer = timeout(DEADLINE, asking).await;
-            Listing {
-                answer: answer.unwrap_or_else(|_| Err(PollError::deadline())),
-                calls,
-            }
+            let answer = answer.unwrap_or_else(|_| Err(PollError::deadline()));
+            let error = answer.as_ref().err();
+            let is_throttled = error.is_some_and(|it| it.reason == GapReason::Throttled);
+            calls.throttled_reads = is_throttled.into();
+            Listing { answer, calls }
         }
     }
 }

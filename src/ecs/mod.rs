@@ -6,7 +6,7 @@
 //! pace, `answered` says whether it was CloudWatch that answered, `poll_query` what is asked and what an answer
 //! means, `poll` and `publish` make one request each, `directory` lists what is in a cluster, `target` registers what
 //! is sampled, `scheduled_poll` has one poll that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
-//! `poller` the loop. [`templates`] prints alarms and a dashboard.
+//! `poller` the loop, `exposition` what the status server shows. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
 //! clocks ─ Schedule ─ poll ─ Backlog ─ PutMetricData
@@ -20,6 +20,7 @@ mod clock;
 pub mod core;
 mod directory;
 mod dry_run;
+mod exposition;
 mod own;
 mod poll;
 mod poll_query;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::caller::{Caller, PollError};
+use super::core::account::GapReason;
 use super::poll_query::{Answer, PollQuery};
 
 /// How a poll went.
@@ -18,6 +19,14 @@ pub(super) struct Polled {
     pub(super) took: Duration,
     /// For each target, in the order in which they were asked for.
     pub(super) answer: Result<Vec<Answer>, PollError>,
+}
+
+impl Polled {
+    /// Whether ECS has answered that there are too many calls.
+    pub(super) fn is_throttled(&self) -> bool {
+        let error = self.answer.as_ref().err();
+        error.is_some_and(|error| error.reason == GapReason::Throttled)
+    }
 }
 
 /// Asks until there is an answer, the deadline has come, or asking again is of no use.

@@ -15,17 +15,19 @@ use tracing::{info, warn};
 use crate::config::Metrics;
 use crate::printing::refused;
 use crate::signals::{SignalRequest, Signals};
+use crate::status::{StatusRequest, StatusServer};
 use crate::{Exit, Failure};
 
 use super::clients::RegionClients;
 use super::clock::now;
 use super::core::account::{Account, DatumCounts};
 use super::core::backlog::{Backlog, Settings};
-use super::core::batch::DatumBatch;
+use super::core::batch::{DatumBatch, Refusal};
 use super::core::price::{PriceInputs, counted_usd_per_day};
 use super::core::schedule::Now;
 use super::core::stop::Stop;
 use super::dry_run::print_batch;
+use super::exposition::families;
 use super::own::OwnMetrics;
 use super::publish::{Put, PutError, metric_data, put};
 use super::sampler::{Done, Sampler};
@@ -46,6 +48,7 @@ pub(super) struct Poller {
     shared: Shared,
     sampler: Sampler,
     own: Option<OwnMetrics>,
+    status: Option<StatusServer>,
     puts: JoinSet<(usize, Put)>,
     started: Instant,
     /// When sampling ends by itself.
@@ -74,6 +77,11 @@ impl Poller {
         credentials: Option<SharedCredentialsProvider>,
     ) -> Result<Self, Failure> {
         let mut config = config;
+        // First, because an address that cannot be had is the quickest to say.
+        let status = match config.status_listen {
+            Some(listen) => Some(StatusServer::start(listen).await?),
+            None => None,
+        };
         let mut shared = Shared {
             outlets: Self::open_places(&mut config, credentials).await?,
             config,
@@ -94,6 +102,7 @@ impl Poller {
             shared,
             sampler,
             own,
+            status,
             puts: JoinSet::new(),
             started,
             end: length.map(|length| started + length),
@@ -213,7 +222,7 @@ impl Poller {
             }
             let wake_at = self.wake_at(now.monotonic);
             // Answers before the clock: a tick's answer may be in time only now. Nothing here
-            // can starve the clock, because answers are as many as requests.
+            // can starve the clock, because answers are as many as requests. Who asks how it goes waits for all of it.
             tokio::select! {
                 biased;
                 asked = signals.next() => self.asked(asked),
@@ -226,10 +235,14 @@ impl Poller {
                     self.answer_put(outlet, done)?;
                 }
                 () = sleep_until(wake_at.into()) => {}
+                request = StatusServer::next(self.status.as_mut()) => self.show(request),
             }
         }
         self.sampler.stop(&mut self.shared);
         self.drain(&mut signals).await?;
+        if let Some(status) = self.status.take() {
+            status.stop().await;
+        }
         Ok(self.summary())
     }
 
@@ -261,6 +274,7 @@ impl Poller {
             let wake_at = flushes.min().map_or(end, |at| at.min(end));
             tokio::select! {
                 asked = signals.next() => self.asked(asked),
+                request = StatusServer::next(self.status.as_mut()) => self.show(request),
                 Some(done) = self.puts.join_next() => {
                     let (outlet, done) = done.map_err(|error| internal(&error))?;
                     self.answer_put(outlet, done)?;
@@ -388,8 +402,20 @@ impl Poller {
         if !outlet.has_accepted {
             outlet.refused_by_cloudwatch = refusal;
         }
+        let is_throttled = error.refusal == Refusal::Throttled;
+        self.shared.account.calls.throttled_puts += u64::from(is_throttled);
         refuse(outlet, done.batch, &error);
         self.shared.go_on_with_others()
+    }
+
+    /// Answers the status server.
+    fn show(&self, request: StatusRequest) {
+        request.answer(families(
+            &self.shared,
+            &self.sampler,
+            &self.summary(),
+            now(),
+        ));
     }
 
     fn tell_progress(&self) {

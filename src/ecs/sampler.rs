@@ -461,21 +461,21 @@ impl Sampler {
         }
     }
 
+    /// What goes on to be polled.
+    pub(super) fn polled(&self) -> impl Iterator<Item = &ScheduledPoll> {
+        let all = self.scheduled_polls.values();
+        all.filter(|scheduled| !scheduled.is_ending())
+    }
+
     /// Datums a second of one place.
     pub(super) fn datums_per_second(&self, place: usize) -> f64 {
-        let scheduled_polls = self.scheduled_polls.values();
-        let of_place =
-            scheduled_polls.filter(|scheduled| scheduled.place == place && !scheduled.is_ending());
+        let of_place = self.polled().filter(|scheduled| scheduled.place == place);
         of_place.map(ScheduledPoll::datums_per_second).sum()
     }
 
     /// Calls of ECS a second, without lists and what is asked again.
     pub(super) fn calls_per_second(&self) -> f64 {
-        let scheduled_polls = self
-            .scheduled_polls
-            .values()
-            .filter(|scheduled| !scheduled.is_ending());
-        scheduled_polls.map(ScheduledPoll::calls_per_second).sum()
+        self.polled().map(ScheduledPoll::calls_per_second).sum()
     }
 
     /// Starts no poll any more.

@@ -114,6 +114,7 @@ impl ScheduledPoll {
         now: Now,
         account: &mut Account,
     ) -> Option<i64> {
+        account.calls.throttled_reads += u64::from(polled.is_throttled());
         let whole = polled.answer.as_ref().map(|_| ()).map_err(|it| it.reason);
         // None of it if its tick ended before, and was counted then.
         match self.schedule.settle(tick, now.monotonic, whole)? {

@@ -151,6 +151,11 @@ impl TargetRegistry<'_> {
 }
 
 impl Target {
+    /// Its metrics.
+    pub(super) fn series(&self) -> &[SeriesId] {
+        &self.series
+    }
+
     /// How many metrics it has.
     pub(super) fn metric_count(&self) -> usize {
         self.series.len()

@@ -33,11 +33,26 @@ impl Durations {
         &self.0
     }
 
+    /// Of all of them in seconds, to a percent.
+    pub(super) fn sum_s(&self) -> f64 {
+        let values = self.0.iter_recorded();
+        let sums = values.map(|it| {
+            let duration = Duration::from_micros(it.value_iterated_to());
+            duration.as_secs_f64() * count(it.count_since_last_iteration())
+        });
+        sums.sum()
+    }
+
     /// The 99th percentile in milliseconds; none of nothing.
     pub(super) fn p99_ms(&self) -> Option<f64> {
         let p99 = Duration::from_micros(self.0.value_at_quantile(0.99));
         (!self.0.is_empty()).then_some(p99.as_secs_f64() * 1e3)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "2^53 are not reached")]
+fn count(count: u64) -> f64 {
+    count as f64
 }
 
 impl fmt::Display for Durations {

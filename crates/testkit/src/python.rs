@@ -1,5 +1,5 @@
 //! The Python environments of the tests, with what others have written: boto3 and ministack, which talk to AWS
-//! or are it, pinned in `tests/python/requirements.txt`; DuckDB, which is the demo's, too.
+//! or are it, pinned in `tests/python/requirements.txt`; DuckDB, which is the demo's, too; Prometheus' client.
 //!
 //! What does not live here: making the environment (`servers/venv`) and running things in it.
 
@@ -17,6 +17,14 @@ use super::cache::{project, servers_dir};
 /// When it cannot be made, or could not be before. `servers/venv` has then said why, and what can be done.
 pub fn python() -> Result<PathBuf> {
     environment("tests/python/requirements.txt", "python")
+}
+
+/// The same with Prometheus' client.
+///
+/// # Errors
+/// As for [`python`].
+pub fn python_with_prometheus() -> Result<PathBuf> {
+    environment("tests/python/prometheus.txt", "python-prometheus")
 }
 
 /// The same with DuckDB.

@@ -302,6 +302,10 @@ pub struct Calls {
     pub describe_container_instances: u64,
     /// PutMetricData: the only ones that cost something.
     pub put_metric_data: u64,
+    /// Those of ECS that were answered with a throttling error.
+    pub throttled_reads: u64,
+    /// PutMetricData that were answered with one.
+    pub throttled_puts: u64,
 }
 
 impl Calls {
@@ -313,6 +317,24 @@ impl Calls {
         self.list_container_instances += other.list_container_instances;
         self.describe_container_instances += other.describe_container_instances;
         self.put_metric_data += other.put_metric_data;
+        self.throttled_reads += other.throttled_reads;
+        self.throttled_puts += other.throttled_puts;
+    }
+
+    /// Each call's name and how often it was made.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("DescribeClusters", self.describe_clusters),
+            ("ListServices", self.list_services),
+            ("DescribeServices", self.describe_services),
+            ("ListContainerInstances", self.list_container_instances),
+            (
+                "DescribeContainerInstances",
+                self.describe_container_instances,
+            ),
+            ("PutMetricData", self.put_metric_data),
+        ]
     }
 
     /// All of them.
@@ -329,19 +351,8 @@ impl Calls {
 
 impl fmt::Display for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = [
-            ("DescribeClusters", self.describe_clusters),
-            ("ListServices", self.list_services),
-            ("DescribeServices", self.describe_services),
-            ("ListContainerInstances", self.list_container_instances),
-            (
-                "DescribeContainerInstances",
-                self.describe_container_instances,
-            ),
-            ("PutMetricData", self.put_metric_data),
-        ];
         write!(f, "{} calls", self.total())?;
-        list_counts(f, &counted)
+        list_counts(f, &self.named())
     }
 }
 

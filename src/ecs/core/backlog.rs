@@ -195,9 +195,16 @@ impl Backlog {
         &self.series[series.0 as usize].key
     }
 
+    /// The value that was offered last, and when, though it may have been offered before or cannot be published.
+    #[must_use]
+    pub fn latest(&self, series: SeriesId) -> Option<(Instant, f64)> {
+        self.series[series.0 as usize].latest
+    }
+
     /// Takes a datum in. `now` decides whether it can be published and when it is due.
     pub fn offer(&mut self, datum: Datum, now: Now) -> Offer {
         let series = &mut self.series[datum.series.0 as usize];
+        series.latest = Some((now.monotonic, datum.value));
         if !series.see(datum.second) {
             series.counts.repeated += 1;
             return Offer::Repeated;

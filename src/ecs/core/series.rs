@@ -3,6 +3,8 @@
 //!
 //! What does not live here: the datums that wait ([`super::backlog`]).
 
+use std::time::Instant;
+
 use super::account::DatumCounts;
 use super::metric::MetricKey;
 
@@ -101,6 +103,8 @@ pub(super) struct Series {
     seen: SeenSeconds,
     /// The newest value that was noted, and its second.
     newest: Option<(i64, f64)>,
+    /// The value that was offered last, whatever its second, and when.
+    pub(super) latest: Option<(Instant, f64)>,
     pub(super) counts: DatumCounts,
     /// Whether a changed value waits with the others anyway.
     pub(super) is_quiet: bool,
@@ -113,6 +117,7 @@ impl Series {
             key: key.clone(),
             seen: SeenSeconds::default(),
             newest: None,
+            latest: None,
             counts: DatumCounts::default(),
             is_quiet: false,
         }

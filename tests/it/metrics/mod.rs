@@ -6,6 +6,7 @@
 mod faults;
 mod listed;
 mod refused;
+mod status;
 mod templates;
 
 use std::fs;

@@ -5,6 +5,7 @@ pub(crate) mod aws_clients;
 pub(crate) mod canned;
 pub(crate) mod certificates;
 pub(crate) mod database;
+pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod replay;
 pub(crate) mod sales;

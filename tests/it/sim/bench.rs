@@ -1,11 +1,11 @@
 //! What the simulator's tests share: a simulator to test, clients for it, and a look at its folder.
 
-use std::io::{BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{BufReader, Read as _};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::config::retry::RetryConfig;
 use aws_sdk_firehose::config::{BehaviorVersion, Credentials, Region};
@@ -184,21 +184,6 @@ pub(super) async fn wait_for_objects(folder: &Path) -> Result<Vec<(String, Vec<u
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// One request by hand: the status and everything after the headers.
-pub(super) fn raw(addr: SocketAddr, head: &str, body: &str) -> Result<(u16, String)> {
-    let mut socket = TcpStream::connect(addr)?;
-    let length = body.len();
-    write!(
-        socket,
-        "{head}\r\nHost: sim\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    Ok((status, body.to_owned()))
 }
 
 /// A key with its digits as 9 and its uuid as `<uuid>`.

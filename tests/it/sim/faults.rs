@@ -11,9 +11,10 @@ use aws_sdk_cloudwatch::types::MetricDatum;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use hydrant::sim::{Amount, CallCounts, Options, SimError, Simulator, StreamAccount};
 
-use super::bench::{Bench, STREAM, client, delivered, put, raw};
+use super::bench::{Bench, STREAM, client, delivered, put};
 use crate::setup::agent::eventually;
 use crate::setup::aws_clients::Clients;
+use crate::setup::http::raw;
 use testkit::program::program;
 
 const PUT: &str = "firehose:PutRecordBatch";

@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::bench::{
-    Bench, STREAM, client, create, delivered, destination, key_shape, put, raw, record,
-    wait_for_objects,
+    Bench, STREAM, client, create, delivered, destination, key_shape, put, record, wait_for_objects,
 };
 use anyhow::{Context as _, Result};
 use aws_sdk_firehose::error::ProvideErrorMetadata as _;
 use aws_sdk_firehose::types::{BufferingHints, CompressionFormat, DeliveryStreamStatus};
 use hydrant::sim::{Options, Simulator};
+
+use crate::setup::http::raw;
 
 #[expect(clippy::too_many_lines, reason = "one life of a stream")]
 #[tokio::test]
