@@ -131,6 +131,7 @@ impl Sampler {
         let caller = shared.outlets[place].clients.caller(CallBucket::Clusters);
         let deadline = Instant::now() + CHECK_DEADLINE;
         let polled = poll(caller.patient(), query.clone(), deadline).await;
+        let is_throttled = polled.is_throttled();
         match polled.answer {
             Ok(answers) => {
                 for (target, answer) in targets.iter().zip(answers) {
@@ -161,6 +162,7 @@ impl Sampler {
             }
         }
         *query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
+        shared.account.calls.throttled_reads += u64::from(is_throttled);
     }
 
     /// Directories of one place and bucket share its calls.

@@ -26,6 +26,8 @@ const PENDING_S: u32 = 60;
 /// meanwhile, at least.
 const NO_DATA_S: u32 = 30;
 const NO_DATA_WAITS: u32 = 3;
+/// Characters of an alarm's name. Source: API reference, "PutMetricAlarm".
+const ALARM_NAME_CHARS: usize = 255;
 /// Resources in one template. Source: CloudFormation quotas.
 const MOST_RESOURCES: usize = 500;
 
@@ -39,7 +41,7 @@ const MOST_WIDGETS: usize = 500;
 /// account: alarms of others are left out there by conditions.
 ///
 /// # Errors
-/// If a service is not of the configuration, or there are more alarms than one template has room for.
+/// If a service is not of the configuration, a name is too long, or there are more alarms than one template has room for.
 pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Failure> {
     service_alarms::check(config, services)?;
     let mut resources = Map::new();
@@ -76,6 +78,16 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
     }
     if resources.len() > MOST_RESOURCES {
         return Err(too_many("a template", resources.len(), MOST_RESOURCES));
+    }
+    let mut names = resources.values().map(|it| &it["Properties"]["AlarmName"]);
+    if let Some(name) = names.find(|it| it.as_str().is_none_or(|it| it.len() > ALARM_NAME_CHARS)) {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "an alarm's name has at most {ALARM_NAME_CHARS} characters, and {name} has more"
+            ),
+            "choose a shorter metrics.namespace",
+        ));
     }
     Ok(json!({
         "AWSTemplateFormatVersion": "2010-09-09",

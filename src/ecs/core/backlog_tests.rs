@@ -125,9 +125,11 @@ fn a_second_is_taken_once_in_any_order() {
     }
     let batch = wait_for_batch(&mut backlog, &mut now).unwrap();
     backlog.acknowledge(batch);
-    let again = backlog.offer(datum(ids[0], EPOCH_S + 300, 1.0), now);
+    let again = backlog.offer(datum(ids[0], EPOCH_S + 300, 7.0), now);
     assert_eq!(again, Offer::Repeated);
     assert_eq!((backlog.total().offered, backlog.total().repeated), (6, 5));
+    // It is how things are now, though its second has another value.
+    assert_eq!(backlog.latest(ids[0]), Some((now.monotonic, 7.0)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::sim::Simulator;
+use hydrant::sim::{Options, Simulator};
 use testkit::cache::project;
 use testkit::python::python_with_prometheus;
 
@@ -170,6 +170,38 @@ async fn what_is_gone_is_not_shown_and_nobody_listens_after_the_end() -> Result<
         "nobody listens any more"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_calls_are_counted_by_service() -> Result<()> {
+    let scene = Scene::new("status.listen = \"127.0.0.1:0\"\nmetrics.clusters = [\"Web\"]")?;
+    let faults = scene.folder.path().join("faults.toml");
+    let throttled = |call: &str, when: &str| {
+        format!("[[fault]]\ncall = \"{call}\"\n{when}\nerror = \"ThrottlingException\"\n")
+    };
+    let text = throttled("ecs:DescribeClusters", "every = 3")
+        + &throttled("cloudwatch:PutMetricData", "request = 1");
+    std::fs::write(&faults, text)?;
+    let simulator = Simulator::start(Options {
+        listen: any_port(),
+        data: scene.folder.path().join("objects"),
+        ecs_script: Some(scene.folder.path().join("clusters.toml")),
+        faults: Some(faults),
+        ..Options::default()
+    })
+    .await?;
+    let mut poller = scene.start(&simulator)?;
+    let address = address(&scene)?;
+    metrics_when(address, "both services have throttled", |text| {
+        [
+            "hydrant_api_throttles_total{service=\"ecs\"}",
+            "hydrant_api_throttles_total{service=\"cloudwatch\"}",
+            "hydrant_ticks_total{result=\"throttled\"}",
+        ]
+        .iter()
+        .all(|name| is_above_zero(text, name))
+    })?;
+    poller.terminate()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,11 +59,17 @@ fn alarms_of_services_say_too_few_tasks_a_failed_rollout_and_no_data() -> Result
         { "Name": "Stage", "Value": "test" },
         { "Name": "ServiceName", "Value": "checkout" },
     ]);
-    for (name, metric, statistic, missing, periods) in [
+    let (above, at_least, below) = (
+        "GreaterThanThreshold",
+        "GreaterThanOrEqualToThreshold",
+        "LessThanThreshold",
+    );
+    for (name, metric, statistic, (comparison, threshold), missing, periods) in [
         (
             "too few tasks run",
             "MissingTask",
             "Minimum",
+            (above, 0),
             "notBreaching",
             12,
         ),
@@ -71,10 +77,18 @@ fn alarms_of_services_say_too_few_tasks_a_failed_rollout_and_no_data() -> Result
             "the rollout has failed",
             "RolloutState",
             "Maximum",
+            (at_least, 2),
             "notBreaching",
             1,
         ),
-        ("no data", "RunningTask", "SampleCount", "breaching", 3),
+        (
+            "no data",
+            "RunningTask",
+            "SampleCount",
+            (below, 1),
+            "breaching",
+            3,
+        ),
     ] {
         let alarm = alarms[format!("ECS Web/checkout: {name}").as_str()];
         let is = [
@@ -83,6 +97,8 @@ fn alarms_of_services_say_too_few_tasks_a_failed_rollout_and_no_data() -> Result
             &alarm["TreatMissingData"],
         ];
         assert_eq!(is, [metric, statistic, missing], "{alarm:#}");
+        let limit = (&alarm["ComparisonOperator"], &alarm["Threshold"]);
+        assert_eq!(limit, (&json!(comparison), &json!(threshold)), "{alarm:#}");
         assert_eq!(alarm["Dimensions"], dimensions);
         assert_eq!(
             (&alarm["Period"], &alarm["EvaluationPeriods"]),
@@ -142,7 +158,14 @@ fn alarms_of_clusters_with_one_name_have_names_of_their_own() -> Result<()> {
 
 #[test]
 fn services_that_are_not_published_have_no_alarms() -> Result<()> {
+    let lengthy = format!("services = true\nnamespace = \"{}\"", "n".repeat(250));
     for (config, service, code, says) in [
+        (
+            lengthy.as_str(),
+            "Web/cart",
+            78,
+            "a shorter metrics.namespace",
+        ),
         (
             "services = true",
             "Shop/cart",
