@@ -1,19 +1,24 @@
 //! PURE. The clusters of `[metrics]`, by where they are.
 //!
-//! What does not live here: whether a cluster exists, and the region of those that name none.
+//! What does not live here: whether a cluster exists or matches a pattern, and the region of those that name none.
 
+use super::pattern::{Pattern, any_matches};
 use super::raw;
 use super::{ConfigError, firehose};
 
 /// Source: API reference, "CreateCluster".
 const CLUSTER_NAME_CHARS: usize = 255;
+/// Clusters that patterns may match if the configuration does not say.
+const DEFAULT_MAX_CLUSTERS: usize = 100;
 
 /// Clusters of one region that are described with the same credentials. Their metrics are
 /// published in that region, with the same credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterGroup {
-    /// At least one.
+    /// Those that are named.
     pub clusters: Vec<Cluster>,
+    /// Names, or whole ARNs, of more of them; there is a cluster or a pattern.
+    pub patterns: Vec<Pattern>,
     /// The region, if it is not to come from the environment.
     pub region: Option<String>,
     /// The role to take on, if it is not the process's own.
@@ -21,6 +26,16 @@ pub struct ClusterGroup {
 }
 
 impl ClusterGroup {
+    /// Whether one of its patterns matches a cluster with this ARN.
+    #[must_use]
+    pub fn matches(&self, arn: &str) -> bool {
+        let name = arn.rsplit('/').next().unwrap_or(arn);
+        self.patterns.iter().any(|pattern| {
+            let is_of_arns = pattern.as_str().starts_with("arn:");
+            pattern.matches(if is_of_arns { arn } else { name })
+        })
+    }
+
     /// Enters its clusters among those of its region, which is known now, and its role.
     ///
     /// # Errors
@@ -28,12 +43,41 @@ impl ClusterGroup {
     pub fn add_to(&self, groups: &mut Vec<Self>, region: &str) -> Result<(), ConfigError> {
         let place = Self {
             clusters: Vec::new(),
+            patterns: Vec::new(),
             region: Some(region.to_owned()),
             role: self.role.clone(),
         };
+        for pattern in &self.patterns {
+            place.enter_pattern(groups, "metrics.clusters", pattern.clone())?;
+        }
         for cluster in &self.clusters {
             place.enter(groups, "metrics.clusters", cluster.clone())?;
         }
+        Ok(())
+    }
+
+    /// The group that is where this one is, which is empty.
+    fn place<'a>(&self, groups: &'a mut Vec<Self>) -> &'a mut Self {
+        let same = |group: &Self| group.region == self.region && group.role == self.role;
+        let index = groups.iter().position(same).unwrap_or_else(|| {
+            groups.push(self.clone());
+            groups.len() - 1
+        });
+        &mut groups[index]
+    }
+
+    fn enter_pattern(
+        &self,
+        groups: &mut Vec<Self>,
+        key: &str,
+        pattern: Pattern,
+    ) -> Result<(), ConfigError> {
+        let patterns = &mut self.place(groups).patterns;
+        if patterns.contains(&pattern) {
+            let what = format!("{} is listed twice", pattern.as_str());
+            return Err(ConfigError::at(key, what, "leave one out"));
+        }
+        patterns.push(pattern);
         Ok(())
     }
 
@@ -44,12 +88,7 @@ impl ClusterGroup {
         key: &str,
         cluster: Cluster,
     ) -> Result<(), ConfigError> {
-        let same = |group: &Self| group.region == self.region && group.role == self.role;
-        let index = groups.iter().position(same).unwrap_or_else(|| {
-            groups.push(self.clone());
-            groups.len() - 1
-        });
-        let clusters = &mut groups[index].clusters;
+        let clusters = &mut self.place(groups).clusters;
         if let Some(other) = clusters.iter().find(|other| other.name == cluster.name) {
             let what = match &self.region {
                 Some(region) if other.id != cluster.id => {
@@ -65,6 +104,77 @@ impl ClusterGroup {
         clusters.push(cluster);
         Ok(())
     }
+}
+
+/// Which of the clusters that patterns match are sampled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// Not those with such names.
+    pub exclude: Vec<Pattern>,
+    /// Those that have all of these tags.
+    pub tags: Vec<(String, Pattern)>,
+    /// At most so many, in all groups together.
+    pub max_clusters: usize,
+}
+
+impl Discovery {
+    /// Whether a cluster's tags are as asked for.
+    #[must_use]
+    pub fn takes_tags(&self, tags: &[(&str, &str)]) -> bool {
+        self.tags.iter().all(|(key, value)| {
+            let mut tags = tags.iter();
+            tags.any(|(its_key, its_value)| its_key == key && value.matches(its_value))
+        })
+    }
+}
+
+/// What is said about patterns, which must have one to be about.
+pub(super) fn discovery(
+    raw: &raw::Metrics,
+    groups: &[ClusterGroup],
+) -> Result<Discovery, ConfigError> {
+    let has_pattern = groups.iter().any(|group| !group.patterns.is_empty());
+    for (key, is_given) in [
+        ("metrics.exclude_clusters", !raw.exclude_clusters.is_empty()),
+        ("metrics.cluster_tags", !raw.cluster_tags.is_empty()),
+        ("metrics.max_clusters", raw.max_clusters.is_some()),
+    ] {
+        if is_given && !has_pattern {
+            let what = "it is about clusters that patterns match, and there is no pattern";
+            let remedy = "write a pattern, like clusters = [\"*\"], or leave it out";
+            return Err(ConfigError::at(key, what, remedy));
+        }
+    }
+    if raw.max_clusters == Some(0) {
+        let what = "no cluster would be sampled";
+        return Err(ConfigError::at(
+            "metrics.max_clusters",
+            what,
+            "give at least 1",
+        ));
+    }
+    let exclude: Vec<_> = raw
+        .exclude_clusters
+        .iter()
+        .map(|text| Pattern::new(text))
+        .collect();
+    let mut named = groups.iter().flat_map(|group| &group.clusters);
+    if let Some(cluster) = named.find(|cluster| any_matches(&exclude, &cluster.name)) {
+        let what = format!("{} is listed in clusters and excluded here", cluster.id);
+        return Err(ConfigError::at(
+            "metrics.exclude_clusters",
+            what,
+            "leave one out",
+        ));
+    }
+    let tags = raw.cluster_tags.iter();
+    Ok(Discovery {
+        exclude,
+        tags: tags
+            .map(|(key, value)| (key.clone(), Pattern::new(value)))
+            .collect(),
+        max_clusters: raw.max_clusters.unwrap_or(DEFAULT_MAX_CLUSTERS),
+    })
 }
 
 /// A role to take on.
@@ -99,7 +209,8 @@ pub(super) fn groups(raw: &raw::Metrics) -> Result<Vec<ClusterGroup>, ConfigErro
     {
         let key = format!("{section}.clusters");
         if typed.clusters.is_empty() && (section == "metrics.group" || raw.group.is_empty()) {
-            let remedy = "write clusters = [\"my-cluster\"], names or ARNs";
+            let remedy =
+                "write clusters = [\"my-cluster\"]: names, ARNs, or patterns like \"prod-*\"";
             return Err(ConfigError::at(key, "no cluster to sample", remedy));
         }
         if raw.ecs_endpoint.is_none() {
@@ -118,10 +229,15 @@ pub(super) fn groups(raw: &raw::Metrics) -> Result<Vec<ClusterGroup>, ConfigErro
             };
             let group = ClusterGroup {
                 clusters: Vec::new(),
+                patterns: Vec::new(),
                 region,
                 role: role.clone(),
             };
-            group.enter(&mut groups, &key, cluster)?;
+            if Pattern::is_one(id) {
+                group.enter_pattern(&mut groups, &key, Pattern::new(id))?;
+            } else {
+                group.enter(&mut groups, &key, cluster)?;
+            }
         }
     }
     Ok(groups)
@@ -149,7 +265,7 @@ fn role(section: &str, typed: &raw::Group) -> Result<Option<Role>, ConfigError> 
     }
 }
 
-/// A cluster, and its region if an ARN tells it.
+/// A cluster or the pattern of some, and its region if an ARN tells it.
 fn cluster(key: &str, id: &str) -> Result<(Cluster, Option<String>), ConfigError> {
     let wrong = || {
         let remedy = "write a name, or arn:aws:ecs:REGION:ACCOUNT:cluster/NAME";
@@ -165,7 +281,16 @@ fn cluster(key: &str, id: &str) -> Result<(Cluster, Option<String>), ConfigError
     } else {
         (id, None)
     };
-    let taken = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let taken = |c: char| c.is_ascii_alphanumeric() || "-_*?".contains(c);
+    if let Some(place) = id.strip_suffix(name).filter(|place| Pattern::is_one(place)) {
+        let remedy =
+            "write * and ? only in the cluster's name, and one entry for each region and account";
+        return Err(ConfigError::at(
+            key,
+            format!("{place} is a pattern"),
+            remedy,
+        ));
+    }
     if region.as_ref().is_some_and(String::is_empty) {
         let remedy = "write its region, as in arn:aws:ecs:us-east-1:123456789012:cluster/NAME";
         return Err(ConfigError::at(
@@ -236,6 +361,73 @@ mod tests {
             assert_eq!(error.key.as_deref(), Some("metrics.clusters"), "{text}");
             assert!(!error.remedy.is_empty());
         }
+    }
+
+    #[test]
+    fn patterns_are_mixed_with_names_and_match_names_or_arns() {
+        let eu = "arn:aws:ecs:eu-west-1:123456789012:cluster/prod-*";
+        let text = format!("metrics.clusters = [\"Web\", \"prod-?\", \"{eu}\"]");
+        let groups = parse_metrics(&text, "x").unwrap().groups;
+        assert_eq!(groups.len(), 2);
+        let arn = |region, name| format!("arn:aws:ecs:{region}:123456789012:cluster/{name}");
+        let us = |name| groups[0].matches(&arn("us-east-1", name));
+        assert!(us("prod-1") && !us("prod-12") && !us("Web"));
+        assert_eq!(groups[0].clusters.len(), 1);
+        assert!(groups[1].matches(&arn("eu-west-1", "prod-12")));
+        assert!(!groups[1].matches(&arn("eu-west-1", "test")));
+        assert!(!groups[1].matches(&arn("eu-west-1", "prod-1").replace("12345", "54321")));
+        let mut merged = Vec::new();
+        for group in &groups {
+            group.add_to(&mut merged, "eu-west-1").unwrap();
+        }
+        assert_eq!((merged.len(), merged[0].patterns.len()), (1, 2));
+    }
+
+    #[test]
+    fn what_is_said_about_patterns_needs_one_and_excludes_no_name_that_is_listed() {
+        for (line, key) in [
+            ("clusters = [\"a\"]\nmax_clusters = 5", "max_clusters"),
+            (
+                "clusters = [\"a\"]\nexclude_clusters = [\"b\"]",
+                "exclude_clusters",
+            ),
+            (
+                "clusters = [\"a\"]\ncluster_tags = { Stage = \"prod\" }",
+                "cluster_tags",
+            ),
+            ("clusters = [\"*\"]\nmax_clusters = 0", "max_clusters"),
+            (
+                "clusters = [\"*\", \"a1\"]\nexclude_clusters = [\"a?\"]",
+                "exclude_clusters",
+            ),
+            ("clusters = [\"*\", \"*\"]", "clusters"),
+            ("clusters = [\"a b*\"]", "clusters"),
+            (
+                "clusters = [\"arn:aws:ecs:*:123456789012:cluster/a\"]",
+                "clusters",
+            ),
+            (
+                "clusters = [\"arn:aws:ecs:us-east-1:*:cluster/a*\"]",
+                "clusters",
+            ),
+        ] {
+            let error = parse_metrics(&format!("[metrics]\n{line}"), "x").unwrap_err();
+            assert_eq!(error.key, Some(format!("metrics.{key}")), "{line}");
+            assert!(!error.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_cluster_has_all_tags_or_is_not_taken() {
+        let text =
+            "[metrics]\nclusters = [\"*\"]\ncluster_tags = { Stage = \"prod\", Team = \"a*\" }";
+        let discovery = parse_metrics(text, "x").unwrap().discovery;
+        let takes = |tags: &[(&str, &str)]| discovery.takes_tags(tags);
+        assert!(takes(&[("Team", "ab"), ("Stage", "prod"), ("More", "x")]));
+        assert!(!takes(&[("Team", "ab"), ("Stage", "test")]));
+        assert!(!takes(&[("Team", "ab")]));
+        assert!(!takes(&[]));
+        assert_eq!(discovery.max_clusters, 100);
     }
 
     #[test]

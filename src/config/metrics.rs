@@ -12,7 +12,7 @@ use super::cloudwatch::{
     Interval, LAUNCH_TYPE_DIMENSION, LONGEST_PUBLISH_EVERY, PROVIDER_DIMENSION, SERVICE_DIMENSION,
     check_names,
 };
-use super::clusters::ClusterGroup;
+use super::clusters::{ClusterGroup, Discovery};
 use super::duration::TypedDuration;
 use super::raw::Raw;
 use super::validate::{at_least, shutdown_grace};
@@ -33,6 +33,8 @@ const NAMESPACE_CHARS: usize = 255;
 pub struct Metrics {
     /// The clusters, by where they are; no cluster twice.
     pub groups: Vec<ClusterGroup>,
+    /// Which of those that patterns match.
+    pub discovery: Discovery,
     /// How far samples are apart.
     pub interval: Interval,
     /// Whether counts are also published by launch type.
@@ -71,14 +73,6 @@ pub struct Metrics {
     pub shutdown_grace: Duration,
 }
 
-impl Metrics {
-    /// All clusters.
-    #[must_use]
-    pub fn cluster_count(&self) -> usize {
-        self.groups.iter().map(|group| group.clusters.len()).sum()
-    }
-}
-
 /// Turns the typed section into the meant one.
 pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
     let metrics = &raw.metrics;
@@ -86,8 +80,10 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
     check_namespace(namespace)?;
     let cluster_dimension = metrics.cluster_dimension.clone();
     let cluster_dimension = cluster_dimension.unwrap_or_else(|| "ClusterName".to_owned());
+    let groups = clusters::groups(metrics)?;
     Ok(Metrics {
-        groups: clusters::groups(metrics)?,
+        discovery: clusters::discovery(metrics, &groups)?,
+        groups,
         interval: interval(metrics.interval)?,
         launch_types: metrics.launch_types,
         services: metrics.services,

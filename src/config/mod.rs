@@ -16,6 +16,7 @@ mod firehose;
 pub mod limits;
 mod load;
 mod metrics;
+mod pattern;
 mod raw;
 mod secret;
 mod status;
@@ -31,13 +32,14 @@ use serde::Deserialize;
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
-pub use clusters::{Cluster, ClusterGroup, Role};
+pub use clusters::{Cluster, ClusterGroup, Discovery, Role};
 use explain::nearest;
 pub use limits::QuotaShare;
 pub use load::{load, load_metrics, load_replay};
 #[cfg(feature = "load")]
 pub(crate) use load::{written, written_metrics};
 pub use metrics::Metrics;
+pub use pattern::{Pattern, any_matches};
 pub use secret::Secret;
 pub(crate) use table::quoted_part;
 pub(crate) use validate::{parse_position, table_named};

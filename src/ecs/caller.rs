@@ -31,7 +31,7 @@ pub(super) type Limiter = DefaultDirectRateLimiter;
 /// One of ECS's buckets of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallBucket {
-    /// DescribeClusters.
+    /// ListClusters and DescribeClusters.
     Clusters,
     /// ListServices and DescribeServices.
     Services,

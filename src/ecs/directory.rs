@@ -16,6 +16,7 @@ use crate::config::Cluster;
 use super::caller::{CallBucket, Caller, PollError};
 use super::clients::RegionClients;
 use super::core::account::{Calls, GapReason};
+use super::list_timer::{LEAST_SPACING, LIST_PART, ListTimer, RETRY};
 use super::poll_query::{PollQuery, SERVICES_A_CALL, last_part};
 use super::target::{Target, TargetRegistry};
 
@@ -23,12 +24,6 @@ use super::target::{Target, TargetRegistry};
 const PAGE: i32 = 100;
 /// How often a list is asked for, even if nothing says that it has changed.
 const REFRESH: Duration = Duration::from_mins(1);
-/// The least time between two lists of one directory, for each page of the one before.
-const LEAST_SPACING: Duration = Duration::from_secs(5);
-/// The part of the calls that may be used which lists take at most.
-const LIST_PART: f64 = 0.1;
-/// Before a list that failed is asked for again.
-const RETRY: Duration = Duration::from_secs(10);
 /// How long all pages of a list may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -78,25 +73,24 @@ pub(super) struct Directory {
     shown: String,
     members: BTreeMap<String, Member>,
     instances: Arc<[String]>,
-    /// When it is to be listed next; none while it is.
-    due_at: Option<Instant>,
-    /// When it may be listed next.
-    ready_at: Instant,
+    pub(super) timer: ListTimer,
     /// Between two lists, for each page.
     pub(super) spacing: Duration,
     /// What the cluster says of how many there are.
     seen: Option<f64>,
     /// Whether the newest list failed.
     pub(super) has_failed: bool,
+    /// Whether its cluster is not sampled any more.
+    has_gone: bool,
 }
 
 impl Directory {
-    /// Nothing yet; to be listed at once.
+    /// Nothing yet; to be listed at `due_at`.
     pub(super) fn new(
         (place, bucket): (usize, CallBucket),
         cluster: Cluster,
         shown: String,
-        now: Instant,
+        due_at: Instant,
     ) -> Self {
         Self {
             place,
@@ -105,35 +99,44 @@ impl Directory {
             shown,
             members: BTreeMap::new(),
             instances: [].into(),
-            due_at: Some(now),
-            ready_at: now,
+            timer: ListTimer::at(due_at),
             spacing: LEAST_SPACING,
             seen: None,
             has_failed: false,
+            has_gone: false,
         }
     }
 
-    /// When it is to be listed; none while it is.
+    /// When it is to be listed; none while it is, or if its cluster has gone.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        self.due_at
+        self.timer.due_at().filter(|_| !self.has_gone)
     }
 
-    /// The list is under way.
-    pub(super) fn begin(&mut self) {
-        self.due_at = None;
+    /// Its cluster is not sampled any more, and nothing in it: what was listed stays until no poll is for it any more.
+    pub(super) fn leave(&mut self) {
+        self.has_gone = true;
+        for member in self.members.values_mut() {
+            member.is_listed = false;
+        }
+    }
+
+    /// Its cluster is sampled again, before it was forgotten; to be listed at once.
+    pub(super) fn come_back(&mut self, now: Instant) {
+        self.has_gone = false;
+        self.timer.hurry(now);
+    }
+
+    /// Whether it can be forgotten.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_gone && self.members.is_empty()
     }
 
     /// What the cluster says of how many there are. If that is news, they are listed soon.
     pub(super) fn see(&mut self, count: f64, now: Instant) {
         let before = self.seen.replace(count);
         if before.is_some_and(|before| before.to_bits() != count.to_bits()) {
-            self.hurry(now);
+            self.timer.hurry(now);
         }
-    }
-
-    /// Something that was listed is not there, or something may be there that was not listed.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.due_at = self.due_at.map(|due| due.min(now.max(self.ready_at)));
     }
 
     /// Takes a list in. Gives whether what is to be sampled has changed, and what is wrong if there
@@ -146,14 +149,16 @@ impl Directory {
     ) -> (bool, Option<Failure>) {
         let Ok(listed) = answer else {
             self.has_failed = true;
-            self.ready_at = now + RETRY;
-            self.due_at = Some(self.ready_at);
+            self.timer.end(now + RETRY, now);
             return (false, None);
         };
         let entries = listed.members.len().max(listed.instances.len());
         let pages = entries.div_ceil(usize::try_from(PAGE).unwrap_or(1)).max(1);
-        self.ready_at = now + self.spacing * u32::try_from(pages).unwrap_or(u32::MAX);
-        self.due_at = Some(self.ready_at.max(now + REFRESH));
+        let ready_at = now + self.spacing * u32::try_from(pages).unwrap_or(u32::MAX);
+        self.timer.end(ready_at, now + REFRESH);
+        if self.has_gone {
+            return (false, None);
+        }
         let mut changed = *self.instances != listed.instances;
         self.instances = listed.instances.into();
         let mut new: BTreeSet<String> = listed.members.into_iter().collect();

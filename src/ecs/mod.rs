@@ -4,9 +4,10 @@
 //! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
 //! `caller` makes calls of one of ECS's buckets, `clients` has the clients of a region and role and their
 //! pace, `answered` says whether it was CloudWatch that answered, `poll_query` what is asked and what an answer
-//! means, `poll` and `publish` make one request each, `directory` lists what is in a cluster, `target` registers what
+//! means, `poll` and `publish` make one request each, `roster` has the clusters and looks for those that patterns match,
+//! `directory` lists what is in a cluster, `list_timer` says when, `target` registers what
 //! is sampled, `scheduled_poll` has one poll that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
-//! `poller` the loop, `exposition` what the status server shows. [`templates`] prints alarms and a dashboard.
+//! `estimate` what it costs, `poller` the loop, `exposition` what the status server shows. [`templates`] prints alarms and a dashboard.
 //!
 //! ```text
 //! clocks ─ Schedule ─ poll ─ Backlog ─ PutMetricData
@@ -20,12 +21,15 @@ mod clock;
 pub mod core;
 mod directory;
 mod dry_run;
+mod estimate;
 mod exposition;
+mod list_timer;
 mod own;
 mod poll;
 mod poll_query;
 mod poller;
 mod publish;
+mod roster;
 mod sampler;
 mod scheduled_poll;
 mod shared;
@@ -79,7 +83,7 @@ fn no_sample(summary: &PollerSummary) -> Failure {
     Failure::transient(
         Exit::Unavailable,
         format!("nothing was sampled: {}", summary.ticks),
-        "check that ECS can be reached from here, that the clusters exist, and that --for is longer than metrics.interval",
+        "check that ECS can be reached from here, that the clusters exist, that patterns match some, and that --for is longer than metrics.interval",
     )
 }
 

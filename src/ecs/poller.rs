@@ -23,10 +23,11 @@ use super::clock::now;
 use super::core::account::{Account, DatumCounts};
 use super::core::backlog::{Backlog, Settings};
 use super::core::batch::{DatumBatch, Refusal};
-use super::core::price::{PriceInputs, counted_usd_per_day};
+use super::core::price::counted_usd_per_day;
 use super::core::schedule::Now;
 use super::core::stop::Stop;
 use super::dry_run::print_batch;
+use super::estimate;
 use super::exposition::families;
 use super::own::OwnMetrics;
 use super::publish::{Put, PutError, metric_data, put};
@@ -39,7 +40,6 @@ use super::timing::Timings;
 const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
 /// The longest sleep: so that a clock that was set is noticed in time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-const DAY_S: f64 = 86_400.0;
 
 /// The poller, ready to run.
 #[derive(Debug)]
@@ -140,60 +140,16 @@ impl Poller {
 
     /// Says what it will cost, and stretches `publish_every` where the budget asks for it.
     fn plan(&mut self) -> Result<(), Failure> {
-        let metric_count = self.shared.metric_count();
-        let mut usd = 0.0;
-        let mut requests = 0.0;
-        let config = &self.shared.config;
-        for (index, outlet) in self.shared.outlets.iter_mut().enumerate() {
-            let count = u32::try_from(outlet.backlog.series_count()).unwrap_or(u32::MAX);
-            let mut plan = PriceInputs {
-                interval: config.interval,
-                publish_every: config.publish_every,
-                metric_count: count,
-                datums_per_second: self.sampler.datums_per_second(index),
-                changes_per_day: 0.0,
-            };
-            if let Some(budget) = config.budget_usd_per_day {
-                let share = budget * f64::from(count) / f64::from(metric_count.max(1));
-                let (stretched, limit) = plan.stretch(share).map_err(|error| {
-                    Failure::definite(
-                        Exit::Config,
-                        format!(
-                            "metrics.budget_usd_per_day, {}: {error}",
-                            outlet.clients.label
-                        ),
-                        "raise it, sample fewer clusters, or leave it out",
-                    )
-                })?;
-                if stretched.publish_every > plan.publish_every {
-                    info!(
-                        "publishing every {:?} instead of {:?} in {}, to stay inside ${budget} a day; sampling stays at {} s",
-                        stretched.publish_every,
-                        plan.publish_every,
-                        outlet.clients.label,
-                        plan.interval.seconds()
-                    );
-                }
-                plan = stretched;
-                outlet.backlog.pace(plan.publish_every, limit);
-            }
-            usd += plan.usd_per_day();
-            requests += plan.requests_per_day();
-        }
-        let changes = if config.flush_changes {
-            "; values that change are sent at once, at most $0.01 for 1,000"
-        } else {
-            ""
-        };
-        let calls = self.sampler.calls_per_second() * DAY_S;
-        let line = format!(
-            "clusters: {}, metrics: {metric_count}, every {} s: {calls:.0} calls of ECS (free) and {requests:.0} PutMetricData, ${usd:.3} a day{changes}",
-            config.cluster_count(),
-            config.interval.seconds(),
-        );
-        if line != self.estimate {
-            info!(metrics = metric_count, usd_per_day = usd, "{line}");
-            self.estimate = line;
+        let estimate = estimate::plan(&mut self.shared, &self.sampler.sampled())?;
+        if estimate.line != self.estimate {
+            let metrics = self.shared.metric_count();
+            info!(
+                metrics,
+                usd_per_day = estimate.usd_per_day,
+                "{}",
+                estimate.line
+            );
+            self.estimate = estimate.line;
         }
         Ok(())
     }

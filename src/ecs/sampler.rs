@@ -1,8 +1,11 @@
 //! What is polled and how often: scheduled polls, their polls under way, and the lists that change them.
 //!
 //! What lives here: how calls of one bucket are laid out anew when there is more or less to
-//! sample. What does not: one scheduled poll ([`super::scheduled_poll`]), one list ([`super::directory`]), and what
+//! sample; in `start` what comes before the first tick, in `discover` clusters that come and go. What does not: one scheduled poll ([`super::scheduled_poll`]), one list ([`super::directory`]), and what
 //! becomes of datums ([`super::poller`]).
+
+mod discover;
+mod start;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,21 +13,21 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
-use crate::aws::Cause;
+use crate::config::Cluster;
 use crate::{Exit, Failure};
 
-use super::caller::{CallBucket, PollError};
+use super::caller::CallBucket;
 use super::core::cadence::{Cadence, change_wait};
 use super::core::schedule::{Interval, Now, Tick};
 use super::directory::{Directory, Listing, list_spacing};
+use super::estimate::Sampled;
+use super::list_timer::LIST_PART;
 use super::poll::{Polled, poll};
-use super::poll_query::{CLUSTERS_A_CALL, PollQuery, Sighting};
+use super::poll_query::{PollQuery, Sighting};
+use super::roster::{ClusterListing, Roster};
 use super::scheduled_poll::{Advance, ScheduledPoll};
 use super::shared::Shared;
 use super::target::Target;
-
-/// For the polls before the first tick.
-const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What comes back to the sampler.
 #[derive(Debug)]
@@ -32,7 +35,9 @@ pub(super) enum Done {
     /// The poll of a scheduled poll's tick.
     Poll(u64, Tick, Polled),
     /// The list of a directory.
-    List(usize, Listing),
+    List(u64, Listing),
+    /// The list of a place's clusters.
+    Clusters(usize, ClusterListing),
 }
 
 /// Polls on a schedule.
@@ -42,8 +47,11 @@ pub(super) enum Done {
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     scheduled_polls: BTreeMap<u64, ScheduledPoll>,
+    /// The clusters of each place.
+    rosters: Vec<Roster>,
+    directories: BTreeMap<u64, Directory>,
+    /// Of the next scheduled poll or directory.
     next_id: u64,
-    directories: Vec<Directory>,
     under_way: JoinSet<Done>,
     /// How many lists are under way.
     lists: usize,
@@ -52,166 +60,34 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Enters all clusters, asks for each of them once, and for what is in them, so that what
-    /// will be refused later is refused now.
-    pub(super) async fn start(shared: &mut Shared) -> Result<Self, Failure> {
-        let mut sampler = Self::default();
-        let mut queries = Vec::new();
-        for place in 0..shared.outlets.len() {
-            let of_place = sampler.enter_clusters(place, shared)?;
-            for (query, targets) in &of_place {
-                sampler.check(place, query, targets, shared).await;
-            }
-            queries.push(of_place);
-        }
-        shared.go_on_with_others()?;
-        sampler.space_lists(shared);
-        sampler.list_all(shared).await?;
-        shared.go_on_with_others()?;
-        let now = super::clock::now();
-        for (place, queries) in queries.into_iter().enumerate() {
-            sampler.lay_out((place, CallBucket::Clusters), queries, now, shared)?;
-            for bucket in [CallBucket::Services, CallBucket::Instances] {
-                sampler.lay_out_listed((place, bucket), now, shared)?;
-            }
-        }
-        Ok(sampler)
-    }
-
-    fn enter_clusters(
-        &mut self,
-        place: usize,
-        shared: &mut Shared,
-    ) -> Result<Vec<(PollQuery, Vec<Target>)>, Failure> {
-        let clusters = shared.config.groups[place].clusters.clone();
-        let several = shared.outlets.len() > 1;
-        let now = Instant::now();
-        let mut queries = Vec::new();
-        for clusters in clusters.chunks(CLUSTERS_A_CALL) {
-            let mut targets = Vec::new();
-            for cluster in clusters {
-                let shown = if several {
-                    format!(
-                        "{} in {}",
-                        cluster.name, shared.outlets[place].clients.label
-                    )
-                } else {
-                    cluster.name.clone()
-                };
-                targets.extend(shared.registry(place).open_cluster(cluster, &shown)?);
-                for (wanted, bucket) in [
-                    (shared.config.services, CallBucket::Services),
-                    (shared.config.capacity_providers, CallBucket::Instances),
-                ] {
-                    if wanted {
-                        let (cluster, shown) = (cluster.clone(), shown.clone());
-                        let directory = Directory::new((place, bucket), cluster, shown, now);
-                        self.directories.push(directory);
-                    }
-                }
-            }
-            let query = PollQuery::Clusters {
-                clusters: clusters.into(),
-                launch_types: shared.config.launch_types,
-            };
-            queries.push((query, targets));
-        }
-        Ok(queries)
-    }
-
-    /// One poll. What is refused now will be refused later; anything else may pass, and is counted when it does not.
-    async fn check(
-        &self,
-        place: usize,
-        query: &PollQuery,
-        targets: &[Target],
-        shared: &mut Shared,
-    ) {
-        let label = &shared.outlets[place].clients.label;
-        let caller = shared.outlets[place].clients.caller(CallBucket::Clusters);
-        let deadline = Instant::now() + CHECK_DEADLINE;
-        let polled = poll(caller.patient(), query.clone(), deadline).await;
-        let is_throttled = polled.is_throttled();
-        match polled.answer {
-            Ok(answers) => {
-                for (target, answer) in targets.iter().zip(answers) {
-                    if let Err(reason) = answer {
-                        let reason = reason.as_str();
-                        warn!(
-                            cluster = target.name,
-                            reason,
-                            "cluster {} is {reason} now: its seconds are counted as gaps until it is there",
-                            target.name
-                        );
-                    }
-                }
-            }
-            Err(error) => {
-                let refusal = refusal(CallBucket::Clusters, label, &error);
-                let remedy = refusal
-                    .as_ref()
-                    .map(|it| format!("; remedy: {}", it.remedy));
-                warn!(
-                    region = label,
-                    reason = error.reason.as_str(),
-                    "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can{}",
-                    error.what,
-                    remedy.unwrap_or_default()
-                );
-                shared.outlets[place].refused_by_ecs = refusal;
-            }
-        }
-        *query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
-        shared.account.calls.throttled_reads += u64::from(is_throttled);
-    }
-
     /// Directories of one place and bucket share its calls.
     fn space_lists(&mut self, shared: &Shared) {
-        for index in 0..self.directories.len() {
-            let Directory { place, bucket, .. } = self.directories[index];
-            let per_second = shared.config.ecs_share * bucket.per_second();
-            let count = self.directory_count((place, bucket));
-            self.directories[index].spacing = list_spacing(count, per_second);
+        let mut counts = BTreeMap::<_, usize>::new();
+        for directory in self.directories.values() {
+            *counts
+                .entry((directory.place, directory.bucket as usize))
+                .or_default() += 1;
+        }
+        for directory in self.directories.values_mut() {
+            let per_second = shared.config.ecs_share * directory.bucket.per_second();
+            let count = counts[&(directory.place, directory.bucket as usize)];
+            directory.spacing = list_spacing(count, per_second);
         }
     }
 
     fn directory_count(&self, kind: (usize, CallBucket)) -> usize {
-        let directories = self.directories.iter();
+        let directories = self.directories.values();
         directories
             .filter(|it| (it.place, it.bucket) == kind)
             .count()
     }
 
-    /// The first list of every directory.
-    async fn list_all(&mut self, shared: &mut Shared) -> Result<(), Failure> {
-        if !self.directories.is_empty() {
-            info!(
-                "listing what is in {} clusters",
-                shared.config.cluster_count()
-            );
-        }
-        for directory in &mut self.directories {
-            let clients = &shared.outlets[directory.place].clients;
-            let listing = directory.list(clients).await;
-            shared.account.calls.add(&listing.calls);
-            if let Err(error) = &listing.answer
-                && let Some(refusal) = refusal(directory.bucket, &clients.label, error)
-            {
-                shared.outlets[directory.place].refused_by_ecs = Some(refusal);
-            }
-            directory.begin();
-            if let (_, Some(failure)) = take_list(directory, listing, shared) {
-                return Err(failure);
-            }
-        }
-        Ok(())
-    }
-
     /// When [`Sampler::turn`] will next have something to do.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let ticks = self.scheduled_polls.values().map(ScheduledPoll::wake_at);
-        let lists = self.directories.iter().filter_map(Directory::due_at);
-        ticks.chain(lists).min()
+        let lists = self.directories.values().filter_map(Directory::due_at);
+        let searches = self.rosters.iter().filter_map(Roster::due_at);
+        ticks.chain(lists).chain(searches).min()
     }
 
     /// Starts what is due, and counts what was missed. Whether something that had gone is not
@@ -246,15 +122,17 @@ impl Sampler {
             );
         }
         let has_retired = self.retire(shared);
-        for (index, directory) in self.directories.iter_mut().enumerate() {
+        for (id, directory) in &mut self.directories {
             if directory.due_at().is_some_and(|due| due <= now.monotonic) {
-                directory.begin();
+                directory.timer.begin();
                 self.lists += 1;
                 let listing = directory.list(&shared.outlets[directory.place].clients);
+                let id = *id;
                 self.under_way
-                    .spawn(async move { Done::List(index, listing.await) });
+                    .spawn(async move { Done::List(id, listing.await) });
             }
         }
+        self.search(now.monotonic, shared);
         has_retired
     }
 
@@ -279,12 +157,18 @@ impl Sampler {
             {
                 continue;
             }
-            for directory in &mut self.directories {
+            if bucket == CallBucket::Clusters
+                && let Some(roster) = self.rosters.get_mut(place)
+            {
+                roster.sweep(&mut shared.registry(place));
+            }
+            for directory in self.directories.values_mut() {
                 if (directory.place, directory.bucket) == (place, bucket) {
                     directory.sweep(&mut shared.registry(place));
                 }
             }
         }
+        self.directories.retain(|_, it| !it.has_ended());
         shared.metric_count() != before
     }
 
@@ -313,11 +197,20 @@ impl Sampler {
                 self.settle_poll(id, tick, &polled, now, shared);
                 Ok(false)
             }
-            Done::List(index, listing) => {
+            Done::Clusters(place, listing) => {
                 self.lists -= 1;
                 shared.account.calls.add(&listing.calls);
                 // There is none any more at the end.
-                let Some(directory) = self.directories.get_mut(index) else {
+                if self.rosters.is_empty() {
+                    return Ok(false);
+                }
+                self.follow_clusters(place, &listing, now, shared)
+            }
+            Done::List(id, listing) => {
+                self.lists -= 1;
+                shared.account.calls.add(&listing.calls);
+                // There is none any more at the end, or without its cluster.
+                let Some(directory) = self.directories.get_mut(&id) else {
                     return Ok(false);
                 };
                 let kind = (directory.place, directory.bucket);
@@ -353,9 +246,23 @@ impl Sampler {
         }
         let query = &scheduled.query;
         let of_place = |it: &&mut Directory| it.place == place;
-        for directory in self.directories.iter_mut().filter(of_place) {
+        for directory in self.directories.values_mut().filter(of_place) {
             notice(directory, query, polled, now.monotonic);
         }
+        if let Some(roster) = self.rosters.get_mut(place) {
+            roster.notice(query, polled, now.monotonic);
+        }
+    }
+
+    /// Polls the clusters of a place.
+    fn lay_out_clusters(
+        &mut self,
+        place: usize,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<(), Failure> {
+        let queries = self.rosters[place].queries(shared.config.launch_types);
+        self.lay_out((place, CallBucket::Clusters), queries, now, shared)
     }
 
     /// Polls what the directories of a place and bucket have.
@@ -365,7 +272,7 @@ impl Sampler {
         now: Now,
         shared: &mut Shared,
     ) -> Result<(), Failure> {
-        let directories = self.directories.iter();
+        let directories = self.directories.values();
         let listed = directories.filter(|it| (it.place, it.bucket) == kind);
         let queries = listed.flat_map(Directory::queries).collect();
         self.lay_out(kind, queries, now, shared)
@@ -384,9 +291,13 @@ impl Sampler {
         let label = &shared.outlets[place].clients.label;
         let calls = queries.iter().map(|(query, _)| query.call_count()).sum();
         let share = shared.config.ecs_share * bucket.per_second();
-        let directories = self.directory_count((place, bucket));
-        let lists = f64::from(u32::try_from(directories).unwrap_or(u32::MAX))
-            / list_spacing(directories, share).as_secs_f64();
+        let lists = if bucket == CallBucket::Clusters && self.rosters[place].is_searching() {
+            share * LIST_PART
+        } else {
+            let directories = self.directory_count((place, bucket));
+            f64::from(u32::try_from(directories).unwrap_or(u32::MAX))
+                / list_spacing(directories, share).as_secs_f64()
+        };
         let Some(cadence) = Cadence::of(calls, shared.config.interval, share, lists) else {
             return Err(Failure::definite(
                 Exit::Config,
@@ -469,14 +380,25 @@ impl Sampler {
         all.filter(|scheduled| !scheduled.is_ending())
     }
 
+    /// What is sampled, as far as that decides the price.
+    pub(super) fn sampled(&self) -> Sampled {
+        let places = 0..self.rosters.len();
+        Sampled {
+            clusters: self.cluster_count(),
+            found: self.found_count(),
+            datums_per_second: places.map(|place| self.datums_per_second(place)).collect(),
+            calls_per_second: self.calls_per_second(),
+        }
+    }
+
     /// Datums a second of one place.
-    pub(super) fn datums_per_second(&self, place: usize) -> f64 {
+    fn datums_per_second(&self, place: usize) -> f64 {
         let of_place = self.polled().filter(|scheduled| scheduled.place == place);
         of_place.map(ScheduledPoll::datums_per_second).sum()
     }
 
     /// Calls of ECS a second, without lists and what is asked again.
-    pub(super) fn calls_per_second(&self) -> f64 {
+    fn calls_per_second(&self) -> f64 {
         self.polled().map(ScheduledPoll::calls_per_second).sum()
     }
 
@@ -487,12 +409,26 @@ impl Sampler {
         }
         // A list would bring new scheduled polls.
         self.directories.clear();
+        self.rosters.clear();
     }
 
     /// Ends what is under way.
     pub(super) fn stop(&mut self, shared: &mut Shared) {
         for scheduled in self.scheduled_polls.values_mut() {
             scheduled.stop(&mut shared.account);
+        }
+    }
+}
+
+/// What a place's clusters are called in messages.
+fn shown_name(place: usize, shared: &Shared) -> impl Fn(&Cluster) -> String + use<> {
+    let several = shared.outlets.len() > 1;
+    let label = shared.outlets[place].clients.label.clone();
+    move |cluster| {
+        if several {
+            format!("{} in {label}", cluster.name)
+        } else {
+            cluster.name.clone()
         }
     }
 }
@@ -536,60 +472,7 @@ fn notice(directory: &mut Directory, query: &PollQuery, polled: &Polled, now: In
     let answers = polled.answer.as_deref().ok();
     match query.sighting(&directory.cluster, directory.bucket, answers) {
         Some(Sighting::Count(count)) => directory.see(count, now),
-        Some(Sighting::Changed) => directory.hurry(now),
+        Some(Sighting::Changed) => directory.timer.hurry(now),
         None => {}
-    }
-}
-
-/// What ends the poller at its start, if a failed call will not pass by itself.
-fn refusal(bucket: CallBucket, label: &str, error: &PollError) -> Option<Failure> {
-    let what = format!("ECS in {label}: {}", error.what);
-    let cause = error.cause?;
-    if cause != Cause::Denied {
-        let (exit, remedy) = cause.refusal()?;
-        return Some(Failure::definite(exit, what, remedy));
-    }
-    let allow = match bucket {
-        CallBucket::Clusters => "allow ecs:DescribeClusters on the clusters",
-        CallBucket::Services => {
-            "allow ecs:ListServices and ecs:DescribeServices, or set metrics.services = false"
-        }
-        CallBucket::Instances => {
-            "allow ecs:ListContainerInstances and ecs:DescribeContainerInstances, or set metrics.capacity_providers = false"
-        }
-    };
-    Some(Failure::definite(Exit::Permission, what, allow))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::core::account::GapReason;
-    use super::*;
-
-    #[test]
-    fn only_what_does_not_pass_by_itself_ends_the_start() {
-        let of = |cause| {
-            let error = PollError {
-                reason: GapReason::Failed,
-                cause,
-                what: "x".to_owned(),
-            };
-            refusal(CallBucket::Services, "us-east-1", &error)
-        };
-        for passes in [
-            Cause::NoAnswer,
-            Cause::Throttled,
-            Cause::Failed,
-            Cause::Gone,
-        ] {
-            assert_eq!(of(Some(passes)), None);
-        }
-        assert_eq!(of(None), None);
-        let denied = of(Some(Cause::Denied)).unwrap();
-        assert_eq!(denied.exit, Exit::Permission);
-        assert!(denied.remedy.contains("ecs:ListServices"), "{denied:?}");
-        assert_eq!(denied.what, "ECS in us-east-1: x");
-        let elsewhere = of(Some(Cause::NotUnderstood)).unwrap();
-        assert_eq!(elsewhere.exit, Exit::Config);
     }
 }

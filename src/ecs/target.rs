@@ -39,7 +39,7 @@ pub(super) struct Target {
     pub(super) name: String,
     account: TargetId,
     series: Arc<[SeriesId]>,
-    /// None of a cluster itself.
+    /// None of a cluster that is named.
     origin: Option<TargetOrigin>,
     /// Why the last tick had no values, so that only a change is logged.
     trouble: Option<GapReason>,
@@ -54,14 +54,17 @@ pub(super) struct TargetRegistry<'a> {
 
 impl TargetRegistry<'_> {
     /// Opens those of a cluster, named `name` in messages, and of its split by launch type if that
-    /// is asked for.
+    /// is asked for. If the configuration does not name it, it may come and go.
     pub(super) fn open_cluster(
         &mut self,
         cluster: &Cluster,
         name: &str,
+        is_named: bool,
     ) -> Result<Vec<Target>, Failure> {
         let all = CLUSTER_METRICS.map(|metric| (metric, None));
-        let mut targets = vec![self.open(&cluster.name, &all, name.to_owned())?];
+        let mut target = self.open(&cluster.name, &all, name.to_owned())?;
+        target.origin = (!is_named).then_some(TargetOrigin::Listed);
+        let mut targets = vec![target];
         if self.config.launch_types {
             let by = |(metric, kind, _)| (metric, Some((LAUNCH_TYPE_DIMENSION, kind)));
             let split = LAUNCH_TYPE_METRICS.map(by);

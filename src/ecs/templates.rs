@@ -41,8 +41,15 @@ const MOST_WIDGETS: usize = 500;
 /// account: alarms of others are left out there by conditions.
 ///
 /// # Errors
-/// If a service is not of the configuration, a name is too long, or there are more alarms than one template has room for.
+/// If no cluster is named, a service is not of the configuration, a name is too long, or there are more alarms than one template has room for.
 pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Failure> {
+    if config.groups.iter().all(|group| group.clusters.is_empty()) {
+        return Err(Failure::definite(
+            Exit::Config,
+            "alarms name their clusters, and metrics.clusters has only patterns",
+            "add the names of clusters that need alarms to metrics.clusters",
+        ));
+    }
     service_alarms::check(config, services)?;
     let mut resources = Map::new();
     let mut conditions = Map::new();
@@ -223,7 +230,7 @@ fn dimensions(config: &Metrics, cluster: &str) -> Vec<Value> {
 /// A dashboard's body: for each cluster its tasks, and its services with its instances; and as
 /// far as they are published, its services, their deployments and its capacity providers one by one, which are found by
 /// a search when the dashboard is looked at, and tasks by launch type. `region` is for groups
-/// that do not name theirs.
+/// that do not name theirs. Clusters that patterns match are found by a search, too: all of the namespace in that region.
 ///
 /// # Errors
 /// If a region is not known, or there are more clusters than one dashboard has room for.
@@ -237,11 +244,13 @@ pub fn dashboard(config: &Metrics, region: Option<&str>) -> Result<Value, Failur
                 "set metrics.region, or AWS_REGION in the environment",
             )
         })?;
-        for cluster in &group.clusters {
-            for shown in shown_of(config, &cluster.name) {
+        let named = group.clusters.iter().map(|it| Some(it.name.as_str()));
+        let all = (!group.patterns.is_empty()).then_some(None);
+        for cluster in named.chain(all) {
+            for shown in shown_of(config, cluster) {
                 let index = widgets.len();
                 let mut properties = json!({
-                    "title": format!("{}: {}", cluster.name, shown.title),
+                    "title": format!("{}: {}", cluster.unwrap_or("all clusters"), shown.title),
                     "view": "timeSeries", "region": region,
                     "period": config.interval.seconds(), "stat": "Maximum",
                     "metrics": shown.metrics,
@@ -274,28 +283,33 @@ struct Shown {
     axis: Value,
 }
 
-/// What the widgets of a cluster show.
-fn shown_of(config: &Metrics, cluster: &str) -> Vec<Shown> {
+/// What the widgets of a cluster show, or of all clusters that there are.
+fn shown_of(config: &Metrics, cluster: Option<&str>) -> Vec<Shown> {
     let plain = |title, metrics| Shown {
         title,
         metrics,
         axis: Value::Null,
     };
-    let [running, pending, services, instances] =
-        CLUSTER_METRICS.map(|metric| line(config, metric, cluster, None));
+    let [running, pending, services, instances] = CLUSTER_METRICS.map(|metric| match cluster {
+        Some(cluster) => line(config, metric, cluster, None),
+        None => search(config, metric, None, None),
+    });
     let mut widgets = vec![
         plain("tasks", vec![running, pending]),
         plain("services and instances", vec![services, instances]),
     ];
     if config.launch_types {
-        let by = |(metric, kind, _): (&str, _, _)| {
-            line(config, metric, cluster, Some((LAUNCH_TYPE_DIMENSION, kind)))
+        let by = |(metric, kind, _): (&str, _, _)| match cluster {
+            Some(cluster) => line(config, metric, cluster, Some((LAUNCH_TYPE_DIMENSION, kind))),
+            None => search(config, metric, None, Some(LAUNCH_TYPE_DIMENSION)),
         };
-        let lines = LAUNCH_TYPE_METRICS.into_iter().map(by).collect();
+        let mut lines: Vec<_> = LAUNCH_TYPE_METRICS.into_iter().map(by).collect();
+        // A search finds both launch types.
+        lines.dedup();
         widgets.push(plain("by launch type", lines));
     }
     let search = |metrics: &[&str], dimension| {
-        let one = |metric: &&str| search(config, metric, cluster, dimension);
+        let one = |metric: &&str| search(config, metric, cluster, Some(dimension));
         metrics.iter().map(one).collect()
     };
     if config.services {
@@ -337,9 +351,9 @@ fn line(config: &Metrics, metric: &str, cluster: &str, more: Option<(&str, &str)
     json!(words)
 }
 
-/// All metrics of this name that have the dimension. Source: "CloudWatch search expression
+/// All metrics of this name that have the dimension, of a cluster or of all. Source: "CloudWatch search expression
 /// syntax".
-fn search(config: &Metrics, metric: &str, cluster: &str, dimension: &str) -> Value {
+fn search(config: &Metrics, metric: &str, cluster: Option<&str>, dimension: Option<&str>) -> Value {
     let name = |text: &str| {
         if text.chars().all(|c| c.is_ascii_alphanumeric()) {
             text.to_owned()
@@ -349,13 +363,16 @@ fn search(config: &Metrics, metric: &str, cluster: &str, dimension: &str) -> Val
     };
     let own = (config.cluster_dimension.as_str(), cluster);
     let fixed = config.dimensions.iter();
-    let fixed = fixed.map(|(name, value)| (name.as_str(), value.as_str()));
+    let fixed = fixed.map(|(name, value)| (name.as_str(), Some(value.as_str())));
     let dimensions: Vec<_> = std::iter::once(own).chain(fixed).collect();
     let mut schema = vec![name(&config.namespace)];
     schema.extend(dimensions.iter().map(|(dimension, _)| name(dimension)));
-    schema.push(name(dimension));
+    schema.extend(dimension.map(name));
     let mut terms = format!("MetricName=\"{metric}\"");
-    for (dimension, value) in dimensions {
+    for (dimension, value) in &dimensions {
+        let Some(value) = value else {
+            continue;
+        };
         let value = value.replace('"', "\\\"");
         // Writing to a string does not fail.
         let _ = write!(terms, " {}=\"{value}\"", name(dimension));
@@ -366,7 +383,12 @@ fn search(config: &Metrics, metric: &str, cluster: &str, dimension: &str) -> Val
         "SEARCH('{{{}}} {terms}', 'Maximum', {period_s})",
         schema.join(",")
     );
-    json!([{ "expression": expression, "label": format!("{metric} ${{PROP('Dim.{dimension}')}}") }])
+    let cluster = cluster
+        .is_none()
+        .then_some(config.cluster_dimension.as_str());
+    let varying = cluster.into_iter().chain(dimension);
+    let varying: Vec<_> = varying.map(|it| format!("${{PROP('Dim.{it}')}}")).collect();
+    json!([{ "expression": expression, "label": format!("{metric} {}", varying.join(" ")) }])
 }
 
 fn hex(text: &str) -> String {

@@ -135,7 +135,7 @@ def put_all(api, stream, lines):
 
 
 def ecs(endpoint):
-    """Expects the cluster Web with 23 services, 30 running and 2 pending tasks and 4 instances."""
+    """Expects the cluster Web, tagged Stage = prod, with 23 services, 30 running and 2 pending tasks and 4 instances."""
     api = client("ecs", endpoint)
     created = api.create_cluster(clusterName="New")["cluster"]
     equal((created["status"], created["runningTasksCount"]), ("ACTIVE", 0))
@@ -153,6 +153,13 @@ def ecs(endpoint):
     equal(len(api.describe_clusters(clusters=hundred)["failures"]), 100)
     invalid = "InvalidParameterException"
     refused(invalid, api.describe_clusters, clusters=[*hundred, "c"])
+
+    paginator = api.get_paginator("list_clusters")
+    pages = list(paginator.paginate(PaginationConfig={"PageSize": 1}))
+    equal([page["clusterArns"] for page in pages], [[new["clusterArn"]], [web["clusterArn"]]])
+    web = api.describe_clusters(clusters=["Web"], include=["TAGS"])["clusters"][0]
+    equal(web["tags"], [{"key": "Stage", "value": "prod"}])
+    refused(invalid, api.list_clusters, maxResults=101)
 
     paginator = api.get_paginator("list_services")
     pages = list(paginator.paginate(cluster="Web", PaginationConfig={"PageSize": 9}))
@@ -172,6 +179,7 @@ def ecs(endpoint):
 
     equal(api.delete_cluster(cluster="New")["cluster"]["status"], "INACTIVE")
     equal(api.describe_clusters(clusters=["New"])["clusters"][0]["status"], "INACTIVE")
+    equal(api.list_clusters()["clusterArns"], [web["clusterArn"]])
     error = refused("ClusterNotFoundException", api.list_services, cluster="New")
     assert isinstance(error, api.exceptions.ClusterNotFoundException)
 

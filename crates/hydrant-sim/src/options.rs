@@ -106,7 +106,7 @@ pub struct Options {
 
     /// A TOML script of ECS clusters. Each `[[cluster]]` has its `name`,
     /// `steps = [{ at = 0, running = 4, pending = 0, services = 2, instances = 1, fargate = 0.5 }]`
-    /// and optionally `loop = 60` and `capacity_providers = ["spot"]`. Times are seconds since the start. A step keeps values that
+    /// and optionally `loop = 60`, `capacity_providers = ["spot"]` and `tags = { Stage = "prod" }`. Times are seconds since the start. A step keeps values that
     /// it leaves out. Its `status` is ACTIVE, INACTIVE or MISSING. `desired` (tasks of all services), `deployments`,
     /// `rollout` (COMPLETED, IN_PROGRESS, FAILED or NONE) and `failed` (tasks) are about the services.
     #[arg(long, value_name = "FILE")]

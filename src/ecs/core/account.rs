@@ -290,6 +290,8 @@ fn list_counts(f: &mut fmt::Formatter<'_>, counted: &[(&str, u64)]) -> fmt::Resu
 /// Requests that were sent, whatever came of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
+    /// ListClusters.
+    pub list_clusters: u64,
     /// DescribeClusters.
     pub describe_clusters: u64,
     /// ListServices.
@@ -311,6 +313,7 @@ pub struct Calls {
 impl Calls {
     /// Adds all that were counted elsewhere.
     pub fn add(&mut self, other: &Self) {
+        self.list_clusters += other.list_clusters;
         self.describe_clusters += other.describe_clusters;
         self.list_services += other.list_services;
         self.describe_services += other.describe_services;
@@ -323,8 +326,9 @@ impl Calls {
 
     /// Each call's name and how often it was made.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 7] {
         [
+            ("ListClusters", self.list_clusters),
             ("DescribeClusters", self.describe_clusters),
             ("ListServices", self.list_services),
             ("DescribeServices", self.describe_services),
@@ -340,7 +344,8 @@ impl Calls {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.describe_clusters
+        self.list_clusters
+            + self.describe_clusters
             + self.list_services
             + self.describe_services
             + self.list_container_instances

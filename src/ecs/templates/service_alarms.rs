@@ -94,7 +94,7 @@ pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), F
             return Err(Failure::definite(
                 Exit::Config,
                 format!("{cluster}/{service}: no cluster of the configuration is {cluster} there"),
-                "name a cluster of metrics.clusters, or an ARN of its region and account",
+                "name a cluster of metrics.clusters (alarms know nothing of patterns), or an ARN of its region and account",
             ));
         }
     }
@@ -103,6 +103,11 @@ pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), F
 
 /// Says which alarms are not printed, though the metrics are published.
 pub fn log_left_out(config: &Metrics, services: &[AlarmService]) {
+    if config.groups.iter().any(|group| !group.patterns.is_empty()) {
+        warn!(
+            "no alarms are printed of clusters that patterns match: alarms cannot search; name clusters in metrics.clusters"
+        );
+    }
     if config.services && services.is_empty() {
         warn!(
             "no alarms of services are printed: alarms cannot search; name services with --alarm-service"
@@ -233,6 +238,7 @@ mod tests {
     fn an_arn_is_of_its_region_and_account_as_far_as_those_are_known() {
         let group = |region: Option<&str>, role: Option<&str>| ClusterGroup {
             clusters: Vec::new(),
+            patterns: Vec::new(),
             region: region.map(str::to_owned),
             role: role.map(|arn| crate::config::Role {
                 arn: arn.to_owned(),

@@ -19,7 +19,7 @@ const SERVICES: &str = r#"
 "#;
 
 /// Runs the poller for so long; what the simulator has counted, and the log.
-async fn run(clusters: &str, config: &str, length: &str) -> Result<(Accounts, String)> {
+pub(super) async fn run(clusters: &str, config: &str, length: &str) -> Result<(Accounts, String)> {
     let scene = Scene::of(clusters, config)?;
     let simulator = scene.simulator(any_port()).await?;
     let output = scene.run(&simulator, &["--for", length]).await?;
@@ -29,7 +29,7 @@ async fn run(clusters: &str, config: &str, length: &str) -> Result<(Accounts, St
 }
 
 /// The accounts of one metric, by what this dimension has.
-fn by_dimension<'a>(
+pub(super) fn by_dimension<'a>(
     accounts: &'a Accounts,
     metric: &str,
     dimension: &str,
@@ -40,7 +40,7 @@ fn by_dimension<'a>(
 }
 
 /// No second twice, and all of them in one run.
-fn ensure_whole(metric: &MetricAccount) -> Result<()> {
+pub(super) fn ensure_whole(metric: &MetricAccount) -> Result<()> {
     ensure!(metric.repeated_seconds() == 0, "{metric:?}");
     ensure!(metric.runs.len() == 1, "{metric:?}");
     Ok(())

@@ -3,6 +3,7 @@
 //! What must hold in every scene: published seconds + counted gaps = elapsed seconds, and no
 //! second twice.
 
+mod discovered;
 mod faults;
 mod listed;
 mod refused;

@@ -17,6 +17,7 @@ use testkit::python::python;
 const WEB: &str = r#"
     [[cluster]]
     name = "Web"
+    tags = { Stage = "prod" }
     steps = [{ at = 0, running = 30, pending = 2, services = 23, instances = 4, fargate = 0.5 }]
 "#;
 

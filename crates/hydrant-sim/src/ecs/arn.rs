@@ -78,6 +78,16 @@ pub(super) fn token_of_number(number: u32) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(number.to_be_bytes())
 }
 
+pub(super) fn token_of_name(name: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(name)
+}
+
+pub(super) fn name_of_token(token: &str) -> Result<String, EcsError> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok();
+    let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    name.ok_or(EcsError::InvalidParameter("Invalid token."))
+}
+
 pub(super) fn number_of_token(token: &str) -> Result<u32, EcsError> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok();
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());

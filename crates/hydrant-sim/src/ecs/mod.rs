@@ -26,8 +26,8 @@ use super::faults::{CallFaults, Start};
 use super::quota::Bucket;
 use super::{Clock, lock};
 use arn::{
-    cluster_arn, cluster_name, is_valid_name, number_of_token, resource_of, service_arn,
-    token_of_number,
+    cluster_arn, cluster_name, is_valid_name, name_of_token, number_of_token, resource_of,
+    service_arn, token_of_name, token_of_number,
 };
 use describe::{described_cluster, described_service, missing};
 pub use script::ScriptError;
@@ -35,19 +35,20 @@ use script::{MAX_CLUSTERS, Script, State, Status, service_name, service_number};
 pub(super) use wire::EcsError;
 use wire::{
     CreateClusterInput, DeleteClusterInput, DescribeClustersInput, DescribeServicesInput,
-    ListServicesInput,
+    ListClustersInput, ListServicesInput,
 };
 
 /// What comes before the operation in `X-Amz-Target`. Source: service model, `targetPrefix`.
 pub(super) const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113.";
 
 /// The operations, as IAM names them.
-pub(super) const ACTIONS: [&str; 7] = [
+pub(super) const ACTIONS: [&str; 8] = [
     "ecs:CreateCluster",
     "ecs:DeleteCluster",
     "ecs:DescribeClusters",
     "ecs:DescribeContainerInstances",
     "ecs:DescribeServices",
+    "ecs:ListClusters",
     "ecs:ListContainerInstances",
     "ecs:ListServices",
 ];
@@ -55,7 +56,7 @@ pub(super) const ACTIONS: [&str; 7] = [
 /// Source of the next six: Amazon ECS API Reference, "Request throttling for the Amazon ECS
 /// API", "Cluster read", "Service read" and "Cluster resource read" actions.
 const CLUSTER_READ_BURST: u64 = 50;
-/// Refill of the cluster reads, calls a second.
+/// Refill of `DescribeClusters` and `ListClusters` together, calls a second.
 const CLUSTER_READ_RATE: u64 = 20;
 /// Burst of `ListServices` and `DescribeServices` together.
 const SERVICE_READ_BURST: u64 = 100;
@@ -73,7 +74,7 @@ const MAX_DESCRIBED_CLUSTERS: usize = 100;
 /// Most services in a call. Source: API reference, `DescribeServices`.
 const MAX_DESCRIBED_SERVICES: usize = 10;
 
-/// Services on a page if the call does not say. Source: API reference, `ListServices`.
+/// Services on a page if the call does not say. Source: API reference, `ListServices`. Of the others it is [`MAX_PAGE`].
 const DEFAULT_PAGE: usize = 10;
 
 /// Most services on a page. Source: as above.
@@ -191,7 +192,7 @@ impl ClusterState {
         }
         // A throttled call is not looked at, so that an invalid one takes a token as well.
         let is_admitted = match operation {
-            "DescribeClusters" => self.cluster_reads.admit_one(now),
+            "DescribeClusters" | "ListClusters" => self.cluster_reads.admit_one(now),
             "DescribeServices" | "ListServices" => self.service_reads.admit_one(now),
             "DescribeContainerInstances" | "ListContainerInstances" => {
                 self.resource_reads.admit_one(now)
@@ -208,6 +209,7 @@ impl ClusterState {
             "DescribeServices" => self.describe_services(now, decode(body)?),
             "DescribeContainerInstances" => self.describe_instances(now, decode(body)?),
             "ListContainerInstances" => self.list_instances(now, &decode(body)?),
+            "ListClusters" => self.list_clusters(now, &decode(body)?),
             _ => self.list_services(now, &decode(body)?),
         }
     }
@@ -227,10 +229,32 @@ impl ClusterState {
         (state.status != Status::Missing).then_some(state)
     }
 
+    fn script(&self, name: &str) -> Option<&Script> {
+        self.clusters.get(name)?.script.as_ref()
+    }
+
     /// The capacity providers of a cluster's script.
     fn capacity_providers(&self, name: &str) -> &[String] {
-        let script = self.clusters.get(name).and_then(|it| it.script.as_ref());
+        let script = self.script(name);
         script.map_or(&[], |script| &script.capacity_providers)
+    }
+
+    /// Those that are ACTIVE, by name.
+    fn list_clusters(&self, now: Timestamp, input: &ListClustersInput) -> Result<Value, EcsError> {
+        let page = page_of(input.max_results, MAX_PAGE)?;
+        let start = input.next_token.as_deref().map(name_of_token).transpose()?;
+        let names = self.clusters.range(start.unwrap_or_default()..);
+        let mut active = names.map(|(name, _)| name).filter(|name| {
+            let state = self.state(now, name);
+            state.is_some_and(|state| state.status == Status::Active)
+        });
+        let page = active.by_ref().take(page);
+        let arns: Vec<_> = page.map(|name| cluster_arn(name)).collect();
+        let mut answer = json!({ "clusterArns": arns });
+        if let Some(next) = active.next() {
+            answer["nextToken"] = json!(token_of_name(next));
+        }
+        Ok(answer)
     }
 
     /// Creates a cluster, or gives the one of this name if it is ACTIVE, as AWS does.
@@ -303,7 +327,12 @@ impl ClusterState {
             match seen.and_then(|name| Some((name, self.state(now, name)?))) {
                 Some((name, state)) => {
                     let providers = self.capacity_providers(name);
-                    clusters.push(described_cluster(name, &state, providers, &include));
+                    let mut cluster = described_cluster(name, &state, providers, &include);
+                    if include.iter().any(|field| field == "TAGS") {
+                        cluster["tags"] =
+                            self.script(name).map_or(json!([]), Script::described_tags);
+                    }
+                    clusters.push(cluster);
                 }
                 None => failures.push(missing(&match name {
                     Some(name) => cluster_arn(name),
@@ -414,165 +443,4 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, EcsError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-
-    use super::*;
-
-    const SCRIPT: &str = r#"
-        [[cluster]]
-        name = "Web"
-        steps = [
-            { at = 0, running = 10, pending = 1, services = 3, instances = 2, fargate = 0.3 },
-            { at = 5, running = 20 },
-            { at = 8, status = "INACTIVE" },
-            { at = 9, status = "MISSING" },
-        ]
-    "#;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
-    }
-
-    fn state() -> ClusterState {
-        ClusterState::new(parse_script(SCRIPT).unwrap(), true, at(100))
-    }
-
-    fn ask(
-        state: &mut ClusterState,
-        second: i64,
-        operation: &str,
-        body: &Value,
-    ) -> Result<Value, EcsError> {
-        let body = body.to_string();
-        state.answer(
-            at(second),
-            operation,
-            true,
-            body.as_bytes(),
-            &CallFaults::default(),
-        )
-    }
-
-    #[test]
-    fn a_scripted_cluster_follows_the_time() {
-        let mut state = state();
-        let web = json!({ "clusters": ["Web"], "include": ["STATISTICS"] });
-        let mut described = |second| ask(&mut state, second, "DescribeClusters", &web).unwrap();
-        let cluster = &described(100)["clusters"][0];
-        assert_eq!(cluster["runningTasksCount"], 10);
-        let statistics = cluster["statistics"].as_array().unwrap();
-        assert!(statistics.contains(&json!({ "name": "runningFargateTasksCount", "value": "3" })));
-        assert!(statistics.contains(&json!({ "name": "runningEC2TasksCount", "value": "7" })));
-        assert_eq!(described(105)["clusters"][0]["runningTasksCount"], 20);
-        let inactive = described(108);
-        assert_eq!(inactive["clusters"][0]["status"], "INACTIVE");
-        assert_eq!(inactive["clusters"][0]["runningTasksCount"], 0);
-        let arn = "arn:aws:ecs:us-east-1:123456789012:cluster/Web";
-        let failures = json!([{ "arn": arn, "reason": "MISSING" }]);
-        assert_eq!(
-            described(109),
-            json!({ "clusters": [], "failures": failures })
-        );
-    }
-
-    #[test]
-    fn names_and_arns_are_the_same_and_other_accounts_are_missing() {
-        let mut state = state();
-        let mine = "arn:aws:ecs:eu-west-1:123456789012:cluster/Web";
-        let other = "arn:aws:ecs:us-east-1:999999999999:cluster/Web";
-        let body = json!({ "clusters": [mine, "Web", other] });
-        let answer = ask(&mut state, 100, "DescribeClusters", &body).unwrap();
-        assert_eq!(answer["clusters"][0], answer["clusters"][1]);
-        assert_eq!(
-            answer["failures"],
-            json!([{ "arn": other, "reason": "MISSING" }])
-        );
-        for wrong in [
-            "a b",
-            "arn:aws:s3:::Web",
-            "arn:aws:ecs:r:123456789012:task/Web",
-            "",
-        ] {
-            let body = json!({ "clusters": [wrong] });
-            let error = ask(&mut state, 100, "DescribeClusters", &body).expect_err(wrong);
-            assert_eq!(error.name(), "InvalidParameterException", "{wrong}");
-        }
-    }
-
-    #[test]
-    fn services_of_a_cluster_that_is_not_active_are_not_found() {
-        let mut state = state();
-        let list = json!({ "cluster": "Web" });
-        let services = json!({ "cluster": "Web", "services": ["service-0000", "service-0003"] });
-        let answer = ask(&mut state, 100, "DescribeServices", &services).unwrap();
-        assert_eq!(answer["services"][0]["runningCount"], 3);
-        assert_eq!(answer["services"][0]["launchType"], "FARGATE");
-        assert_eq!(answer["failures"][0]["reason"], "MISSING");
-        for second in [108, 109] {
-            for (operation, body) in [("ListServices", &list), ("DescribeServices", &services)] {
-                let error = ask(&mut state, second, operation, body).unwrap_err();
-                assert_eq!(error, EcsError::ClusterNotFound);
-            }
-        }
-    }
-
-    #[test]
-    fn buckets_throttle_reads_and_list_and_describe_share_theirs() {
-        let mut state = state();
-        let (body, services) = (json!({}), json!({ "cluster": "Web" }));
-        let mut passed = |second, operation: &str, body: &Value| {
-            let is_throttled =
-                |_: &i32| ask(&mut state, second, operation, body) == Err(EcsError::Throttled);
-            120 - (0..120).filter(is_throttled).count()
-        };
-        assert_eq!(passed(100, "DescribeClusters", &body), 50);
-        assert_eq!(passed(101, "DescribeClusters", &body), 20);
-        assert_eq!(passed(100, "ListServices", &services), 100);
-        assert_eq!(passed(100, "DescribeServices", &services), 0);
-        assert_eq!(passed(102, "DescribeServices", &services), 40);
-        assert_eq!(passed(102, "CreateCluster", &body), 120);
-    }
-
-    #[test]
-    fn limits_are_awss() {
-        let mut state = state();
-        let mut name = |operation: &str, body: Value| match ask(&mut state, 100, operation, &body) {
-            Ok(_) => "",
-            Err(error) => error.name(),
-        };
-        let invalid = "InvalidParameterException";
-        assert_eq!(
-            name("DescribeClusters", json!({ "clusters": vec!["a"; 100] })),
-            ""
-        );
-        assert_eq!(
-            name("DescribeClusters", json!({ "clusters": vec!["a"; 101] })),
-            invalid
-        );
-        assert_eq!(
-            name("DescribeClusters", json!({ "include": ["ALL"] })),
-            invalid
-        );
-        let services = |count| json!({ "cluster": "Web", "services": vec!["a"; count] });
-        assert_eq!(name("DescribeServices", services(10)), "");
-        assert_eq!(name("DescribeServices", services(11)), invalid);
-        assert_eq!(name("DescribeServices", services(0)), invalid);
-        let page = |most| json!({ "cluster": "Web", "maxResults": most });
-        assert_eq!(name("ListServices", page(100)), "");
-        assert_eq!(name("ListServices", page(101)), invalid);
-        assert_eq!(name("ListServices", page(0)), invalid);
-        assert_eq!(
-            name(
-                "ListServices",
-                json!({ "cluster": "Web", "nextToken": "?" })
-            ),
-            invalid
-        );
-        assert_eq!(
-            name("DescribeClusters", json!({ "clusters": 7 })),
-            "SerializationException"
-        );
-        assert_eq!(name("RunTask", json!({})), "UnknownOperationException");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@
 //! name = "Web"
 //! loop = 60                # starts over after so many seconds; left out: the last step stays
 //! capacity_providers = ["spot", "on-demand"]  # that the container instances are spread over
+//! tags = { Stage = "prod" }
 //! steps = [
 //!   { at = 0, running = 4, services = 2, instances = 1, fargate = 0.5 },
 //!   { at = 10.5, pending = 6 },               # what is left out stays as it was
@@ -18,10 +19,11 @@
 //! ]
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// Most services of a cluster. The simulator's bound, of the size of ECS's default quota.
 const MAX_SERVICES: u32 = 5_000;
@@ -258,6 +260,8 @@ struct TypedCluster {
     loop_s: Option<f64>,
     #[serde(default)]
     capacity_providers: Vec<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
     steps: Vec<TypedStep>,
 }
 
@@ -284,9 +288,17 @@ pub(crate) struct Script {
     steps: Vec<(i128, State)>,
     /// That the container instances are spread over, one after the other.
     pub(super) capacity_providers: Vec<String>,
+    tags: BTreeMap<String, String>,
 }
 
 impl Script {
+    /// As DescribeClusters tells them.
+    pub(super) fn described_tags(&self) -> Value {
+        let tags = self.tags.iter();
+        tags.map(|(key, value)| json!({ "key": key, "value": value }))
+            .collect()
+    }
+
     /// The state this long after the start.
     pub(super) fn state(&self, elapsed: SignedDuration) -> State {
         let elapsed_ms = elapsed.as_millis().max(0);
@@ -380,6 +392,7 @@ fn script(cluster: TypedCluster) -> Result<Script, ScriptError> {
         loop_ms,
         steps,
         capacity_providers: cluster.capacity_providers,
+        tags: cluster.tags,
     })
 }
 

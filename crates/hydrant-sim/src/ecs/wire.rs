@@ -33,6 +33,16 @@ pub(super) struct DescribeClustersInput {
     pub include: Option<Vec<String>>,
 }
 
+/// `ListClustersInput`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListClustersInput {
+    /// From the page before.
+    pub next_token: Option<String>,
+    /// 1 to 100; 100 if left out.
+    pub max_results: Option<i64>,
+}
+
 /// `ListServicesInput`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

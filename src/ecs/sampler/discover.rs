@@ -1,0 +1,217 @@
+//! Clusters that come and go: those that patterns match.
+//!
+//! What does not live here: how they are listed ([`super::super::roster`]).
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::Failure;
+use crate::config::Cluster;
+
+use super::super::caller::CallBucket;
+use super::super::core::schedule::Now;
+use super::super::directory::Directory;
+use super::super::estimate;
+use super::super::roster::{Changes, ClusterListing, Roster, call_spacing, find_clusters};
+use super::super::shared::Shared;
+use super::{Done, Sampler, shown_name};
+
+/// Clusters that a line of the log names.
+const NAMED_IN_LOG: usize = 5;
+
+impl Sampler {
+    /// Clusters that are sampled.
+    pub(in super::super) fn cluster_count(&self) -> usize {
+        self.rosters.iter().map(Roster::len).sum()
+    }
+
+    /// Those of them that patterns match.
+    pub(in super::super) fn found_count(&self) -> usize {
+        self.rosters.iter().map(Roster::found_count).sum()
+    }
+
+    /// Looks for clusters where that is due.
+    pub(super) fn search(&mut self, now: Instant, shared: &Shared) {
+        for (place, roster) in self.rosters.iter_mut().enumerate() {
+            if roster.due_at().is_none_or(|due| due > now) {
+                continue;
+            }
+            roster.begin();
+            self.lists += 1;
+            let clients = &shared.outlets[place].clients;
+            let group = &shared.config.groups[place];
+            let spacing = spacing_of(shared, CallBucket::Clusters);
+            let listing = find_clusters(clients, group, &shared.config.discovery, spacing);
+            self.under_way
+                .spawn(async move { Done::Clusters(place, listing.await) });
+        }
+    }
+
+    /// Takes a list of clusters in, of which at most `most` are sampled in all places together; what it has changed.
+    pub(super) fn take_clusters(
+        &mut self,
+        place: usize,
+        listing: &ClusterListing,
+        most: usize,
+        now: Instant,
+        shared: &mut Shared,
+    ) -> Changes {
+        let elsewhere = self.found_count() - self.rosters[place].found_count();
+        let most = most.saturating_sub(elsewhere);
+        let timing = (now, spacing_of(shared, CallBucket::Clusters));
+        let shown = shown_name(place, shared);
+        let mut registry = shared.registry(place);
+        self.rosters[place].take(listing, timing, most, &mut registry, shown)
+    }
+
+    /// Samples what a list of clusters says; whether that is more than before.
+    pub(super) fn follow_clusters(
+        &mut self,
+        place: usize,
+        listing: &ClusterListing,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<bool, Failure> {
+        let label = shared.outlets[place].clients.label.clone();
+        let had_failed = self.rosters[place].has_failed;
+        match &listing.answer {
+            Ok(_) => shared.outlets[place].refused_by_ecs = None,
+            Err(error) if !had_failed => warn!(
+                region = label,
+                reason = error.reason.as_str(),
+                "the clusters in {label} cannot be listed: {}; those that are known are still sampled",
+                error.what
+            ),
+            Err(_) => {}
+        }
+        if had_failed && listing.answer.is_ok() {
+            info!(
+                region = label,
+                "the clusters in {label} can be listed again"
+            );
+        }
+        let configured = shared.config.discovery.max_clusters;
+        let more = configured.saturating_sub(self.found_count());
+        let affordable = self.found_count() + estimate::room(shared, &self.sampled(), place, more);
+        let changes = self.take_clusters(place, listing, affordable, now.monotonic, shared);
+        let bound = if affordable < configured {
+            "metrics.budget_usd_per_day has no room for them; raise it".to_owned()
+        } else {
+            format!("metrics.max_clusters = {configured} is reached; raise it")
+        };
+        self.say_changes(place, &label, &changes, &bound);
+        if changes.came.is_empty() && changes.went.is_empty() {
+            return Ok(false);
+        }
+        let is_of = |it: &Directory, clusters: &[Cluster]| {
+            it.place == place && clusters.contains(&it.cluster)
+        };
+        for directory in self.directories.values_mut() {
+            if is_of(directory, &changes.went) {
+                directory.leave();
+            } else if is_of(directory, &changes.came) {
+                directory.come_back(now.monotonic);
+            }
+        }
+        self.directories.retain(|_, it| !it.has_ended());
+        self.open_directories(place, &changes.came, now.monotonic, shared);
+        self.lay_out_clusters(place, now, shared)?;
+        for bucket in [CallBucket::Services, CallBucket::Instances] {
+            // Those that came have nothing to sample before their first list.
+            let has_one = |it: &Directory| it.bucket == bucket && is_of(it, &changes.went);
+            if self.directories.values().any(has_one) {
+                self.lay_out_listed((place, bucket), now, shared)?;
+            }
+        }
+        // What has gone is paid for until it is forgotten.
+        Ok(!changes.came.is_empty())
+    }
+
+    /// Lists of what is in these clusters, one after the other.
+    pub(super) fn open_directories(
+        &mut self,
+        place: usize,
+        clusters: &[Cluster],
+        now: Instant,
+        shared: &Shared,
+    ) {
+        let shown = shown_name(place, shared);
+        for (is_wanted, bucket) in [
+            (shared.config.services, CallBucket::Services),
+            (shared.config.capacity_providers, CallBucket::Instances),
+        ] {
+            if !is_wanted {
+                continue;
+            }
+            let mut due_at = now;
+            for cluster in clusters {
+                let has = |it: &Directory| {
+                    (it.place, it.bucket) == (place, bucket) && it.cluster == *cluster
+                };
+                if self.directories.values().any(has) {
+                    continue;
+                }
+                let (cluster, shown) = (cluster.clone(), shown(cluster));
+                let directory = Directory::new((place, bucket), cluster, shown, due_at);
+                self.directories.insert(self.next_id, directory);
+                self.next_id += 1;
+                due_at += spacing_of(shared, bucket);
+            }
+        }
+        self.space_lists(shared);
+    }
+
+    fn say_changes(&mut self, place: usize, label: &str, changes: &Changes, bound: &str) {
+        let count = self.rosters[place].found_count();
+        if !changes.came.is_empty() || !changes.went.is_empty() {
+            let part = |what, clusters: &[Cluster]| {
+                (!clusters.is_empty()).then(|| format!("{what} {}", names(clusters)))
+            };
+            let parts = [part("new", &changes.came), part("gone", &changes.went)];
+            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            info!(
+                region = label,
+                count,
+                came = changes.came.len(),
+                went = changes.went.len(),
+                "clusters in {label} that patterns match: {}; {count} now",
+                parts.join(", ")
+            );
+        }
+        if let Some(failure) = &changes.failure {
+            warn!("{}; remedy: {}", failure.what, failure.remedy);
+        }
+        let roster = &mut self.rosters[place];
+        if changes.left_out > roster.said_left_out {
+            warn!(
+                region = label,
+                left_out = changes.left_out,
+                "{} clusters in {label} match the patterns and are not sampled: {bound}, or narrow the patterns",
+                changes.left_out,
+            );
+            roster.said_left_out = changes.left_out;
+        }
+        if changes.left_out == 0 {
+            roster.said_left_out = 0;
+        }
+    }
+}
+
+/// Between two calls of lists of one bucket.
+fn spacing_of(shared: &Shared, bucket: CallBucket) -> Duration {
+    call_spacing(shared.config.ecs_share * bucket.per_second())
+}
+
+fn names(clusters: &[Cluster]) -> String {
+    let mut names: Vec<_> = clusters
+        .iter()
+        .map(|it| it.name.as_str())
+        .take(NAMED_IN_LOG)
+        .collect();
+    let more = format!("{} more", clusters.len().saturating_sub(NAMED_IN_LOG));
+    if clusters.len() > NAMED_IN_LOG {
+        names.push(&more);
+    }
+    names.join(", ")
+}

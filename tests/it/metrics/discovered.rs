@@ -1,0 +1,164 @@
+//! `hydrant metrics` on clusters that are not named but found: by patterns and tags, within `max_clusters` and the budget.
+//!
+//! What must hold: clusters that come and go have each second once or as a gap, and cost nobody else a second.
+
+use anyhow::{Context as _, Result, ensure};
+use hydrant::sim::MetricAccount;
+use serde_json::Value;
+
+use super::listed::{by_dimension, ensure_whole, run};
+use super::{Scene, any_port, books, number_before};
+
+const PROD: &str = r#"
+    [[cluster]]
+    name = "Web"
+    steps = [{ at = 0, running = 3 }]
+
+    [[cluster]]
+    name = "prod-1"
+    tags = { Stage = "prod" }
+    steps = [{ at = 0, running = 4, services = 2 }]
+
+    [[cluster]]
+    name = "prod-2"
+    tags = { Stage = "prod" }
+    steps = [
+        { at = 0, status = "MISSING" },
+        { at = 3, status = "ACTIVE", running = 5, services = 1 },
+        { at = 24, status = "INACTIVE" },
+        { at = 27, status = "ACTIVE" },
+    ]
+
+    [[cluster]]
+    name = "prod-x"
+    steps = [{ at = 0, running = 9 }]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clusters_that_come_and_go_and_come_back_leave_no_hole_and_repeat_nothing() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"Web\", \"prod-*\"]\nexclude_clusters = [\"*-x\"]\nservices = true";
+    let (accounts, log) = run(PROD, config, "50s").await?;
+    let books = books(&log)?;
+    let sampled = number_before(&books, " sampled,")?;
+    let gaps = number_before(&books, " gaps")?;
+    assert_eq!(number_before(&books, " ticks:")?, sampled + gaps, "{books}");
+    let clusters = by_dimension(&accounts, "ActiveServices", "ClusterName");
+    let names: Vec<_> = clusters.keys().copied().collect();
+    assert_eq!(names, ["Web", "prod-1", "prod-2"], "{log}");
+    // A cluster has four metrics, a service three.
+    let of_clusters: u64 = clusters.values().map(|it| it.seconds()).sum();
+    let seconds: u64 = accounts.metrics.iter().map(MetricAccount::seconds).sum();
+    assert_eq!(seconds, 3 * sampled + of_clusters, "{books}");
+    for metric in &accounts.metrics {
+        ensure!(metric.repeated_seconds() == 0, "{metric:?}");
+    }
+    for name in ["Web", "prod-1"] {
+        ensure_whole(clusters[name])?;
+    }
+    // There, away and there again; when it was gone its seconds were not counted for long.
+    assert_eq!(clusters["prod-2"].runs.len(), 2, "{log}");
+    assert!(gaps < 20, "{books}");
+    for line in [
+        "patterns: new prod-2; 2 now",
+        "patterns: gone prod-2; 1 now",
+    ] {
+        assert!(
+            log.contains(line.trim_start_matches("patterns: ")),
+            "{line}: {log}"
+        );
+    }
+    assert!(!log.contains("no sample of prod-2 ("), "{log}");
+    let lists = accounts.calls_of("ecs:ListClusters");
+    // One may be under way at the end.
+    let unfinished = lists.total() - number_before(&books, " ListClusters")?;
+    assert!(unfinished <= 1, "{books}");
+    assert!((3..=8).contains(&lists.answered), "{lists:?}");
+    let estimate = "(metrics.max_clusters; now 1)";
+    assert!(log.contains("up to $") && log.contains(estimate), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_matches_nothing_waits_for_a_cluster_with_the_tags() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"*\"]\nexclude_clusters = [\"prod-1\"]\n\
+                  cluster_tags = { Stage = \"prod\" }";
+    let (accounts, log) = run(PROD, config, "22s").await?;
+    let says = "no cluster in us-east-1 matches the patterns";
+    assert!(log.contains(says), "{log}");
+    let clusters = by_dimension(&accounts, "RunningTask", "ClusterName");
+    assert_eq!(
+        clusters.keys().copied().collect::<Vec<_>>(),
+        ["prod-2"],
+        "{log}"
+    );
+    ensure_whole(clusters["prod-2"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_clusters_than_are_allowed_are_refused_at_the_start_and_left_out_later() -> Result<()>
+{
+    let scene = Scene::of(PROD, "[metrics]\nclusters = [\"*\"]\nmax_clusters = 2")?;
+    let simulator = scene.simulator(any_port()).await?;
+    let output = scene.run(&simulator, &["--for", "3s"]).await?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    let says = "match 3 clusters, and metrics.max_clusters is 2";
+    assert!(log.contains(says), "{log}");
+    let bounded = async |bound: &str, says: &str| -> Result<()> {
+        let config = format!("[metrics]\nclusters = [\"*\"]\n{bound}");
+        let (accounts, log) = run(PROD, &config, "34s").await?;
+        let clusters = by_dimension(&accounts, "RunningTask", "ClusterName");
+        let names: Vec<_> = clusters.keys().copied().collect();
+        assert_eq!(names, ["Web", "prod-1", "prod-x"], "{bound}: {log}");
+        for metric in clusters.values() {
+            ensure_whole(metric)?;
+        }
+        let warnings = log.lines().filter(|line| line.contains(says));
+        let warnings: Vec<_> = warnings.filter(|it| it.contains("not sampled")).collect();
+        assert_eq!(warnings.len(), 1, "{log}");
+        assert!(
+            warnings[0].contains("1 clusters in us-east-1 match"),
+            "{log}"
+        );
+        Ok(())
+    };
+    let says = "metrics.budget_usd_per_day has no room";
+    tokio::try_join!(
+        bounded("max_clusters = 3", "metrics.max_clusters = 3 is reached"),
+        bounded("budget_usd_per_day = 0.15", says),
+    )?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_need_names_and_a_dashboard_searches_for_clusters() -> Result<()> {
+    let of = async |clusters: &str, print: &str| {
+        let scene = Scene::of(PROD, &format!("metrics.clusters = {clusters}"))?;
+        let simulator = scene.simulator(any_port()).await?;
+        scene.run(&simulator, &[print]).await
+    };
+    let alarms = of("[\"prod-*\"]", "--print-alarms").await?;
+    let log = String::from_utf8_lossy(&alarms.stderr);
+    assert_eq!(alarms.status.code(), Some(78), "{log}");
+    assert!(log.contains("has only patterns"), "{log}");
+    let alarms = of("[\"prod-*\", \"Web\"]", "--print-alarms").await?;
+    let log = String::from_utf8_lossy(&alarms.stderr);
+    assert!(
+        log.contains("no alarms are printed of clusters that patterns match"),
+        "{log}"
+    );
+    let template: Value = serde_json::from_slice(&alarms.stdout)?;
+    let resources = template["Resources"].as_object().context("no resources")?;
+    assert_eq!(resources.len(), 2);
+    let dashboard = of("[\"prod-*\"]", "--print-dashboard").await?;
+    let dashboard: Value = serde_json::from_slice(&dashboard.stdout)?;
+    let first = &dashboard["widgets"][0]["properties"];
+    assert_eq!(first["title"], "all clusters: tasks");
+    let search = r#"SEARCH('{ECS,ClusterName} MetricName="RunningTask"', 'Maximum', 1)"#;
+    assert_eq!(first["metrics"][0][0]["expression"], search);
+    assert_eq!(
+        first["metrics"][0][0]["label"],
+        "RunningTask ${PROP('Dim.ClusterName')}"
+    );
+    Ok(())
+}
