@@ -17,6 +17,30 @@ pub const PROVIDER_DIMENSION: &str = "CapacityProvider";
 /// The dimension of a launch type.
 pub const LAUNCH_TYPE_DIMENSION: &str = "LaunchType";
 
+/// The metrics of a cluster, in the order of its values.
+pub const CLUSTER_METRICS: [&str; 4] = [
+    "RunningTask",
+    "PendingTask",
+    "ActiveServices",
+    "RegisteredContainerInstances",
+];
+
+/// The metrics of a service, in the order of its values.
+pub const SERVICE_METRICS: [&str; 3] = ["RunningTask", "PendingTask", "DesiredTask"];
+
+/// More metrics of a service, behind [`SERVICE_METRICS`], if its deployments are published: deployments that it has; how far
+/// the newest, the PRIMARY one, is; consecutively failed tasks of that; and desired tasks that do not run.
+pub const DEPLOYMENT_METRICS: [&str; 4] = [
+    "DeploymentCount",
+    "RolloutState",
+    "FailedTask",
+    "MissingTask",
+];
+
+/// The metrics of a capacity provider, in the order of its values.
+pub const PROVIDER_METRICS: [&str; 3] =
+    ["RegisteredContainerInstances", "RunningTask", "PendingTask"];
+
 /// The longest that datums wait for others, whatever the budget. Sub-minute metrics are for
 /// people who look now.
 pub const LONGEST_PUBLISH_EVERY: Duration = Duration::from_hours(1);

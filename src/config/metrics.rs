@@ -14,9 +14,10 @@ use super::cloudwatch::{
 };
 use super::clusters::{ClusterGroup, Discovery};
 use super::duration::TypedDuration;
+use super::filter::Filter;
 use super::raw::Raw;
 use super::validate::{at_least, shutdown_grace};
-use super::{ConfigError, clusters, status};
+use super::{ConfigError, clusters, filter, status};
 
 const DEFAULT_PUBLISH_EVERY: Duration = Duration::from_secs(10);
 const DEFAULT_BUFFER: Duration = Duration::from_hours(3);
@@ -41,6 +42,8 @@ pub struct Metrics {
     pub launch_types: bool,
     /// Whether each service's counts are published.
     pub services: bool,
+    /// Which services are sampled, and which metrics published.
+    pub filter: Filter,
     /// Whether each service's deployments are published; only with `services`.
     pub deployments: bool,
     /// Whether each capacity provider's counts are published.
@@ -87,6 +90,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Metrics, ConfigError> {
         interval: interval(metrics.interval)?,
         launch_types: metrics.launch_types,
         services: metrics.services,
+        filter: filter::filter(metrics)?,
         deployments: deployments(metrics.deployments, metrics.services)?,
         capacity_providers: metrics.capacity_providers,
         ecs_share: ecs_share(metrics.ecs_share)?,

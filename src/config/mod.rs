@@ -12,6 +12,7 @@ mod exempt;
 mod explain;
 #[cfg(test)]
 mod explain_tests;
+mod filter;
 mod firehose;
 pub mod limits;
 mod load;
@@ -34,6 +35,7 @@ use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 pub use clusters::{Cluster, ClusterGroup, Discovery, Role};
 use explain::nearest;
+pub use filter::Filter;
 pub use limits::QuotaShare;
 pub use load::{load, load_metrics, load_replay};
 #[cfg(feature = "load")]

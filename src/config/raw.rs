@@ -117,6 +117,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of keys")]
 #[expect(clippy::struct_excessive_bools, reason = "switches of the operator's")]
 pub(super) struct Metrics {
     pub(super) clusters: Vec<String>,
@@ -130,6 +131,10 @@ pub(super) struct Metrics {
     pub(super) interval: Option<TypedDuration>,
     pub(super) launch_types: bool,
     pub(super) services: bool,
+    pub(super) include_services: Vec<String>,
+    pub(super) exclude_services: Vec<String>,
+    pub(super) include_metrics: Vec<String>,
+    pub(super) exclude_metrics: Vec<String>,
     pub(super) deployments: bool,
     pub(super) capacity_providers: bool,
     pub(super) ecs_share: Option<f64>,

@@ -159,6 +159,13 @@ impl Directory {
         if self.has_gone {
             return (false, None);
         }
+        let mut listed = listed;
+        if self.bucket == CallBucket::Services {
+            let filter = &registry.config.filter;
+            listed
+                .members
+                .retain(|arn| filter.takes_service(last_part(arn)));
+        }
         let mut changed = *self.instances != listed.instances;
         self.instances = listed.instances.into();
         let mut new: BTreeSet<String> = listed.members.into_iter().collect();

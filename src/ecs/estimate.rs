@@ -176,14 +176,13 @@ fn stretch(
 
 /// Adds clusters with as many metrics as the others have, with all that is in them.
 fn add_clusters(plan: &mut PriceInputs, more: usize, shared: &Shared, sampled: &Sampled) {
-    let split = if shared.config.launch_types {
-        LAUNCH_TYPE_METRICS.len()
-    } else {
-        0
-    };
+    let split = shared.config.launch_types.then_some(LAUNCH_TYPE_METRICS);
+    let split = split.into_iter().flatten().map(|(metric, _, _)| metric);
+    let own = CLUSTER_METRICS.into_iter().chain(split);
+    let own = own.filter(|metric| shared.config.filter.takes_metric(metric));
     let all = usize::try_from(shared.metric_count()).unwrap_or(usize::MAX);
     let like_others = all.div_ceil(sampled.clusters.max(1));
-    let metrics = more * like_others.max(CLUSTER_METRICS.len() + split);
+    let metrics = more * like_others.max(own.count());
     let metrics = u32::try_from(metrics).unwrap_or(u32::MAX);
     plan.metric_count = plan.metric_count.saturating_add(metrics);
     plan.datums_per_second += f64::from(metrics) / plan.interval.duration().as_secs_f64();

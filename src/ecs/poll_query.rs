@@ -9,6 +9,9 @@ use aws_sdk_ecs::operation::describe_clusters::DescribeClustersOutput;
 use aws_sdk_ecs::types::{self, ClusterField, DeploymentRolloutState};
 
 use crate::config::Cluster;
+pub(super) use crate::config::cloudwatch::{
+    CLUSTER_METRICS, DEPLOYMENT_METRICS, PROVIDER_METRICS, SERVICE_METRICS,
+};
 
 use super::caller::{CallBucket, Caller, PollError};
 use super::core::account::{Calls, GapReason};
@@ -20,13 +23,6 @@ pub(crate) const SERVICES_A_CALL: usize = 10;
 /// Instances in one call. Source: API reference, "DescribeContainerInstances".
 pub(super) const INSTANCES_A_CALL: usize = 100;
 
-/// The metrics of a cluster, in the order of its values.
-pub(super) const CLUSTER_METRICS: [&str; 4] = [
-    "RunningTask",
-    "PendingTask",
-    "ActiveServices",
-    "RegisteredContainerInstances",
-];
 /// Where ActiveServices is among a cluster's values.
 const ACTIVE_SERVICES: usize = 2;
 /// Where RegisteredContainerInstances is among a cluster's values.
@@ -44,18 +40,6 @@ pub(super) const LAUNCH_TYPE_METRICS: [(&str, &str, &str); 6] = [
     ("ActiveServices", "FARGATE", "activeFargateServiceCount"),
 ];
 
-/// The metrics of a service, in the order of its values.
-pub(super) const SERVICE_METRICS: [&str; 3] = ["RunningTask", "PendingTask", "DesiredTask"];
-
-/// More metrics of a service, behind [`SERVICE_METRICS`], if its deployments are published: deployments that it has; how far
-/// the newest, the PRIMARY one, is ([`ROLLOUT_STATES`]); consecutively failed tasks of that; and desired tasks that do not run.
-pub(super) const DEPLOYMENT_METRICS: [&str; 4] = [
-    "DeploymentCount",
-    "RolloutState",
-    "FailedTask",
-    "MissingTask",
-];
-
 /// The values of RolloutState, from 0. Source: API reference, "Deployment": ECS says it only of rolling updates, and not of
 /// services behind a Classic Load Balancer.
 pub(super) const ROLLOUT_STATES: [DeploymentRolloutState; 3] = [
@@ -63,10 +47,6 @@ pub(super) const ROLLOUT_STATES: [DeploymentRolloutState; 3] = [
     DeploymentRolloutState::InProgress,
     DeploymentRolloutState::Failed,
 ];
-
-/// The metrics of a capacity provider, in the order of its values.
-pub(super) const PROVIDER_METRICS: [&str; 3] =
-    ["RegisteredContainerInstances", "RunningTask", "PendingTask"];
 
 /// What ECS says about one target: the values of its metrics, as far as it says them.
 pub(super) type Answer = Result<Vec<Option<f64>>, GapReason>;

@@ -39,6 +39,8 @@ pub(super) struct Target {
     pub(super) name: String,
     account: TargetId,
     series: Arc<[SeriesId]>,
+    /// Where the values of `series` are among those of an answer.
+    places: Arc<[usize]>,
     /// None of a cluster that is named.
     origin: Option<TargetOrigin>,
     /// Why the last tick had no values, so that only a change is logged.
@@ -122,8 +124,12 @@ impl TargetRegistry<'_> {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         fixed.push((&self.config.cluster_dimension, cluster));
-        let mut series = Vec::with_capacity(metrics.len());
-        for (metric, dimension) in metrics {
+        let (mut series, mut places) = (Vec::new(), Vec::new());
+        for (place, (metric, dimension)) in metrics.iter().enumerate() {
+            if !self.config.filter.takes_metric(metric) {
+                continue;
+            }
+            places.push(place);
             let mut dimensions = fixed.clone();
             dimensions.extend(dimension);
             let key = MetricKey::new(metric, &dimensions).map_err(|error| {
@@ -139,6 +145,7 @@ impl TargetRegistry<'_> {
             account: self.account.add_target(&name),
             name,
             series: series.into(),
+            places: places.into(),
             origin: None,
             trouble: None,
         })
@@ -177,7 +184,9 @@ impl Target {
         match answer {
             Ok(values) => {
                 let target = (self.account, &*self.series);
-                enter_sample(target, (second, values), now, backlog, account);
+                let value_at = |place: &usize| values.get(*place).copied().flatten();
+                let values: Vec<_> = self.places.iter().map(value_at).collect();
+                enter_sample(target, (second, &values), now, backlog, account);
             }
             Err(reason) => account.add_gap(self.account, *reason),
         }

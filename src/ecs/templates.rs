@@ -86,6 +86,13 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
     if resources.len() > MOST_RESOURCES {
         return Err(too_many("a template", resources.len(), MOST_RESOURCES));
     }
+    if !resources.values().all(|it| is_published(config, it)) {
+        return Err(Failure::definite(
+            Exit::Config,
+            "include_metrics and exclude_metrics leave out metrics that alarms are about, which would never have data",
+            "publish RunningTask and PendingTask, and of services with --alarm-service also DesiredTask and RolloutState",
+        ));
+    }
     let mut names = resources.values().map(|it| &it["Properties"]["AlarmName"]);
     if let Some(name) = names.find(|it| it.as_str().is_none_or(|it| it.len() > ALARM_NAME_CHARS)) {
         return Err(Failure::definite(
@@ -105,6 +112,18 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
         "Conditions": conditions,
         "Resources": resources,
     }))
+}
+
+/// Whether all metrics that a document names are published.
+fn is_published(config: &Metrics, document: &Value) -> bool {
+    match document {
+        Value::Object(fields) => fields.iter().all(|(key, value)| match value {
+            Value::String(metric) if key == "MetricName" => config.filter.takes_metric(metric),
+            other => is_published(config, other),
+        }),
+        Value::Array(values) => values.iter().all(|value| is_published(config, value)),
+        _ => true,
+    }
 }
 
 /// Where a group's alarms belong, as far as its configuration says.
@@ -290,27 +309,35 @@ fn shown_of(config: &Metrics, cluster: Option<&str>) -> Vec<Shown> {
         metrics,
         axis: Value::Null,
     };
-    let [running, pending, services, instances] = CLUSTER_METRICS.map(|metric| match cluster {
-        Some(cluster) => line(config, metric, cluster, None),
-        None => search(config, metric, None, None),
-    });
+    let published = |metric: &&str| config.filter.takes_metric(metric);
+    let (tasks, others) = CLUSTER_METRICS.split_at(2);
+    let own = |metrics: &[&str]| {
+        let lines = metrics.iter().filter(|it| published(it));
+        let lines = lines.map(|metric| match cluster {
+            Some(cluster) => line(config, metric, cluster, None),
+            None => search(config, metric, None, None),
+        });
+        lines.collect()
+    };
     let mut widgets = vec![
-        plain("tasks", vec![running, pending]),
-        plain("services and instances", vec![services, instances]),
+        plain("tasks", own(tasks)),
+        plain("services and instances", own(others)),
     ];
     if config.launch_types {
         let by = |(metric, kind, _): (&str, _, _)| match cluster {
             Some(cluster) => line(config, metric, cluster, Some((LAUNCH_TYPE_DIMENSION, kind))),
             None => search(config, metric, None, Some(LAUNCH_TYPE_DIMENSION)),
         };
-        let mut lines: Vec<_> = LAUNCH_TYPE_METRICS.into_iter().map(by).collect();
+        let lines = LAUNCH_TYPE_METRICS.into_iter();
+        let lines = lines.filter(|(metric, _, _)| published(metric));
+        let mut lines: Vec<_> = lines.map(by).collect();
         // A search finds both launch types.
         lines.dedup();
         widgets.push(plain("by launch type", lines));
     }
     let search = |metrics: &[&str], dimension| {
         let one = |metric: &&str| search(config, metric, cluster, Some(dimension));
-        metrics.iter().map(one).collect()
+        metrics.iter().filter(|it| published(it)).map(one).collect()
     };
     if config.services {
         let metrics = search(&SERVICE_METRICS, SERVICE_DIMENSION);
@@ -336,6 +363,7 @@ fn shown_of(config: &Metrics, cluster: Option<&str>) -> Vec<Shown> {
         let metrics = search(&PROVIDER_METRICS, PROVIDER_DIMENSION);
         widgets.push(plain("each capacity provider", metrics));
     }
+    widgets.retain(|shown| !shown.metrics.is_empty());
     widgets
 }
 

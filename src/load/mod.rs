@@ -48,7 +48,7 @@ pub async fn run(command: LoadCommand) -> Result<(), Error> {
     match command {
         LoadCommand::Firehose(options) => firehose::run(*options).await,
         LoadCommand::Mysql(options) => mysql::run(&options).await,
-        LoadCommand::Metrics(options) => metrics::run(&options).await,
+        LoadCommand::Metrics(options) => Box::pin(metrics::run(&options)).await,
         LoadCommand::Compare(options) => Ok(report::comparison::run(&options)?),
     }
 }

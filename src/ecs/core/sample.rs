@@ -16,7 +16,7 @@ pub fn enter_sample(
     backlog: &mut Backlog,
     account: &mut Account,
 ) {
-    let mut is_new = false;
+    let (mut is_new, mut is_repeated) = (false, false);
     for (series, value) in series.iter().zip(values) {
         let (series, Some(value)) = (*series, *value) else {
             continue;
@@ -26,11 +26,15 @@ pub fn enter_sample(
             second,
             value,
         };
-        is_new |= backlog.offer(datum, now) != Offer::Repeated;
+        if backlog.offer(datum, now) == Offer::Repeated {
+            is_repeated = true;
+        } else {
+            is_new = true;
+        }
     }
-    if is_new {
-        account.add_sample(target);
-    } else {
+    if is_repeated && !is_new {
         account.add_gap(target, GapReason::Repeated);
+    } else {
+        account.add_sample(target);
     }
 }

@@ -83,6 +83,18 @@ pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), F
             "set metrics.services = true, or leave out --alarm-service",
         ));
     }
+    if let Some(AlarmService {
+        cluster, service, ..
+    }) = services
+        .iter()
+        .find(|it| !config.filter.takes_service(&it.service))
+    {
+        return Err(Failure::definite(
+            Exit::Config,
+            format!("{cluster}/{service}: metrics of this service are not published"),
+            "take it into metrics.include_services, or out of metrics.exclude_services",
+        ));
+    }
     for service in services {
         let mut groups = config.groups.iter();
         let is_known =

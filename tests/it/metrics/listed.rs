@@ -167,6 +167,27 @@ async fn deployments_are_published_as_far_as_ecs_says_them_and_are_paid_for() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_services_and_metrics_that_are_asked_for_are_published() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"Web\"]\nservices = true\n\
+                  include_services = [\"service-000?\"]\nexclude_services = [\"*3\"]\n\
+                  include_metrics = [\"RunningTask\", \"DesiredTask\"]\nexclude_metrics = [\"RunningTask\"]";
+    let (accounts, log) = run(SERVICES, config, "4s").await?;
+    let books = books(&log)?;
+    let names = accounts.metrics.iter().map(|it| it.name.as_str());
+    assert!(names.into_iter().all(|name| name == "DesiredTask"), "{log}");
+    let desired = by_dimension(&accounts, "DesiredTask", "ServiceName");
+    assert_eq!(desired.len(), 9, "{log}");
+    assert!(!desired.contains_key("service-0003"), "{log}");
+    let seconds: u64 = desired.values().map(|it| it.seconds()).sum();
+    let sampled = number_before(&books, " sampled,")?;
+    // The cluster is sampled, too, with no metric left.
+    assert!(seconds > 0 && seconds < sampled, "{books}");
+    assert_eq!(number_before(&books, " datums:")?, seconds, "{books}");
+    assert!(!books.contains(" repeated"), "{books}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn services_that_come_and_go_leave_no_hole_and_repeat_nothing() -> Result<()> {
     let clusters = r#"
         [[cluster]]
