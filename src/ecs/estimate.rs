@@ -66,11 +66,13 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, F
             plans[place] = stretched;
         }
     }
-    let usd = total_usd(&plans);
+    // A sum of nothing is -0.
+    let usd = total_usd(&plans) + 0.0;
     let requests = paid(&plans)
         .map(|(_, plan)| plan.requests_per_day())
-        .sum::<f64>();
-    let calls = sampled.calls_per_second * DAY_S;
+        .sum::<f64>()
+        + 0.0;
+    let calls = sampled.calls_per_second * DAY_S + 0.0;
     let line = format!(
         "clusters: {}, metrics: {}, every {} s: {calls:.0} calls of ECS (free) and {requests:.0} PutMetricData, ${usd:.3} a day{}{}",
         sampled.clusters,
