@@ -152,20 +152,25 @@ impl Cause {
     /// same code with and without `Exception`. `ThrottlingException` is in no documentation of Firehose.
     pub(crate) fn of_code(code: &str) -> Self {
         match code.strip_suffix("Exception").unwrap_or(code) {
-            "Throttling" | "TooManyRequests" | "RequestLimitExceeded" => Self::Throttled,
+            "Throttling" | "TooManyRequests" | "RequestLimitExceeded" | "SlowDown" => {
+                Self::Throttled
+            }
             "ServiceUnavailable" => Self::Unavailable,
             "AccessDenied" | "UnauthorizedOperation" => Self::Denied,
             "ExpiredToken" | "ExpiredTokenId" | "RequestExpired" => Self::Expired,
             "UnrecognizedClient"
             | "InvalidClientTokenId"
             | "InvalidToken"
+            | "InvalidAccessKeyId"
             | "MissingAuthenticationToken" => Self::BadCredentials,
             "SignatureDoesNotMatch"
             | "InvalidSignature"
             | "IncompleteSignature"
             | "RequestTimeTooSkewed" => Self::BadSignature,
-            "ResourceNotFound" | "ClusterNotFound" => Self::Gone,
-            "InvalidKMSResource" => Self::BadKey,
+            "ResourceNotFound" | "ClusterNotFound" | "NoSuchBucket" => Self::Gone,
+            "InvalidKMSResource" | "KMS.Disabled" | "KMS.NotFound" | "KMS.InvalidState" => {
+                Self::BadKey
+            }
             "InvalidArgument"
             | "InvalidSource"
             | "InvalidParameterValue"
@@ -174,6 +179,9 @@ impl Cause {
             | "MissingRequiredParameter"
             | "Validation"
             | "ValidationError"
+            | "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "InvalidStorageClass"
             | "RequestEntityTooLarge" => Self::Invalid,
             "Serialization" | "UnknownOperation" => Self::NotUnderstood,
             _ => Self::Other,
@@ -318,7 +326,7 @@ fn of_answer(answer: &HttpResponse) -> (Cause, String) {
         return without_code(status);
     }
     let kind = answer.headers().get("content-type").unwrap_or_default();
-    if kind.is_empty() || kind.contains("json") || kind.contains("cbor") {
+    if kind.is_empty() || kind.contains("json") || kind.contains("cbor") || kind.contains("xml") {
         return (Cause::BrokenOff, "the answer broke off".to_owned());
     }
     let what = format!(

@@ -87,6 +87,8 @@ pub struct Batch {
     pub opened_at: Instant,
     /// Rows.
     pub row_count: usize,
+    /// Whether no line after these may be in the same object.
+    pub ends_object: bool,
     bytes: Vec<u8>,
     record_ends: Vec<usize>,
     record_start: usize,
@@ -105,6 +107,7 @@ impl Batch {
             schema_version: None,
             opened_at,
             row_count: 0,
+            ends_object: false,
             bytes: Vec::new(),
             record_ends: Vec::new(),
             record_start: 0,
@@ -224,6 +227,8 @@ impl Batch {
             first: self.first,
             schema_version: self.schema_version,
             row_count: self.row_count,
+            ends_object: self.ends_object,
+            opened_at: self.opened_at,
             bytes: self.bytes,
             record_ends: self.record_ends,
         }
@@ -243,11 +248,29 @@ pub struct SealedBatch {
     pub schema_version: Option<usize>,
     /// Rows.
     pub row_count: usize,
+    /// Whether no line after these may be in the same object.
+    pub ends_object: bool,
+    /// When the first row was written.
+    pub opened_at: Instant,
     bytes: Vec<u8>,
     record_ends: Vec<usize>,
 }
 
 impl SealedBatch {
+    /// Nothing but the end of the object that batches before it went into.
+    #[must_use]
+    pub fn end_of_object(id: u64, table: usize, now: Instant) -> Self {
+        let nowhere = RowPlace {
+            transaction: FilePosition::new("", 0),
+            gtid: None,
+            ordinal: 0,
+            commit_time_us: 0,
+        };
+        let mut batch = Batch::new(id, table, nowhere, now);
+        batch.ends_object = true;
+        batch.seal()
+    }
+
     /// All lines.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

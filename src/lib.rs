@@ -29,6 +29,7 @@ pub use hydrant_binlog::encode;
 
 pub mod batch;
 pub mod ledger;
+pub mod publication;
 
 pub mod cdc;
 pub mod ecs;

@@ -1,5 +1,6 @@
 //! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -7,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use crate::binlog::PreparedXa;
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{SignalRequest, Signals};
-use crate::sink::Sink;
+use crate::sink::{Sink, StagedObject};
 use crate::{Exit, Failure};
 
+use super::Stored;
 use super::Until;
 use super::announce;
 use super::asker::{Asker, QueryOutcome};
@@ -22,7 +25,9 @@ use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
 use super::end::End;
 use super::kept_binlog::has_gtids;
+use super::objects::Objects;
 use super::pipeline::{Pipeline, table_names};
+use super::prefix::Prefix;
 use super::preflight::Preflight;
 use super::progress::{AgentSummary, Progress};
 use super::reader::{Reader, ReaderEvent};
@@ -98,6 +103,10 @@ pub(super) struct Agent<S> {
     saved: Checkpoint,
     /// What the checkpoint is of.
     followed: Vec<FollowedTable>,
+    /// Whose staged objects the sink has.
+    owner: Uuid,
+    /// The lines of each table that were in committed objects when the run began.
+    written: BTreeMap<String, Prefix>,
     /// What the reader said when the server took the request.
     first_event: Option<ReaderEvent>,
     saved_at: Instant,
@@ -111,12 +120,16 @@ impl<S: Sink> Agent<S> {
     pub(super) async fn start(
         config: Config,
         checked: Preflight,
-        stored: (Arc<CheckpointStore>, Option<Checkpoint>),
+        stored: Stored,
         sink: S,
         until: Option<Until>,
     ) -> Result<Self, Error> {
         let Preflight { mut server, tables } = checked;
-        let (store, loaded) = stored;
+        let Stored {
+            store,
+            loaded,
+            owner,
+        } = stored;
         let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
         let end = match until {
             Some(until) => Some(End::of(until, &mark, &mut server).await?),
@@ -151,10 +164,15 @@ impl<S: Sink> Agent<S> {
         Box::pin(asker.ask_at_start(&tables, has_names, &mut mark)).await?;
         let layouts = loaded.as_ref().map(Checkpoint::layouts);
         let layouts = layouts.unwrap_or_default();
+        let written = loaded.as_ref().map(|loaded| loaded.written.clone());
+        let written = written.unwrap_or_default();
+        let known = (layouts, written.clone());
         let max_in_flight = config.max_in_flight;
-        let mut pipeline = Pipeline::following(&mark, tables, layouts, sink, max_in_flight)?;
+        let mut pipeline = Pipeline::following(&mark, tables, known, sink, max_in_flight)?;
         pipeline.decoder.exempt(config.exemptions.clone());
         let saved = Checkpoint::at(&mark, pipeline.layouts()).of(&followed);
+        // What the checkpoint has named until now was published before.
+        let saved = saved.with_objects(owner, written.clone(), Vec::new());
         if loaded.as_ref() != Some(&saved) {
             let (saving, checkpoint) = (Arc::clone(&store), saved.clone());
             on_disk(move || saving.save(&checkpoint)).await?;
@@ -170,6 +188,8 @@ impl<S: Sink> Agent<S> {
             saving: None,
             saved,
             followed,
+            owner,
+            written,
             first_event,
             saved_at: now,
             progress_at: now,
@@ -201,7 +221,7 @@ impl<S: Sink> Agent<S> {
         };
         let saved = self.save_now(&mut signals, deadline).await;
         followed.and(drained).and(saved)?;
-        let is_left = !self.reached_end() || self.pipeline.flow.batches_under_way > 0;
+        let is_left = !self.reached_end() || !self.pipeline.flow.is_settled();
         if self.end.is_some() && is_left {
             return Err(unfinished().into());
         }
@@ -240,9 +260,7 @@ impl<S: Sink> Agent<S> {
                     }
                     SignalRequest::Progress => self.tell_progress(),
                 },
-                delivered = self.pipeline.flow.delivery.next() => {
-                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
-                }
+                advanced = self.pipeline.flow.advance() => advanced.map_err(Error::Sink)?,
                 () = &mut timer => self.on_timer(),
                 saved = finished(&mut self.saving) => self.on_saved(saved),
                 told = self.asking.next() => match told? {
@@ -272,7 +290,7 @@ impl<S: Sink> Agent<S> {
                 Some(event) => self.on_reader_event(event?, now)?,
                 None => {
                     if self.config.flush_interval.is_zero() {
-                        self.pipeline.seal_all();
+                        self.pipeline.seal_all(true);
                     }
                     return Ok(());
                 }
@@ -341,10 +359,7 @@ impl<S: Sink> Agent<S> {
     fn next_timer(&self) -> Instant {
         let flush = self.pipeline.oldest_open();
         let flush = flush.map(|opened_at| opened_at + self.config.flush_interval);
-        let save = self
-            .saving
-            .is_none()
-            .then_some(self.saved_at + CHECKPOINT_INTERVAL);
+        let save = self.saving.is_none().then(|| self.save_due_at());
         let progress = self.progress_at + PROGRESS_INTERVAL;
         [flush, save]
             .into_iter()
@@ -352,10 +367,20 @@ impl<S: Sink> Agent<S> {
             .fold(progress, Instant::min)
     }
 
+    /// When the checkpoint may be written again: at once if that makes rows visible.
+    fn save_due_at(&self) -> Instant {
+        let objects = self.pipeline.flow.objects.as_ref();
+        if objects.is_some_and(|objects| objects.is_ready()) {
+            self.saved_at
+        } else {
+            self.saved_at + CHECKPOINT_INTERVAL
+        }
+    }
+
     fn on_timer(&mut self) {
         let now = Instant::now();
         self.pipeline.seal_older(self.config.flush_interval, now);
-        if self.saving.is_none() && now >= self.saved_at + CHECKPOINT_INTERVAL {
+        if self.saving.is_none() && now >= self.save_due_at() {
             self.save();
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
@@ -383,11 +408,30 @@ impl<S: Sink> Agent<S> {
         self.told = progress;
     }
 
+    /// The lines of each table that are behind the mark and in committed objects, and the objects that may not be
+    /// visible yet.
+    fn objects(&mut self, mark: &Mark) -> (BTreeMap<String, Prefix>, Vec<StagedObject>) {
+        let pipeline = &self.pipeline;
+        let objects = pipeline.flow.objects.as_deref();
+        for (table, prefix) in objects.iter().flat_map(|objects| objects.prefixes()) {
+            let name = pipeline.table_name(*table);
+            self.written.insert(name, prefix.clone());
+        }
+        self.written.retain(|_, prefix| !prefix.is_behind(mark));
+        (
+            self.written.clone(),
+            objects.map(Objects::named).unwrap_or_default(),
+        )
+    }
+
     /// Starts writing the checkpoint if it has moved.
     fn save(&mut self) {
         self.saved_at = Instant::now();
-        let checkpoint = Checkpoint::at(&self.pipeline.safe_commit(), self.pipeline.layouts());
-        let checkpoint = checkpoint.of(&self.followed);
+        self.pipeline.flow.begin_checkpoint();
+        let mark = self.pipeline.safe_commit();
+        let checkpoint = Checkpoint::at(&mark, self.pipeline.layouts()).of(&self.followed);
+        let (written, sealed) = self.objects(&mark);
+        let checkpoint = checkpoint.with_objects(self.owner, written, sealed);
         if checkpoint == self.saved {
             return;
         }
@@ -404,6 +448,9 @@ impl<S: Sink> Agent<S> {
             Ok(checkpoint) => {
                 debug!(position = ?checkpoint.position, "checkpoint stored");
                 self.saved = checkpoint;
+                if let Some(objects) = &mut self.pipeline.flow.objects {
+                    objects.stored();
+                }
             }
             Err(failure) => {
                 warn!("{failure}; trying again. {}", failure.remedy);
@@ -427,8 +474,7 @@ impl<S: Sink> Agent<S> {
             self.save();
             if self.saving.is_some() {
                 let saved = finished(&mut self.saving).await?;
-                self.saved = saved;
-                self.saving = None;
+                self.on_saved(Ok(saved));
             }
             Ok(())
         };
@@ -455,13 +501,14 @@ impl<S: Sink> Agent<S> {
         mut deadline: Option<Instant>,
     ) -> Result<(), Error> {
         self.pipeline.forget_unfinished();
-        self.pipeline.seal_all();
-        while self.pipeline.flow.batches_under_way > 0 {
+        self.pipeline.seal_all(true);
+        while !self.pipeline.flow.is_settled() {
+            let save_at = self.saving.is_none().then(|| self.save_due_at());
             tokio::select! {
                 biased;
-                delivered = self.pipeline.flow.delivery.next() => {
-                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
-                }
+                advanced = self.pipeline.flow.advance() => advanced.map_err(Error::Sink)?,
+                saved = finished(&mut self.saving) => self.on_saved(saved),
+                () = until(save_at) => self.save(),
                 asked = signals.next() => match asked {
                     SignalRequest::Stop(signal) if deadline.is_none() => {
                         info!("{signal}: delivering what was read");

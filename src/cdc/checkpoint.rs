@@ -6,19 +6,23 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
+use crate::sink::StagedObject;
 use crate::{Exit, Failure, nofollow};
 
 use super::layouts::{KnownLayouts, Layout, TableLayouts, stored_layouts};
+use super::prefix::Prefix;
 use super::server::{Identity, Mark};
 use super::server_columns::{ConfirmedIds, KnownColumns};
 
 /// The file's format. Older agents refuse it, because they would lose what it adds.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The oldest one that is read. Version 2 has added prepared XA transactions, version 3 the followed tables, the
 /// layouts of their lines with what the server said about them, the numbers of lines, and what tells one history of a
-/// server from another, version 4 types of columns that no wording can change.
+/// server from another, version 4 types of columns that no wording can change, version 5 staged objects and the lines
+/// that they have.
 const OLDEST_VERSION: u32 = 1;
 /// The newest one with shapes instead of layouts.
 const VERSION_OF_SHAPES: u32 = 2;
@@ -70,6 +74,15 @@ pub struct Checkpoint {
     /// What tells the history before the position from others.
     #[serde(default, skip_serializing_if = "Lineage::is_unknown")]
     pub(crate) lineage: Lineage,
+    /// Whose staged objects a sink has: a random number of the first start, kept by all that follow.
+    #[serde(default)]
+    pub(crate) owner: Option<Uuid>,
+    /// The lines of tables that are in committed objects and behind the position.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) written: BTreeMap<String, Prefix>,
+    /// Objects that are committed and may not be visible yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sealed: Vec<StagedObject>,
 }
 
 impl Checkpoint {
@@ -89,6 +102,25 @@ impl Checkpoint {
             lineage: mark.lineage.clone(),
             tables: Vec::new(),
             sequence: mark.sequence,
+            owner: None,
+            written: BTreeMap::new(),
+            sealed: Vec::new(),
+        }
+    }
+
+    /// The same, with what is known of the sink's objects.
+    #[must_use]
+    pub(crate) fn with_objects(
+        self,
+        owner: Uuid,
+        written: BTreeMap<String, Prefix>,
+        sealed: Vec<StagedObject>,
+    ) -> Self {
+        Self {
+            owner: Some(owner),
+            written,
+            sealed,
+            ..self
         }
     }
 
@@ -250,6 +282,7 @@ mod tests {
     use super::super::server_columns::ConfirmedId;
     use super::*;
     use crate::binlog::{Flavor, GtidSet, LastTransaction, LogicalType, ServerColumn};
+    use crate::sink::StagedPlace;
 
     const INT: LogicalType = LogicalType::Int {
         bits: 32,
@@ -300,6 +333,26 @@ mod tests {
             },
             layouts,
         )
+    }
+
+    /// One with an object that is not visible yet.
+    fn staged() -> Checkpoint {
+        let checkpoint = checkpoint();
+        let mark = Mark::new(checkpoint.server.clone(), checkpoint.position.clone(), None);
+        let object = StagedObject {
+            id: Uuid::from_u128(7),
+            key: "shop.T/dt=2016-03-04/hr=00/b.000001-000000000420-000000000-6df20e8f.csv.gz"
+                .to_owned(),
+            rows: 2,
+            bytes: 10,
+            crc32: 77,
+            place: StagedPlace::Dir {
+                root: "/data".into(),
+                file: "0+7".to_owned(),
+            },
+        };
+        let written = BTreeMap::from([("shop.T".to_owned(), Prefix::before(&mark))]);
+        checkpoint.with_objects(Uuid::from_u128(5), written, vec![object])
     }
 
     #[test]
@@ -397,6 +450,12 @@ mod tests {
                 1,
                 1_700_000_000_000_000_000,
             ),
+            (
+                5,
+                include_str!("../../tests/data/checkpoints/version-5.json"),
+                1,
+                1_700_000_000_000_000_000,
+            ),
         ] {
             fs::write(&path, text).unwrap();
             let read = store.load().unwrap().unwrap();
@@ -408,8 +467,9 @@ mod tests {
         }
         // That is also how the newest one is written.
         let written = fs::read_to_string(&path).unwrap();
-        store.save(&checkpoint()).unwrap();
+        store.save(&staged()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), written);
+        assert_eq!(store.load().unwrap(), Some(staged()));
     }
 
     #[test]
@@ -421,7 +481,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [
             &text[..text.len() / 2],
-            &text.replace("\"version\": 4", "\"version\": 5"),
+            &text.replace("\"version\": 5", "\"version\": 6"),
         ] {
             fs::write(&path, damaged).unwrap();
             let error = store.load().unwrap_err();

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::Failure;
 use crate::batch::SealedBatch;
 use crate::binlog::Decoder;
 use crate::ledger::Ledger;
 use crate::sink::{Delivered, Delivery, Sink};
 
+use super::objects::Objects;
 use super::open_lines::Outlet;
+use super::prefix::Prefix;
 use super::server::{Identity, Mark};
 use super::server_columns::{ConfirmedIds, KnownColumns};
 
@@ -23,6 +26,8 @@ pub(crate) struct Flow<S> {
     sequence: i64,
     pub(crate) delivery: Delivery<S>,
     ledger: Ledger<Arc<Mark>>,
+    /// What becomes of batches that are staged; none if the sink makes them visible at once.
+    pub(crate) objects: Option<Box<Objects>>,
     /// The newest commit, once something asked for it.
     newest: Option<Arc<Mark>>,
     /// Bytes of sealed batches.
@@ -35,7 +40,9 @@ pub(crate) struct Flow<S> {
 impl<S: Sink> Flow<S> {
     /// `start` is where reading begins.
     pub(crate) fn new(start: &Mark, delivery: Delivery<S>) -> Self {
+        let is_staging = delivery.sink().profile().is_staging;
         Self {
+            objects: is_staging.then(Box::default),
             server: start.server.clone(),
             columns: Arc::clone(&start.columns),
             confirmed_ids: Arc::clone(&start.confirmed_ids),
@@ -87,18 +94,66 @@ impl<S: Sink> Flow<S> {
         self.newest_commit(decoder)
     }
 
-    pub(crate) fn push(&mut self, batch: SealedBatch) {
+    pub(super) fn push(&mut self, batch: SealedBatch, prefix: Option<Prefix>) {
         self.sealed_bytes += batch.bytes().len();
         self.batches_under_way += 1;
+        if let Some(objects) = &mut self.objects {
+            objects.pushed(&batch, prefix);
+        }
         self.delivery.push(batch);
     }
 
-    pub(crate) fn arrived(&mut self, delivered: Delivered) {
-        self.ledger.acknowledge(delivered.id);
+    fn arrived(&mut self, delivered: Delivered) {
         self.sealed_bytes -= delivered.bytes;
         self.batches_under_way -= 1;
-        self.rows_delivered += delivered.row_count as u64;
-        self.bytes_delivered += delivered.bytes as u64;
+        match &mut self.objects {
+            Some(objects) => {
+                if let Some(id) = objects.arrived(delivered) {
+                    self.ledger.acknowledge(id);
+                }
+            }
+            None => {
+                self.ledger.acknowledge(delivered.id);
+                self.rows_delivered += delivered.row_count as u64;
+                self.bytes_delivered += delivered.bytes as u64;
+            }
+        }
+    }
+
+    /// A checkpoint will be made: what it seals is acknowledged by it.
+    pub(crate) fn begin_checkpoint(&mut self) {
+        for id in self.objects.iter_mut().flat_map(|it| it.begin_checkpoint()) {
+            self.ledger.acknowledge(id);
+        }
+    }
+
+    /// Waits for the next batch that has arrived, or sealed object that has appeared, and takes it in. Waits for ever if there is
+    /// none. It may be dropped at any await and called again.
+    ///
+    /// # Errors
+    /// A failure that trying again will not mend.
+    pub(crate) async fn advance(&mut self) -> Result<(), Failure> {
+        let Some(objects) = &mut self.objects else {
+            let delivered = self.delivery.next().await?;
+            self.arrived(delivered);
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            delivered = self.delivery.next() => self.arrived(delivered?),
+            object = objects.published() => {
+                let object = object?;
+                self.rows_delivered += object.rows;
+                self.bytes_delivered += object.bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was pushed is visible.
+    pub(crate) fn is_settled(&self) -> bool {
+        let objects = self.objects.as_ref();
+        self.batches_under_way == 0 && objects.is_none_or(|objects| objects.is_settled())
     }
 }
 
@@ -114,11 +169,19 @@ impl<S: Sink> Outlet for FlowOutlet<'_, S> {
         self.flow.ledger.open(before)
     }
 
-    fn full(&mut self, batch: SealedBatch) {
-        self.flow.push(batch);
+    fn full(&mut self, batch: SealedBatch, prefix: Option<Prefix>) {
+        self.flow.push(batch, prefix);
     }
 
     fn close(&mut self, id: u64) {
         self.flow.ledger.acknowledge(id);
+    }
+
+    fn newest_commit(&mut self) -> Arc<Mark> {
+        self.flow.newest_commit(self.decoder)
+    }
+
+    fn is_staging(&self) -> bool {
+        self.flow.objects.is_some()
     }
 }

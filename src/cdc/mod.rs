@@ -24,9 +24,11 @@ mod invalid_text;
 mod kept_binlog;
 mod layouts;
 mod lineage;
+mod objects;
 mod open_lines;
 mod packed;
 mod pipeline;
+mod prefix;
 mod preflight;
 mod progress;
 mod reader;
@@ -48,10 +50,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tracing::info;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::signals::Signals;
-use crate::sink::{self, Sink};
+use crate::sink::{self, Publishing, Sink};
 use crate::{Error, Exit, Failure};
 
 use agent::{Agent, on_disk, unfinished};
@@ -103,7 +106,8 @@ pub async fn run_to<S: Sink>(
     sink: S,
     until: Option<Until>,
 ) -> Result<AgentSummary, Error> {
-    run_with(config, until, &[], Signals::new()?, |_: &_| ready(Ok(sink))).await
+    let open = |_: &_, _: &_| ready(Ok(sink));
+    run_with(config, until, &[], Signals::new()?, open).await
 }
 
 /// Runs the agent until `until`, a signal that stops it, or an error.
@@ -116,14 +120,45 @@ pub(crate) async fn run(
     accepted: &[AcceptedChange],
     signals: Signals,
 ) -> Result<(), Error> {
-    let (sink, max_in_flight) = (config.sink.clone(), config.max_in_flight);
-    let open = |tables: &[CheckedTable]| {
+    let sink = config.sink.clone();
+    let sizes = (config.flush_interval, config.max_in_flight);
+    let open = |tables: &[CheckedTable], stored: &Stored| {
         let folders = folders(&sink, tables);
-        async move { sink::open(&sink, folders, max_in_flight).await }
+        let owner = stored.owner;
+        async move { sink::open(&sink, folders, Some(owner), sizes).await }
     };
-    let summary = run_with(config, until, accepted, signals, open).await?;
+    let running = Box::pin(run_with(config, until, accepted, signals, open));
+    let summary = running.await?;
     info!("{summary}");
     Ok(())
+}
+
+/// What runs before have left.
+struct Stored {
+    store: Arc<CheckpointStore>,
+    loaded: Option<Checkpoint>,
+    /// Whose staged objects a sink has.
+    owner: Uuid,
+}
+
+impl Stored {
+    /// Publishes what is committed and may not be visible yet, whatever is configured now.
+    async fn finish(&self) -> Result<(), Failure> {
+        let sealed = self.loaded.iter().flat_map(|loaded| &loaded.sealed);
+        let mut publishing = Publishing::default();
+        let mut left = 0;
+        for object in sealed {
+            publishing.begin(object.clone(), false);
+            left += 1;
+        }
+        if left > 0 {
+            info!("publishing {left} objects that were committed before this start");
+        }
+        for _ in 0..left {
+            publishing.next().await?;
+        }
+        Ok(())
+    }
 }
 
 /// The start, which a signal may end at any time, and the run. The sink is opened once the tables
@@ -133,7 +168,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     until: Option<Until>,
     accepted: &[AcceptedChange],
     mut signals: Signals,
-    open: impl FnOnce(&[CheckedTable]) -> Opening,
+    open: impl FnOnce(&[CheckedTable], &Stored) -> Opening,
 ) -> Result<AgentSummary, Error> {
     let is_job = until.is_some();
     let starting = Box::pin(async {
@@ -144,8 +179,14 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
         let loaded = on_disk(move || loading.load()).await?;
         let mut checked = Preflight::run(&config, loaded.as_ref()).await?;
         accept(&mut checked.tables, accepted)?;
-        let sink = open(&checked.tables).await?;
-        let stored = (store, loaded);
+        let owner = loaded.as_ref().and_then(|loaded| loaded.owner);
+        let stored = Stored {
+            store,
+            owner: owner.unwrap_or_else(Uuid::new_v4),
+            loaded,
+        };
+        stored.finish().await?;
+        let sink = open(&checked.tables, &stored).await?;
         Agent::start(config, checked, stored, sink, until).await
     });
     match signals.unless_stopped(starting).await {

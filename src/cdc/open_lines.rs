@@ -1,18 +1,26 @@
 //! The lines of a table that are not on their way to the sink: those of the open batch, and of full ones whose rows
 //! may still be taken back.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::{Batch, SealedBatch};
+
+use super::prefix::Prefix;
+use super::server::Mark;
 
 /// What a batch needs from outside when it is opened and when it is full.
 pub(super) trait Outlet {
     /// Numbers a new batch.
     fn open(&mut self) -> u64;
-    /// Takes a full batch.
-    fn full(&mut self, batch: SealedBatch);
+    /// Takes a full batch, and the lines of its table up to its end, if the sink stages objects.
+    fn full(&mut self, batch: SealedBatch, prefix: Option<Prefix>);
     /// A batch of this number will not come.
     fn close(&mut self, id: u64);
+    /// The newest commit before the lines at hand.
+    fn newest_commit(&mut self) -> Arc<Mark>;
+    /// Whether the sink stages objects, so that it must be known which lines they have.
+    fn is_staging(&self) -> bool;
 }
 
 /// Contract: [`OpenLines::doubt`] before rows of a transaction are written, [`OpenLines::commit`] or
@@ -23,7 +31,7 @@ pub(super) struct OpenLines {
     /// In a box, because it is taken out for each line.
     batch: Option<Box<Batch>>,
     /// Full batches with rows of the open transaction, the oldest first.
-    held: Vec<Batch>,
+    held: Vec<(Batch, Option<Prefix>)>,
     held_bytes: usize,
     /// Bytes and lines of committed transactions in the oldest batch.
     committed: (usize, usize),
@@ -95,14 +103,19 @@ impl OpenLines {
     }
 
     /// Sends a full batch on its way, or holds it back.
-    pub(super) fn put_full(&mut self, batch: Box<Batch>, outlet: &mut impl Outlet) {
+    pub(super) fn put_full(
+        &mut self,
+        batch: Box<Batch>,
+        prefix: Option<Prefix>,
+        outlet: &mut impl Outlet,
+    ) {
         self.expected_len = batch.len();
         if self.is_held(&batch) {
             self.held_bytes += batch.len();
-            self.held.push(*batch);
+            self.held.push((*batch, prefix));
         } else {
             self.committed = (0, 0);
-            outlet.full(batch.seal());
+            outlet.full(batch.seal(), prefix);
         }
     }
 
@@ -124,8 +137,8 @@ impl OpenLines {
     /// All rows that were written are real.
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
         if self.is_doubtful || !self.held.is_empty() {
-            for batch in self.held.drain(..) {
-                outlet.full(batch.seal());
+            for (batch, prefix) in self.held.drain(..) {
+                outlet.full(batch.seal(), prefix);
             }
             self.held_bytes = 0;
             self.is_doubtful = false;
@@ -151,7 +164,8 @@ impl OpenLines {
     /// Where the first line of the open transaction was written.
     pub(super) fn begin(&self) -> LinesMark {
         let (len, row_count) = self.committed;
-        let oldest = self.held.first().or(self.batch.as_deref());
+        let held = self.held.first().map(|(batch, _)| batch);
+        let oldest = held.or(self.batch.as_deref());
         LinesMark {
             held: 0,
             batch: oldest.filter(|_| row_count > 0).map(|batch| batch.id),
@@ -171,7 +185,8 @@ impl OpenLines {
         let from = mark.held.min(self.held.len());
         let open = self.batch.take().map(|batch| *batch);
         let mut undone = 0;
-        for mut batch in self.held.split_off(from).into_iter().chain(open) {
+        let held = self.held.split_off(from).into_iter();
+        for mut batch in held.map(|(batch, _)| batch).chain(open) {
             if Some(batch.id) == mark.batch && mark.row_count > 0 {
                 undone += batch.row_count - mark.row_count;
                 batch.truncate(mark.len, mark.row_count, step_bytes);
@@ -181,7 +196,7 @@ impl OpenLines {
                 outlet.close(batch.id);
             }
         }
-        self.held_bytes = self.held.iter().map(Batch::len).sum();
+        self.held_bytes = self.held.iter().map(|(batch, _)| batch.len()).sum();
         undone as u64
     }
 }
@@ -217,7 +232,7 @@ mod tests {
             self.next_id
         }
 
-        fn full(&mut self, batch: SealedBatch) {
+        fn full(&mut self, batch: SealedBatch, _: Option<Prefix>) {
             self.close(batch.id);
             assert!(batch.row_count > 0);
             let records: Vec<&[u8]> = (0..batch.record_count())
@@ -235,6 +250,14 @@ mod tests {
         fn close(&mut self, id: u64) {
             self.open.retain(|open| *open != id);
         }
+
+        fn newest_commit(&mut self) -> Arc<Mark> {
+            unreachable!()
+        }
+
+        fn is_staging(&self) -> bool {
+            false
+        }
     }
 
     fn write(lines: &mut OpenLines, line: u8, len: usize, sent: &mut Sent) {
@@ -251,7 +274,7 @@ mod tests {
         match batch.row_written(start, &LIMITS).unwrap() {
             None => lines.put(batch),
             Some(line) => {
-                lines.put_full(batch, sent);
+                lines.put_full(batch, None, sent);
                 let mut batch = new(sent);
                 batch.buffer().extend_from_slice(&line);
                 assert_eq!(batch.row_written(0, &LIMITS), Ok(None));
@@ -314,7 +337,7 @@ mod tests {
                     }
                     Act::Seal => {
                         if let Some(batch) = lines.seal() {
-                            sent.full(batch);
+                            sent.full(batch, None);
                         }
                     }
                     Act::Commit | Act::RollBack => {
@@ -335,7 +358,7 @@ mod tests {
             lines.undo_to(lines.begin(), LIMITS.step_bytes, &mut sent);
             lines.commit(&mut sent);
             if let Some(batch) = lines.seal() {
-                sent.full(batch);
+                sent.full(batch, None);
             }
             prop_assert_eq!(&sent.lines, &committed);
             prop_assert!(sent.open.is_empty());

@@ -1,7 +1,10 @@
 //! From one event to open batches, and from those to the sink: what the agent and a replay share.
 
+mod sealing;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::warn;
 
@@ -13,6 +16,7 @@ use super::checked_table::CheckedTable;
 use super::column_source::{ColumnSource, forget};
 use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
+use super::prefix::Prefix;
 use super::progress::Progress;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
@@ -56,15 +60,15 @@ struct Savepoint {
 }
 
 impl<S: Sink> Pipeline<S> {
-    /// An empty pipeline that starts at `start`, with the layouts that lines had before. It asks the server
-    /// what table maps leave out (see [`Pipeline::question`]).
+    /// An empty pipeline that starts at `start`, with the layouts that lines had before, and the lines behind `start`
+    /// that are in committed objects. It asks the server what table maps leave out (see [`Pipeline::question`]).
     ///
     /// # Errors
     /// If `start` makes no sense.
     pub(crate) fn following(
         start: &Mark,
         tables: Vec<CheckedTable>,
-        layouts: KnownLayouts,
+        (layouts, written): (KnownLayouts, BTreeMap<String, Prefix>),
         sink: S,
         max_in_flight: usize,
     ) -> Result<Self, Error> {
@@ -72,7 +76,8 @@ impl<S: Sink> Pipeline<S> {
             confirmed: vec![None; tables.len()],
             question: None,
         };
-        let mut pipeline = Self::new(start, tables, layouts, sink, max_in_flight, columns)?;
+        let known = (layouts, written);
+        let mut pipeline = Self::new(start, tables, known, sink, max_in_flight, columns)?;
         pipeline
             .tables
             .iter_mut()
@@ -97,7 +102,7 @@ impl<S: Sink> Pipeline<S> {
         Self::new(
             start,
             tables,
-            KnownLayouts::new(),
+            (KnownLayouts::new(), BTreeMap::new()),
             sink,
             max_in_flight,
             columns,
@@ -111,7 +116,7 @@ impl<S: Sink> Pipeline<S> {
     fn new(
         start: &Mark,
         tables: Vec<CheckedTable>,
-        mut layouts: KnownLayouts,
+        (mut layouts, mut written): (KnownLayouts, BTreeMap<String, Prefix>),
         sink: S,
         max_in_flight: usize,
         columns: ColumnSource,
@@ -133,8 +138,9 @@ impl<S: Sink> Pipeline<S> {
             .into_iter()
             .enumerate()
             .map(|(index, table)| {
-                let known = layouts.remove(&table.full_name());
-                TableWriter::new(index, table, known.unwrap_or_default(), limits)
+                let name = table.full_name();
+                let known = layouts.remove(&name).unwrap_or_default();
+                TableWriter::new(index, table, known, written.remove(&name), limits)
             })
             .collect();
         Ok(Self {
@@ -437,6 +443,7 @@ impl<S: Sink> Pipeline<S> {
         if mark.server != self.flow.server {
             self.decoder.server_changed();
         }
+        let is_other_server = mark.server != self.flow.server;
         self.flow.server = mark.server;
         self.flow.columns = mark.columns;
         self.flow.confirmed_ids = mark.confirmed_ids;
@@ -452,54 +459,11 @@ impl<S: Sink> Pipeline<S> {
             decoder: &self.decoder,
         };
         for table in &mut self.tables {
-            self.rows_written = self.rows_written.saturating_sub(table.rewind(&mut outlet));
+            self.rows_written = self
+                .rows_written
+                .saturating_sub(table.rewind(is_other_server, &mut outlet));
         }
         Ok(())
-    }
-
-    /// Whether more may be read. If not, everything that was read is on its way.
-    pub(crate) fn has_room(&mut self) -> bool {
-        if self.room > 0 {
-            return true;
-        }
-        let open_bytes: usize = self.tables.iter().map(TableWriter::open_bytes).sum();
-        let used = self.flow.sealed_bytes + open_bytes;
-        self.room = self.max_in_flight.saturating_sub(used);
-        if self.room > 0 {
-            return true;
-        }
-        self.seal_all();
-        if self.flow.batches_under_way == 0 {
-            // What is held back takes all the room, together with what it shares a batch with.
-            self.give_up_open_transaction();
-            self.seal_all();
-        }
-        false
-    }
-
-    /// Sends everything that is open on its way.
-    pub(crate) fn seal_all(&mut self) {
-        self.seal_if(|_| true);
-    }
-
-    /// Sends on its way what was opened `age` ago or earlier.
-    pub(crate) fn seal_older(&mut self, age: Duration, now: Instant) {
-        self.seal_if(|opened_at| opened_at + age <= now);
-    }
-
-    fn seal_if(&mut self, due: impl Fn(Instant) -> bool) {
-        for table in &mut self.tables {
-            if table.opened_at().is_some_and(&due)
-                && let Some(batch) = table.seal()
-            {
-                self.flow.push(batch);
-            }
-        }
-    }
-
-    /// When the oldest open batch was opened.
-    pub(crate) fn oldest_open(&self) -> Option<Instant> {
-        self.tables.iter().filter_map(TableWriter::opened_at).min()
     }
 
     /// The newest commit that was read.
@@ -517,6 +481,11 @@ impl<S: Sink> Pipeline<S> {
         let layouts =
             |table: &TableWriter| (table.definition.name(), table.definition.layouts().clone());
         self.tables.iter().map(layouts).collect()
+    }
+
+    /// The names of the tables, by their indices.
+    pub(super) fn table_name(&self, index: usize) -> String {
+        self.tables[index].definition.name()
     }
 
     /// The numbers of the run, of now.
@@ -575,3 +544,7 @@ pub(crate) fn table_names(tables: &[CheckedTable]) -> Vec<(String, String)> {
 #[cfg(all(test, feature = "load"))]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(all(test, feature = "load"))]
+#[path = "exactly_once_tests.rs"]
+mod exactly_once_tests;

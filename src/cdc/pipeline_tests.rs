@@ -15,8 +15,8 @@ use crate::sink::{Attempted, SinkProfile};
 use super::super::Identity;
 use super::*;
 
-const BINLOG: &str = "binlog.000001";
-const RECORDED: [&str; 3] = ["mysql", "mariadb", "mariadb11"];
+pub(super) const BINLOG: &str = "binlog.000001";
+pub(super) const RECORDED: [&str; 3] = ["mysql", "mariadb", "mariadb11"];
 const CONFIG: &str = r#"
 source.url = "mysql://nobody:nothing@nowhere/"
 sink.type = "stdout"
@@ -35,7 +35,7 @@ metadata = ["operation", "absent", "position", "sequence"]
 
 /// Keeps the lines of each table, in the order in which they came.
 #[derive(Debug, Clone, Default)]
-struct MemorySink(Arc<Mutex<[Vec<u8>; 2]>>);
+pub(super) struct MemorySink(Arc<Mutex<[Vec<u8>; 2]>>);
 
 impl MemorySink {
     fn lines(&self) -> [String; 2] {
@@ -58,7 +58,7 @@ impl Sink for MemorySink {
     }
 }
 
-fn recorded(server: &str) -> Vec<u8> {
+pub(super) fn recorded(server: &str) -> Vec<u8> {
     let name = format!("tests/data/corpus/{server}-{BINLOG}.gz");
     let file = std::fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
     let mut bytes = Vec::new();
@@ -66,18 +66,22 @@ fn recorded(server: &str) -> Vec<u8> {
     bytes
 }
 
-fn pipeline(sink: MemorySink, max_in_flight: usize) -> Pipeline<MemorySink> {
+pub(super) fn checked_tables() -> Vec<CheckedTable> {
     let config = crate::config::written(CONFIG).unwrap();
     let checked = config.tables.iter();
-    let checked = checked
-        .map(|table| CheckedTable::new(table, table.schema.clone(), table.name.clone(), None));
+    checked
+        .map(|table| CheckedTable::new(table, table.schema.clone(), table.name.clone(), None))
+        .collect()
+}
+
+fn pipeline(sink: MemorySink, max_in_flight: usize) -> Pipeline<MemorySink> {
     let start = FilePosition::new(BINLOG, FilePosition::FIRST_OFFSET);
     let start = Mark::new(Identity("a".to_owned()), Some(start), None);
-    Pipeline::replaying(&start, checked.collect(), sink, max_in_flight).unwrap()
+    Pipeline::replaying(&start, checked_tables(), sink, max_in_flight).unwrap()
 }
 
 /// The events from `offset` on, as a server sends them: behind the file's description.
-fn events(binlog: &[u8], offset: u64) -> Vec<(EventHeader, Vec<u8>)> {
+pub(super) fn events(binlog: &[u8], offset: u64) -> Vec<(EventHeader, Vec<u8>)> {
     let mut file = EventFile::open(BINLOG, binlog).unwrap();
     let mut events = Vec::new();
     let mut start = FilePosition::FIRST_OFFSET;
@@ -93,7 +97,12 @@ fn events(binlog: &[u8], offset: u64) -> Vec<(EventHeader, Vec<u8>)> {
     events
 }
 
-fn take_in(pipeline: &mut Pipeline<MemorySink>, header: EventHeader, body: &[u8], now: Instant) {
+pub(super) fn take_in(
+    pipeline: &mut Pipeline<impl Sink>,
+    header: EventHeader,
+    body: &[u8],
+    now: Instant,
+) {
     pipeline
         .take_in(Input::Event(Event { header, body }), now)
         .unwrap();
@@ -109,12 +118,11 @@ fn take_in(pipeline: &mut Pipeline<MemorySink>, header: EventHeader, body: &[u8]
 }
 
 async fn arrival(pipeline: &mut Pipeline<MemorySink>) {
-    let delivered = pipeline.flow.delivery.next().await.unwrap();
-    pipeline.flow.arrived(delivered);
+    pipeline.flow.advance().await.unwrap();
 }
 
 /// Takes a recorded binlog in to its end, in between as `disturb` likes, which says from which offset reading goes on.
-async fn run(
+pub(super) async fn run(
     server: &str,
     max_in_flight: usize,
     mut disturb: impl FnMut(&mut Pipeline<MemorySink>) -> Option<u64>,
@@ -134,7 +142,7 @@ async fn run(
         }
     }
     let end = pipeline.newest_commit();
-    pipeline.seal_all();
+    pipeline.seal_all(false);
     while pipeline.flow.batches_under_way > 0 {
         // What is not acknowledged holds the mark back.
         assert!(pipeline.safe_commit().position < end.position);
@@ -175,7 +183,7 @@ async fn connections_that_break_anywhere_cost_no_line_and_double_none() {
             let mut breaks = 20;
             let disturbed = run(server, 20_000, |pipeline| {
                 if rng.random_ratio(1, 10) {
-                    pipeline.seal_all();
+                    pipeline.seal_all(false);
                 }
                 if breaks == 0 || !rng.random_ratio(1, 20) {
                     return None;

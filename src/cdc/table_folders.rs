@@ -9,7 +9,7 @@ use super::checked_table::CheckedTable;
 
 /// The folders of the tables in a sink that has some. Logs which of their columns the folders' names hide.
 pub(crate) fn folders(sink: &config::Sink, tables: &[CheckedTable]) -> Vec<TableFolder> {
-    let is_written = matches!(sink, config::Sink::Dir { .. });
+    let is_written = matches!(sink, config::Sink::Dir { .. } | config::Sink::S3(_));
     let folder = |table: &CheckedTable| {
         let names = table.written_names();
         let hidden = hidden_by_folders(names, table.on_schema_change);

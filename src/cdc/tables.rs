@@ -18,6 +18,7 @@ use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
 use super::layouts::TableLayouts;
 use super::open_lines::{LinesMark, OpenLines, Outlet};
+use super::prefix::{AtHand, Prefix};
 use super::remedies;
 use super::sequence::Sequence;
 
@@ -41,6 +42,8 @@ pub(super) struct TableWriter {
     plan: Option<(u64, Plan)>,
     lines: OpenLines,
     transaction: OpenTransaction,
+    /// What committed objects had when the run began, until reading has passed all of it.
+    written: Option<Box<Prefix>>,
     /// Of lines that show the image before and the one after; made for the open transaction and the newest
     /// operation.
     suffixes: [RowSuffix; 2],
@@ -60,11 +63,12 @@ pub(super) struct TableMark {
 }
 
 impl TableWriter {
-    /// `layouts` are those that its lines had in runs before.
+    /// `layouts` are those that its lines had in runs before, `written` are lines that will not be written again.
     pub(super) fn new(
         index: usize,
         checked: CheckedTable,
         layouts: TableLayouts,
+        written: Option<Prefix>,
         limits: BatchLimits,
     ) -> Self {
         Self {
@@ -76,6 +80,7 @@ impl TableWriter {
             plan: None,
             lines: OpenLines::default(),
             transaction: OpenTransaction::default(),
+            written: written.map(Box::new),
             operation: RowOperation::Insert,
             is_suffix_stale: false,
             replaced_text: ReplacedText::default(),
@@ -95,6 +100,11 @@ impl TableWriter {
         self.replaced_text.cells
     }
 
+    /// Its place among the tables.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     /// Bytes that are not on their way to the sink.
     pub(super) fn open_bytes(&self) -> usize {
         self.lines.bytes()
@@ -110,27 +120,58 @@ impl TableWriter {
         self.lines.opened_at()
     }
 
-    /// Closes the open batch, unless something of it may be undone.
-    pub(super) fn seal(&mut self) -> Option<SealedBatch> {
-        self.lines.seal()
+    /// Sends the open batch on its way, unless something of it may be undone. Whether it was sent.
+    pub(super) fn seal(&mut self, ends_object: bool, outlet: &mut impl Outlet) -> bool {
+        let Some(mut batch) = self.lines.seal() else {
+            return false;
+        };
+        batch.ends_object = ends_object;
+        let prefix = self.prefix(outlet);
+        outlet.full(batch, prefix);
+        true
+    }
+
+    /// Ends the object of batches that were sent on their way before.
+    pub(super) fn end_object(&self, outlet: &mut impl Outlet) {
+        let end = SealedBatch::end_of_object(outlet.open(), self.index, Instant::now());
+        outlet.full(end, None);
+    }
+
+    /// The lines up to here, if the sink stages objects.
+    fn prefix(&self, outlet: &mut impl Outlet) -> Option<Prefix> {
+        if !outlet.is_staging() {
+            return None;
+        }
+        let mark = outlet.newest_commit();
+        let mut prefix = Prefix::before(&mark);
+        for (key, start, lines) in self.transaction.begun() {
+            let at = start.map(|start| (mark.server.clone(), start.clone()));
+            prefix.begin(key, at, lines);
+        }
+        if let Some(written) = &self.written {
+            prefix.join(written);
+        }
+        Some(prefix)
     }
 
     /// The transaction is over; the next one counts its rows from zero.
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
         self.lines.commit(outlet);
         self.transaction.end();
+        self.written
+            .take_if(|written| written.is_behind(&outlet.newest_commit()));
     }
 
     /// The open transaction will be read again from its first row; those rows that were written
     /// already are passed over then, or taken back if they may be undone. Gives the number of those.
-    pub(super) fn rewind(&mut self, outlet: &mut impl Outlet) -> u64 {
+    pub(super) fn rewind(&mut self, is_other_server: bool, outlet: &mut impl Outlet) -> u64 {
         if self.lines.is_doubtful() {
             let undone = self.undo(outlet);
             self.transaction.forget();
             self.lines.commit(outlet);
             return undone;
         }
-        self.transaction.rewind();
+        self.transaction.rewind(is_other_server);
         0
     }
 
@@ -196,7 +237,7 @@ impl TableWriter {
             self.absent = [Image::Before, Image::After].map(|image| plan.absent(image));
             self.is_suffix_stale = true;
         }
-        let written_before = self.transaction.written_before(&context.key);
+        let written_before = self.written_before(context, outlet);
         let mut at = 0;
         let mut line_count = 0;
         let mut at_hand = None;
@@ -230,6 +271,21 @@ impl TableWriter {
         Ok(line_count)
     }
 
+    /// How many of the first lines of the transaction at hand were written before.
+    fn written_before(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> u64 {
+        let in_this_run = self.transaction.written_before(&context.key);
+        let Some(written) = &self.written else {
+            return in_this_run;
+        };
+        let in_objects = written.lines_of(&AtHand {
+            server: &outlet.newest_commit().server,
+            key: &context.key,
+            gtid: context.gtid.as_ref(),
+            start: &context.place(),
+        });
+        in_this_run.max(in_objects)
+    }
+
     /// Compiles the plan again if the table map is another one. Lines of another layout end the open batch.
     fn prepare_plan(
         &mut self,
@@ -242,8 +298,16 @@ impl TableWriter {
         }
         let before = before.map(|(_, plan)| plan);
         let (plan, begins_layout) = self.definition.plan(context, before)?;
-        if begins_layout && let Some(batch) = self.lines.take() {
-            self.lines.put_full(batch, outlet);
+        if begins_layout {
+            match self.lines.take() {
+                Some(mut batch) => {
+                    batch.ends_object = true;
+                    let prefix = self.prefix(outlet);
+                    self.lines.put_full(batch, prefix, outlet);
+                }
+                None if outlet.is_staging() => self.end_object(outlet),
+                None => {}
+            }
         }
         self.plan = Some((context.generation, plan));
         Ok(())
@@ -281,7 +345,8 @@ impl TableWriter {
             }
         }
         self.operation = operation;
-        self.transaction.begin(&context.key);
+        self.transaction
+            .begin(&context.key, context.file, context.start);
     }
 
     /// Writes the row that the plan has found.
@@ -310,7 +375,8 @@ impl TableWriter {
                 Ok(())
             }
             Ok(Some(line)) => {
-                self.lines.put_full(batch, outlet);
+                let prefix = self.prefix(outlet);
+                self.lines.put_full(batch, prefix, outlet);
                 let mut batch = self.new_batch(context, outlet);
                 batch.buffer().extend_from_slice(&line);
                 let alone = batch.row_written(0, &self.limits);

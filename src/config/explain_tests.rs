@@ -137,12 +137,12 @@ fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
         (
             "sink.type = 1",
             "sink.type",
-            &["a number", "\"firehose\", \"dir\", \"stdout\""],
+            &["a number", "\"firehose\", \"dir\", \"s3\", \"stdout\""],
         ),
         (
             "sink.type = [\"dir\"]",
             "sink.type",
-            &["\"firehose\", \"dir\", \"stdout\""],
+            &["\"firehose\", \"dir\", \"s3\", \"stdout\""],
         ),
         (
             "sink.paced = \"yes\"",

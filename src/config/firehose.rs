@@ -11,7 +11,7 @@ use super::limits::{QuotaShare, nearest_region};
 use super::raw;
 use super::{ConfigError, Firehose, QuotaChoice, Table};
 
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns the typed section into the meant one.
 pub(super) fn validate(

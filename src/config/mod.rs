@@ -19,6 +19,7 @@ mod load;
 mod metrics;
 mod pattern;
 mod raw;
+mod s3;
 mod secret;
 mod status;
 mod table;
@@ -208,8 +209,35 @@ pub enum Sink {
         /// The directory.
         path: PathBuf,
     },
+    /// Gzip objects in a bucket.
+    S3(S3),
     /// Lines on standard output.
     Stdout,
+}
+
+/// A bucket for objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What all keys begin with, without a slash at its end; may be empty.
+    pub prefix: String,
+    /// The region, if it is not to come from the environment.
+    pub region: Option<String>,
+    /// The endpoint, if it is not the region's.
+    pub endpoint: Option<String>,
+    /// Whether the bucket's name stands in the path of URLs and not in their host.
+    pub path_style: bool,
+    /// Compressed bytes with which an object ends.
+    pub object_bytes: u64,
+    /// The storage class of objects, if it is not the bucket's standard.
+    pub storage_class: Option<String>,
+    /// The KMS key that objects are encrypted with, if it is not the bucket's default.
+    pub kms_key: Option<String>,
+    /// Tags of each object.
+    pub tags: Vec<(String, String)>,
+    /// How long a bucket that has taken objects may refuse them for good before the agent stops.
+    pub patience: Duration,
 }
 
 /// A sink of delivery streams.

@@ -83,8 +83,15 @@ pub(super) struct Sink {
     pub(super) r#type: Option<SinkType>,
     pub(super) path: Option<String>,
     pub(super) stream: Option<String>,
+    pub(super) bucket: Option<String>,
+    pub(super) prefix: Option<String>,
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) object_size: Option<ByteSize>,
+    pub(super) storage_class: Option<String>,
+    pub(super) kms_key: Option<String>,
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) paced: Option<bool>,
     pub(super) requests_per_second: Option<u32>,
     pub(super) records_per_second: Option<u32>,
@@ -100,6 +107,7 @@ pub(super) struct Sink {
 pub(super) enum SinkType {
     Firehose,
     Dir,
+    S3,
     Stdout,
 }
 

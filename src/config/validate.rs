@@ -11,6 +11,7 @@ use super::duration::TypedDuration;
 use super::exempt::exemptions;
 use super::firehose;
 use super::raw::{self, Raw, SinkType, TlsMode};
+use super::s3;
 use super::table::tables;
 use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
 
@@ -32,7 +33,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     let max_in_flight = max_in_flight(&raw.sink)?;
     let sink = sink(&raw.sink, &raw.table, &tables)?;
     // An object for every second would be a directory full of crumbs.
-    let default_flush = if matches!(sink, Sink::Dir { .. }) {
+    let default_flush = if matches!(sink, Sink::Dir { .. } | Sink::S3(_)) {
         Duration::from_mins(1)
     } else {
         Duration::from_secs(1)
@@ -259,20 +260,31 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
     let any_stream = raw.stream.is_some() || raw_tables.iter().any(|table| table.stream.is_some());
     let kind = raw.r#type.unwrap_or(if any_stream {
         SinkType::Firehose
+    } else if raw.bucket.is_some() {
+        SinkType::S3
     } else {
         SinkType::Dir
     });
     let name = match kind {
         SinkType::Firehose => "firehose",
         SinkType::Dir => "dir",
+        SinkType::S3 => "s3",
         SinkType::Stdout => "stdout",
     };
     let firehose = kind == SinkType::Firehose;
+    let s3 = kind == SinkType::S3;
     for (key, given, allowed) in [
         ("sink.path", raw.path.is_some(), kind == SinkType::Dir),
         ("sink.stream or table.stream", any_stream, firehose),
-        ("sink.region", raw.region.is_some(), firehose),
-        ("sink.endpoint", raw.endpoint.is_some(), firehose),
+        ("sink.bucket", raw.bucket.is_some(), s3),
+        ("sink.prefix", raw.prefix.is_some(), s3),
+        ("sink.path_style", raw.path_style.is_some(), s3),
+        ("sink.object_size", raw.object_size.is_some(), s3),
+        ("sink.storage_class", raw.storage_class.is_some(), s3),
+        ("sink.kms_key", raw.kms_key.is_some(), s3),
+        ("sink.tags", !raw.tags.is_empty(), s3),
+        ("sink.region", raw.region.is_some(), firehose || s3),
+        ("sink.endpoint", raw.endpoint.is_some(), firehose || s3),
         ("sink.paced", raw.paced.is_some(), firehose),
         (
             "sink.requests_per_second",
@@ -290,7 +302,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
             firehose,
         ),
         ("sink.quota_share", raw.quota_share.is_some(), firehose),
-        ("sink.patience", raw.patience.is_some(), firehose),
+        ("sink.patience", raw.patience.is_some(), firehose || s3),
     ] {
         if given && !allowed {
             return Err(ConfigError::at(
@@ -302,6 +314,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
     }
     match kind {
         SinkType::Dir => directory(raw.path.as_deref()),
+        SinkType::S3 => s3::validate(raw).map(Sink::S3),
         SinkType::Stdout => Ok(Sink::Stdout),
         SinkType::Firehose => firehose::validate(raw, raw_tables, tables).map(Sink::Firehose),
     }
@@ -315,7 +328,7 @@ fn directory(path: Option<&str>) -> Result<Sink, ConfigError> {
         return Err(ConfigError::at(
             "sink.path",
             "not the path of a directory",
-            "write it plainly, such as sink.path = \"/var/lib/hydrant/data\"; objects in S3 are written by Firehose",
+            "write it plainly, such as sink.path = \"/var/lib/hydrant/data\"; for a bucket write sink.bucket = \"NAME\"",
         ));
     }
     Ok(Sink::Dir { path: path.into() })

@@ -161,8 +161,8 @@ impl<S: Sink> Replay<'_, S> {
             self.progress.rows(self.pipeline.rows_written);
             if self.progress.tick(dump.position()) {
                 now = Instant::now();
-                while let Some(delivered) = self.pipeline.flow.delivery.next().now_or_never() {
-                    self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
+                while let Some(advanced) = self.pipeline.flow.advance().now_or_never() {
+                    advanced.map_err(Error::Sink)?;
                 }
             }
             self.make_room().await?;
@@ -178,13 +178,11 @@ impl<S: Sink> Replay<'_, S> {
     }
 
     async fn arrival(&mut self) -> Result<(), Error> {
-        let delivered = self.pipeline.flow.delivery.next().await;
-        self.pipeline.flow.arrived(delivered.map_err(Error::Sink)?);
-        Ok(())
+        self.pipeline.flow.advance().await.map_err(Error::Sink)
     }
 
     async fn drain(&mut self) -> Result<(), Error> {
-        self.pipeline.seal_all();
+        self.pipeline.seal_all(false);
         while self.pipeline.flow.batches_under_way > 0 {
             self.arrival().await?;
         }

@@ -16,6 +16,7 @@ mod table_survey;
 mod tables;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use tracing::info;
@@ -113,7 +114,13 @@ pub async fn run(options: Options) -> Result<ReplaySummary, Error> {
             path: options.out.clone(),
         },
     };
-    let sink = sink::open(&out, folders(&out, &tables), job.config.max_in_flight).await?;
+    let sink = sink::open(
+        &out,
+        folders(&out, &tables),
+        None,
+        (Duration::ZERO, job.config.max_in_flight),
+    )
+    .await?;
     let (summary, outcome) = job.write(tables, sink).await;
     info!("{summary}");
     outcome.map(|()| summary)

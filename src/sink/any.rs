@@ -1,10 +1,17 @@
 //! The sink that a configuration names.
 
+use std::time::Duration;
+
+use uuid::Uuid;
+
 use crate::Failure;
 use crate::batch::SealedBatch;
 use crate::config;
 
-use super::{Attempted, DirSink, FirehoseSink, Sink, SinkProfile, StdoutSink, TableFolder};
+use super::{
+    Attempted, DirSink, FirehoseSink, S3Sink, Sink, SinkProfile, StagingDir, StdoutSink,
+    TableFolder,
+};
 
 /// One of the sinks.
 #[derive(Debug)]
@@ -13,24 +20,40 @@ pub enum AnySink {
     Firehose(Box<FirehoseSink>),
     /// Gzip objects in a local directory.
     Dir(DirSink),
+    /// The same, exactly once.
+    StagingDir(StagingDir),
+    /// Gzip objects in a bucket, exactly once.
+    S3(Box<S3Sink>),
     /// Lines on standard output.
     Stdout(StdoutSink),
 }
 
-/// Opens the sink that `config` names, for tables with these folders, in their order.
+/// Opens the sink that `config` names, for tables with these folders, in their order. With an `owner`, whose
+/// checkpoint commits them, objects are staged.
 ///
 /// # Errors
 /// If it cannot be reached or written to.
 pub async fn open(
     config: &config::Sink,
     folders: Vec<TableFolder>,
-    max_in_flight: usize,
+    owner: Option<Uuid>,
+    (flush_interval, max_in_flight): (Duration, usize),
 ) -> Result<AnySink, Failure> {
     Ok(match config {
         config::Sink::Firehose(firehose) => {
             AnySink::Firehose(Box::new(FirehoseSink::connect(firehose).await?))
         }
-        config::Sink::Dir { path } => AnySink::Dir(DirSink::open(path, folders, max_in_flight)?),
+        config::Sink::Dir { path } => match owner {
+            Some(owner) => {
+                AnySink::StagingDir(StagingDir::open(path, folders, owner, max_in_flight)?)
+            }
+            None => AnySink::Dir(DirSink::open(path, folders, max_in_flight)?),
+        },
+        config::Sink::S3(s3) => {
+            let sink =
+                Box::pin(S3Sink::connect(s3, folders, flush_interval, max_in_flight)).await?;
+            AnySink::S3(Box::new(sink))
+        }
         config::Sink::Stdout => AnySink::Stdout(StdoutSink),
     })
 }
@@ -40,6 +63,8 @@ impl Sink for AnySink {
         match self {
             Self::Firehose(sink) => sink.profile(),
             Self::Dir(sink) => sink.profile(),
+            Self::StagingDir(sink) => sink.profile(),
+            Self::S3(sink) => sink.profile(),
             Self::Stdout(sink) => sink.profile(),
         }
     }
@@ -48,6 +73,8 @@ impl Sink for AnySink {
         match self {
             Self::Firehose(sink) => sink.attempt(batch, records).await,
             Self::Dir(sink) => sink.attempt(batch, records).await,
+            Self::StagingDir(sink) => sink.attempt(batch, records).await,
+            Self::S3(sink) => sink.attempt(batch, records).await,
             Self::Stdout(sink) => sink.attempt(batch, records).await,
         }
     }

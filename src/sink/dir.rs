@@ -8,8 +8,9 @@
 //! does not have; rows of later objects can be there twice, which the metadata columns tell.
 
 mod publish;
+mod staging;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use crate::batch::{BatchLimits, SealedBatch};
 use crate::{Exit, Failure};
 
 use publish::publish;
+pub use staging::StagingDir;
+pub(super) use staging::appear;
 
 use super::object::{ObjectKey, TableFolder};
 use super::{Attempted, Sink, SinkProfile};
@@ -47,23 +50,11 @@ impl DirSink {
         tables: Vec<TableFolder>,
         max_in_flight: usize,
     ) -> Result<Self, Failure> {
-        let unusable = |error: &io::Error| {
-            let denied = error.kind() == io::ErrorKind::PermissionDenied;
-            Failure::definite(
-                if denied {
-                    Exit::Permission
-                } else {
-                    Exit::Config
-                },
-                format!("cannot write to the directory {}: {error}", root.display()),
-                "create it, writable by hydrant's user, or change sink.path",
-            )
-        };
         refuse_link(root)?;
         for table in &tables {
             refuse_folder(root, table)?;
         }
-        prepare(root, &tables).map_err(|error| unusable(&error))?;
+        prepare(root, &tables).map_err(|error| unusable(root, &error))?;
         Ok(Self {
             root: root.into(),
             tables,
@@ -94,6 +85,30 @@ impl DirSink {
 pub(crate) fn has_objects(root: &Path, table: &TableFolder) -> bool {
     let mut entries = fs::read_dir(root.join(table.name())).into_iter().flatten();
     entries.next().is_some()
+}
+
+fn unusable(root: &Path, error: &io::Error) -> Failure {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    Failure::definite(
+        if denied {
+            Exit::Permission
+        } else {
+            Exit::Config
+        },
+        format!("cannot write to the directory {}: {error}", root.display()),
+        "create it, writable by hydrant's user, or change sink.path",
+    )
+}
+
+/// Syncs a folder and those above it, up to the directory.
+fn sync(root: &Path, folder: &Path) -> io::Result<()> {
+    for folder in folder
+        .ancestors()
+        .take_while(|folder| folder.starts_with(root))
+    {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn unfinished(root: &Path) -> PathBuf {

@@ -265,6 +265,7 @@ impl Sink for FirehoseSink {
                 let error = CallError::from(&error);
                 Attempted {
                     slow_down: is_slow_down(error.cause),
+                    object: None,
                     result: Err(failure(label, &error)),
                 }
             }
@@ -293,6 +294,7 @@ fn judge(label: &str, records: &[usize], answer: &PutRecordBatchOutput) -> Attem
     }
     Attempted {
         slow_down: codes().any(|(_, code)| is_slow_down(Cause::of_code(code))),
+        object: None,
         result: Ok(refused),
     }
 }

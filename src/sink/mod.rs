@@ -1,14 +1,17 @@
-//! Where batches go: the one trait, its three implementations, and the dispatcher before them.
+//! Where batches go: the one trait, its implementations, and the dispatcher before them.
 //!
-//! What lives here: one attempt at one batch, what a failure means, and when to try again. What
-//! does not: which rows are in a batch, and what an acknowledgement moves.
+//! What lives here: one attempt at one batch, what a failure means, when to try again, and how a staged object
+//! appears. What does not: which rows are in a batch, and what an acknowledgement moves.
 
 mod any;
 mod delivery;
 mod dir;
 mod firehose;
 mod object;
+mod publishing;
+mod s3;
 mod schedule;
+mod staged;
 mod stdout;
 
 use std::future::Future;
@@ -20,12 +23,15 @@ use crate::config::limits::FirehoseQuota;
 
 pub use any::{AnySink, open};
 pub use delivery::Delivery;
-pub use dir::DirSink;
 pub(crate) use dir::has_objects;
+pub use dir::{DirSink, StagingDir};
 pub use firehose::FirehoseSink;
 pub use object::TableFolder;
 pub(crate) use object::{FOLDERS, VERSION_FOLDER};
+pub(crate) use publishing::Publishing;
+pub use s3::S3Sink;
 pub use schedule::{Delivered, DeliveryStats};
+pub use staged::{S3Part, S3Place, StagedObject, StagedPlace};
 pub use stdout::StdoutSink;
 
 /// What came of one attempt.
@@ -36,6 +42,8 @@ pub struct Attempted {
     pub result: Result<Vec<usize>, Failure>,
     /// Whether the far end asked for a slower pace.
     pub slow_down: bool,
+    /// The object that has ended with this batch, if the sink stages objects.
+    pub object: Option<Box<StagedObject>>,
 }
 
 impl From<Result<Vec<usize>, Failure>> for Attempted {
@@ -44,6 +52,7 @@ impl From<Result<Vec<usize>, Failure>> for Attempted {
         Self {
             result,
             slow_down: false,
+            object: None,
         }
     }
 }
@@ -62,6 +71,9 @@ pub struct SinkProfile {
     /// How long a definite failure is tried again, if the table's place has taken something
     /// before: a permission that was just changed may not be everywhere yet.
     pub patience: Duration,
+    /// Whether batches are staged: they become parts of objects, in their order, and those become visible when they are
+    /// published. Otherwise a batch that has arrived is visible.
+    pub is_staging: bool,
 }
 
 impl SinkProfile {
@@ -74,6 +86,7 @@ impl SinkProfile {
             quota: None,
             most_bytes_under_way: usize::MAX,
             patience: Duration::ZERO,
+            is_staging: false,
         }
     }
 }
@@ -85,7 +98,8 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Tries once to hand over some of a batch's records, given by index. Answers with those
     /// that were refused and must be sent again; all others are there for good. A sink with a
-    /// quota also says whether the far end asked for a slower pace.
+    /// quota also says whether the far end asked for a slower pace, and one that stages objects gives the object that
+    /// has ended. That one gets the batches of a table one after the other.
     fn attempt(
         &self,
         batch: &SealedBatch,

@@ -14,7 +14,7 @@ use crate::batch::SealedBatch;
 use crate::error::Fault;
 use crate::pace::{Cost, Pacer};
 
-use super::{Attempted, SinkProfile};
+use super::{Attempted, SinkProfile, StagedObject};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -23,8 +23,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait, without its random part.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// A batch that the sink has for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A batch that the sink has for good, visible or staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
     /// The batch's number in the ledger.
     pub id: u64,
@@ -32,6 +32,10 @@ pub struct Delivered {
     pub bytes: usize,
     /// Its rows.
     pub row_count: usize,
+    /// The index of its table.
+    pub table: usize,
+    /// The object that has ended with it.
+    pub object: Option<Box<StagedObject>>,
 }
 
 /// What happened so far.
@@ -92,6 +96,10 @@ struct Lane {
     /// The one that the pacer is being asked about.
     next: Option<Shipment>,
     waiting: VecDeque<Shipment>,
+    /// Attempts under way.
+    under_way: usize,
+    /// Whether one batch is sent after the other.
+    in_order: bool,
     /// Whether the place has taken anything yet.
     has_taken: bool,
     /// The first of the definite failures since it last took something.
@@ -166,6 +174,8 @@ impl AttemptSchedule {
             pacer: profile.quota.map(|quota| Pacer::new(&quota, bytes, now)),
             next: None,
             waiting: VecDeque::new(),
+            under_way: 0,
+            in_order: profile.is_staging,
             has_taken: false,
             denied_since: None,
         };
@@ -231,6 +241,7 @@ impl AttemptSchedule {
                 };
                 match lane.take_next(now, room) {
                     Ok(shipment) => {
+                        lane.under_way += 1;
                         self.waiting -= 1;
                         self.attempts_under_way += 1;
                         self.bytes_under_way += shipment.cost.bytes;
@@ -264,11 +275,16 @@ impl AttemptSchedule {
             mut shipment,
             sent_at,
         } = attempt;
-        let Attempted { result, slow_down } = attempted;
+        let Attempted {
+            result,
+            slow_down,
+            object,
+        } = attempted;
         self.attempts_under_way -= 1;
         self.bytes_under_way -= shipment.cost.bytes;
         self.stats.slow_downs += u64::from(slow_down);
         let lane = &mut self.lanes[shipment.batch.table];
+        lane.under_way -= 1;
         let mut latest = None;
         let what = match result {
             Ok(refused) => {
@@ -279,7 +295,7 @@ impl AttemptSchedule {
                 lane.took(sent_at, now, accepted, slow_down);
                 if shipment.records.is_empty() {
                     return Ok(SettledBatch {
-                        delivered: Some(self.delivered(&shipment.batch)),
+                        delivered: Some(self.delivered(&shipment.batch, object)),
                         notice: self.recovered(now),
                     });
                 }
@@ -308,7 +324,7 @@ impl AttemptSchedule {
         })
     }
 
-    fn delivered(&mut self, batch: &SealedBatch) -> Delivered {
+    fn delivered(&mut self, batch: &SealedBatch, object: Option<Box<StagedObject>>) -> Delivered {
         let records = (0..batch.record_count()).map(|index| batch.record(index).len());
         let billed =
             records.map(|bytes| bytes.next_multiple_of(self.profile.limits.step_bytes) as u64);
@@ -319,6 +335,8 @@ impl AttemptSchedule {
             id: batch.id,
             bytes: batch.bytes().len(),
             row_count: batch.row_count,
+            table: batch.table,
+            object,
         }
     }
 
@@ -349,6 +367,9 @@ impl Lane {
     /// The batch whose attempt starts now, if it has no more bytes than this; else when to ask again,
     /// if time alone will help.
     fn take_next(&mut self, now: Instant, room: u64) -> Result<Shipment, Option<Instant>> {
+        if self.in_order && self.under_way > 0 {
+            return Err(None);
+        }
         let shipment = match self.next.take() {
             Some(shipment) => shipment,
             None => self.take_ready(now)?,
@@ -370,8 +391,10 @@ impl Lane {
     /// failure does not hold up the others.
     fn take_ready(&mut self, now: Instant) -> Result<Shipment, Option<Instant>> {
         let ready = |shipment: &Shipment| shipment.not_before.is_none_or(|at| at <= now);
+        let in_line = if self.in_order { 1 } else { self.waiting.len() };
         self.waiting
             .iter()
+            .take(in_line)
             .position(ready)
             .and_then(|index| self.waiting.remove(index))
             .ok_or_else(|| {

@@ -212,6 +212,7 @@ impl Simulation {
                 Attempted {
                     result: Ok(known.left.iter().copied().filter(is_refused).collect()),
                     slow_down: true,
+                    object: None,
                 }
             }
         };

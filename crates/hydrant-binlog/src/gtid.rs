@@ -133,6 +133,17 @@ impl GtidSet {
         }
     }
 
+    /// Whether the transaction is in the set.
+    #[must_use]
+    pub fn has(&self, gtid: &Gtid) -> bool {
+        let mut one = match gtid {
+            Gtid::MySql { .. } => Self::empty(Flavor::MySql),
+            Gtid::MariaDb { .. } => Self::empty(Flavor::MariaDb),
+        };
+        one.add(*gtid);
+        self.contains(&one)
+    }
+
     /// Whether every transaction of `other` is in this set.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

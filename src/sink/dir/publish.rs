@@ -15,6 +15,8 @@ use tempfile::NamedTempFile;
 use crate::nofollow;
 use crate::sink::object::{ObjectKey, gzip};
 
+use super::sync;
+
 /// How many names of one first row are looked at.
 const MOST_COPIES: usize = 999;
 
@@ -88,17 +90,6 @@ fn compress(file: NamedTempFile, lines: &[u8]) -> io::Result<NamedTempFile> {
     let file = gzip(file, lines)?;
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-/// Syncs a folder and those above it, up to the directory.
-fn sync(root: &Path, folder: &Path) -> io::Result<()> {
-    for folder in folder
-        .ancestors()
-        .take_while(|folder| folder.starts_with(root))
-    {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Compares what is under a name with lines.

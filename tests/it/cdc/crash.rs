@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::setup::agent::{Workplace, config, gunzip_all};
+use crate::setup::bucket::Bucket;
 use crate::setup::sales::SALES;
 use testkit::servers::{Kind, Server};
 
@@ -65,8 +66,8 @@ fn write_xa_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// How often each row was delivered, and that the metadata columns tell copies from rows.
-fn check_delivered(server: &Server, text: &str) -> Result<()> {
+/// That no row is missing, and that the metadata columns tell copies from rows. Gives the number of copies beyond the first.
+fn check_delivered(server: &Server, text: &str) -> Result<usize> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .from_reader(text.as_bytes());
@@ -101,7 +102,7 @@ fn check_delivered(server: &Server, text: &str) -> Result<()> {
         .map(|(position, ordinal, _)| (position, ordinal))
         .collect();
     ensure!(keys.len() == committed.len(), "{} keys", keys.len());
-    Ok(())
+    Ok(copies - committed.len())
 }
 
 fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> {
@@ -110,7 +111,8 @@ fn dir(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> 
     let workplace = Workplace::into_directory(&server, &[TABLE], "flush_interval = \"30ms\"")?;
     let folder = workplace.path("data");
     workplace.drain_with_kills(KILLS, 20..600, |stop| write(&server, stop))?;
-    check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
+    let doubled = check_delivered(&server, &gunzip_all(&folder.join("shop.Sales"))?)?;
+    ensure!(doubled == 0, "{doubled} rows twice");
     ensure!(
         is_empty(&folder.join(".unfinished"))?,
         "unfinished objects are left"
@@ -171,5 +173,52 @@ fn no_row_is_lost_to_firehose() -> Result<()> {
     workplace.configure(&config(&server, TABLE, &sink))?;
     workplace.drain_with_kills(KILLS, 20..600, |stop| write_sales(&server, stop))?;
     runtime.block_on(simulator.shutdown())?;
-    check_delivered(&server, &gunzip_all(&folder)?)
+    check_delivered(&server, &gunzip_all(&folder)?)?;
+    Ok(())
+}
+
+/// A loader takes objects away all the time, so that a key is free again at once.
+fn s3(kind: Kind, write: fn(&Server, &AtomicBool) -> Result<()>) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    server.sql(SALES)?;
+    let bucket = Bucket::start()?;
+    let workplace = Workplace::new("")?;
+    workplace.configure(&config(
+        &server,
+        TABLE,
+        &bucket.sink("flush_interval = \"30ms\""),
+    ))?;
+    let is_done = AtomicBool::new(false);
+    let mut lines = std::thread::scope(|scope| {
+        let loader = scope.spawn(|| {
+            let mut lines = String::new();
+            while !is_done.load(Ordering::Relaxed) {
+                lines.push_str(&bucket.load()?);
+            }
+            Ok::<_, anyhow::Error>(lines)
+        });
+        let drained = workplace.drain_with_kills(KILLS, 20..900, |stop| write(&server, stop));
+        is_done.store(true, Ordering::Relaxed);
+        let lines = loader.join().ok().context("the loader panicked")??;
+        drained.map(|()| lines)
+    })?;
+    lines.push_str(&bucket.load()?);
+    let doubled = check_delivered(&server, &lines)?;
+    ensure!(doubled == 0, "{doubled} rows twice");
+    Ok(())
+}
+
+#[test]
+fn each_row_is_once_in_s3_from_mysql() -> Result<()> {
+    s3(Kind::Mysql, write_sales)
+}
+
+#[test]
+fn each_row_is_once_in_s3_from_mariadb() -> Result<()> {
+    s3(Kind::Mariadb, write_sales)
+}
+
+#[test]
+fn each_row_of_xa_transactions_is_once_in_s3_from_mysql() -> Result<()> {
+    s3(Kind::Mysql, write_xa_sales)
 }

@@ -5,6 +5,7 @@ mod client;
 mod dir;
 mod faults;
 mod firehose;
+mod s3;
 mod suite;
 
 use std::fs;

@@ -1,0 +1,115 @@
+//! How sealed objects appear: each is published until it is visible.
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::Failure;
+use crate::error::Fault;
+
+use super::dir;
+use super::s3::{self, S3Clients};
+use super::staged::{StagedObject, StagedPlace};
+
+/// The shortest and the longest wait between two attempts, each without its random part.
+const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+/// How often a lasting failure is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+impl StagedObject {
+    /// Tries once to make it appear. With `is_first` nobody can have done that before.
+    ///
+    /// # Errors
+    /// If it cannot appear, or if it is unknown whether it has.
+    async fn publish(&self, clients: &S3Clients, is_first: bool) -> Result<(), Failure> {
+        match &self.place {
+            StagedPlace::S3 {
+                at,
+                upload,
+                parts,
+                staged_at,
+            } => s3::complete(clients, self, (at, upload, parts), (is_first, *staged_at)).await,
+            StagedPlace::Dir { root, file } => {
+                let (root, file, key) = (root.clone(), file.clone(), self.key.clone());
+                let publishing = move || dir::appear(&root, &file, &key, is_first);
+                match tokio::task::spawn_blocking(publishing).await {
+                    Ok(published) => published,
+                    Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+                }
+            }
+        }
+    }
+
+    /// Tries until it has appeared.
+    ///
+    /// # Errors
+    /// If trying again will not help.
+    async fn publish_patiently(
+        &self,
+        clients: &S3Clients,
+        mut is_first: bool,
+    ) -> Result<(), Failure> {
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(WAITS.0)
+            .with_max_delay(WAITS.1)
+            .with_jitter()
+            .without_max_times();
+        let mut waits = waits.build();
+        let began = Instant::now();
+        let mut told_at: Option<Instant> = None;
+        loop {
+            let failure = match self.publish(clients, is_first).await {
+                Ok(()) => {
+                    if told_at.is_some() {
+                        let seconds = began.elapsed().as_secs_f32();
+                        info!("{}: published after {seconds:.1} s", self.key);
+                    }
+                    return Ok(());
+                }
+                Err(failure) if failure.fault == Fault::Transient => failure,
+                Err(failure) => return Err(failure),
+            };
+            is_first = false;
+            if told_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                told_at = Some(Instant::now());
+                warn!("{failure}; trying again. {}", failure.remedy);
+            }
+            tokio::time::sleep(waits.next().unwrap_or(WAITS.1)).await;
+        }
+    }
+}
+
+/// Objects that are being published, each until it has appeared.
+///
+/// Contract: [`Publishing::begin`] sealed objects; await [`Publishing::next`] for those that have appeared. `next` may be
+/// dropped at any await and called again.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing {
+    tasks: JoinSet<(StagedObject, Result<(), Failure>)>,
+    clients: S3Clients,
+}
+
+impl Publishing {
+    /// Publishes an object. With `is_first` nobody can have tried before.
+    pub(crate) fn begin(&mut self, object: StagedObject, is_first: bool) {
+        let clients = self.clients.clone();
+        self.tasks.spawn(async move {
+            let published = object.publish_patiently(&clients, is_first).await;
+            (object, published)
+        });
+    }
+
+    /// The next object that has appeared. Waits for ever if there is none.
+    ///
+    /// # Errors
+    /// If one cannot appear.
+    pub(crate) async fn next(&mut self) -> Result<StagedObject, Failure> {
+        match self.tasks.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok((object, published))) => published.map(|()| object),
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}

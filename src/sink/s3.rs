@@ -1,0 +1,320 @@
+//! Objects in a bucket, exactly once: each is a multipart upload, which the checkpoint seals before it is completed.
+//!
+//! What lives here: the client, the parts of open objects, and what S3 says to a completion. What does not: when that
+//! is ([`crate::publication`]). Source of the limits: "Amazon S3 multipart upload limits" in the S3 user guide.
+
+mod bucket;
+mod place;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption, StorageClass};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Mutex;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::Failure;
+use crate::aws::CallError;
+use crate::batch::{BatchLimits, SealedBatch};
+use crate::config;
+
+use super::object::{TableFolder, gzip};
+use super::staged::{S3Part, S3Place, StagedObject, StagedPlace};
+use super::{Attempted, Sink, SinkProfile};
+
+pub(super) use place::{S3Clients, complete};
+
+/// Bytes of a part. All but the last have at least 5 MiB.
+const PART_BYTES: usize = 8 << 20;
+/// Bytes of lines that become one gzip member at most.
+const MOST_BATCH_BYTES: usize = 8 << 20;
+/// The parts of what may be in memory that a batch takes, and compressed bytes that wait to become a part.
+const BATCH_PART: usize = 4;
+const WAITING_PART: usize = 2;
+/// Tables whose parts are uploaded at once.
+const CONCURRENCY: usize = 4;
+/// Parts of an upload.
+const MOST_PARTS: usize = 10_000;
+
+/// The sink of type `s3`.
+#[derive(Debug)]
+pub struct S3Sink {
+    client: Client,
+    place: S3Place,
+    options: config::S3,
+    tables: Vec<StagedTable>,
+    limits: BatchLimits,
+    /// Compressed bytes of all tables that are in memory, and how many may be before objects end for that.
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+#[derive(Debug)]
+struct StagedTable {
+    folder: TableFolder,
+    open: Mutex<Option<OpenObject>>,
+}
+
+/// An object that is being uploaded.
+#[derive(Debug)]
+struct OpenObject {
+    object: Facts,
+    crc32: crc32fast::Hasher,
+    upload: Option<String>,
+    parts: Vec<S3Part>,
+    /// Compressed bytes in those.
+    uploaded: u64,
+    /// Compressed bytes that are in no part.
+    waiting: Vec<u8>,
+    /// The batch that came last.
+    newest: Option<u64>,
+}
+
+/// What is known of an object.
+#[derive(Debug)]
+struct Facts {
+    id: Uuid,
+    key: String,
+    first: String,
+    layout: Option<usize>,
+    rows: u64,
+    bytes: u64,
+}
+
+impl S3Sink {
+    /// Makes a client, and looks at the bucket and its rule for abandoned uploads.
+    ///
+    /// # Errors
+    /// If there is no region, no endpoint that answers or no such bucket, or if uploads are aborted too early there.
+    pub async fn connect(
+        options: &config::S3,
+        folders: Vec<TableFolder>,
+        flush_interval: Duration,
+        max_in_flight: usize,
+    ) -> Result<Self, Failure> {
+        let (client, place) = place::connect(options).await?;
+        bucket::check(&client, &place, &options.prefix).await?;
+        info!(
+            "writing to {place}: three requests an object, at most {:.3} USD a day for objects that end by \
+             sink.flush_interval, {} tables",
+            bucket::usd_per_day(folders.len(), flush_interval),
+            folders.len(),
+        );
+        let table = |folder| StagedTable {
+            folder,
+            open: Mutex::default(),
+        };
+        Ok(Self {
+            client,
+            place,
+            options: options.clone(),
+            tables: folders.into_iter().map(table).collect(),
+            limits: BatchLimits::one_record(MOST_BATCH_BYTES.min(max_in_flight / BATCH_PART)),
+            waiting: AtomicUsize::new(0),
+            most_waiting: max_in_flight / WAITING_PART,
+        })
+    }
+
+    fn begin(&self, batch: &SealedBatch, folder: &TableFolder) -> OpenObject {
+        let first = &batch.first;
+        let gtid = first
+            .gtid
+            .map_or_else(String::new, |gtid| format!("{gtid} "));
+        let name = folder.object_key(first, batch.schema_version).name(1);
+        let key = match self.options.prefix.as_str() {
+            "" => name,
+            prefix => format!("{prefix}/{name}"),
+        };
+        OpenObject {
+            object: Facts {
+                id: Uuid::new_v4(),
+                key,
+                first: format!("{gtid}{} {}", first.transaction, first.ordinal),
+                layout: batch.schema_version,
+                rows: 0,
+                bytes: 0,
+            },
+            crc32: crc32fast::Hasher::new(),
+            upload: None,
+            parts: Vec::new(),
+            uploaded: 0,
+            waiting: Vec::new(),
+            newest: None,
+        }
+    }
+
+    /// Adds a batch to the open object of its table. Gives the object if it has ended.
+    async fn stage(&self, batch: &SealedBatch) -> Result<Option<StagedObject>, Failure> {
+        let table = &self.tables[batch.table];
+        let mut slot = table.open.lock().await;
+        if batch.row_count > 0 {
+            let open = slot.get_or_insert_with(|| self.begin(batch, &table.folder));
+            if open.newest != Some(batch.id) {
+                let added = tokio::task::block_in_place(|| open.append(batch));
+                self.waiting.fetch_add(added, Ordering::Relaxed);
+            }
+        }
+        let Some(open) = &mut *slot else {
+            return Ok(None);
+        };
+        let is_large = open.uploaded + open.waiting.len() as u64 >= self.options.object_bytes
+            || open.parts.len() + 1 >= MOST_PARTS;
+        let ends = batch.ends_object
+            || is_large
+            || self.waiting.load(Ordering::Relaxed) > self.most_waiting;
+        if open.waiting.len() >= PART_BYTES || (ends && !open.waiting.is_empty()) {
+            self.upload(open, ends).await?;
+        }
+        if !ends {
+            return Ok(None);
+        }
+        Ok(slot.take().and_then(|open| self.ended(open)))
+    }
+
+    /// Uploads what waits as the next part.
+    async fn upload(&self, open: &mut OpenObject, is_last: bool) -> Result<(), Failure> {
+        let key = open.object.key.clone();
+        let refused = |error: &CallError| self.place.failure(&key, error);
+        let upload = match &open.upload {
+            Some(upload) => upload.clone(),
+            None => {
+                let created = self.create(open, is_last).await;
+                let created = created.map_err(|error| refused(&error))?;
+                open.upload.insert(created).clone()
+            }
+        };
+        let number = i32::try_from(open.parts.len() + 1).unwrap_or(i32::MAX);
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.place.bucket)
+            .key(&open.object.key)
+            .upload_id(upload)
+            .part_number(number)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .body(ByteStream::from(open.waiting.clone()));
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| refused(&CallError::from(&error)))?;
+        let Some(etag) = answer.e_tag else {
+            return Err(self.place.no_etag(&open.object.key));
+        };
+        open.parts.push(S3Part {
+            etag,
+            crc32: answer.checksum_crc32,
+        });
+        open.uploaded += open.waiting.len() as u64;
+        self.waiting
+            .fetch_sub(open.waiting.len(), Ordering::Relaxed);
+        open.waiting.clear();
+        Ok(())
+    }
+
+    /// Begins an upload. An object of one part is whole by then, so that its metadata says all of it.
+    async fn create(&self, open: &OpenObject, is_whole: bool) -> Result<String, CallError> {
+        let facts = &open.object;
+        let mut request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.place.bucket)
+            .key(&facts.key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .metadata(place::ID, facts.id.simple().to_string())
+            .metadata("hydrant-version", env!("CARGO_PKG_VERSION"))
+            .metadata("hydrant-first", &facts.first);
+        if let Some(layout) = facts.layout {
+            request = request.metadata("hydrant-layout", layout.to_string());
+        }
+        if is_whole {
+            request = request
+                .metadata("hydrant-rows", facts.rows.to_string())
+                .metadata("hydrant-bytes", facts.bytes.to_string())
+                .metadata(
+                    "hydrant-crc32",
+                    format!("{:08x}", open.crc32.clone().finalize()),
+                );
+        }
+        if let Some(class) = &self.options.storage_class {
+            request = request.storage_class(StorageClass::from(class.as_str()));
+        }
+        if let Some(key) = &self.options.kms_key {
+            request = request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_key_id(key);
+        }
+        if !self.options.tags.is_empty() {
+            request = request.tagging(tagging(&self.options.tags));
+        }
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| CallError::from(&error))?;
+        // Without it nothing can be uploaded, and S3 gives one always.
+        answer.upload_id.ok_or_else(|| CallError {
+            cause: crate::aws::Cause::NotUnderstood,
+            what: "an answer without an upload's id".to_owned(),
+        })
+    }
+
+    fn ended(&self, open: OpenObject) -> Option<StagedObject> {
+        Some(StagedObject {
+            id: open.object.id,
+            key: open.object.key,
+            rows: open.object.rows,
+            bytes: open.object.bytes,
+            crc32: open.crc32.finalize(),
+            place: StagedPlace::S3 {
+                at: self.place.clone(),
+                upload: open.upload?,
+                parts: open.parts,
+                staged_at: jiff::Timestamp::now().as_second(),
+            },
+        })
+    }
+}
+
+impl OpenObject {
+    /// Appends a batch as a gzip member. Gives its compressed bytes.
+    fn append(&mut self, batch: &SealedBatch) -> usize {
+        let before = self.waiting.len();
+        // A vector takes everything.
+        self.waiting = gzip(std::mem::take(&mut self.waiting), batch.bytes()).unwrap_or_default();
+        self.crc32.update(batch.bytes());
+        self.object.rows += batch.row_count as u64;
+        self.object.bytes += batch.bytes().len() as u64;
+        self.newest = Some(batch.id);
+        self.waiting.len() - before
+    }
+}
+
+/// Tags as in a query of a URL.
+fn tagging(tags: &[(String, String)]) -> String {
+    let encoded = |text: &String| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs = tags
+        .iter()
+        .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+impl Sink for S3Sink {
+    fn profile(&self) -> SinkProfile {
+        SinkProfile {
+            is_staging: true,
+            patience: self.options.patience,
+            ..SinkProfile::new(self.limits, CONCURRENCY)
+        }
+    }
+
+    async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
+        match self.stage(batch).await {
+            Ok(object) => Attempted {
+                object: object.map(Box::new),
+                ..Ok(Vec::new()).into()
+            },
+            Err(failure) => Err(failure).into(),
+        }
+    }
+}

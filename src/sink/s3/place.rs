@@ -1,0 +1,245 @@
+//! Where a bucket is, and how an upload there becomes an object.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use tokio::sync::Mutex;
+use tracing::debug;
+
+use crate::aws::{self, CallError, Cause};
+use crate::config;
+use crate::{Exit, Failure};
+
+use super::super::staged::{S3Part, S3Place, StagedObject};
+
+/// The metadata that tells objects of one key apart.
+pub(super) const ID: &str = "hydrant-id";
+
+/// A connection that was idle for longer is not used again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A part at 512 KiB/s, twice over.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Uploads must be kept for so many days, because a sealed one may have to wait for an agent.
+pub(super) const LEAST_ABORT_DAYS: i32 = 7;
+/// From this age on an upload may have been aborted by the bucket's rule.
+const OLD_S: i64 = (LEAST_ABORT_DAYS as i64 - 1) * 86_400;
+
+/// A client of the bucket that a configuration names.
+///
+/// # Errors
+/// If there is no region.
+pub(super) async fn connect(options: &config::S3) -> Result<(Client, S3Place), Failure> {
+    let mut place = S3Place {
+        bucket: options.bucket.clone(),
+        region: String::new(),
+        endpoint: options.endpoint.clone(),
+        path_style: options.path_style,
+    };
+    let (client, region) = client(&place, options.region.as_deref()).await?;
+    place.region = region;
+    Ok((client, place))
+}
+
+async fn client(place: &S3Place, region: Option<&str>) -> Result<(Client, String), Failure> {
+    let mut loader = aws::loader();
+    if let Some(endpoint) = &place.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let (settings, region) = aws::load(loader, IDLE_TIMEOUT, region, "sink.region", &[]).await?;
+    let timeouts = settings.timeout_config().map(TimeoutConfig::to_builder);
+    let timeouts = timeouts
+        .unwrap_or_default()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT);
+    let config = aws_sdk_s3::config::Builder::from(&settings)
+        .force_path_style(place.path_style)
+        .timeout_config(timeouts.build())
+        .build();
+    Ok((Client::from_conf(config), region))
+}
+
+/// Clients of the buckets that uploads are in, made when they are needed. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::sink) struct S3Clients(Arc<Mutex<HashMap<S3Place, Client>>>);
+
+impl S3Clients {
+    async fn of(&self, place: &S3Place) -> Result<Client, Failure> {
+        let mut clients = self.0.lock().await;
+        if let Some(client) = clients.get(place) {
+            return Ok(client.clone());
+        }
+        let (client, _) = client(place, Some(&place.region)).await?;
+        clients.insert(place.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+/// Makes an upload an object, unless it is one. With `is_first` nobody can have done that before.
+///
+/// # Errors
+/// If the key is another object's, or the upload was lost; or if S3 does not answer for now.
+pub(in crate::sink) async fn complete(
+    clients: &S3Clients,
+    object: &StagedObject,
+    (place, upload, parts): (&S3Place, &str, &[S3Part]),
+    (is_first, staged_at): (bool, i64),
+) -> Result<(), Failure> {
+    let client = clients.of(place).await?;
+    let mut number = 0;
+    let part = |part: &S3Part| {
+        number += 1;
+        CompletedPart::builder()
+            .part_number(number)
+            .e_tag(&part.etag)
+            .set_checksum_crc32(part.crc32.clone())
+            .build()
+    };
+    let parts = parts.iter().map(part).collect();
+    let parts = CompletedMultipartUpload::builder()
+        .set_parts(Some(parts))
+        .build();
+    let request = client
+        .complete_multipart_upload()
+        .bucket(&place.bucket)
+        .key(&object.key)
+        .upload_id(upload)
+        .multipart_upload(parts)
+        .if_none_match("*");
+    let Err(error) = request.send().await else {
+        return Ok(());
+    };
+    let age = jiff::Timestamp::now().as_second() - staged_at;
+    match error.code() {
+        // It was completed before, whether the object is still there or somebody has taken it.
+        Some("NoSuchUpload") if !is_first && age < OLD_S => Ok(()),
+        Some("NoSuchUpload" | "PreconditionFailed") => {
+            let is_gone = error.code() == Some("NoSuchUpload");
+            match of_key(&client, place, object).await? {
+                Key::Own => Ok(()),
+                Key::Free if !is_gone => Err(Failure::transient(
+                    Exit::Unavailable,
+                    format!("{} in {place} was there and is not", object.key),
+                    "if this goes on, look at who writes to the bucket",
+                )),
+                Key::Free => Err(lost(place, object)),
+                Key::Others => Err(taken(place, object)),
+            }
+        }
+        _ => {
+            debug!("{}: {error:?}", object.key);
+            Err(place.failure(&object.key, &CallError::from(&error)))
+        }
+    }
+}
+
+/// What is under a key.
+enum Key {
+    Own,
+    Others,
+    Free,
+}
+
+async fn of_key(client: &Client, place: &S3Place, object: &StagedObject) -> Result<Key, Failure> {
+    let head = client.head_object().bucket(&place.bucket).key(&object.key);
+    match head.send().await {
+        Ok(found) => {
+            let id = found.metadata().and_then(|metadata| metadata.get(ID));
+            Ok(
+                if *id.unwrap_or(&String::new()) == object.id.simple().to_string() {
+                    Key::Own
+                } else {
+                    Key::Others
+                },
+            )
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(HeadObjectError::is_not_found) =>
+        {
+            Ok(Key::Free)
+        }
+        Err(error) => Err(place.failure(&object.key, &CallError::from(&error))),
+    }
+}
+
+fn taken(place: &S3Place, object: &StagedObject) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!(
+            "{} in {place} is there already, and is no object of this agent",
+            object.key
+        ),
+        "nothing is ever overwritten. Another agent, an earlier run, or another history of the server wrote it: move it \
+         away, or choose another sink.prefix for new objects, and start again: the upload is kept",
+    )
+}
+
+fn lost(place: &S3Place, object: &StagedObject) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!(
+            "the upload of {} in {place}, {} rows, was aborted before it was published",
+            object.key, object.rows
+        ),
+        "let nobody abort uploads of sink.prefix, and no rule before seven days. The rows are committed and exist nowhere \
+         else: write them again by hydrant replay, from the binlog files at the checkpoint's position on",
+    )
+}
+
+impl S3Place {
+    pub(super) fn no_etag(&self, key: &str) -> Failure {
+        Failure::definite(
+            Exit::Config,
+            format!("{self} has answered for a part of {key} without its ETag"),
+            "check that the endpoint is S3's, and no proxy",
+        )
+    }
+
+    /// What to do about a failed call.
+    pub(super) fn failure(&self, key: &str, error: &CallError) -> Failure {
+        const DEFECT: &str = "report this; it is a defect of hydrant";
+        let what = format!("{key} in {self}: {}", error.what);
+        let (exit, remedy) = match error.cause {
+            Cause::Unreachable
+            | Cause::BrokenOff
+            | Cause::NoAnswer
+            | Cause::Failed
+            | Cause::Unavailable
+            | Cause::Throttled
+            | Cause::Other => {
+                let remedy = "check that the endpoint is up and can be reached from here";
+                return Failure::transient(Exit::Unavailable, what, remedy);
+            }
+            Cause::Gone => (
+                Exit::Config,
+                "create the bucket, or correct sink.bucket, the region and the account",
+            ),
+            Cause::Invalid => (
+                Exit::Config,
+                "check that sink.region is the bucket's, and sink.storage_class, sink.kms_key and sink.tags",
+            ),
+            Cause::BadKey => (
+                Exit::Config,
+                "enable the KMS key, or name one that exists in sink.kms_key",
+            ),
+            Cause::Denied => (
+                Exit::Permission,
+                "allow s3:PutObject and s3:GetObject on the prefix, and kms:GenerateDataKey and kms:Decrypt on the key if there is one",
+            ),
+            Cause::NoCredentials
+            | Cause::RoleDenied
+            | Cause::Expired
+            | Cause::BadCredentials
+            | Cause::BadSignature
+            | Cause::NotUnderstood
+            | Cause::NotBuilt => error.cause.refusal().unwrap_or((Exit::Config, DEFECT)),
+        };
+        Failure::definite(exit, what, remedy)
+    }
+}
