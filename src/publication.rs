@@ -84,3 +84,9 @@ impl<O: Clone> Publication<O> {
         self.ready.is_empty() && self.sealing.is_empty() && self.sealed.is_empty()
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+#[path = "publication_tests.rs"]
+mod tests;

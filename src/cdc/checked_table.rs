@@ -11,6 +11,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
 use super::definition_code::DefinitionCode;
+use super::prefix::Counted;
 use super::server_columns::{is_same, open_columns};
 
 /// A followed table, as the server has it.
@@ -47,6 +48,15 @@ pub struct CheckedTable {
 }
 
 impl CheckedTable {
+    /// What its lines are counted by.
+    pub(crate) fn counted(&self) -> Counted {
+        Counted {
+            events: self.operations,
+            before_image: self.before_image,
+            key_change: self.key_change,
+        }
+    }
+
     /// What of it is followed.
     pub(crate) fn followed(&self) -> WatchedTable {
         WatchedTable {

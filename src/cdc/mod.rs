@@ -142,6 +142,30 @@ struct Stored {
 }
 
 impl Stored {
+    /// Lines that are passed over are counted, so that they must be counted as they were.
+    ///
+    /// # Errors
+    /// If settings were changed on which that depends.
+    fn check_counts(&self, tables: &[CheckedTable]) -> Result<(), Failure> {
+        let written = self.loaded.as_ref().map(|loaded| &loaded.written);
+        let is_other = |table: &&CheckedTable| {
+            let prefix = written.and_then(|written| written.get(&table.full_name()));
+            prefix.is_some_and(|prefix| prefix.is_counted_otherwise(table.counted()))
+        };
+        let Some(table) = tables.iter().find(is_other) else {
+            return Ok(());
+        };
+        Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "table {}: events, before_image or key_change is another than before, and the agent was killed in the \
+                 middle of a transaction, of which an object has the first rows",
+                table.full_name()
+            ),
+            "take the change back, start once with --until now, which ends the transaction, and change it then",
+        ))
+    }
+
     /// Publishes what is committed and may not be visible yet, whatever is configured now.
     async fn finish(&self) -> Result<(), Failure> {
         let sealed = self.loaded.iter().flat_map(|loaded| &loaded.sealed);
@@ -185,6 +209,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
             owner: owner.unwrap_or_else(Uuid::new_v4),
             loaded,
         };
+        stored.check_counts(&checked.tables)?;
         stored.finish().await?;
         let sink = open(&checked.tables, &stored).await?;
         Agent::start(config, checked, stored, sink, until).await

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::binlog::{FilePosition, Flavor, Gtid, GtidSet, TransactionKey};
+use crate::binlog::{FilePosition, Flavor, Gtid, GtidSet, Operations, TransactionKey};
+use crate::config::KeyChange;
 
 use super::server::{Identity, Mark};
 
@@ -14,9 +15,9 @@ use super::server::{Identity, Mark};
 /// first so many of the transactions that were open when an object ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Prefix {
-    pub(super) commits: Vec<Commit>,
+    commits: Vec<Commit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) begun: Vec<Begun>,
+    begun: Vec<Begun>,
 }
 
 /// A place between transactions, on its server by position, elsewhere by GTIDs.
@@ -39,6 +40,16 @@ pub(crate) struct Begun {
     at: Option<(Identity, FilePosition)>,
     /// Lines of the table.
     lines: u64,
+    /// What those were counted by.
+    counted: Counted,
+}
+
+/// The settings of a table on which it depends how many lines its changes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) events: Operations,
+    pub(crate) before_image: bool,
+    pub(crate) key_change: KeyChange,
 }
 
 /// The transaction whose lines are at hand.
@@ -64,14 +75,20 @@ impl Prefix {
         &mut self,
         key: &TransactionKey,
         at: Option<(Identity, FilePosition)>,
-        lines: u64,
+        (lines, counted): (u64, Counted),
     ) {
         let transaction = key.to_string();
         self.begun.push(Begun {
             transaction,
             at,
             lines,
+            counted,
         });
+    }
+
+    /// Whether its lines, where they are counted, would be counted otherwise now.
+    pub(super) fn is_counted_otherwise(&self, now: Counted) -> bool {
+        self.begun.iter().any(|begun| begun.counted != now)
     }
 
     /// And what another one has.
@@ -188,6 +205,11 @@ mod gtid_text {
 mod tests {
     use super::*;
 
+    const COUNTED: Counted = Counted {
+        events: Operations::INSERTS,
+        before_image: false,
+        key_change: KeyChange::Split,
+    };
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
     fn server(name: &str) -> Identity {
@@ -229,7 +251,7 @@ mod tests {
         prefix.begin(
             &TransactionKey::Start(start()),
             Some((server("a"), start())),
-            3,
+            (3, COUNTED),
         );
         assert_eq!(lines(&prefix, "a", 499, None), u64::MAX);
         assert_eq!(lines(&prefix, "a", 500, None), 3);
@@ -238,6 +260,11 @@ mod tests {
         assert_eq!(lines(&prefix, "b", 500, None), 0);
         assert!(!prefix.is_behind(&mark("a", Some(500), "")));
         assert!(prefix.is_behind(&mark("a", Some(501), "")));
+        assert!(!prefix.is_counted_otherwise(COUNTED));
+        assert!(prefix.is_counted_otherwise(Counted {
+            before_image: true,
+            ..COUNTED
+        }));
     }
 
     #[test]
@@ -247,7 +274,7 @@ mod tests {
         prefix.begin(
             &TransactionKey::Gtid(gtid(6)),
             Some((server("a"), start)),
-            3,
+            (3, COUNTED),
         );
         for (start, number, expected) in [
             (10, 7, 0),
@@ -272,7 +299,7 @@ mod tests {
         prefix.begin(
             &TransactionKey::Gtid(gtid(6)),
             Some((server("a"), start)),
-            3,
+            (3, COUNTED),
         );
         let text = serde_json::to_string(&prefix).unwrap();
         assert_eq!(serde_json::from_str::<Prefix>(&text).unwrap(), prefix);

@@ -146,7 +146,7 @@ impl TableWriter {
         let mut prefix = Prefix::before(&mark);
         for (key, start, lines) in self.transaction.begun() {
             let at = start.map(|start| (mark.server.clone(), start.clone()));
-            prefix.begin(key, at, lines);
+            prefix.begin(key, at, (lines, self.definition.checked.counted()));
         }
         if let Some(written) = &self.written {
             prefix.join(written);

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
@@ -179,7 +179,7 @@ pub struct Table {
 }
 
 /// What an update that changes the key is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyChange {
     /// A delete of the old row and an insert of the new one.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption, StorageClass};
+use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Mutex;
 use tracing::info;
@@ -70,8 +71,12 @@ struct OpenObject {
     uploaded: u64,
     /// Compressed bytes that are in no part.
     waiting: Vec<u8>,
+    /// Those that become the next part.
+    part: Option<Bytes>,
     /// The batch that came last.
     newest: Option<u64>,
+    /// What was uploaded says that nothing follows.
+    is_ending: bool,
 }
 
 /// What is known of an object.
@@ -143,7 +148,9 @@ impl S3Sink {
             parts: Vec::new(),
             uploaded: 0,
             waiting: Vec::new(),
+            part: None,
             newest: None,
+            is_ending: false,
         }
     }
 
@@ -163,26 +170,31 @@ impl S3Sink {
         };
         let is_large = open.uploaded + open.waiting.len() as u64 >= self.options.object_bytes
             || open.parts.len() + 1 >= MOST_PARTS;
-        let ends = batch.ends_object
+        open.is_ending |= batch.ends_object
             || is_large
             || self.waiting.load(Ordering::Relaxed) > self.most_waiting;
-        if open.waiting.len() >= PART_BYTES || (ends && !open.waiting.is_empty()) {
-            self.upload(open, ends).await?;
+        if open.part.is_none()
+            && (open.waiting.len() >= PART_BYTES || (open.is_ending && !open.waiting.is_empty()))
+        {
+            open.part = Some(std::mem::take(&mut open.waiting).into());
         }
-        if !ends {
+        if let Some(part) = open.part.clone() {
+            self.upload(open, part).await?;
+        }
+        if !open.is_ending {
             return Ok(None);
         }
         Ok(slot.take().and_then(|open| self.ended(open)))
     }
 
-    /// Uploads what waits as the next part.
-    async fn upload(&self, open: &mut OpenObject, is_last: bool) -> Result<(), Failure> {
+    /// Uploads the next part.
+    async fn upload(&self, open: &mut OpenObject, part: Bytes) -> Result<(), Failure> {
         let key = open.object.key.clone();
         let refused = |error: &CallError| self.place.failure(&key, error);
         let upload = match &open.upload {
             Some(upload) => upload.clone(),
             None => {
-                let created = self.create(open, is_last).await;
+                let created = self.create(open).await;
                 let created = created.map_err(|error| refused(&error))?;
                 open.upload.insert(created).clone()
             }
@@ -196,7 +208,7 @@ impl S3Sink {
             .upload_id(upload)
             .part_number(number)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .body(ByteStream::from(open.waiting.clone()));
+            .body(ByteStream::from(part.clone()));
         let answer = request.send().await;
         let answer = answer.map_err(|error| refused(&CallError::from(&error)))?;
         let Some(etag) = answer.e_tag else {
@@ -206,15 +218,14 @@ impl S3Sink {
             etag,
             crc32: answer.checksum_crc32,
         });
-        open.uploaded += open.waiting.len() as u64;
-        self.waiting
-            .fetch_sub(open.waiting.len(), Ordering::Relaxed);
-        open.waiting.clear();
+        open.uploaded += part.len() as u64;
+        self.waiting.fetch_sub(part.len(), Ordering::Relaxed);
+        open.part = None;
         Ok(())
     }
 
     /// Begins an upload. An object of one part is whole by then, so that its metadata says all of it.
-    async fn create(&self, open: &OpenObject, is_whole: bool) -> Result<String, CallError> {
+    async fn create(&self, open: &OpenObject) -> Result<String, CallError> {
         let facts = &open.object;
         let mut request = self
             .client
@@ -228,7 +239,7 @@ impl S3Sink {
         if let Some(layout) = facts.layout {
             request = request.metadata("hydrant-layout", layout.to_string());
         }
-        if is_whole {
+        if open.is_ending {
             request = request
                 .metadata("hydrant-rows", facts.rows.to_string())
                 .metadata("hydrant-bytes", facts.bytes.to_string())
