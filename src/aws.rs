@@ -326,7 +326,7 @@ fn of_answer(answer: &HttpResponse) -> (Cause, String) {
         return without_code(status);
     }
     let kind = answer.headers().get("content-type").unwrap_or_default();
-    if kind.is_empty() || kind.contains("json") || kind.contains("cbor") || kind.contains("xml") {
+    if kind.is_empty() || kind.contains("json") || kind.contains("cbor") {
         return (Cause::BrokenOff, "the answer broke off".to_owned());
     }
     let what = format!(

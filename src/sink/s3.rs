@@ -210,7 +210,7 @@ impl S3Sink {
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .body(ByteStream::from(part.clone()));
         let answer = request.send().await;
-        let answer = answer.map_err(|error| refused(&CallError::from(&error)))?;
+        let answer = answer.map_err(|error| refused(&place::call_error(&error)))?;
         let Some(etag) = answer.e_tag else {
             return Err(self.place.no_etag(&open.object.key));
         };
@@ -262,7 +262,7 @@ impl S3Sink {
         let answer = request
             .send()
             .await
-            .map_err(|error| CallError::from(&error))?;
+            .map_err(|error| place::call_error(&error))?;
         // Without it nothing can be uploaded, and S3 gives one always.
         answer.upload_id.ok_or_else(|| CallError {
             cause: crate::aws::Cause::NotUnderstood,

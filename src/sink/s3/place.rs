@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use tokio::sync::Mutex;
@@ -132,9 +133,27 @@ pub(in crate::sink) async fn complete(
         }
         _ => {
             debug!("{}: {error:?}", object.key);
-            Err(place.failure(&object.key, &CallError::from(&error)))
+            Err(place.failure(&object.key, &call_error(&error)))
         }
     }
+}
+
+/// Why a call failed. S3's answers are XML, and one that cannot be read has broken off.
+pub(super) fn call_error<E>(error: &SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if let SdkError::ResponseError(answer) = error
+        && answer.raw().status().is_success()
+        && let Some(kind) = answer.raw().headers().get("content-type")
+        && kind.contains("xml")
+    {
+        return CallError {
+            cause: Cause::BrokenOff,
+            what: "the answer broke off".to_owned(),
+        };
+    }
+    CallError::from(error)
 }
 
 /// What is under a key.
@@ -164,7 +183,7 @@ async fn of_key(client: &Client, place: &S3Place, object: &StagedObject) -> Resu
         {
             Ok(Key::Free)
         }
-        Err(error) => Err(place.failure(&object.key, &CallError::from(&error))),
+        Err(error) => Err(place.failure(&object.key, &call_error(&error))),
     }
 }
 
