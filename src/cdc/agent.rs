@@ -22,7 +22,7 @@ use super::Until;
 use super::announce;
 use super::asker::{Asker, QueryOutcome};
 use super::checked_table::CheckedTable;
-use super::checkpoint::{Checkpoint, CheckpointStore, FollowedTable};
+use super::checkpoint::{Checkpoint, FollowedTable};
 use super::end::End;
 use super::kept_binlog::has_gtids;
 use super::objects::Objects;
@@ -34,9 +34,8 @@ use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
 use super::server_columns::Question;
 use super::start::start_mark;
+use super::store::{Store, is_taken_over};
 
-/// How often the checkpoint may be written: what a crash makes the sink receive twice.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait after the disk did not take it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a line tells how it goes.
@@ -98,7 +97,7 @@ pub(super) struct Agent<S> {
     pipeline: Pipeline<S>,
     asking: Asking,
     end: Option<End>,
-    store: Arc<CheckpointStore>,
+    store: Arc<Store>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
     /// What the checkpoint is of.
@@ -174,8 +173,7 @@ impl<S: Sink> Agent<S> {
         // What the checkpoint has named until now was published before.
         let saved = saved.with_objects(owner, written.clone(), Vec::new());
         if loaded.as_ref() != Some(&saved) {
-            let (saving, checkpoint) = (Arc::clone(&store), saved.clone());
-            on_disk(move || saving.save(&checkpoint)).await?;
+            store.save(&saved).await?;
         }
         let now = Instant::now();
         Ok(Self {
@@ -262,7 +260,7 @@ impl<S: Sink> Agent<S> {
                 },
                 advanced = self.pipeline.flow.advance() => advanced.map_err(Error::Sink)?,
                 () = &mut timer => self.on_timer(),
-                saved = finished(&mut self.saving) => self.on_saved(saved),
+                saved = finished(&mut self.saving) => self.on_saved(saved)?,
                 told = self.asking.next() => match told? {
                     QueryOutcome::Answer(answer) => self.pipeline.answer(answer)?,
                     QueryOutcome::OtherServer => self.reconnect(),
@@ -373,7 +371,7 @@ impl<S: Sink> Agent<S> {
         if objects.is_some_and(|objects| objects.is_ready()) {
             self.saved_at
         } else {
-            self.saved_at + CHECKPOINT_INTERVAL
+            self.saved_at + self.store.interval()
         }
     }
 
@@ -436,13 +434,16 @@ impl<S: Sink> Agent<S> {
             return;
         }
         let store = Arc::clone(&self.store);
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            store.save(&checkpoint).map(|()| checkpoint)
+        self.saving = Some(tokio::spawn(async move {
+            store.save(&checkpoint).await.map(|()| checkpoint)
         }));
     }
 
     /// A disk that is full holds up the checkpoint, not the rows: they are read again if need be.
-    fn on_saved(&mut self, saved: Result<Checkpoint, Failure>) {
+    ///
+    /// # Errors
+    /// If the checkpoint is another process's now.
+    fn on_saved(&mut self, saved: Result<Checkpoint, Failure>) -> Result<(), Error> {
         self.saving = None;
         match saved {
             Ok(checkpoint) => {
@@ -452,11 +453,13 @@ impl<S: Sink> Agent<S> {
                     objects.stored();
                 }
             }
+            Err(failure) if is_taken_over(&failure) => return Err(Error::Sink(failure)),
             Err(failure) => {
                 warn!("{failure}; trying again. {}", failure.remedy);
                 self.saved_at = Instant::now() + CHECKPOINT_PATIENCE;
             }
         }
+        Ok(())
     }
 
     /// Writes the checkpoint and waits for the disk, but not for ever.
@@ -469,12 +472,12 @@ impl<S: Sink> Agent<S> {
         let saving = async {
             if self.saving.is_some() {
                 let saved = finished(&mut self.saving).await;
-                self.on_saved(saved);
+                self.on_saved(saved)?;
             }
             self.save();
             if self.saving.is_some() {
                 let saved = finished(&mut self.saving).await?;
-                self.on_saved(Ok(saved));
+                self.on_saved(Ok(saved))?;
             }
             Ok(())
         };
@@ -507,7 +510,7 @@ impl<S: Sink> Agent<S> {
             tokio::select! {
                 biased;
                 advanced = self.pipeline.flow.advance() => advanced.map_err(Error::Sink)?,
-                saved = finished(&mut self.saving) => self.on_saved(saved),
+                saved = finished(&mut self.saving) => self.on_saved(saved)?,
                 () = until(save_at) => self.save(),
                 asked = signals.next() => match asked {
                     SignalRequest::Stop(signal) if deadline.is_none() => {
@@ -527,16 +530,6 @@ impl<S: Sink> Agent<S> {
             }
         }
         Ok(())
-    }
-}
-
-/// Does what may block, so that a disk that hangs does not keep a stop waiting.
-pub(super) async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

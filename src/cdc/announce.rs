@@ -49,7 +49,7 @@ fn unknown_gtids(mark: &Mark) {
 }
 
 fn first_start(config: &Config, tables: &[CheckedTable]) {
-    let checkpoint = config.checkpoint.display();
+    let checkpoint = &config.checkpoint;
     if let Sink::Dir { path } = &config.sink {
         let delivered = delivered(path, tables);
         if !delivered.is_empty() {
@@ -109,7 +109,7 @@ fn unused_start(config: &Config, mark: &Mark) {
             "source.start is not used, because there is a checkpoint in {}, which is at {}; to \
              start at source.start, stop and delete the checkpoint: rows in between are then delivered again or \
              not at all",
-            config.checkpoint.display(),
+            config.checkpoint,
             place(mark)
         );
     }

@@ -27,6 +27,10 @@ const OLDEST_VERSION: u32 = 1;
 /// The newest one with shapes instead of layouts.
 const VERSION_OF_SHAPES: u32 = 2;
 
+/// For remedies.
+pub(super) const UNUSABLE: &str = "if it is another file than the checkpoint, correct checkpoint.path; otherwise restore it from a \
+                                   backup, or delete it and choose source.start with care";
+
 /// A table whose rows from before a checkpoint are with the sink, and which changes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FollowedTable {
@@ -83,6 +87,20 @@ pub struct Checkpoint {
     /// Objects that are committed and may not be visible yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sealed: Vec<StagedObject>,
+    /// Who has written it, where that is not sure otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<Claim>,
+}
+
+/// The process that a checkpoint belongs to. It makes the bytes of each unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Grows with each that is written.
+    pub(super) serial: u64,
+    /// Grows with each start.
+    pub(super) epoch: u64,
+    /// A random number of the process.
+    pub(super) writer: Uuid,
 }
 
 impl Checkpoint {
@@ -105,6 +123,7 @@ impl Checkpoint {
             owner: None,
             written: BTreeMap::new(),
             sealed: Vec::new(),
+            claim: None,
         }
     }
 
@@ -130,6 +149,32 @@ impl Checkpoint {
         Self {
             tables: tables.to_vec(),
             ..self
+        }
+    }
+
+    /// As it is stored by the process with this claim.
+    pub(super) fn claimed(&self, claim: Claim) -> Vec<u8> {
+        let claimed = Self {
+            version: VERSION,
+            claim: Some(claim),
+            ..self.clone()
+        };
+        // Nothing of it cannot be written as JSON.
+        let mut text = serde_json::to_vec_pretty(&claimed).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
+    /// Reads a stored one.
+    ///
+    /// # Errors
+    /// If it is none, or of a version that is not known.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let checkpoint: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if (OLDEST_VERSION..=VERSION).contains(&checkpoint.version) {
+            Ok(checkpoint)
+        } else {
+            Err(format!("its version is {}", checkpoint.version))
         }
     }
 
@@ -189,8 +234,7 @@ impl CheckpointStore {
             Failure::definite(
                 Exit::Data,
                 format!("cannot use the checkpoint {}: {why}", self.path.display()),
-                "if it is another file than the checkpoint, correct checkpoint.path; otherwise restore it from a \
-                 backup, or delete it and choose source.start with care",
+                UNUSABLE,
             )
         };
         if self.path.is_dir() {
@@ -205,12 +249,9 @@ impl CheckpointStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(error.to_string())),
         };
-        let checkpoint: Checkpoint =
-            serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
-        if !(OLDEST_VERSION..=VERSION).contains(&checkpoint.version) {
-            return Err(unusable(format!("its version is {}", checkpoint.version)));
-        }
-        Ok(Some(checkpoint))
+        Checkpoint::parse(text.as_bytes())
+            .map(Some)
+            .map_err(unusable)
     }
 
     /// Replaces the checkpoint: a reader finds the old one or the new one, whole, whatever

@@ -40,6 +40,7 @@ mod sequence;
 mod server;
 mod server_columns;
 mod start;
+mod store;
 mod stream;
 mod table_folders;
 mod tables;
@@ -57,7 +58,7 @@ use crate::signals::Signals;
 use crate::sink::{self, Publishing, Sink};
 use crate::{Error, Exit, Failure};
 
-use agent::{Agent, on_disk, unfinished};
+use agent::{Agent, unfinished};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
@@ -68,6 +69,7 @@ pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
 pub use progress::{AgentSummary, Progress};
 pub use server::{Identity, Mark, Server};
+use store::Store;
 pub(crate) use table_folders::folders;
 
 /// Where a run ends.
@@ -135,7 +137,7 @@ pub(crate) async fn run(
 
 /// What runs before have left.
 struct Stored {
-    store: Arc<CheckpointStore>,
+    store: Arc<Store>,
     loaded: Option<Checkpoint>,
     /// Whose staged objects a sink has.
     owner: Uuid,
@@ -196,16 +198,12 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
 ) -> Result<AgentSummary, Error> {
     let is_job = until.is_some();
     let starting = Box::pin(async {
-        let path = config.checkpoint.clone();
-        let store = on_disk(move || CheckpointStore::open(&path)).await?;
-        let store = Arc::new(store);
-        let loading = Arc::clone(&store);
-        let loaded = on_disk(move || loading.load()).await?;
+        let (store, loaded) = Store::open(&config.checkpoint).await?;
         let mut checked = Preflight::run(&config, loaded.as_ref()).await?;
         accept(&mut checked.tables, accepted)?;
         let owner = loaded.as_ref().and_then(|loaded| loaded.owner);
         let stored = Stored {
-            store,
+            store: Arc::new(store),
             owner: owner.unwrap_or_else(Uuid::new_v4),
             loaded,
         };

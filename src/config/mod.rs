@@ -4,6 +4,7 @@
 //! into values of which nothing is optional any more. What does not: asking servers whether
 //! tables or streams exist; that is for the rooms that talk to them.
 
+mod checkpoint;
 pub mod cloudwatch;
 mod clusters;
 pub mod duration;
@@ -25,6 +26,7 @@ mod status;
 mod table;
 mod validate;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,11 +63,44 @@ pub struct Config {
     /// Bytes of encoded rows that may be in memory before the binlog is not read any more.
     pub max_in_flight: usize,
     /// The checkpoint's file.
-    pub checkpoint: PathBuf,
+    pub checkpoint: CheckpointPlace,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
     /// What of the binlog is passed over.
     pub exemptions: Exemptions,
+}
+
+/// Where the checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointPlace {
+    /// A file.
+    File(PathBuf),
+    /// An object in a bucket.
+    S3(S3Checkpoint),
+}
+
+/// A checkpoint in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Checkpoint {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// The region, if it is not to come from the environment.
+    pub region: Option<String>,
+    /// The endpoint, if it is not the region's.
+    pub endpoint: Option<String>,
+    /// Whether the bucket's name stands in the path of URLs and not in their host.
+    pub path_style: bool,
+}
+
+impl fmt::Display for CheckpointPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::S3(S3Checkpoint { bucket, key, .. }) => write!(f, "s3://{bucket}/{key}"),
+        }
+    }
 }
 
 /// What a replay of binlog files needs to know.

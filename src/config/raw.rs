@@ -115,6 +115,9 @@ pub(super) enum SinkType {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Checkpoint {
     pub(super) path: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) path_style: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,15 +21,8 @@ const MOST_PREFIX_BYTES: usize = 400;
 /// Turns the typed section into the meant one.
 pub(super) fn validate(raw: &raw::Sink) -> Result<S3, ConfigError> {
     let bucket = raw.bucket.clone().unwrap_or_default();
-    check_bucket(&bucket)?;
-    if let Some(endpoint) = &raw.endpoint {
-        let parsed = Url::parse(endpoint);
-        if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            let remedy =
-                "write it like https://bucket.vpce-1a2b3c4d.s3.us-east-1.vpce.amazonaws.com";
-            return Err(ConfigError::at("sink.endpoint", "not a URL", remedy));
-        }
-    }
+    check_bucket("sink.bucket", &bucket)?;
+    check_endpoint("sink.endpoint", raw.endpoint.as_deref())?;
     let object_bytes = raw.object_size.map_or(DEFAULT_OBJECT_BYTES, |size| size.0);
     if !OBJECT_BYTES.contains(&object_bytes) {
         let (least, most) = OBJECT_BYTES.into_inner();
@@ -65,12 +58,21 @@ pub(super) fn validate(raw: &raw::Sink) -> Result<S3, ConfigError> {
     })
 }
 
+pub(super) fn check_endpoint(key: &str, endpoint: Option<&str>) -> Result<(), ConfigError> {
+    let is_url =
+        |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if endpoint.is_none_or(is_url) {
+        return Ok(());
+    }
+    let remedy = "write it like https://bucket.vpce-1a2b3c4d.s3.us-east-1.vpce.amazonaws.com";
+    Err(ConfigError::at(key, "not a URL", remedy))
+}
+
 /// Source: "General purpose bucket naming rules" in the S3 user guide.
-fn check_bucket(bucket: &str) -> Result<(), ConfigError> {
-    const KEY: &str = "sink.bucket";
+pub(super) fn check_bucket(key: &str, bucket: &str) -> Result<(), ConfigError> {
     if bucket.is_empty() {
         return Err(ConfigError::at(
-            KEY,
+            key,
             "missing",
             "name the bucket: sink.bucket = \"my-lake\"",
         ));
@@ -83,7 +85,7 @@ fn check_bucket(bucket: &str) -> Result<(), ConfigError> {
         && bucket.ends_with(ends);
     if !is_name {
         let remedy = "write its name alone, such as my-lake; what keys begin with is sink.prefix";
-        return Err(ConfigError::at(KEY, "not the name of a bucket", remedy));
+        return Err(ConfigError::at(key, "not the name of a bucket", remedy));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
 
+use super::checkpoint;
 use super::duration::TypedDuration;
 use super::exempt::exemptions;
 use super::firehose;
@@ -47,7 +48,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
             .flush_interval
             .map_or(default_flush, |typed| typed.0),
         max_in_flight,
-        checkpoint: checkpoint(raw.checkpoint.path.as_deref())?,
+        checkpoint: checkpoint::validate(&raw.checkpoint)?,
         shutdown_grace: shutdown_grace(raw),
         exemptions,
     })
@@ -334,26 +335,6 @@ fn directory(path: Option<&str>) -> Result<Sink, ConfigError> {
     Ok(Sink::Dir { path: path.into() })
 }
 
-fn checkpoint(path: Option<&str>) -> Result<PathBuf, ConfigError> {
-    let path = path.unwrap_or("file:hydrant-checkpoint.json");
-    if path.starts_with("s3:") {
-        return Err(ConfigError::at(
-            "checkpoint.path",
-            "checkpoints in S3 are not supported yet",
-            "write file:PATH",
-        ));
-    }
-    let path = path.strip_prefix("file:").unwrap_or(path);
-    if path.is_empty() {
-        return Err(ConfigError::at(
-            "checkpoint.path",
-            "no path",
-            "write file:PATH, or leave it out for file:hydrant-checkpoint.json",
-        ));
-    }
-    Ok(PathBuf::from(path))
-}
-
 /// What was typed, or the default if that is nothing.
 ///
 /// # Errors
@@ -400,7 +381,10 @@ mod tests {
         assert_eq!(config.source.start, Start::Latest);
         assert_eq!(config.flush_interval, Duration::from_secs(1));
         assert_eq!(config.max_in_flight, 24 << 20);
-        assert_eq!(config.checkpoint, PathBuf::from("/tmp/checkpoint.json"));
+        assert_eq!(
+            config.checkpoint,
+            crate::config::CheckpointPlace::File("/tmp/checkpoint.json".into())
+        );
         let Sink::Firehose(firehose) = config.sink else {
             panic!()
         };
@@ -578,17 +562,5 @@ mod tests {
         assert!(matches!(parse_position("0-1-100"), Some(Start::Gtids(_))));
         assert_eq!(parse_position(""), None);
         assert_eq!(parse_position("newest"), None);
-    }
-
-    #[test]
-    fn a_checkpoint_has_a_path() {
-        for path in ["", "file:", "s3://bucket/key"] {
-            let text = format!(
-                "source.url = \"mysql://u@127.0.0.1\"\ntable = [{{ name = \"shop.T\" }}]\n\
-                 sink.type = \"stdout\"\ncheckpoint.path = {path:?}"
-            );
-            let error = super::super::load::parse(&text, "x").unwrap_err();
-            assert_eq!(error.key.as_deref(), Some("checkpoint.path"), "{path}");
-        }
     }
 }

@@ -30,6 +30,7 @@ pub use object::TableFolder;
 pub(crate) use object::{FOLDERS, VERSION_FOLDER};
 pub(crate) use publishing::Publishing;
 pub use s3::S3Sink;
+pub(crate) use s3::{call_error as s3_error, connect as connect_to_s3};
 pub use schedule::{Delivered, DeliveryStats};
 pub use staged::{S3Part, S3Place, StagedObject, StagedPlace};
 pub use stdout::StdoutSink;

@@ -28,6 +28,7 @@ use super::staged::{S3Part, S3Place, StagedObject, StagedPlace};
 use super::{Attempted, Sink, SinkProfile};
 
 pub(super) use place::{S3Clients, complete};
+pub(crate) use place::{call_error, connect};
 
 /// Bytes of a part. All but the last have at least 5 MiB.
 const PART_BYTES: usize = 8 << 20;
@@ -101,7 +102,13 @@ impl S3Sink {
         flush_interval: Duration,
         max_in_flight: usize,
     ) -> Result<Self, Failure> {
-        let (client, place) = place::connect(options).await?;
+        let place = S3Place::new(
+            &options.bucket,
+            options.endpoint.clone(),
+            options.path_style,
+        );
+        let (client, place) =
+            place::connect(place, options.region.as_deref(), "sink.region").await?;
         bucket::check(&client, &place, &options.prefix).await?;
         info!(
             "writing to {place}: three requests an object, at most {:.3} USD a day for objects that end by \

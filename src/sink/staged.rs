@@ -68,6 +68,23 @@ pub struct S3Part {
     pub(super) crc32: Option<String>,
 }
 
+impl S3Place {
+    /// A bucket in a region that is not known yet.
+    pub(crate) fn new(bucket: &str, endpoint: Option<String>, path_style: bool) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            region: String::new(),
+            endpoint,
+            path_style,
+        }
+    }
+
+    /// The bucket's name.
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+}
+
 impl fmt::Display for S3Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.endpoint {

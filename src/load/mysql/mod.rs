@@ -18,7 +18,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::info;
 
 use crate::cdc::{self, AgentSummary, Until};
-use crate::config::{self, Config, Source};
+use crate::config::{self, CheckpointPlace, Config, Source};
 use crate::encode::Dialect;
 use crate::signals::{SignalRequest, Signals};
 use crate::sim::QuotaPreset;
@@ -170,7 +170,11 @@ async fn follow<S: Sink>(
 ) -> Result<Option<(Session, String)>, Error> {
     let start = |until| tokio::spawn(cdc::run_to(config.clone(), sink.clone(), until));
     let mut agent = start(None);
-    let following = until_it_follows(&mut agent, &config.checkpoint);
+    // As [`agent_config`] has it.
+    let CheckpointPlace::File(checkpoint) = &config.checkpoint else {
+        return Ok(None);
+    };
+    let following = until_it_follows(&mut agent, checkpoint);
     let Some(follows) = signals.unless_stopped(following).await else {
         agent.abort();
         return Ok(None);

@@ -14,7 +14,6 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use crate::aws::{self, CallError, Cause};
-use crate::config;
 use crate::{Exit, Failure};
 
 use super::super::staged::{S3Part, S3Place, StagedObject};
@@ -31,28 +30,30 @@ pub(super) const LEAST_ABORT_DAYS: i32 = 7;
 /// From this age on an upload may have been aborted by the bucket's rule.
 const OLD_S: i64 = (LEAST_ABORT_DAYS as i64 - 1) * 86_400;
 
-/// A client of the bucket that a configuration names.
+/// A client of a bucket whose region may be that of the environment, which `key` would replace.
 ///
 /// # Errors
 /// If there is no region.
-pub(super) async fn connect(options: &config::S3) -> Result<(Client, S3Place), Failure> {
-    let mut place = S3Place {
-        bucket: options.bucket.clone(),
-        region: String::new(),
-        endpoint: options.endpoint.clone(),
-        path_style: options.path_style,
-    };
-    let (client, region) = client(&place, options.region.as_deref()).await?;
+pub(crate) async fn connect(
+    mut place: S3Place,
+    region: Option<&str>,
+    key: &str,
+) -> Result<(Client, S3Place), Failure> {
+    let (client, region) = client(&place, region, key).await?;
     place.region = region;
     Ok((client, place))
 }
 
-async fn client(place: &S3Place, region: Option<&str>) -> Result<(Client, String), Failure> {
+async fn client(
+    place: &S3Place,
+    region: Option<&str>,
+    key: &str,
+) -> Result<(Client, String), Failure> {
     let mut loader = aws::loader();
     if let Some(endpoint) = &place.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let (settings, region) = aws::load(loader, IDLE_TIMEOUT, region, "sink.region", &[]).await?;
+    let (settings, region) = aws::load(loader, IDLE_TIMEOUT, region, key, &[]).await?;
     let timeouts = settings.timeout_config().map(TimeoutConfig::to_builder);
     let timeouts = timeouts
         .unwrap_or_default()
@@ -74,7 +75,7 @@ impl S3Clients {
         if let Some(client) = clients.get(place) {
             return Ok(client.clone());
         }
-        let (client, _) = client(place, Some(&place.region)).await?;
+        let (client, _) = client(place, Some(&place.region), "sink.region").await?;
         clients.insert(place.clone(), client.clone());
         Ok(client)
     }
@@ -139,7 +140,7 @@ pub(in crate::sink) async fn complete(
 }
 
 /// Why a call failed. S3's answers are XML, and one that cannot be read has broken off.
-pub(super) fn call_error<E>(error: &SdkError<E, HttpResponse>) -> CallError
+pub(crate) fn call_error<E>(error: &SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -183,7 +184,17 @@ async fn of_key(client: &Client, place: &S3Place, object: &StagedObject) -> Resu
         {
             Ok(Key::Free)
         }
-        Err(error) => Err(place.failure(&object.key, &call_error(&error))),
+        Err(error) => {
+            let mut why = call_error(&error);
+            // An answer to HEAD has no body that could say so.
+            if error
+                .raw_response()
+                .is_some_and(|it| it.status().as_u16() == 403)
+            {
+                why.cause = Cause::Denied;
+            }
+            Err(place.failure(&object.key, &why))
+        }
     }
 }
 
@@ -221,7 +232,7 @@ impl S3Place {
     }
 
     /// What to do about a failed call.
-    pub(super) fn failure(&self, key: &str, error: &CallError) -> Failure {
+    pub(crate) fn failure(&self, key: &str, error: &CallError) -> Failure {
         const DEFECT: &str = "report this; it is a defect of hydrant";
         let what = format!("{key} in {self}: {}", error.what);
         let (exit, remedy) = match error.cause {
@@ -249,7 +260,8 @@ impl S3Place {
             ),
             Cause::Denied => (
                 Exit::Permission,
-                "allow s3:PutObject and s3:GetObject on the prefix, and kms:GenerateDataKey and kms:Decrypt on the key if there is one",
+                "allow s3:PutObject and s3:GetObject on the key, s3:ListBucket on the bucket, without which S3 does not say that an \
+                 object is missing, and kms:GenerateDataKey and kms:Decrypt on a KMS key",
             ),
             Cause::NoCredentials
             | Cause::RoleDenied

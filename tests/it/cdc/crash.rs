@@ -13,12 +13,12 @@ use testkit::servers::{Kind, Server};
 
 const KILLS: usize = 30;
 
-const TABLE: &str = "name = \"shop.Sales\"\ncolumns = [\"InvoiceID\", \"Referral\"]\n\
+pub(super) const TABLE: &str = "name = \"shop.Sales\"\ncolumns = [\"InvoiceID\", \"Referral\"]\n\
                      metadata = [\"position\", \"ordinal\"]";
 
 /// Inserts until it is told to stop: single rows and transactions of many, some with text that
 /// needs quotes.
-fn write_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
+pub(super) fn write_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
     let row = |text: &str| format!("(1, 'Garden', 2, 3, '2016-03-04', 'WA', 'Free', '{text}')");
     let columns = "ItemID, Category, Price, Quantity, OrderDate, DestinationState, ShippingType, \
                    Referral";
@@ -67,7 +67,7 @@ fn write_xa_sales(server: &Server, stop: &AtomicBool) -> Result<()> {
 }
 
 /// That no row is missing, and that the metadata columns tell copies from rows. Gives the number of copies beyond the first.
-fn check_delivered(server: &Server, text: &str) -> Result<usize> {
+pub(super) fn check_delivered(server: &Server, text: &str) -> Result<usize> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .from_reader(text.as_bytes());

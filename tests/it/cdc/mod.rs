@@ -12,4 +12,5 @@ mod positions;
 mod scenes;
 mod schema_changes;
 mod starts;
+mod taken_over;
 mod tls;
