@@ -2,6 +2,8 @@
 //!
 //! What does not live here: the prices ([`super::core::price`]).
 
+use std::time::Instant;
+
 use tracing::info;
 
 use crate::{Exit, Failure};
@@ -39,6 +41,7 @@ pub(super) struct Estimate {
 /// If the budget is too small however long datums wait.
 pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, Failure> {
     let mut plans = inputs(shared, sampled);
+    let mut for_changes = 0.0;
     if let Some(budget) = shared.config.budget_usd_per_day {
         let stretched = stretch(&plans, budget).map_err(|(place, error)| {
             let label = &shared.outlets[place].clients.label;
@@ -62,7 +65,10 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, F
                     stretched.interval.seconds()
                 );
             }
-            outlet.backlog.pace(stretched.publish_every, limit);
+            for_changes += limit.per_day() - stretched.requests_per_day();
+            outlet
+                .backlog
+                .pace(stretched.publish_every, limit, Instant::now());
             plans[place] = stretched;
         }
     }
@@ -79,10 +85,12 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, F
         shared.metric_count(),
         shared.config.interval.seconds(),
         at_most(shared, sampled, plans),
-        if shared.config.flush_changes {
-            "; values that change are sent at once, at most $0.01 for 1,000"
-        } else {
-            ""
+        match shared.config.budget_usd_per_day {
+            _ if !shared.config.flush_changes => String::new(),
+            None => "; values that change are sent at once, at most $0.01 for 1,000".to_owned(),
+            Some(_) => format!(
+                "; values that change are sent at once while the budget has requests for them, {for_changes:.0} a day, and wait for the next publish when it has none"
+            ),
         },
     );
     Ok(Estimate {

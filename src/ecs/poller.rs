@@ -315,6 +315,7 @@ impl Poller {
                 let sending = put(client, self.shared.config.namespace.clone(), data, batch);
                 self.puts.spawn(async move { (index, sending.await) });
             }
+            outlet.say_wait(now.monotonic);
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use tracing::info;
+
 use crate::Failure;
 use crate::config::Metrics;
 
@@ -19,6 +21,8 @@ pub(super) struct Outlet {
     pub(super) backlog: Backlog,
     /// Whether anything was ever accepted.
     pub(super) has_accepted: bool,
+    /// Whether it was said that the budget makes changes wait.
+    pub(super) has_said_wait: bool,
     /// When the failure that lasts was first seen.
     pub(super) failing_since: Option<Instant>,
     /// Why ECS could not be asked at the start, until it can.
@@ -34,9 +38,26 @@ impl Outlet {
             clients,
             backlog,
             has_accepted: false,
+            has_said_wait: false,
             failing_since: None,
             refused_by_ecs: None,
             refused_by_cloudwatch: None,
+        }
+    }
+
+    /// Says once that changes are not sent at once any more.
+    pub(super) fn say_wait(&mut self, now: Instant) {
+        if self.has_said_wait {
+            return;
+        }
+        if let Some(until) = self.backlog.changes_wait_until(now) {
+            self.has_said_wait = true;
+            info!(
+                region = self.clients.label,
+                "values that have changed in {} wait {:.0?} for the next publish: metrics.budget_usd_per_day has no request left for them now; this is said once",
+                self.clients.label,
+                until - now
+            );
         }
     }
 

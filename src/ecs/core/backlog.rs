@@ -242,10 +242,21 @@ impl Backlog {
         self.settings.change_wait = change_wait;
     }
 
-    /// Changes the pace, to that of a budget.
-    pub fn pace(&mut self, publish_every: Duration, budget: Budget) {
+    /// Changes the pace, to that of a budget. What was spent before stays spent.
+    pub fn pace(&mut self, publish_every: Duration, budget: Budget, now: Instant) {
         self.settings.publish_every = publish_every;
-        self.settings.budget = Some(budget);
+        self.settings.budget = Some(match &self.settings.budget {
+            Some(before) => budget.after(before, now),
+            None => budget,
+        });
+    }
+
+    /// Until when the budget makes changed values wait that are due at `now`.
+    #[must_use]
+    pub fn changes_wait_until(&self, now: Instant) -> Option<Instant> {
+        let is_due = self.changed_second.is_some() && self.flush_at.is_some_and(|due| due <= now);
+        let budget = self.settings.budget.as_ref().filter(|_| is_due)?;
+        budget.ready_at().filter(|ready| *ready > now)
     }
 
     /// Makes everything that waits due, before a shutdown: nothing more is waited for, and a

@@ -24,9 +24,12 @@ pub const MONTH_HOURS: f64 = 730.0;
 
 const DAY_S: f64 = 86_400.0;
 
-/// The part of a budget's requests that may be used in one go, for changes and after an outage;
-/// the rest is the rate, so that both together are the budget of any day.
-const BURST_SHARE: f64 = 0.1;
+/// The part of a budget's requests that planned publishes may need; the rest is for changes, and for what an outage
+/// has left.
+const PLANNED_SHARE: f64 = 0.9;
+/// The part of a budget's requests that may be saved up: those of an hour. The rest is the rate, so that both together
+/// are the budget of any day.
+const SAVED_SHARE: f64 = 1.0 / 24.0;
 
 /// Dollars a day for having this many metrics.
 #[must_use]
@@ -105,7 +108,7 @@ impl PriceInputs {
     pub fn stretch(mut self, budget_usd: f64) -> Result<(Self, Budget), BudgetTooSmall> {
         let metrics_usd = metrics_usd_per_day(self.metric_count);
         let requests_per_day = (budget_usd - metrics_usd).max(0.0) / PUT_METRIC_DATA_USD;
-        let rate_per_day = requests_per_day * (1.0 - BURST_SHARE);
+        let planned_per_day = requests_per_day * PLANNED_SHARE;
         let quiet = |publish_every| Self {
             publish_every,
             changes_per_day: 0.0,
@@ -116,14 +119,13 @@ impl PriceInputs {
         loop {
             let needed = quiet(wait).requests_per_day();
             least_requests = least_requests.min(needed);
-            if needed <= rate_per_day {
+            if needed <= planned_per_day {
                 self.publish_every = wait;
-                let budget = Budget::new(rate_per_day, requests_per_day * BURST_SHARE);
-                return Ok((self, budget));
+                return Ok((self, Budget::new(requests_per_day)));
             }
             wait = Duration::from_secs(wait.as_secs() + 1);
             if wait > LONGEST_PUBLISH_EVERY {
-                let requests_usd = least_requests / (1.0 - BURST_SHARE) * PUT_METRIC_DATA_USD;
+                let requests_usd = least_requests / PLANNED_SHARE * PUT_METRIC_DATA_USD;
                 return Err(BudgetTooSmall {
                     budget_usd,
                     least_usd: metrics_usd + requests_usd,
@@ -151,37 +153,62 @@ impl fmt::Display for PriceInputs {
     }
 }
 
-/// The requests that a day's budget still has.
+/// The requests that a day's budget still has. At the start that is one, so that a poller that starts over and over
+/// stays inside of it, too.
 ///
 /// Contract: send when [`Budget::ready_at`] has come, and say so with [`Budget::spend`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Budget {
-    spacing: Duration,
-    /// What may be saved up, in the time that it takes.
-    burst: Duration,
-    /// When everything spent will have been saved up again.
-    even_at: Option<Instant>,
+    per_day: f64,
+    /// What may be saved up.
+    most: f64,
+    /// What is left, as of the last request.
+    left: f64,
+    spent_at: Option<Instant>,
 }
 
 impl Budget {
-    fn new(rate_per_day: f64, burst: f64) -> Self {
-        let spacing = Duration::from_secs_f64(DAY_S / rate_per_day);
+    fn new(requests_per_day: f64) -> Self {
         Self {
-            spacing,
-            burst: spacing.mul_f64((burst - 1.0).max(0.0)),
-            even_at: None,
+            per_day: requests_per_day * (1.0 - SAVED_SHARE),
+            most: (requests_per_day * SAVED_SHARE).max(1.0),
+            left: 1.0,
+            spent_at: None,
         }
+    }
+
+    /// Requests a day, besides those that were saved up.
+    #[must_use]
+    pub fn per_day(&self) -> f64 {
+        self.per_day
     }
 
     /// When the next request may be sent; `None` is at once.
     #[must_use]
     pub fn ready_at(&self) -> Option<Instant> {
-        self.even_at.and_then(|even| even.checked_sub(self.burst))
+        let wait_s = (1.0 - self.left) * DAY_S / self.per_day;
+        let spent_at = self.spent_at.filter(|_| wait_s > 0.0)?;
+        Some(spent_at + Duration::from_secs_f64(wait_s))
     }
 
     /// A request was sent.
     pub fn spend(&mut self, now: Instant) {
-        self.even_at = Some(self.even_at.map_or(now, |even| even.max(now)) + self.spacing);
+        self.left = self.left_at(now) - 1.0;
+        self.spent_at = Some(now);
+    }
+
+    /// This one, with as many requests as `before` has left: a new plan is no new allowance.
+    #[must_use]
+    pub fn after(mut self, before: &Self, now: Instant) -> Self {
+        self.left = before.left_at(now).min(self.most);
+        self.spent_at = before.spent_at.map(|_| now);
+        self
+    }
+
+    fn left_at(&self, now: Instant) -> f64 {
+        let since = self.spent_at.map(|at| now.saturating_duration_since(at));
+        let saved = since.unwrap_or_default().as_secs_f64() * self.per_day / DAY_S;
+        (self.left + saved).min(self.most)
     }
 }
 
@@ -256,7 +283,7 @@ mod tests {
             now = now.max(budget.ready_at().unwrap_or(now));
         }
         let usd = counted_usd_per_day(requests, day, 4);
-        assert!(usd < 0.0601 && usd > 0.058, "{usd}");
+        assert!(usd < 0.0601 && usd > 0.057, "{usd}");
     }
 
     #[test]
@@ -264,6 +291,26 @@ mod tests {
         let (stretched, budget) = plan(10).stretch(1.0).unwrap();
         assert_eq!(stretched, plan(10));
         assert_eq!(budget.ready_at(), None);
+    }
+
+    #[test]
+    fn a_new_plan_is_no_new_allowance() {
+        let now = Instant::now();
+        let (_, mut before) = plan(10).stretch(0.1).unwrap();
+        before.spend(now);
+        let (_, richer) = plan(10).stretch(0.2).unwrap();
+        let richer = richer.after(&before, now);
+        assert!(richer.ready_at() > Some(now) && richer.ready_at() < before.ready_at());
+        // What was saved up is kept as far as the new plan may save.
+        let later = now + Duration::from_hours(24);
+        let mut saved = plan(10).stretch(0.1).unwrap().1.after(&richer, later);
+        let most = (0.1 - metrics_usd_per_day(4)) / PUT_METRIC_DATA_USD / 24.0;
+        let mut count = 0.0;
+        while saved.ready_at().is_none_or(|at| at <= later) {
+            saved.spend(later);
+            count += 1.0;
+        }
+        assert!(most - 1.0 < count && count <= most, "{count} of {most}");
     }
 
     #[test]

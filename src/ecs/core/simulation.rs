@@ -16,6 +16,8 @@ use super::sample::enter_sample;
 use super::schedule::{Event, Interval, Now, Schedule, Settled, Step, Tick};
 use super::series::{Datum, SeriesId};
 
+#[path = "simulation_budget.rs"]
+mod budget;
 #[path = "simulation_clocks.rs"]
 mod clocks;
 
