@@ -18,6 +18,7 @@ pub mod logs;
 mod nofollow;
 pub mod printing;
 mod signals;
+mod waits;
 
 mod aws;
 pub mod config;

@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::Failure;
 use crate::error::Fault;
+use crate::waits;
 
 use super::dir;
 use super::s3::{self, S3Clients};
 use super::staged::{StagedObject, StagedPlace};
 
-/// The shortest and the longest wait between two attempts, each without its random part.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -51,12 +49,7 @@ impl StagedObject {
         clients: &S3Clients,
         mut is_first: bool,
     ) -> Result<(), Failure> {
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(WAITS.0)
-            .with_max_delay(WAITS.1)
-            .with_jitter()
-            .without_max_times();
-        let mut waits = waits.build();
+        let mut pauses = waits::endless(rand::random());
         let began = Instant::now();
         let mut told_at: Option<Instant> = None;
         loop {
@@ -76,7 +69,7 @@ impl StagedObject {
                 told_at = Some(Instant::now());
                 warn!("{failure}; trying again. {}", failure.remedy);
             }
-            tokio::time::sleep(waits.next().unwrap_or(WAITS.1)).await;
+            tokio::time::sleep(pauses.next().unwrap_or(waits::LONGEST)).await;
         }
     }
 }

@@ -7,22 +7,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
 use crate::Failure;
 use crate::batch::SealedBatch;
 use crate::error::Fault;
 use crate::pace::{Cost, Pacer};
+use crate::waits;
 
 use super::{Attempted, SinkProfile, StagedObject};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The shortest wait between two attempts at one batch. It doubles, and a random part of it is added.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-/// The longest wait, without its random part.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
 /// A batch that the sink has for good, visible or staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
@@ -443,16 +439,8 @@ impl Shipment {
     /// Sets the time of the next attempt: exponential, with jitter, without a last one, and not
     /// later than the given time.
     fn wait(&mut self, now: Instant, latest: Option<Instant>, jitter_seed: u64) {
-        let id = self.batch.id;
-        let backoff = self.backoff.get_or_insert_with(|| {
-            ExponentialBuilder::new()
-                .with_min_delay(SHORTEST_WAIT)
-                .with_max_delay(LONGEST_WAIT)
-                .with_jitter()
-                .with_jitter_seed(jitter_seed.wrapping_add(id))
-                .without_max_times()
-                .build()
-        });
+        let seed = jitter_seed.wrapping_add(self.batch.id);
+        let backoff = self.backoff.get_or_insert_with(|| waits::endless(seed));
         let next = backoff.next().map(|delay| now + delay);
         self.not_before = [next, latest].into_iter().flatten().min();
     }

@@ -174,10 +174,10 @@ impl Simulation {
             place.order.push(batch.id);
         }
         if let Some(failed_at) = known.failed_at {
-            let doubled = SHORTEST_WAIT * 2_u32.pow((known.failures - 1).min(16));
+            let doubled = waits::SHORTEST * 2_u32.pow((known.failures - 1).min(16));
             let patience_ends = known.latest.is_some_and(|at| at <= self.now);
             let waited = self.now - failed_at;
-            assert!(waited >= doubled.min(LONGEST_WAIT) || patience_ends);
+            assert!(waited >= doubled.min(waits::LONGEST) || patience_ends);
         }
         let records = attempt.records().iter();
         let bytes = records.map(|index| batch.record(*index).len() as u64).sum();
@@ -310,7 +310,7 @@ fn waits_double_up_to_the_longest_and_the_wake_is_their_end() {
         let (early, wake) = started(&mut schedule, now);
         assert!(early.is_empty());
         let wait = wake.unwrap() - now;
-        let least = (SHORTEST_WAIT * 2_u32.pow(failures)).min(LONGEST_WAIT);
+        let least = (waits::SHORTEST * 2_u32.pow(failures)).min(waits::LONGEST);
         assert!(wait >= least && wait <= least * 2, "{wait:?}");
         waits.insert(wait);
         let (early, _) = started(&mut schedule, now + wait / 2);
@@ -381,7 +381,7 @@ fn lasting_failures_are_told_now_and_then_and_their_end_once() {
     let mut notices = Vec::new();
     for result in [broken, broken, broken, broken, broken, arrived, arrived] {
         // Longer than any wait, so that the newest failure is tried again before the other batch.
-        now += LONGEST_WAIT / 4;
+        now += waits::LONGEST / 4;
         let attempt = started(&mut schedule, now).0.pop().unwrap();
         let settled = schedule.answered(attempt, result(), now).unwrap();
         notices.push(settled.notice);
@@ -392,7 +392,7 @@ fn lasting_failures_are_told_now_and_then_and_their_end_once() {
     };
     let recovered = Notice::Recovered {
         failures: 5,
-        after: LONGEST_WAIT * 5 / 4,
+        after: waits::LONGEST * 5 / 4,
     };
     let expected = [
         failing(1),

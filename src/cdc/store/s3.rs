@@ -8,7 +8,6 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -16,15 +15,12 @@ use uuid::Uuid;
 use crate::config::S3Checkpoint;
 use crate::error::Fault;
 use crate::sink::{S3Place, connect_to_s3, s3_error};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, waits};
 
 use super::super::checkpoint::{Checkpoint, Claim, UNUSABLE};
 
 /// How often the endpoint is tried when the program starts.
 const START_ATTEMPTS: u32 = 3;
-/// The shortest and the longest wait between two attempts, each without its random part.
-const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
-
 /// The checkpoint in a bucket.
 #[derive(Debug)]
 pub(in crate::cdc) struct S3Store {
@@ -143,12 +139,7 @@ impl S3Store {
             ..state.claim
         };
         let text = checkpoint.claimed(claim);
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(WAITS.0)
-            .with_max_delay(WAITS.1)
-            .with_jitter()
-            .without_max_times();
-        let mut waits = waits.build();
+        let mut pauses = waits::endless(rand::random());
         let mut is_told = false;
         loop {
             let stored = match self.put(&text, state.etag.as_deref()).await {
@@ -181,7 +172,7 @@ impl S3Store {
                         warn!("checkpoint: {failure}; trying again. {}", failure.remedy);
                         is_told = true;
                     }
-                    tokio::time::sleep(waits.next().unwrap_or(WAITS.1)).await;
+                    tokio::time::sleep(pauses.next().unwrap_or(waits::LONGEST)).await;
                 }
                 Err(failure) => return Err(failure),
             }
