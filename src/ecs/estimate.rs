@@ -21,6 +21,8 @@ pub(super) struct Sampled {
     pub(super) clusters: usize,
     /// Those of them that patterns match.
     pub(super) found: usize,
+    /// Whether there are patterns whose clusters were never listed.
+    pub(super) is_unlisted: bool,
     /// Of each place.
     pub(super) datums_per_second: Vec<f64>,
     /// Of ECS, without lists and what is asked again.
@@ -30,7 +32,8 @@ pub(super) struct Sampled {
 /// What it costs.
 #[derive(Debug)]
 pub(super) struct Estimate {
-    pub(super) usd_per_day: f64,
+    /// None as long as nobody knows.
+    pub(super) usd_per_day: Option<f64>,
     /// For people.
     pub(super) line: String,
 }
@@ -79,8 +82,13 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, F
         .sum::<f64>()
         + 0.0;
     let calls = sampled.calls_per_second * DAY_S + 0.0;
+    let price = if sampled.is_unlisted {
+        "price unknown until ECS lists the clusters that patterns match".to_owned()
+    } else {
+        format!("${usd:.3} a day")
+    };
     let line = format!(
-        "clusters: {}, metrics: {}, every {} s: {calls:.0} calls of ECS (free) and {requests:.0} PutMetricData, ${usd:.3} a day{}{}",
+        "clusters: {}, metrics: {}, every {} s: {calls:.0} calls of ECS (free) and {requests:.0} PutMetricData, {price}{}{}",
         sampled.clusters,
         shared.metric_count(),
         shared.config.interval.seconds(),
@@ -94,7 +102,7 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Result<Estimate, F
         },
     );
     Ok(Estimate {
-        usd_per_day: usd,
+        usd_per_day: (!sampled.is_unlisted).then_some(usd),
         line,
     })
 }
@@ -129,15 +137,19 @@ fn at_most(shared: &Shared, sampled: &Sampled, mut plans: Vec<PriceInputs>) -> S
     add_clusters(&mut plans[place], more, shared, sampled);
     let usd = total_usd(&plans);
     let budget = shared.config.budget_usd_per_day.unwrap_or(f64::INFINITY);
+    let now = if sampled.is_unlisted {
+        "unknown".to_owned()
+    } else {
+        sampled.found.to_string()
+    };
     let like = if sampled.clusters > 0 {
         " like these"
     } else {
         ""
     };
     format!(
-        "; up to ${:.3} a day if patterns match {most} clusters{like} (metrics.max_clusters; now {})",
-        usd.min(budget),
-        sampled.found
+        "; up to ${:.3} a day if patterns match {most} clusters{like} (metrics.max_clusters; now {now})",
+        usd.min(budget)
     )
 }
 

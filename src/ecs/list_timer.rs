@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(super) const LEAST_SPACING: Duration = Duration::from_secs(5);
 /// The part of the calls that may be used which lists take at most.
 pub(super) const LIST_PART: f64 = 0.1;
-/// Before a list that failed is asked for again.
+/// Before a list that failed is asked for again, if nothing hurries it.
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// When a list is due.

@@ -4,7 +4,7 @@
 //! What lives here: the cores ([`core`]), which are PURE, and the loop around them. `clock` reads the clocks,
 //! `caller` makes calls of one of ECS's buckets, `clients` has the clients of a region and role and their
 //! pace, `answered` says whether it was CloudWatch that answered, `poll_query` what is asked and what an answer
-//! means, `poll` and `publish` make one request each, `roster` has the clusters and looks for those that patterns match,
+//! means, `poll` and `publish` make one request each, `roster` has the clusters and looks for those that patterns match, `unlisted` counts the seconds before the first list,
 //! `directory` lists what is in a cluster, `list_timer` says when, `target` registers what
 //! is sampled, `scheduled_poll` has one poll that is repeated, `sampler` all of them, `own` the poller's own numbers, `timing` the histograms,
 //! `estimate` what it costs, `poller` the loop, `exposition` what the status server shows. [`templates`] prints alarms and a dashboard.
@@ -37,6 +37,7 @@ mod summary;
 mod target;
 pub mod templates;
 mod timing;
+mod unlisted;
 
 use std::time::Duration;
 

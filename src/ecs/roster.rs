@@ -19,6 +19,7 @@ use super::list_timer::{LEAST_SPACING, LIST_PART, ListTimer, RETRY};
 use super::poll::Polled;
 use super::poll_query::{CLUSTERS_A_CALL, PollQuery, last_part};
 use super::target::{Target, TargetRegistry};
+use super::unlisted::UnlistedClusters;
 
 /// Clusters on a page. Source: API reference, "ListClusters".
 const PAGE: i32 = 100;
@@ -30,9 +31,17 @@ const DEADLINE: Duration = Duration::from_mins(10);
 /// How a list went.
 #[derive(Debug)]
 pub(super) struct ClusterListing {
-    /// The clusters that are to be sampled, in the order of their names.
-    pub(super) answer: Result<Vec<Cluster>, PollError>,
+    pub(super) answer: Result<ListedClusters, PollError>,
     pub(super) calls: Calls,
+}
+
+/// What a list says.
+#[derive(Debug, Default)]
+pub(super) struct ListedClusters {
+    /// The clusters that are to be sampled.
+    active: Vec<Cluster>,
+    /// Names of those that ListClusters lists and DescribeClusters calls MISSING: it is not known yet which is true.
+    missing: BTreeSet<String>,
 }
 
 /// A cluster and its targets.
@@ -65,6 +74,10 @@ pub(super) struct Roster {
     timer: Option<ListTimer>,
     /// Whether the newest list failed.
     pub(super) has_failed: bool,
+    /// Whether no list has succeeded yet. Never without patterns.
+    pub(super) is_unlisted: bool,
+    /// What counts the seconds until then.
+    pub(super) unlisted: Option<UnlistedClusters>,
     /// How many were left out when that was last said.
     pub(super) said_left_out: usize,
 }
@@ -85,7 +98,7 @@ impl Roster {
         let mut named = Vec::with_capacity(group.clusters.len());
         for cluster in &group.clusters {
             named.push(Member {
-                targets: registry.open_cluster(cluster, &shown(cluster), true)?,
+                targets: registry.open_cluster(cluster, &shown(cluster))?,
                 cluster: cluster.clone(),
                 is_listed: true,
             });
@@ -95,6 +108,8 @@ impl Roster {
             found: BTreeMap::new(),
             timer: (!group.patterns.is_empty()).then(|| ListTimer::at(now)),
             has_failed: false,
+            is_unlisted: !group.patterns.is_empty(),
+            unlisted: None,
             said_left_out: 0,
         })
     }
@@ -102,6 +117,11 @@ impl Roster {
     /// When clusters are to be looked for; none while they are, or without patterns.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.timer.as_ref()?.due_at()
+    }
+
+    /// When there are more seconds to count that are not known of; none after the first list.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.unlisted.as_ref().map(UnlistedClusters::wake_at)
     }
 
     /// The list is under way.
@@ -190,13 +210,17 @@ impl Roster {
         let calls = u32::try_from(listing.calls.total()).unwrap_or(u32::MAX);
         let Ok(listed) = &listing.answer else {
             self.has_failed = true;
-            self.end_list(now + RETRY.max(spacing * calls), now);
+            let ready_at = now + LEAST_SPACING.max(spacing * calls);
+            let due_at = if self.is_unlisted { now } else { now + RETRY };
+            self.end_list(ready_at, due_at);
             return changes;
         };
         self.has_failed = false;
+        self.is_unlisted = false;
         self.end_list(now + LEAST_SPACING.max(spacing * calls), now + REFRESH);
         let named: BTreeSet<_> = self.named.iter().map(|it| &it.cluster.name).collect();
         let mut new: BTreeMap<_, _> = listed
+            .active
             .iter()
             .filter(|cluster| !named.contains(&cluster.name))
             .map(|cluster| (cluster.name.as_str(), cluster))
@@ -205,7 +229,8 @@ impl Roster {
             if !member.is_listed {
                 continue;
             }
-            member.is_listed = new.remove(name.as_str()).is_some();
+            let is_missing = listed.missing.contains(name);
+            member.is_listed = new.remove(name.as_str()).is_some() || is_missing;
             if !member.is_listed {
                 changes.went.push(member.cluster.clone());
             }
@@ -217,7 +242,7 @@ impl Roster {
             if let Some(member) = self.found.get_mut(name) {
                 member.is_listed = true;
             } else {
-                let targets = match registry.open_cluster(cluster, &shown(cluster), false) {
+                let targets = match registry.open_cluster(cluster, &shown(cluster)) {
                     Ok(targets) => targets,
                     Err(failure) => {
                         changes.left_out += 1;
@@ -313,15 +338,15 @@ async fn list(
     }
 }
 
-/// Those that are there and have the tags. A list may name clusters that were deleted.
+/// Those that have the tags and are not INACTIVE.
 async fn keep_active(
     mut caller: Caller,
     arns: &[String],
     discovery: &Discovery,
     spacing: Duration,
     calls: &mut Calls,
-) -> Result<Vec<Cluster>, PollError> {
-    let mut kept = Vec::new();
+) -> Result<ListedClusters, PollError> {
+    let mut kept = ListedClusters::default();
     for arns in arns.chunks(CLUSTERS_A_CALL) {
         sleep(spacing).await;
         let described = caller.call(|client| {
@@ -343,6 +368,9 @@ async fn keep_active(
                 what: "ECS does not describe all clusters that it lists".to_owned(),
             });
         }
+        let missing = described.failures().iter().filter_map(|it| it.arn());
+        let missing = missing.map(|arn| last_part(arn).to_owned());
+        kept.missing.extend(missing);
         for cluster in described.clusters() {
             let tags = cluster.tags().iter();
             let tags = tags.filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())));
@@ -353,7 +381,7 @@ async fn keep_active(
                 is_active,
                 discovery.takes_tags(&tags),
             ) {
-                kept.push(Cluster {
+                kept.active.push(Cluster {
                     name: last_part(arn).to_owned(),
                     id: arn.to_owned(),
                 });

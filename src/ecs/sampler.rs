@@ -87,7 +87,8 @@ impl Sampler {
         let ticks = self.scheduled_polls.values().map(ScheduledPoll::wake_at);
         let lists = self.directories.values().filter_map(Directory::due_at);
         let searches = self.rosters.iter().filter_map(Roster::due_at);
-        ticks.chain(lists).chain(searches).min()
+        let unlisted = self.rosters.iter().filter_map(Roster::wake_at);
+        ticks.chain(lists).chain(searches).chain(unlisted).min()
     }
 
     /// Starts what is due, and counts what was missed. Whether something that had gone is not
@@ -120,6 +121,11 @@ impl Sampler {
                 by_us = step.by_us,
                 "the clock was set {way} by {seconds:.3} s; samples carry the new time from now on"
             );
+        }
+        for (place, roster) in self.rosters.iter_mut().enumerate() {
+            if let Some(unlisted) = &mut roster.unlisted {
+                unlisted.advance(now, &mut shared.registry(place));
+            }
         }
         let has_retired = self.retire(shared);
         for (id, directory) in &mut self.directories {
@@ -386,6 +392,7 @@ impl Sampler {
         Sampled {
             clusters: self.cluster_count(),
             found: self.found_count(),
+            is_unlisted: self.rosters.iter().any(|roster| roster.is_unlisted),
             datums_per_second: places.map(|place| self.datums_per_second(place)).collect(),
             calls_per_second: self.calls_per_second(),
         }
@@ -446,8 +453,9 @@ fn take_list(
         Err(error) if !failed_before => warn!(
             cluster = name,
             reason = error.reason.as_str(),
-            "the {what} of {name} cannot be listed: {}; those that are known are still sampled",
-            error.what
+            "the {what} of {name} cannot be listed: {}; the {} that are known are asked for as before",
+            error.what,
+            directory.len()
         ),
         Ok(_) | Err(_) => {}
     }

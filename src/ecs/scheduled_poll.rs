@@ -11,7 +11,7 @@ use super::caller::CallBucket;
 use super::core::account::{Account, Gap, GapReason};
 use super::core::schedule::{Event, Interval, Now, Schedule, Settled, Step, Tick};
 use super::poll::Polled;
-use super::poll_query::PollQuery;
+use super::poll_query::{Answer, PollQuery};
 use super::target::{Target, add_gaps, add_skipped};
 
 /// What there is to do about a scheduled poll.
@@ -125,7 +125,7 @@ impl ScheduledPoll {
                 None
             }
             Settled::Sampled => {
-                self.note(None, "");
+                self.note_sampled(polled.answer.as_deref().unwrap_or_default());
                 Some(tick.second + whole_seconds(self.shift))
             }
         }
@@ -150,36 +150,43 @@ impl ScheduledPoll {
     }
 
     fn add_gap(&mut self, gap: Gap, what: &str, account: &mut Account) {
-        self.note(Some(gap.reason), what);
+        self.note(gap.reason, what);
         add_gaps(account, &self.targets, gap);
     }
 
-    /// Logs when a reason begins or ends, not every second of it.
-    fn note(&mut self, trouble: Option<GapReason>, what: &str) {
-        if self.trouble == trouble {
+    /// Logs when a reason begins, not every second of it.
+    fn note(&mut self, reason: GapReason, what: &str) {
+        if self.trouble.replace(reason) == Some(reason) {
             return;
         }
-        let names = self.names();
-        match trouble {
-            Some(reason) => {
-                let colon = if what.is_empty() { "" } else { ": " };
-                let reason = reason.as_str();
-                warn!(
-                    cluster = names,
-                    reason, "no sample of {names} ({reason}){colon}{what}"
-                );
-            }
-            None => info!(cluster = names, "{names}: samples again"),
-        }
-        self.trouble = trouble;
+        let names = names(self.targets.iter());
+        let colon = if what.is_empty() { "" } else { ": " };
+        let reason = reason.as_str();
+        warn!(
+            cluster = names,
+            reason, "no sample of {names} ({reason}){colon}{what}"
+        );
     }
 
-    fn names(&self) -> String {
-        match &self.targets[..] {
-            [] => String::new(),
-            [one] => one.name.clone(),
-            [first, rest @ ..] => format!("{} and {} more", first.name, rest.len()),
+    /// Logs when a reason has ended, of those targets that have values.
+    fn note_sampled(&mut self, answers: &[Answer]) {
+        if self.trouble.take().is_none() {
+            return;
         }
+        let answered = self.targets.iter().zip(answers);
+        let sampled = answered.filter_map(|(target, answer)| answer.is_ok().then_some(target));
+        let names = names(sampled);
+        if !names.is_empty() {
+            info!(cluster = names, "{names}: samples again");
+        }
+    }
+}
+
+fn names<'a>(mut targets: impl Iterator<Item = &'a Target>) -> String {
+    let first = targets.next().map_or("", |target| target.name.as_str());
+    match targets.count() {
+        0 => first.to_owned(),
+        more => format!("{first} and {more} more"),
     }
 }
 

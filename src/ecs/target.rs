@@ -28,7 +28,7 @@ use super::poll_query::{
 enum TargetOrigin {
     /// Of a cluster's answer: what happens to it is said of the cluster.
     Split,
-    /// Of a list: it comes and goes, and the list says so.
+    /// Of a list of what is in a cluster: it comes and goes, and the list says so.
     Listed,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Target {
     series: Arc<[SeriesId]>,
     /// Where the values of `series` are among those of an answer.
     places: Arc<[usize]>,
-    /// None of a cluster that is named.
+    /// None of a cluster.
     origin: Option<TargetOrigin>,
     /// Why the last tick had no values, so that only a change is logged.
     trouble: Option<GapReason>,
@@ -56,17 +56,14 @@ pub(super) struct TargetRegistry<'a> {
 
 impl TargetRegistry<'_> {
     /// Opens those of a cluster, named `name` in messages, and of its split by launch type if that
-    /// is asked for. If the configuration does not name it, it may come and go.
+    /// is asked for.
     pub(super) fn open_cluster(
         &mut self,
         cluster: &Cluster,
         name: &str,
-        is_named: bool,
     ) -> Result<Vec<Target>, Failure> {
         let all = CLUSTER_METRICS.map(|metric| (metric, None));
-        let mut target = self.open(&cluster.name, &all, name.to_owned())?;
-        target.origin = (!is_named).then_some(TargetOrigin::Listed);
-        let mut targets = vec![target];
+        let mut targets = vec![self.open(&cluster.name, &all, name.to_owned())?];
         if self.config.launch_types {
             let by = |(metric, kind, _)| (metric, Some((LAUNCH_TYPE_DIMENSION, kind)));
             let split = LAUNCH_TYPE_METRICS.map(by);
@@ -109,6 +106,11 @@ impl TargetRegistry<'_> {
         let mut target = self.open(&cluster.name, &metrics, format!("{shown} on {provider}"))?;
         target.origin = Some(TargetOrigin::Listed);
         Ok(target)
+    }
+
+    /// Opens one without metrics, in whose account are the seconds of what is not known yet.
+    pub(super) fn open_unlisted(&mut self, name: String) -> Result<Target, Failure> {
+        self.open("", &[], name)
     }
 
     fn open(

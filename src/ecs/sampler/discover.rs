@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::Failure;
 use crate::config::Cluster;
+use crate::{Exit, Failure};
 
 use super::super::caller::CallBucket;
 use super::super::core::schedule::Now;
@@ -74,16 +74,27 @@ impl Sampler {
         shared: &mut Shared,
     ) -> Result<bool, Failure> {
         let label = shared.outlets[place].clients.label.clone();
+        let was_unlisted = self.rosters[place].is_unlisted;
         let had_failed = self.rosters[place].has_failed;
+        let known = self.rosters[place].found_count();
         match &listing.answer {
             Ok(_) => shared.outlets[place].refused_by_ecs = None,
             Err(error) if !had_failed => warn!(
                 region = label,
                 reason = error.reason.as_str(),
-                "the clusters in {label} cannot be listed: {}; those that are known are still sampled",
+                "the clusters in {label} cannot be listed: {}; the {known} that patterns match so far are asked for as before",
                 error.what
             ),
             Err(_) => {}
+        }
+        match (&mut self.rosters[place].unlisted, &listing.answer) {
+            (Some(unlisted), Err(error)) => unlisted.reason = error.reason,
+            (unlisted, Ok(_)) => {
+                if let Some(unlisted) = unlisted.take() {
+                    unlisted.end(now, &mut shared.registry(place));
+                }
+            }
+            (None, Err(_)) => {}
         }
         if had_failed && listing.answer.is_ok() {
             info!(
@@ -95,14 +106,22 @@ impl Sampler {
         let more = configured.saturating_sub(self.found_count());
         let affordable = self.found_count() + estimate::room(shared, &self.sampled(), place, more);
         let changes = self.take_clusters(place, listing, affordable, now.monotonic, shared);
+        let has_sampled = shared.account.total().sampled() > 0;
+        if was_unlisted && changes.left_out > 0 && affordable == configured && !has_sampled {
+            return Err(too_many(self.found_count() + changes.left_out, configured));
+        }
         let bound = if affordable < configured {
             "metrics.budget_usd_per_day has no room for them; raise it".to_owned()
         } else {
             format!("metrics.max_clusters = {configured} is reached; raise it")
         };
         self.say_changes(place, &label, &changes, &bound);
+        let is_listed_first = was_unlisted && listing.answer.is_ok();
+        if self.rosters[place].found_count() == 0 && (is_listed_first || !changes.went.is_empty()) {
+            warn_of_none(&label);
+        }
         if changes.came.is_empty() && changes.went.is_empty() {
-            return Ok(false);
+            return Ok(is_listed_first);
         }
         let is_of = |it: &Directory, clusters: &[Cluster]| {
             it.place == place && clusters.contains(&it.cluster)
@@ -196,6 +215,25 @@ impl Sampler {
             roster.said_left_out = 0;
         }
     }
+}
+
+/// No cluster matches, at the start or any more.
+pub(super) fn warn_of_none(label: &str) {
+    warn!(
+        region = label,
+        "no cluster in {label} matches the patterns of metrics.clusters; new ones are looked for every 15 s"
+    );
+}
+
+/// The first list has more clusters than may be sampled.
+pub(super) fn too_many(count: usize, most: usize) -> Failure {
+    Failure::definite(
+        Exit::Config,
+        format!(
+            "the patterns of metrics.clusters match {count} clusters, and metrics.max_clusters is {most}"
+        ),
+        "narrow the patterns, leave clusters out with metrics.exclude_clusters or metrics.cluster_tags, or raise metrics.max_clusters; each metric costs $0.30 a month",
+    )
 }
 
 /// Between two calls of lists of one bucket.

@@ -11,11 +11,14 @@ use crate::{Exit, Failure};
 
 use super::super::caller::{CallBucket, PollError};
 use super::super::clock;
+use super::super::core::account::GapReason;
 use super::super::poll::poll;
 use super::super::poll_query::PollQuery;
 use super::super::roster::{Roster, find_clusters};
 use super::super::shared::Shared;
 use super::super::target::Target;
+use super::super::unlisted::UnlistedClusters;
+use super::discover::{too_many, warn_of_none};
 use super::{Sampler, shown_name, take_list};
 
 /// For the polls before the first tick.
@@ -33,8 +36,9 @@ impl Sampler {
             let roster = Roster::new(&group, &mut shared.registry(place), shown, now)?;
             sampler.rosters.push(roster);
         }
+        let mut unlisted = Vec::new();
         for place in 0..shared.outlets.len() {
-            sampler.find_first(place, shared).await?;
+            unlisted.push(sampler.find_first(place, shared).await?);
             for (query, targets) in sampler.rosters[place].queries(shared.config.launch_types) {
                 sampler.check(place, &query, &targets, shared).await;
             }
@@ -47,7 +51,15 @@ impl Sampler {
         sampler.list_all(shared).await?;
         shared.go_on_with_others()?;
         let now = clock::now();
-        for place in 0..shared.outlets.len() {
+        for (place, unlisted) in unlisted.into_iter().enumerate() {
+            if let Some(reason) = unlisted {
+                let label = &shared.outlets[place].clients.label;
+                let name = format!("clusters in {label} that patterns match");
+                let target = shared.registry(place).open_unlisted(name)?;
+                let interval = shared.config.interval;
+                let unlisted = UnlistedClusters::new(target, interval, reason, now);
+                sampler.rosters[place].unlisted = Some(unlisted);
+            }
             sampler.lay_out_clusters(place, now, shared)?;
             for bucket in [CallBucket::Services, CallBucket::Instances] {
                 sampler.lay_out_listed((place, bucket), now, shared)?;
@@ -56,13 +68,17 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// The first look for clusters that patterns match.
+    /// The first look for clusters that patterns match; why it failed, if it may succeed later.
     ///
     /// # Errors
     /// If there are more than may be sampled.
-    async fn find_first(&mut self, place: usize, shared: &mut Shared) -> Result<(), Failure> {
+    async fn find_first(
+        &mut self,
+        place: usize,
+        shared: &mut Shared,
+    ) -> Result<Option<GapReason>, Failure> {
         if !self.rosters[place].is_searching() {
-            return Ok(());
+            return Ok(None);
         }
         let group = &shared.config.groups[place];
         let clients = &shared.outlets[place].clients;
@@ -70,43 +86,37 @@ impl Sampler {
         let listing = find_clusters(clients, group, discovery, Duration::ZERO).await;
         let label = clients.label.clone();
         shared.account.calls.add(&listing.calls);
-        match &listing.answer {
-            Ok(clusters) => {
-                if clusters.is_empty() {
-                    warn!(
-                        region = label,
-                        "no cluster in {label} matches the patterns of metrics.clusters; new ones are looked for every 15 s"
-                    );
-                }
-            }
-            Err(error) => {
-                let refusal = refusal(ALLOW_LISTS, &label, error);
-                let remedy = refusal
-                    .as_ref()
-                    .map(|it| format!("; remedy: {}", it.remedy));
-                warn!(
-                    region = label,
-                    reason = error.reason.as_str(),
-                    "the clusters in {label} cannot be listed: {}; those that patterns match are sampled when they can{}",
-                    error.what,
-                    remedy.unwrap_or_default()
-                );
-                shared.outlets[place].refused_by_ecs = refusal;
-            }
+        if let Err(error) = &listing.answer {
+            let refusal = refusal(ALLOW_LISTS, &label, error);
+            let remedy = refusal
+                .as_ref()
+                .map(|it| format!("; remedy: {}", it.remedy));
+            warn!(
+                region = label,
+                reason = error.reason.as_str(),
+                "the clusters in {label} cannot be listed: {}; seconds of those that patterns match are counted as gaps, of one target, until they can{}",
+                error.what,
+                remedy.unwrap_or_default()
+            );
+            shared.outlets[place].refused_by_ecs = refusal;
         }
         let most = shared.config.discovery.max_clusters;
         let changes = self.take_clusters(place, &listing, most, Instant::now(), shared);
         if changes.left_out > 0 && changes.failure.is_none() {
-            let count = self.found_count() + changes.left_out;
-            return Err(Failure::definite(
-                Exit::Config,
-                format!(
-                    "the patterns of metrics.clusters match {count} clusters, and metrics.max_clusters is {most}"
-                ),
-                "narrow the patterns, leave clusters out with metrics.exclude_clusters or metrics.cluster_tags, or raise metrics.max_clusters; each metric costs $0.30 a month",
-            ));
+            return Err(too_many(self.found_count() + changes.left_out, most));
         }
-        changes.failure.map_or(Ok(()), Err)
+        if let Some(failure) = changes.failure {
+            return Err(failure);
+        }
+        match listing.answer {
+            Ok(_) => {
+                if self.rosters[place].found_count() == 0 {
+                    warn_of_none(&label);
+                }
+                Ok(None)
+            }
+            Err(error) => Ok(Some(error.reason)),
+        }
     }
 
     /// One poll. What is refused now will be refused later; anything else may pass, and is counted when it does not.
@@ -207,7 +217,6 @@ fn refusal(allow: &str, label: &str, error: &PollError) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::core::account::GapReason;
     use super::*;
 
     #[test]

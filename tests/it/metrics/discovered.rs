@@ -2,6 +2,8 @@
 //!
 //! What must hold: clusters that come and go have each second once or as a gap, and cost nobody else a second.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
 use hydrant::sim::MetricAccount;
 use serde_json::Value;
@@ -67,7 +69,7 @@ async fn clusters_that_come_and_go_and_come_back_leave_no_hole_and_repeat_nothin
             "{line}: {log}"
         );
     }
-    assert!(!log.contains("no sample of prod-2 ("), "{log}");
+    assert!(log.contains("no sample of prod-2 (inactive)"), "{log}");
     let lists = accounts.calls_of("ecs:ListClusters");
     // One may be under way at the end.
     let unfinished = lists.total() - number_before(&books, " ListClusters")?;
@@ -159,6 +161,68 @@ async fn alarms_need_names_and_a_dashboard_searches_for_clusters() -> Result<()>
     assert_eq!(
         first["metrics"][0][0]["label"],
         "RunningTask ${PROP('Dim.ClusterName')}"
+    );
+    Ok(())
+}
+
+/// Answers of ECS that do not come, for some seconds.
+async fn run_with(
+    faults: &str,
+    clusters: &str,
+    config: &str,
+    length: &str,
+) -> Result<(Option<i32>, String)> {
+    let scene = Scene::of(clusters, config)?;
+    let file = scene.folder.path().join("faults.toml");
+    fs::write(&file, faults)?;
+    let simulator = scene.simulator_with(file).await?;
+    let output = scene.run(&simulator, &["--for", length]).await?;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    simulator.shutdown().await?;
+    Ok((output.status.code(), log))
+}
+
+const UNLISTED: &str =
+    "[[fault]]\ncall = \"ecs:ListClusters\"\nuntil = 3\nerror = \"InternalFailure\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seconds_before_the_first_list_are_gaps_and_the_price_is_unknown() -> Result<()> {
+    let config = "metrics.clusters = [\"prod-1\", \"W*\"]";
+    let (code, log) = run_with(UNLISTED, PROD, config, "10s").await?;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        log.contains("price unknown until ECS lists") && log.contains("now unknown"),
+        "{log}"
+    );
+    let books = books(&log)?;
+    // One target that is named, and one that is not known and then found.
+    assert!(number_before(&books, " failed")? > 0, "{books}");
+    assert!(
+        number_before(&books, " ticks:")?.is_multiple_of(2),
+        "{books}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_list_that_comes_late_is_held_to_the_same_bounds() -> Result<()> {
+    let config = "[metrics]\nclusters = [\"*\"]\nmax_clusters = 1";
+    let late = run_with(UNLISTED, PROD, config, "30s");
+    let config = "metrics.clusters = [\"*\"]";
+    let never = "[[fault]]\ncall = \"ecs:ListClusters\"\nerror = \"InternalFailure\"";
+    let never = run_with(never, PROD, config, "4s");
+    let config = "metrics.clusters = [\"none-*\"]";
+    let none = run_with(UNLISTED, PROD, config, "10s");
+    let ((late, late_log), (never, log), (none, none_log)) = tokio::try_join!(late, never, none)?;
+    assert_eq!(late, Some(78), "{late_log}");
+    assert!(late_log.contains("metrics.max_clusters is 1"), "{late_log}");
+    assert_eq!(never, Some(69), "{log}");
+    let books = books(&log)?;
+    assert!(number_before(&books, " failed")? >= 3, "{books}");
+    assert_eq!(none, Some(69), "{none_log}");
+    assert!(
+        none_log.contains("no cluster in us-east-1 matches"),
+        "{none_log}"
     );
     Ok(())
 }

@@ -1,19 +1,22 @@
 //! The poller under every file of faults in `tests/data/faults/metrics`: published seconds + counted gaps = elapsed
 //! seconds for every cluster and metric, and only what a lost answer explains is duplicated. A file that is added
 //! there is tested here without another line. Those in `tests/data/faults/services` are for a poller that samples
-//! services too.
+//! services too, those in `tests/data/faults/patterns` for one that looks for clusters.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use hydrant::sim::{Accounts, MetricAccount, Options, QuotaPreset, Simulator};
+use hydrant::sim::{Accounts, MetricAccount};
 use tokio::task::JoinSet;
 
-use super::{Scene, any_port, books, number_before};
+use super::{Scene, books, number_before};
 use crate::setup::agent::files_below;
 
 /// The metrics of a cluster.
 const METRICS: u64 = 4;
+
+/// Each matches one cluster, from the start to the end.
+const PATTERNS: [&str; 2] = ["We*", "St*"];
 
 /// Long enough for every fault.
 const LENGTH: &str = "14s";
@@ -33,13 +36,12 @@ async fn every_second_is_accounted_for_under_every_fault() -> Result<()> {
     let mut scenes = JoinSet::new();
     for file in faults("metrics")? {
         // One cluster, whose seconds and gaps are known exactly, and two, whose sums are.
-        for clusters in [&["Web"] as &[_], &["Web", "Still"]] {
-            let file = file.clone();
-            scenes.spawn(async move {
-                let name = file.display().to_string();
-                survive(file, clusters).await.context(name)
-            });
+        for clusters in [&["Web"] as &[_], &["Web", "Still"], &PATTERNS] {
+            scenes.spawn(survive(file.clone(), clusters));
         }
+    }
+    for file in faults("patterns")? {
+        scenes.spawn(survive(file, &PATTERNS));
     }
     while let Some(scene) = scenes.join_next().await {
         println!("{}", scene??);
@@ -88,15 +90,7 @@ fn faults(folder: &str) -> Result<Vec<PathBuf>> {
 /// Runs the poller to its end while the faults last. What it says of itself, and what the
 /// simulator has counted.
 async fn run(scene: &Scene, faults: PathBuf) -> Result<(String, Accounts)> {
-    let simulator = Simulator::start(Options {
-        listen: any_port(),
-        data: scene.folder.path().join("objects"),
-        quota: QuotaPreset::UsEast1,
-        ecs_script: Some(scene.folder.path().join("clusters.toml")),
-        faults: Some(faults),
-        ..Options::default()
-    })
-    .await?;
+    let simulator = scene.simulator_with(faults).await?;
     let output = scene.run(&simulator, &["--for", LENGTH]).await?;
     let log = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {log}", output.status);
@@ -107,15 +101,15 @@ async fn run(scene: &Scene, faults: PathBuf) -> Result<(String, Accounts)> {
 }
 
 async fn survive(faults: PathBuf, clusters: &[&str]) -> Result<String> {
-    let told = faults.display().to_string();
+    let told = format!("{} {clusters:?}", faults.display());
     let scene = Scene::new(&format!(
         "[metrics]\nclusters = {clusters:?}\npublish_every = \"1s\""
     ))?;
-    let (books, accounts) = run(&scene, faults).await?;
+    let (books, accounts) = run(&scene, faults).await.context(told.clone())?;
     account_for(&books, &accounts, clusters.len() as u64)
-        .with_context(|| format!("{books}\n{accounts:?}"))?;
+        .with_context(|| format!("{told}: {books}\n{accounts:?}"))?;
     Ok(format!(
-        "{told} {clusters:?}: {books}, {} unconfirmed",
+        "{told}: {books}, {} unconfirmed",
         accounts.unconfirmed_data
     ))
 }

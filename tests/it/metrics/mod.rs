@@ -12,6 +12,7 @@ mod templates;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -68,14 +69,23 @@ impl Scene {
     }
 
     pub(crate) async fn simulator(&self, listen: SocketAddr) -> Result<Simulator> {
-        let options = Options {
+        Ok(Simulator::start(self.options(listen, None)).await?)
+    }
+
+    /// With a file of faults.
+    async fn simulator_with(&self, faults: PathBuf) -> Result<Simulator> {
+        Ok(Simulator::start(self.options(any_port(), Some(faults))).await?)
+    }
+
+    fn options(&self, listen: SocketAddr, faults: Option<PathBuf>) -> Options {
+        Options {
             listen,
             data: self.folder.path().join("objects"),
             quota: QuotaPreset::UsEast1,
             ecs_script: Some(self.folder.path().join("clusters.toml")),
+            faults,
             ..Options::default()
-        };
-        Ok(Simulator::start(options).await?)
+        }
     }
 
     pub(crate) fn command(&self, endpoint_url: &str, arguments: &[&str]) -> Command {
