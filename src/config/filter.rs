@@ -52,6 +52,7 @@ pub(super) fn filter(raw: &raw::Metrics) -> Result<Filter, ConfigError> {
     }
     check_names("metrics.include_metrics", &raw.include_metrics)?;
     check_names("metrics.exclude_metrics", &raw.exclude_metrics)?;
+    check_switches(raw)?;
     let filter = Filter {
         include_services: patterns(&raw.include_services),
         exclude_services: patterns(&raw.exclude_services),
@@ -86,6 +87,34 @@ pub(super) fn filter(raw: &raw::Metrics) -> Result<Filter, ConfigError> {
         }
     }
     Ok(filter)
+}
+
+/// No metric is included whose switch is off.
+fn check_switches(raw: &raw::Metrics) -> Result<(), ConfigError> {
+    for (metrics, is_on, switches) in [
+        (
+            &SERVICE_METRICS[..],
+            raw.services,
+            "metrics.services = true",
+        ),
+        (
+            &DEPLOYMENT_METRICS[..],
+            raw.services && raw.deployments,
+            "metrics.services = true and metrics.deployments = true",
+        ),
+    ] {
+        let needs = |name: &&String| {
+            metrics.contains(&name.as_str()) && !CLUSTER_METRICS.contains(&name.as_str())
+        };
+        if !is_on && let Some(name) = raw.include_metrics.iter().find(needs) {
+            return Err(ConfigError::at(
+                "metrics.include_metrics",
+                format!("{name} is published only with {switches}"),
+                format!("set {switches}, or do not include it"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_names(key: &str, typed: &[String]) -> Result<(), ConfigError> {
@@ -152,6 +181,16 @@ mod tests {
             ),
             (
                 "include_metrics = [\"DesiredTask\"]",
+                "include_metrics",
+                "set metrics.services = true,",
+            ),
+            (
+                "services = true\ninclude_metrics = [\"RolloutState\", \"RunningTask\"]",
+                "include_metrics",
+                "metrics.deployments = true",
+            ),
+            (
+                "exclude_metrics = [\"RunningTask\", \"PendingTask\", \"ActiveServices\", \"RegisteredContainerInstances\"]",
                 "clusters",
                 "include one",
             ),

@@ -76,6 +76,8 @@ pub(super) struct Directory {
     pub(super) timer: ListTimer,
     /// Between two lists, for each page.
     pub(super) spacing: Duration,
+    /// Services that the newest list had and the configuration leaves out.
+    pub(super) left_out: usize,
     /// What the cluster says of how many there are.
     seen: Option<f64>,
     /// Whether the newest list failed.
@@ -101,6 +103,7 @@ impl Directory {
             instances: [].into(),
             timer: ListTimer::at(due_at),
             spacing: LEAST_SPACING,
+            left_out: 0,
             seen: None,
             has_failed: false,
             has_gone: false,
@@ -162,9 +165,11 @@ impl Directory {
         let mut listed = listed;
         if self.bucket == CallBucket::Services {
             let filter = &registry.config.filter;
+            let all = listed.members.len();
             listed
                 .members
                 .retain(|arn| filter.takes_service(last_part(arn)));
+            self.left_out = all - listed.members.len();
         }
         let mut changed = *self.instances != listed.instances;
         self.instances = listed.instances.into();

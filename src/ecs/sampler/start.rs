@@ -184,6 +184,17 @@ impl Sampler {
                 return Err(failure);
             }
         }
+        let directories = self.directories.values();
+        let services = directories.filter(|it| it.bucket == CallBucket::Services);
+        let (taken, left_out) = services.fold((0, 0), |(taken, left_out), it| {
+            (taken + it.len(), left_out + it.left_out)
+        });
+        if taken == 0 && left_out > 0 {
+            warn!(
+                left_out,
+                "none of the {left_out} services is sampled: change metrics.include_services or metrics.exclude_services, or leave metrics.services out"
+            );
+        }
         Ok(())
     }
 }

@@ -287,3 +287,12 @@ async fn a_dashboard_searches_for_what_is_not_in_the_configuration() -> Result<(
     assert_eq!(metrics(3)[0][0]["expression"], search);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_leaves_no_service_is_warned_of() -> Result<()> {
+    let config =
+        "[metrics]\nclusters = [\"Web\"]\nservices = true\ninclude_services = [\"none-*\"]";
+    let (_, log) = run(SERVICES, config, "3s").await?;
+    assert!(log.contains("none of the 25 services is sampled"), "{log}");
+    Ok(())
+}
