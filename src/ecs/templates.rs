@@ -205,13 +205,8 @@ fn alarms_of(
     cluster: &Cluster,
 ) -> [(&'static str, Alarm); 2] {
     let name = &cluster.name;
-    let on = |metric: &str, statistic: &str| {
-        json!({
-            "Namespace": config.namespace, "MetricName": metric,
-            "Dimensions": dimensions(config, name),
-            "Period": period_s(config), "Statistic": statistic,
-        })
-    };
+    let own = dimensions(config, name);
+    let on = |metric: &str, statistic: &str| measured(config, &own, metric, statistic);
     let (no_data_s, place) = (no_data_s(config), place(config, group));
     let not_running = Alarm {
         name: format!("{name}{place}: no task runs"),
@@ -232,6 +227,14 @@ fn alarms_of(
         on: on("PendingTask", "Minimum"),
     };
     [("NotRunning", not_running), ("Pending", pending)]
+}
+
+/// What an alarm on one metric looks at.
+fn measured(config: &Metrics, dimensions: &[Value], metric: &str, statistic: &str) -> Value {
+    json!({
+        "Namespace": config.namespace, "MetricName": metric, "Dimensions": dimensions,
+        "Period": period_s(config), "Statistic": statistic,
+    })
 }
 
 fn dimensions(config: &Metrics, cluster: &str) -> Vec<Value> {

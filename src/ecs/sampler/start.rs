@@ -87,18 +87,10 @@ impl Sampler {
         let label = clients.label.clone();
         shared.account.calls.add(&listing.calls);
         if let Err(error) = &listing.answer {
-            let refusal = refusal(ALLOW_LISTS, &label, error);
-            let remedy = refusal
-                .as_ref()
-                .map(|it| format!("; remedy: {}", it.remedy));
-            warn!(
-                region = label,
-                reason = error.reason.as_str(),
-                "the clusters in {label} cannot be listed: {}; seconds of those that patterns match are counted as gaps, of one target, until they can{}",
-                error.what,
-                remedy.unwrap_or_default()
-            );
-            shared.outlets[place].refused_by_ecs = refusal;
+            let what = format!("the clusters in {label} cannot be listed");
+            let counted = "seconds of those that patterns match are counted as gaps, of one target, until they can";
+            shared.outlets[place].refused_by_ecs =
+                warn_of_start(&label, ALLOW_LISTS, error, (&what, counted));
         }
         let most = shared.config.discovery.max_clusters;
         let changes = self.take_clusters(place, &listing, most, Instant::now(), shared);
@@ -147,18 +139,11 @@ impl Sampler {
                 }
             }
             Err(error) => {
-                let refusal = refusal(allow(CallBucket::Clusters), label, &error);
-                let remedy = refusal
-                    .as_ref()
-                    .map(|it| format!("; remedy: {}", it.remedy));
-                warn!(
-                    region = label,
-                    reason = error.reason.as_str(),
-                    "ECS in {label} cannot be asked: {}; its seconds are counted as gaps until it can{}",
-                    error.what,
-                    remedy.unwrap_or_default()
-                );
-                shared.outlets[place].refused_by_ecs = refusal;
+                let what = format!("ECS in {label} cannot be asked");
+                let counted = "its seconds are counted as gaps until it can";
+                let allow = allow(CallBucket::Clusters);
+                shared.outlets[place].refused_by_ecs =
+                    warn_of_start(label, allow, &error, (&what, counted));
             }
         }
         *query.counter(&mut shared.account.calls) += u64::from(polled.attempts);
@@ -224,6 +209,28 @@ fn refusal(allow: &str, label: &str, error: &PollError) -> Option<Failure> {
         return Some(Failure::definite(exit, what, remedy));
     }
     Some(Failure::definite(Exit::Permission, what, allow))
+}
+
+/// Says why a first call has failed, and how seconds count until one does not. Gives what ends the poller, as
+/// [`refusal`] does.
+fn warn_of_start(
+    label: &str,
+    allow: &str,
+    error: &PollError,
+    (what, counted): (&str, &str),
+) -> Option<Failure> {
+    let refusal = refusal(allow, label, error);
+    let remedy = refusal
+        .as_ref()
+        .map(|it| format!("; remedy: {}", it.remedy));
+    warn!(
+        region = label,
+        reason = error.reason.as_str(),
+        "{what}: {}; {counted}{}",
+        error.what,
+        remedy.unwrap_or_default()
+    );
+    refusal
 }
 
 #[cfg(test)]

@@ -158,12 +158,7 @@ fn alarms_of_service(config: &Metrics, cluster: &str, service: &str, place: &str
     own.push(json!({ "Name": SERVICE_DIMENSION, "Value": service }));
     let period_s = super::period_s(config);
     let no_data_s = super::no_data_s(config);
-    let on = |metric: &str, statistic: &str| {
-        json!({
-            "Namespace": config.namespace, "MetricName": metric, "Dimensions": own,
-            "Period": period_s, "Statistic": statistic,
-        })
-    };
+    let on = |metric: &str, statistic: &str| super::measured(config, &own, metric, statistic);
     // The most that run is less than the least that is desired.
     let too_few = if config.deployments {
         on("MissingTask", "Minimum")
