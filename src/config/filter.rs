@@ -24,6 +24,12 @@ impl Filter {
             && !any_matches(&self.exclude_services, name)
     }
 
+    /// Whether services are chosen by name.
+    #[must_use]
+    pub fn chooses_services(&self) -> bool {
+        !self.include_services.is_empty() || !self.exclude_services.is_empty()
+    }
+
     /// Whether metrics with this name are published.
     #[must_use]
     pub fn takes_metric(&self, name: &str) -> bool {

@@ -78,6 +78,8 @@ pub(super) struct Directory {
     pub(super) spacing: Duration,
     /// Services that the newest list had and the configuration leaves out.
     pub(super) left_out: usize,
+    /// How many metrics are expected, until the first list.
+    pub(super) expected_metrics: usize,
     /// What the cluster says of how many there are.
     seen: Option<f64>,
     /// Whether the newest list failed.
@@ -104,6 +106,7 @@ impl Directory {
             timer: ListTimer::at(due_at),
             spacing: LEAST_SPACING,
             left_out: 0,
+            expected_metrics: 0,
             seen: None,
             has_failed: false,
             has_gone: false,
@@ -118,6 +121,7 @@ impl Directory {
     /// Its cluster is not sampled any more, and nothing in it: what was listed stays until no poll is for it any more.
     pub(super) fn leave(&mut self) {
         self.has_gone = true;
+        self.expected_metrics = 0;
         for member in self.members.values_mut() {
             member.is_listed = false;
         }
@@ -159,6 +163,7 @@ impl Directory {
         let pages = entries.div_ceil(usize::try_from(PAGE).unwrap_or(1)).max(1);
         let ready_at = now + self.spacing * u32::try_from(pages).unwrap_or(u32::MAX);
         self.timer.end(ready_at, now + REFRESH);
+        self.expected_metrics = 0;
         if self.has_gone {
             return (false, None);
         }
@@ -311,6 +316,14 @@ async fn list_services(
     }
 }
 
+/// Those of a cluster that have container instances.
+pub(super) fn capacity_providers(
+    cluster: &aws_sdk_ecs::types::Cluster,
+) -> impl Iterator<Item = &String> {
+    let providers = cluster.capacity_providers().iter();
+    providers.filter(|name| !FARGATE.contains(&name.as_str()))
+}
+
 async fn list_instances(
     mut caller: Caller,
     mut clusters: Caller,
@@ -328,9 +341,7 @@ async fn list_instances(
             what: "ECS does not know the cluster".to_owned(),
         });
     };
-    let providers = found.capacity_providers().iter();
-    let members = providers.filter(|name| !FARGATE.contains(&name.as_str()));
-    let members: Vec<_> = members.cloned().collect();
+    let members: Vec<_> = capacity_providers(found).cloned().collect();
     let mut instances = Vec::new();
     let mut token: Option<String> = None;
     loop {

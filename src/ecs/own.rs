@@ -28,6 +28,10 @@ const OWN_METRICS: [(&str, Option<&str>, bool); 9] = [
     ("hydrant_usd_per_day", None, false),
 ];
 
+/// How many there are.
+pub(super) const OWN_METRIC_COUNT: u32 = 9;
+const _: () = assert!(OWN_METRICS.len() == OWN_METRIC_COUNT as usize);
+
 /// The poller's own metrics, in one backlog.
 #[derive(Debug)]
 pub(super) struct OwnMetrics([SeriesId; OWN_METRICS.len()]);

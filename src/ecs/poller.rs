@@ -110,8 +110,10 @@ impl Poller {
             progress_at: started + PROGRESS_INTERVAL,
             estimate: String::new(),
         };
-        poller.plan()?;
-        Ok(poller)
+        match poller.plan() {
+            Some(over_budget) => Err(over_budget),
+            None => Ok(poller),
+        }
     }
 
     async fn open_places(
@@ -138,27 +140,31 @@ impl Poller {
         Ok(outlets)
     }
 
-    /// Says what it will cost, and stretches `publish_every` where the budget asks for it.
-    fn plan(&mut self) -> Result<(), Failure> {
-        let estimate = estimate::plan(&mut self.shared, &self.sampler.sampled())?;
+    /// Says what it will cost, and stretches `publish_every` where the budget asks for it; what is wrong if that is
+    /// not enough.
+    fn plan(&mut self) -> Option<Failure> {
+        let sampled = self.sampler.sampled(&self.shared);
+        let estimate = estimate::plan(&mut self.shared, &sampled);
         if estimate.line != self.estimate {
-            let metrics = self.shared.metric_count();
             info!(
-                metrics,
+                metrics = estimate.metrics,
                 usd_per_day = estimate.usd_per_day,
                 "{}",
                 estimate.line
             );
             self.estimate = estimate.line;
         }
-        Ok(())
+        estimate.over_budget
     }
 
     /// There is more or less to sample than before, and so it costs more or less.
-    fn plan_again(&mut self) {
-        // What was affordable at the start goes on; somebody has to decide.
-        if let Err(failure) = self.plan() {
-            warn!("{}; remedy: {}", failure.what, failure.remedy);
+    fn plan_again(&mut self, changed: &str) {
+        // What is sampled goes on; somebody has to decide.
+        if let Some(failure) = self.plan() {
+            warn!(
+                "{}; {changed} changed, all of it is sampled, and published as seldom as saves anything; remedy: {}",
+                failure.what, failure.remedy
+            );
         }
     }
 
@@ -270,9 +276,7 @@ impl Poller {
     }
 
     fn turn(&mut self, now: Now) -> Result<(), Failure> {
-        if self.sampler.turn(now, &mut self.shared) {
-            self.plan_again();
-        }
+        self.sampler.turn(now, &mut self.shared);
         self.publish(now)?;
         if self.progress_at <= now.monotonic {
             self.progress_at = now.monotonic + PROGRESS_INTERVAL;
@@ -287,8 +291,8 @@ impl Poller {
     }
 
     fn answer_ecs(&mut self, done: Done) -> Result<(), Failure> {
-        if self.sampler.settle(done, now(), &mut self.shared)? {
-            self.plan_again();
+        if let Some(changed) = self.sampler.settle(done, now(), &mut self.shared)? {
+            self.plan_again(&changed);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! What lives here: when clusters are looked for, the pages of that list, which came and went. What does not: how they are
 //! sampled ([`super::sampler`]), and what patterns match ([`crate::config::ClusterGroup`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use aws_sdk_ecs::types::ClusterField;
@@ -15,6 +15,8 @@ use crate::config::{Cluster, ClusterGroup, Discovery, any_matches};
 use super::caller::{CallBucket, Caller, PollError};
 use super::clients::RegionClients;
 use super::core::account::{Calls, GapReason};
+use super::directory::capacity_providers;
+use super::estimate::Contents;
 use super::list_timer::{LEAST_SPACING, LIST_PART, ListTimer, RETRY};
 use super::poll::Polled;
 use super::poll_query::{CLUSTERS_A_CALL, PollQuery, last_part};
@@ -42,6 +44,15 @@ pub(super) struct ListedClusters {
     active: Vec<Cluster>,
     /// Names of those that ListClusters lists and DescribeClusters calls MISSING: it is not known yet which is true.
     missing: BTreeSet<String>,
+    /// What is in those that are to be sampled, by ARN.
+    contents: HashMap<String, Contents>,
+}
+
+impl ListedClusters {
+    /// What is in a cluster.
+    pub(super) fn contents_of(&self, cluster: &Cluster) -> Contents {
+        self.contents.get(&cluster.id).copied().unwrap_or_default()
+    }
 }
 
 /// A cluster and its targets.
@@ -197,12 +208,30 @@ impl Roster {
         }
     }
 
-    /// Takes a list in; at most `most` clusters that were found are sampled, and none is dropped for another.
+    /// Those of a list that are not named, by name.
+    fn matched<'a>(&self, listed: &'a ListedClusters) -> BTreeMap<&'a str, &'a Cluster> {
+        let named: BTreeSet<_> = self.named.iter().map(|it| &it.cluster.name).collect();
+        let matched = listed.active.iter();
+        let matched = matched.filter(|cluster| !named.contains(&cluster.name));
+        matched
+            .map(|cluster| (cluster.name.as_str(), cluster))
+            .collect()
+    }
+
+    /// What is in those of a list that are not sampled yet, in the order of their names.
+    pub(super) fn new_contents(&self, listed: &ListedClusters) -> Vec<Contents> {
+        let mut new = self.matched(listed);
+        let is_sampled = |name: &str| self.found.get(name).is_some_and(|it| it.is_listed);
+        new.retain(|name, _| !is_sampled(name));
+        new.values().map(|it| listed.contents_of(it)).collect()
+    }
+
+    /// Takes a list in; at most `most` clusters that were found are sampled, `most_new` of them new, and none is dropped for another.
     pub(super) fn take(
         &mut self,
         listing: &ClusterListing,
         (now, spacing): (Instant, Duration),
-        most: usize,
+        (most, most_new): (usize, usize),
         registry: &mut TargetRegistry<'_>,
         shown: impl Fn(&Cluster) -> String,
     ) -> Changes {
@@ -218,13 +247,7 @@ impl Roster {
         self.has_failed = false;
         self.is_unlisted = false;
         self.end_list(now + LEAST_SPACING.max(spacing * calls), now + REFRESH);
-        let named: BTreeSet<_> = self.named.iter().map(|it| &it.cluster.name).collect();
-        let mut new: BTreeMap<_, _> = listed
-            .active
-            .iter()
-            .filter(|cluster| !named.contains(&cluster.name))
-            .map(|cluster| (cluster.name.as_str(), cluster))
-            .collect();
+        let mut new = self.matched(listed);
         for (name, member) in &mut self.found {
             if !member.is_listed {
                 continue;
@@ -235,7 +258,7 @@ impl Roster {
                 changes.went.push(member.cluster.clone());
             }
         }
-        let room = most.saturating_sub(self.found_count());
+        let room = most.saturating_sub(self.found_count()).min(most_new);
         changes.left_out = new.len().saturating_sub(room);
         for (name, cluster) in new.into_iter().take(room) {
             // Those that have gone stay until no poll is for them any more.
@@ -381,6 +404,7 @@ async fn keep_active(
                 is_active,
                 discovery.takes_tags(&tags),
             ) {
+                kept.contents.insert(arn.to_owned(), contents_of(cluster));
                 kept.active.push(Cluster {
                     name: last_part(arn).to_owned(),
                     id: arn.to_owned(),
@@ -389,4 +413,11 @@ async fn keep_active(
         }
     }
     Ok(kept)
+}
+
+fn contents_of(cluster: &aws_sdk_ecs::types::Cluster) -> Contents {
+    Contents {
+        services: usize::try_from(cluster.active_services_count()).unwrap_or(0),
+        providers: capacity_providers(cluster).count(),
+    }
 }

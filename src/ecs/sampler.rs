@@ -91,9 +91,8 @@ impl Sampler {
         ticks.chain(lists).chain(searches).chain(unlisted).min()
     }
 
-    /// Starts what is due, and counts what was missed. Whether something that had gone is not
-    /// paid for any more.
-    pub(super) fn turn(&mut self, now: Now, shared: &mut Shared) -> bool {
+    /// Starts what is due, and counts what was missed.
+    pub(super) fn turn(&mut self, now: Now, shared: &mut Shared) {
         let mut stepped = None;
         for (id, scheduled) in &mut self.scheduled_polls {
             while let Some(advance) = scheduled.advance(now, &mut shared.account) {
@@ -127,7 +126,7 @@ impl Sampler {
                 unlisted.advance(now, &mut shared.registry(place));
             }
         }
-        let has_retired = self.retire(shared);
+        self.retire(shared);
         for (id, directory) in &mut self.directories {
             if directory.due_at().is_some_and(|due| due <= now.monotonic) {
                 directory.timer.begin();
@@ -139,12 +138,10 @@ impl Sampler {
             }
         }
         self.search(now.monotonic, shared);
-        has_retired
     }
 
     /// Forgets scheduled polls whose last poll has ended, and what has gone with them.
-    fn retire(&mut self, shared: &mut Shared) -> bool {
-        let before = shared.metric_count();
+    fn retire(&mut self, shared: &mut Shared) {
         let mut ended: Vec<_> = Vec::new();
         self.scheduled_polls.retain(|_, scheduled| {
             if scheduled.has_ended() {
@@ -175,7 +172,6 @@ impl Sampler {
             }
         }
         self.directories.retain(|_, it| !it.has_ended());
-        shared.metric_count() != before
     }
 
     /// The next poll or list that has ended; none if none is under way.
@@ -188,7 +184,7 @@ impl Sampler {
         self.under_way.len() > self.lists
     }
 
-    /// Enters what has ended; whether there is more or less to sample than before.
+    /// Enters what has ended; of what there is more or less to sample than before.
     ///
     /// # Errors
     /// If ECS's calls are too few for all of it, however seldom it is sampled.
@@ -197,18 +193,18 @@ impl Sampler {
         done: Done,
         now: Now,
         shared: &mut Shared,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<String>, Failure> {
         match done {
             Done::Poll(id, tick, polled) => {
                 self.settle_poll(id, tick, &polled, now, shared);
-                Ok(false)
+                Ok(None)
             }
             Done::Clusters(place, listing) => {
                 self.lists -= 1;
                 shared.account.calls.add(&listing.calls);
                 // There is none any more at the end.
                 if self.rosters.is_empty() {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 self.follow_clusters(place, &listing, now, shared)
             }
@@ -217,7 +213,7 @@ impl Sampler {
                 shared.account.calls.add(&listing.calls);
                 // There is none any more at the end, or without its cluster.
                 let Some(directory) = self.directories.get_mut(&id) else {
-                    return Ok(false);
+                    return Ok(None);
                 };
                 let kind = (directory.place, directory.bucket);
                 let had_failed = directory.has_failed;
@@ -225,10 +221,13 @@ impl Sampler {
                 if let Some(failure) = failure.filter(|_| !had_failed) {
                     warn!("{}; remedy: {}", failure.what, failure.remedy);
                 }
-                if changed {
-                    self.lay_out_listed(kind, now, shared)?;
+                if !changed {
+                    return Ok(None);
                 }
-                Ok(changed)
+                let (_, what) = directory.bucket.names();
+                let changed = format!("the {what} of {}", directory.cluster.name);
+                self.lay_out_listed(kind, now, shared)?;
+                Ok(Some(changed))
             }
         }
     }
@@ -387,12 +386,23 @@ impl Sampler {
     }
 
     /// What is sampled, as far as that decides the price.
-    pub(super) fn sampled(&self) -> Sampled {
-        let places = 0..self.rosters.len();
+    pub(super) fn sampled(&self, shared: &Shared) -> Sampled {
+        let places = 0..shared.outlets.len();
+        let mut metrics = vec![0; places.len()];
+        for scheduled in self.polled() {
+            let targets = scheduled.targets.iter();
+            metrics[scheduled.place] += targets.map(Target::metric_count).sum::<usize>();
+        }
+        let mut expected_metrics = vec![0; places.len()];
+        for directory in self.directories.values() {
+            expected_metrics[directory.place] += directory.expected_metrics;
+        }
         Sampled {
             clusters: self.cluster_count(),
             found: self.found_count(),
             is_unlisted: self.rosters.iter().any(|roster| roster.is_unlisted),
+            metrics,
+            expected_metrics,
             datums_per_second: places.map(|place| self.datums_per_second(place)).collect(),
             calls_per_second: self.calls_per_second(),
         }

@@ -13,7 +13,9 @@ use super::super::caller::CallBucket;
 use super::super::core::schedule::Now;
 use super::super::directory::Directory;
 use super::super::estimate;
-use super::super::roster::{Changes, ClusterListing, Roster, call_spacing, find_clusters};
+use super::super::roster::{
+    Changes, ClusterListing, ListedClusters, Roster, call_spacing, find_clusters,
+};
 use super::super::shared::Shared;
 use super::{Done, Sampler, shown_name};
 
@@ -48,12 +50,12 @@ impl Sampler {
         }
     }
 
-    /// Takes a list of clusters in, of which at most `most` are sampled in all places together; what it has changed.
+    /// Takes a list of clusters in, of which at most `most` are sampled in all places together, and at most `most_new` are new; what it has changed.
     pub(super) fn take_clusters(
         &mut self,
         place: usize,
         listing: &ClusterListing,
-        most: usize,
+        (most, most_new): (usize, usize),
         now: Instant,
         shared: &mut Shared,
     ) -> Changes {
@@ -62,19 +64,12 @@ impl Sampler {
         let timing = (now, spacing_of(shared, CallBucket::Clusters));
         let shown = shown_name(place, shared);
         let mut registry = shared.registry(place);
-        self.rosters[place].take(listing, timing, most, &mut registry, shown)
+        self.rosters[place].take(listing, timing, (most, most_new), &mut registry, shown)
     }
 
-    /// Samples what a list of clusters says; whether that is more than before.
-    pub(super) fn follow_clusters(
-        &mut self,
-        place: usize,
-        listing: &ClusterListing,
-        now: Now,
-        shared: &mut Shared,
-    ) -> Result<bool, Failure> {
+    /// Says whether clusters can be listed, if that is new, and counts the seconds before the first list.
+    fn note_list(&mut self, place: usize, listing: &ClusterListing, now: Now, shared: &mut Shared) {
         let label = shared.outlets[place].clients.label.clone();
-        let was_unlisted = self.rosters[place].is_unlisted;
         let had_failed = self.rosters[place].has_failed;
         let known = self.rosters[place].found_count();
         match &listing.answer {
@@ -102,15 +97,33 @@ impl Sampler {
                 "the clusters in {label} can be listed again"
             );
         }
+    }
+
+    /// Samples what a list of clusters says; of what there is more or less than before.
+    pub(super) fn follow_clusters(
+        &mut self,
+        place: usize,
+        listing: &ClusterListing,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<Option<String>, Failure> {
+        let label = shared.outlets[place].clients.label.clone();
+        let was_unlisted = self.rosters[place].is_unlisted;
+        self.note_list(place, listing, now, shared);
         let configured = shared.config.discovery.max_clusters;
-        let more = configured.saturating_sub(self.found_count());
-        let affordable = self.found_count() + estimate::room(shared, &self.sampled(), place, more);
-        let changes = self.take_clusters(place, listing, affordable, now.monotonic, shared);
+        let empty = ListedClusters::default();
+        let listed = listing.answer.as_ref().unwrap_or(&empty);
+        let new = self.rosters[place].new_contents(listed);
+        let sampled = self.sampled(shared);
+        let affordable = estimate::room(shared, &sampled, place, &new);
+        let most = (configured, affordable);
+        let changes = self.take_clusters(place, listing, most, now.monotonic, shared);
+        let is_budget_spent = affordable < new.len() && self.found_count() < configured;
         let has_sampled = shared.account.total().sampled() > 0;
-        if was_unlisted && changes.left_out > 0 && affordable == configured && !has_sampled {
+        if was_unlisted && changes.left_out > 0 && !is_budget_spent && !has_sampled {
             return Err(too_many(self.found_count() + changes.left_out, configured));
         }
-        let bound = if affordable < configured {
+        let bound = if is_budget_spent {
             "metrics.budget_usd_per_day has no room for them; raise it".to_owned()
         } else {
             format!("metrics.max_clusters = {configured} is reached; raise it")
@@ -121,7 +134,8 @@ impl Sampler {
             warn_of_none(&label);
         }
         if changes.came.is_empty() && changes.went.is_empty() {
-            return Ok(is_listed_first);
+            let label = format!("the clusters in {label}");
+            return Ok(is_listed_first.then_some(label));
         }
         let is_of = |it: &Directory, clusters: &[Cluster]| {
             it.place == place && clusters.contains(&it.cluster)
@@ -135,6 +149,12 @@ impl Sampler {
         }
         self.directories.retain(|_, it| !it.has_ended());
         self.open_directories(place, &changes.came, now.monotonic, shared);
+        for directory in self.directories.values_mut() {
+            if is_of(directory, &changes.came) {
+                let contents = listed.contents_of(&directory.cluster);
+                directory.expected_metrics = contents.metrics(directory.bucket, shared, &sampled);
+            }
+        }
         self.lay_out_clusters(place, now, shared)?;
         for bucket in [CallBucket::Services, CallBucket::Instances] {
             // Those that came have nothing to sample before their first list.
@@ -143,8 +163,7 @@ impl Sampler {
                 self.lay_out_listed((place, bucket), now, shared)?;
             }
         }
-        // What has gone is paid for until it is forgotten.
-        Ok(!changes.came.is_empty())
+        Ok(Some(format!("the clusters in {label}")))
     }
 
     /// Lists of what is in these clusters, one after the other.

@@ -93,7 +93,8 @@ impl Sampler {
                 warn_of_start(&label, ALLOW_LISTS, error, (&what, counted));
         }
         let most = shared.config.discovery.max_clusters;
-        let changes = self.take_clusters(place, &listing, most, Instant::now(), shared);
+        let changes =
+            self.take_clusters(place, &listing, (most, usize::MAX), Instant::now(), shared);
         if changes.left_out > 0 && changes.failure.is_none() {
             return Err(too_many(self.found_count() + changes.left_out, most));
         }

@@ -47,6 +47,17 @@ async fn clusters_that_come_and_go_and_come_back_leave_no_hole_and_repeat_nothin
     let clusters = by_dimension(&accounts, "ActiveServices", "ClusterName");
     let names: Vec<_> = clusters.keys().copied().collect();
     assert_eq!(names, ["Web", "prod-1", "prod-2"], "{log}");
+    // The estimate counts only what is there: four metrics of a cluster, three of a service.
+    let estimates: Vec<_> = log.lines().filter(|it| it.contains("clusters: ")).collect();
+    for (clusters, metrics) in [("clusters: 2, ", vec![14]), ("clusters: 3, ", vec![18, 21])] {
+        let of = estimates.iter().filter(|it| it.contains(clusters));
+        let is_true = |it: &&&str| {
+            metrics
+                .iter()
+                .any(|count| it.contains(&format!("metrics: {count}, ")))
+        };
+        assert_eq!(of.clone().filter(is_true).count(), of.count(), "{log}");
+    }
     // A cluster has four metrics, a service three.
     let of_clusters: u64 = clusters.values().map(|it| it.seconds()).sum();
     let seconds: u64 = accounts.metrics.iter().map(MetricAccount::seconds).sum();
@@ -129,6 +140,40 @@ async fn more_clusters_than_are_allowed_are_refused_at_the_start_and_left_out_la
         bounded("max_clusters = 3", "metrics.max_clusters = 3 is reached"),
         bounded("budget_usd_per_day = 0.15", says),
     )?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_cluster_must_fit_the_budget_with_its_services() -> Result<()> {
+    // 18 metrics, and 7 of the new one, at $0.30 a month; there is room for 24.
+    let config = "[metrics]\nclusters = [\"*\"]\nservices = true\nbudget_usd_per_day = 0.243";
+    let (accounts, log) = run(PROD, config, "22s").await?;
+    let clusters = by_dimension(&accounts, "ActiveServices", "ClusterName");
+    let names: Vec<_> = clusters.keys().copied().collect();
+    assert_eq!(names, ["Web", "prod-1", "prod-x"], "{log}");
+    let says = "metrics.budget_usd_per_day has no room";
+    assert!(log.contains(says) && !log.contains("too small"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_beyond_the_budget_are_sampled_and_the_price_is_told() -> Result<()> {
+    let script = r#"
+        [[cluster]]
+        name = "prod-1"
+        steps = [{ at = 0, running = 4, services = 1 }, { at = 6, services = 3 }]
+    "#;
+    let config = "[metrics]\nclusters = [\"prod-*\"]\nservices = true\nbudget_usd_per_day = 0.09";
+    let (accounts, log) = run(script, config, "14s").await?;
+    let services = by_dimension(&accounts, "RunningTask", "ServiceName");
+    assert_eq!(services.len(), 3, "{log}");
+    for says in [
+        "at least $0.141; the services of prod-1 changed",
+        "publishing every 70s instead of 10s",
+        "metrics: 13, every 1 s: 172800 calls of ECS (free) and 1234 PutMetricData, $0.141 a day; this is more than metrics.budget_usd_per_day",
+    ] {
+        assert_eq!(log.matches(says).count(), 1, "{says}: {log}");
+    }
     Ok(())
 }
 
