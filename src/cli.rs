@@ -125,15 +125,15 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Metrics(options) => {
             let (runtime, signals) = listening_runtime()?;
             let config = config::load_metrics(&options.config)?;
+            let region = std::env::var("AWS_REGION").or(std::env::var("AWS_DEFAULT_REGION"));
+            let region = region.ok();
             if options.print_alarms {
                 let services = &options.alarm_service;
-                let alarms = ecs::templates::alarms(&config, services)?;
+                let alarms = ecs::templates::alarms(&config, services, region.as_deref())?;
                 ecs::templates::log_left_out(&config, services);
                 return Ok(print(format_args!("{alarms:#}\n"))?);
             }
             if options.print_dashboard {
-                let region = std::env::var("AWS_REGION").or(std::env::var("AWS_DEFAULT_REGION"));
-                let region = region.ok();
                 let dashboard = ecs::templates::dashboard(&config, region.as_deref())?;
                 return Ok(print(format_args!("{dashboard:#}\n"))?);
             }

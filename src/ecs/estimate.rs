@@ -54,44 +54,7 @@ pub(super) struct Estimate {
 /// Estimates the price, and stretches `publish_every` where the budget asks for it.
 pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Estimate {
     let mut plans = inputs(shared, sampled);
-    let mut for_changes = 0.0;
-    let mut over_budget = None;
-    if let Some(budget) = shared.config.budget_usd_per_day {
-        let (stretched, error) = stretch(&plans, budget);
-        over_budget = error.map(|(place, error)| {
-            let label = &shared.outlets[place].clients.label;
-            Failure::definite(
-                Exit::Config,
-                format!("metrics.budget_usd_per_day, {label}: {error}"),
-                "raise it, sample fewer clusters, or leave it out",
-            )
-        });
-        let aim = if over_budget.is_some() {
-            "which is as near as can be to"
-        } else {
-            "to stay inside"
-        };
-        for (place, stretched) in stretched.into_iter().enumerate() {
-            let Some((stretched, limit)) = stretched else {
-                continue;
-            };
-            let outlet = &mut shared.outlets[place];
-            if stretched.publish_every > plans[place].publish_every {
-                info!(
-                    "publishing every {:?} instead of {:?} in {}, {aim} ${budget} a day; sampling stays at {} s",
-                    stretched.publish_every,
-                    plans[place].publish_every,
-                    outlet.clients.label,
-                    stretched.interval.seconds()
-                );
-            }
-            for_changes += limit.per_day() - stretched.requests_per_day();
-            outlet
-                .backlog
-                .pace(stretched.publish_every, limit, Instant::now());
-            plans[place] = stretched;
-        }
-    }
+    let (for_changes, over_budget) = keep_budget(shared, &mut plans);
     // A sum of nothing is -0.
     let usd = total_usd(&plans) + 0.0;
     let requests = paid(&plans)
@@ -129,6 +92,49 @@ pub(super) fn plan(shared: &mut Shared, sampled: &Sampled) -> Estimate {
         over_budget,
         line,
     }
+}
+
+/// Stretches `publish_every` as far as the budget asks for it: requests a day that are left for changes, and what is wrong if that is not enough.
+fn keep_budget(shared: &mut Shared, plans: &mut [PriceInputs]) -> (f64, Option<Failure>) {
+    let mut for_changes = 0.0;
+    let mut over_budget = None;
+    if let Some(budget) = shared.config.budget_usd_per_day {
+        let (stretched, error) = stretch(plans, budget);
+        over_budget = error.map(|(place, error)| {
+            let label = &shared.outlets[place].clients.label;
+            Failure::definite(
+                Exit::Config,
+                format!("metrics.budget_usd_per_day, {label}: {error}"),
+                "raise it, sample fewer clusters, or leave it out",
+            )
+        });
+        let aim = if over_budget.is_some() {
+            "which is as near as can be to"
+        } else {
+            "to stay inside"
+        };
+        for (place, stretched) in stretched.into_iter().enumerate() {
+            let Some((stretched, limit)) = stretched else {
+                continue;
+            };
+            let outlet = &mut shared.outlets[place];
+            if stretched.publish_every > plans[place].publish_every {
+                info!(
+                    "publishing every {:?} instead of {:?} in {}, {aim} ${budget} a day; sampling stays at {} s",
+                    stretched.publish_every,
+                    plans[place].publish_every,
+                    outlet.clients.label,
+                    stretched.interval.seconds()
+                );
+            }
+            for_changes += limit.per_day() - stretched.requests_per_day();
+            outlet
+                .backlog
+                .pace(stretched.publish_every, limit, Instant::now());
+            plans[place] = stretched;
+        }
+    }
+    (for_changes, over_budget)
 }
 
 /// What a cluster has that a list has found.

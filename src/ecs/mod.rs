@@ -80,7 +80,7 @@ pub(crate) async fn run(
     }
 }
 
-fn no_sample(summary: &PollerSummary) -> Failure {
+pub(crate) fn no_sample(summary: &PollerSummary) -> Failure {
     Failure::transient(
         Exit::Unavailable,
         format!("nothing was sampled: {}", summary.ticks),

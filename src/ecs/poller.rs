@@ -301,6 +301,7 @@ impl Poller {
     fn publish(&mut self, now: Now) -> Result<(), Failure> {
         for (index, outlet) in self.shared.outlets.iter_mut().enumerate() {
             while let Some(batch) = outlet.backlog.next_batch(now) {
+                self.shared.account.calls.put_metric_data += 1;
                 if self.dry_run {
                     let namespace = &self.shared.config.namespace;
                     match print_batch(namespace, &outlet.backlog, &batch) {
@@ -313,7 +314,6 @@ impl Poller {
                     outlet.backlog.acknowledge(batch);
                     continue;
                 }
-                self.shared.account.calls.put_metric_data += 1;
                 let data = metric_data(&outlet.backlog, &batch);
                 let client = outlet.clients.cloudwatch.clone();
                 let sending = put(client, self.shared.config.namespace.clone(), data, batch);
@@ -396,6 +396,7 @@ impl Poller {
             datums,
             calls,
             usd_per_day: usd,
+            is_dry_run: self.dry_run,
             was_stopped: self.stop >= Stop::Signalled,
             timings: self.shared.timings.clone(),
         }

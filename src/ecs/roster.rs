@@ -201,7 +201,7 @@ impl Roster {
         let stride = if *launch_types { 2 } else { 1 };
         let mut answers = clusters.iter().zip(answers.iter().step_by(stride));
         if answers.any(|(cluster, answer)| {
-            let is_lost = matches!(answer, Err(GapReason::Missing | GapReason::Inactive));
+            let is_lost = answer.as_ref().is_err_and(|reason| reason.is_absence());
             is_lost && self.found.contains_key(&cluster.name)
         }) {
             timer.hurry(now);

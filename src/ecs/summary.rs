@@ -18,6 +18,8 @@ pub struct PollerSummary {
     pub calls: Calls,
     /// Dollars a day at the rate of the counted requests.
     pub usd_per_day: f64,
+    /// Whether what is published was only printed.
+    pub is_dry_run: bool,
     /// Whether a signal ended it, and not the end of the time that was asked for.
     pub was_stopped: bool,
     /// What was timed.
@@ -44,6 +46,9 @@ impl PollerSummary {
 
 impl fmt::Display for PollerSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_dry_run {
+            f.write_str("dry run, as if CloudWatch had got what was printed: ")?;
+        }
         write!(
             f,
             "{}; {}; {}: ${:.3} a day at this rate",

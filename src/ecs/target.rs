@@ -190,7 +190,14 @@ impl Target {
                 let values: Vec<_> = self.places.iter().map(value_at).collect();
                 enter_sample(target, (second, &values), now, backlog, account);
             }
-            Err(reason) => account.add_gap(self.account, *reason),
+            Err(reason) => {
+                account.add_gap(self.account, *reason);
+                if reason.is_absence() {
+                    for series in &*self.series {
+                        backlog.forget_latest(*series);
+                    }
+                }
+            }
         }
     }
 }
@@ -206,10 +213,7 @@ impl Target {
         let is_expected = match self.origin {
             None => false,
             Some(TargetOrigin::Split) => true,
-            Some(TargetOrigin::Listed) => matches!(
-                trouble.or(before),
-                Some(GapReason::Missing | GapReason::Inactive)
-            ),
+            Some(TargetOrigin::Listed) => trouble.or(before).is_some_and(GapReason::is_absence),
         };
         match trouble {
             Some(reason) if is_expected => debug!("no sample of {name} ({})", reason.as_str()),

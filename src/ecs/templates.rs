@@ -38,11 +38,15 @@ const WIDGET_HEIGHT: usize = 6;
 const MOST_WIDGETS: usize = 500;
 
 /// A CloudFormation template with two alarms for each cluster, and those of the named services. Deploy it in each region and
-/// account: alarms of others are left out there by conditions.
+/// account: alarms of others are left out there by conditions. `region` is that of clusters whose region is not configured, if it is known.
 ///
 /// # Errors
 /// If no cluster is named, a service is not of the configuration, a name is too long, or there are more alarms than one template has room for.
-pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Failure> {
+pub fn alarms(
+    config: &Metrics,
+    services: &[AlarmService],
+    region: Option<&str>,
+) -> Result<Value, Failure> {
     if config.groups.iter().all(|group| group.clusters.is_empty()) {
         return Err(Failure::definite(
             Exit::Config,
@@ -50,7 +54,7 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
             "add the names of clusters that need alarms to metrics.clusters",
         ));
     }
-    service_alarms::check(config, services)?;
+    service_alarms::check(config, services, region)?;
     let mut resources = Map::new();
     let mut conditions = Map::new();
     conditions.insert(
@@ -76,9 +80,10 @@ pub fn alarms(config: &Metrics, services: &[AlarmService]) -> Result<Value, Fail
             for (what, alarm) in alarms_of(config, group, cluster) {
                 add(format!("{of_cluster}{what}"), alarm);
             }
-            for (service, what, alarm) in
-                service_alarms::alarms_of(config, group, cluster, services)
-            {
+            let own = services
+                .iter()
+                .filter(|it| it.is_in(group, cluster, region));
+            for (service, what, alarm) in service_alarms::alarms_of(config, group, cluster, own) {
                 add(format!("{of_cluster}Service{}{what}", hex(service)), alarm);
             }
         }

@@ -44,7 +44,19 @@ impl Live {
         }
     }
 
-    /// A second is over; `passed` since the part began.
+    /// A second of a run that publishes datums is over; `passed` since it began.
+    pub(super) fn second_of_datums(&self, second: &Second, passed: u32) {
+        self.show(
+            passed,
+            format!(
+                "{passed} s: {} datums/s of {} accepted",
+                count(second.acknowledged_rows as f64),
+                count(second.intended_rows as f64),
+            ),
+        );
+    }
+
+    /// A second of a run that sends rows is over; `passed` since the part began.
     pub(super) fn second(&self, second: &Second, passed: u32) {
         let latency = match (second.p50_ms, second.p99_ms) {
             (Some(p50), Some(p99)) => format!("p50 {}, p99 {}", ms(p50), ms(p99)),
@@ -68,6 +80,10 @@ impl Live {
             count(second.acknowledged_rows as f64),
             count(second.intended_rows as f64),
         );
+        self.show(passed, line);
+    }
+
+    fn show(&self, passed: u32, line: String) {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(passed.into());

@@ -93,7 +93,7 @@ async fn watched(
             0
         };
         let closed = session.close_second(intended, Wire::default(), (0, 0));
-        session.live.second(&closed, second + 1);
+        session.live.second_of_datums(&closed, second + 1);
     };
     let summary = loop {
         let second_ends = session.instant(session.second_ends());
@@ -189,6 +189,9 @@ fn repeated_seconds(accounts: &Accounts) -> u64 {
 
 /// What the poller says that it published is what arrived, and nothing of it twice.
 fn check(summary: &PollerSummary, accounts: &Accounts) -> Result<(), Error> {
+    if summary.ticks.sampled() == 0 && !summary.was_stopped {
+        return Err(Error::Failure(ecs::no_sample(summary)));
+    }
     let repeated = repeated_seconds(accounts);
     let arrived: u64 = accounts.metrics.iter().map(|metric| metric.data).sum();
     let published = summary.datums.published;

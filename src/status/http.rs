@@ -24,7 +24,7 @@ use super::families::{TEXT_FORMAT, text};
 use super::{MOST_CONNECTIONS, StatusRequest};
 
 /// How long the head of a request may take.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+const HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the loop may take to answer. Prometheus waits for ten seconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may take as a whole.

@@ -27,7 +27,7 @@ use crate::{Exit, Failure};
 use families::Family;
 
 /// Connections at once; others wait until one of them is closed.
-const MOST_CONNECTIONS: usize = 16;
+const MOST_CONNECTIONS: usize = 128;
 /// How long open connections may take at the end.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 

@@ -37,6 +37,12 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// Whether ECS says that there is nothing to sample.
+    #[must_use]
+    pub fn is_absence(self) -> bool {
+        matches!(self, Self::Missing | Self::Inactive)
+    }
+
     /// Every reason, in the order in which they are reported.
     pub const ALL: [Self; 13] = [
         Self::Late,

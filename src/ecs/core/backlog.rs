@@ -201,6 +201,11 @@ impl Backlog {
         self.series[series.0 as usize].latest
     }
 
+    /// What the metric is of has gone, so that its last value is not how things are.
+    pub fn forget_latest(&mut self, series: SeriesId) {
+        self.series[series.0 as usize].latest = None;
+    }
+
     /// Takes a datum in. `now` decides whether it can be published and when it is due.
     pub fn offer(&mut self, datum: Datum, now: Now) -> Offer {
         let series = &mut self.series[datum.series.0 as usize];

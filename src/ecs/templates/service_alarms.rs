@@ -61,11 +61,16 @@ impl FromStr for AlarmService {
 }
 
 impl AlarmService {
-    /// Whether it is in this cluster of a group, as far as the configuration says where that is.
-    fn is_in(&self, group: &ClusterGroup, cluster: &Cluster) -> bool {
+    /// Whether it is in this cluster of a group, as far as the configuration, or else the environment's region, says where that is.
+    pub(super) fn is_in(
+        &self,
+        group: &ClusterGroup,
+        cluster: &Cluster,
+        here: Option<&str>,
+    ) -> bool {
         let may_be = |of_group: Option<&str>, own: &str| of_group.is_none_or(|it| it == own);
         let is_there = self.place.as_ref().is_none_or(|(region, own)| {
-            may_be(group.region.as_deref(), region) && may_be(account(group), own)
+            may_be(group.region.as_deref().or(here), region) && may_be(account(group), own)
         });
         is_there && self.cluster == cluster.name
     }
@@ -75,7 +80,11 @@ impl AlarmService {
 ///
 /// # Errors
 /// If one of them is in no cluster of the configuration, or services are not sampled.
-pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), Failure> {
+pub(super) fn check(
+    config: &Metrics,
+    services: &[AlarmService],
+    here: Option<&str>,
+) -> Result<(), Failure> {
     if !services.is_empty() && !config.services {
         return Err(Failure::definite(
             Exit::Config,
@@ -97,8 +106,12 @@ pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), F
     }
     for service in services {
         let mut groups = config.groups.iter();
-        let is_known =
-            |group: &ClusterGroup| group.clusters.iter().any(|it| service.is_in(group, it));
+        let is_known = |group: &ClusterGroup| {
+            group
+                .clusters
+                .iter()
+                .any(|it| service.is_in(group, it, here))
+        };
         if !groups.any(is_known) {
             let AlarmService {
                 cluster, service, ..
@@ -106,7 +119,7 @@ pub(super) fn check(config: &Metrics, services: &[AlarmService]) -> Result<(), F
             return Err(Failure::definite(
                 Exit::Config,
                 format!("{cluster}/{service}: no cluster of the configuration is {cluster} there"),
-                "name a cluster of metrics.clusters (alarms know nothing of patterns), or an ARN of its region and account",
+                "name a cluster of metrics.clusters (alarms know nothing of patterns), or an ARN of its region (metrics.region or AWS_REGION) and account",
             ));
         }
     }
@@ -130,16 +143,15 @@ pub fn log_left_out(config: &Metrics, services: &[AlarmService]) {
     }
 }
 
-/// The alarms of those services that are in this cluster: what the service is called, the end of the resource's id, and the alarm.
+/// The alarms of services of this cluster: what the service is called, the end of the resource's id, and the alarm.
 pub(super) fn alarms_of<'a>(
     config: &'a Metrics,
     group: &'a ClusterGroup,
     cluster: &'a Cluster,
-    services: &'a [AlarmService],
+    services: impl Iterator<Item = &'a AlarmService>,
 ) -> impl Iterator<Item = (&'a str, &'static str, Alarm)> {
-    let own = services.iter().filter(|it| it.is_in(group, cluster));
     let place = place(config, group);
-    own.flat_map(move |it| {
+    services.flat_map(move |it| {
         let [too_few, rollout, no_data] =
             alarms_of_service(config, &cluster.name, &it.service, &place);
         let alarms = [
@@ -260,11 +272,14 @@ mod tests {
             .parse()
             .unwrap();
         let own = Some("arn:aws:iam::123456789012:role/x");
-        assert!(service.is_in(&group(None, None), &cluster("Web")));
-        assert!(service.is_in(&group(Some("eu-west-1"), own), &cluster("Web")));
-        assert!(!service.is_in(&group(None, None), &cluster("web")));
-        assert!(!service.is_in(&group(Some("us-east-1"), None), &cluster("Web")));
+        assert!(service.is_in(&group(None, None), &cluster("Web"), None));
+        assert!(service.is_in(&group(Some("eu-west-1"), own), &cluster("Web"), None));
+        assert!(!service.is_in(&group(None, None), &cluster("web"), None));
+        assert!(!service.is_in(&group(Some("us-east-1"), None), &cluster("Web"), None));
+        let here = Some("us-east-1");
+        assert!(!service.is_in(&group(None, None), &cluster("Web"), here));
+        assert!(service.is_in(&group(Some("eu-west-1"), None), &cluster("Web"), here));
         let other = own.map(|arn| arn.replace("123456789012", "210987654321"));
-        assert!(!service.is_in(&group(None, other.as_deref()), &cluster("Web")));
+        assert!(!service.is_in(&group(None, other.as_deref()), &cluster("Web"), None));
     }
 }

@@ -57,6 +57,8 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
         !table.contains("latency") && !table.contains("billed"),
         "{table}"
     );
+    let log = String::from_utf8(output.stderr)?;
+    ensure!(log.contains(" datums/s of "), "{log}");
     let printed = String::from_utf8(output.stdout)?;
     ensure!(
         printed.contains("How many ticks were sampled?"),
@@ -72,6 +74,17 @@ fn every_tick_of_many_clusters_is_in_the_report() -> Result<()> {
             .iter()
             .any(|it| it.name == "--services" && it.value == "4")
     );
+    Ok(())
+}
+
+#[test]
+fn a_run_that_samples_nothing_is_no_success() -> Result<()> {
+    let output = load("metrics")
+        .args(["--clusters", "2", "--for", "0s"])
+        .output()?;
+    let log = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(69), "{log}");
+    ensure!(log.contains("nothing was sampled"), "{log}");
     Ok(())
 }
 

@@ -271,3 +271,43 @@ async fn a_first_list_that_comes_late_is_held_to_the_same_bounds() -> Result<()>
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_refused_later_cost_no_second_and_are_told_once() -> Result<()> {
+    let fault = |error: &str| {
+        format!("[[fault]]\ncall = \"ecs:ListClusters\"\nfrom = 2\nuntil = 22\nerror = \"{error}\"")
+    };
+    let config = "metrics.clusters = [\"W*\"]";
+    let (denied, throttled) = (fault("AccessDeniedException"), fault("ThrottlingException"));
+    let runs = tokio::try_join!(
+        run_with(&denied, PROD, config, "45s"),
+        run_with(&throttled, PROD, config, "45s")
+    )?;
+    for (code, log) in [runs.0, runs.1] {
+        assert_eq!(code, Some(0), "{log}");
+        let books = books(&log)?;
+        assert_eq!(number_before(&books, " gaps")?, 0, "{books}");
+        for line in ["cannot be listed", "can be listed again"] {
+            assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_match_that_goes_is_warned_of_and_the_end_of_an_outage_told() -> Result<()> {
+    let script = r#"
+        [[cluster]]
+        name = "prod-1"
+        steps = [{ at = 0, running = 4 }, { at = 12, status = "INACTIVE" }]
+    "#;
+    let faults = "[[fault]]\ncall = \"ecs:DescribeClusters\"\nfrom = 3\nuntil = 6\nerror = \"InternalFailure\"";
+    let config = "metrics.clusters = [\"prod-*\"]";
+    let (code, log) = run_with(faults, script, config, "32s").await?;
+    assert_eq!(code, Some(0), "{log}");
+    let warned = log.lines().filter(|line| line.contains("WARN"));
+    let of_none = warned.filter(|line| line.contains("no cluster in us-east-1 matches"));
+    assert_eq!(of_none.count(), 1, "{log}");
+    assert_eq!(log.matches("prod-1: samples again").count(), 1, "{log}");
+    Ok(())
+}

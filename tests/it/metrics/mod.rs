@@ -244,6 +244,7 @@ async fn names_dimensions_and_values_are_those_of_the_recipe() -> Result<()> {
     assert_eq!(accounts.calls_of("cloudwatch:PutMetricData").total(), 0);
     let sampled = number_before(&books(&log)?, " sampled,")?;
     assert_eq!(printed.lines().count() as u64, 4 * sampled, "{printed}");
+    ensure!(log.contains("dry run, as if CloudWatch had got"), "{log}");
     for line in printed.lines() {
         let words: Vec<_> = line.split(' ').collect();
         let [time, "Fleet", metric, "ClusterName=Web,Stage=test", value] = words[..] else {
