@@ -257,6 +257,15 @@ pub struct SealedBatch {
 }
 
 impl SealedBatch {
+    /// One line alone, whatever its length.
+    #[must_use]
+    pub fn of_line(id: u64, table: usize, first: RowPlace, now: Instant, line: Vec<u8>) -> Self {
+        let mut batch = Batch::new(id, table, first, now);
+        batch.bytes = line;
+        batch.row_count = 1;
+        batch.seal()
+    }
+
     /// Nothing but the end of the object that batches before it went into.
     #[must_use]
     pub fn end_of_object(id: u64, table: usize, now: Instant) -> Self {

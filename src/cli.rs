@@ -35,8 +35,8 @@ pub enum Command {
     Cdc(CdcOptions),
     /// Sample ECS clusters every second and publish high-resolution CloudWatch metrics.
     Metrics(MetricsOptions),
-    /// Write the rows of binlog files, archived ones too, to a directory or standard output.
-    Replay(replay::Options),
+    /// Write the rows of binlog files, or of dead letters, to a directory or standard output.
+    Replay(Box<replay::Options>),
     /// Measure how many rows a stream accepts: send at a planned rate and write a report.
     #[cfg(feature = "load")]
     #[command(subcommand)]
@@ -144,9 +144,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         }
         Command::Replay(options) => {
             let runtime = runtime()?;
-            let outcome = runtime.block_on(replay::run(options));
+            let outcome = runtime.block_on(replay::run(*options));
             runtime.shutdown_background();
-            outcome.map(|_| ())
+            outcome
         }
         #[cfg(feature = "load")]
         Command::Load(command) => {

@@ -14,7 +14,7 @@ use crate::binlog::PreparedXa;
 use crate::config::Config;
 use crate::error::Error;
 use crate::signals::{SignalRequest, Signals};
-use crate::sink::{Sink, StagedObject};
+use crate::sink::{DeadLetters, Sink, StagedObject};
 use crate::{Exit, Failure};
 
 use super::Stored;
@@ -120,7 +120,7 @@ impl<S: Sink> Agent<S> {
         config: Config,
         checked: Preflight,
         stored: Stored,
-        sink: S,
+        (sink, dead_letters): (S, Option<DeadLetters>),
         until: Option<Until>,
     ) -> Result<Self, Error> {
         let Preflight { mut server, tables } = checked;
@@ -166,9 +166,10 @@ impl<S: Sink> Agent<S> {
         let written = loaded.as_ref().map(|loaded| loaded.written.clone());
         let written = written.unwrap_or_default();
         let known = (layouts, written.clone());
-        let max_in_flight = config.max_in_flight;
+        let (max_in_flight, table_count) = (config.max_in_flight, tables.len());
         let mut pipeline = Pipeline::following(&mark, tables, known, sink, max_in_flight)?;
         pipeline.decoder.exempt(config.exemptions.clone());
+        pipeline.flow.keep_dead_letters(dead_letters, table_count);
         let saved = Checkpoint::at(&mark, pipeline.layouts()).of(&followed);
         // What the checkpoint has named until now was published before.
         let saved = saved.with_objects(owner, written.clone(), Vec::new());
@@ -383,7 +384,7 @@ impl<S: Sink> Agent<S> {
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
-            let rows = |progress: &Progress| (progress.rows_written, progress.rows_delivered);
+            let rows = |progress: &Progress| (progress.rows_written, progress.rows_waiting());
             if rows(&self.told) != rows(&self.pipeline.progress()) {
                 self.tell_progress();
             }
@@ -396,6 +397,7 @@ impl<S: Sink> Agent<S> {
         let age = progress.newest_row_age(jiff::Timestamp::now().as_microsecond());
         info!(
             rows_delivered = progress.rows_delivered,
+            rows_dead_lettered = progress.rows_dead_lettered,
             rows_waiting = progress.rows_waiting(),
             in_flight = %bytesize::ByteSize(progress.bytes_in_flight),
             newest_row_age_s = age.as_secs(),

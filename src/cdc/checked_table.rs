@@ -5,7 +5,7 @@ use std::fmt;
 use crate::binlog::{
     Flavor, Operations, Problem, ServerColumn, TableMap, Versioning, WatchedTable,
 };
-use crate::config::{self, KeyChange, SchemaChange};
+use crate::config::{self, KeyChange, OversizeRows, SchemaChange};
 use crate::encode::{ChosenColumn, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
@@ -45,6 +45,8 @@ pub struct CheckedTable {
     pub dialect: Dialect,
     /// What happens to text that is not valid in its character set.
     pub invalid_text: InvalidText,
+    /// What happens to rows that are too large for the sink.
+    pub oversize: OversizeRows,
 }
 
 impl CheckedTable {
@@ -127,6 +129,7 @@ impl CheckedTable {
             on_schema_change: wanted.on_schema_change,
             dialect: wanted.dialect,
             invalid_text: wanted.invalid_text,
+            oversize: wanted.oversize,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Batches between the tables and the sink, and the ledger that knows which are there.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use crate::Failure;
 use crate::batch::SealedBatch;
 use crate::binlog::Decoder;
 use crate::ledger::Ledger;
-use crate::sink::{Delivered, Delivery, Sink};
+use crate::sink::{DeadLetters, Delivered, Delivery, Sink};
 
 use super::objects::Objects;
 use super::open_lines::Outlet;
@@ -26,6 +27,8 @@ pub(crate) struct Flow<S> {
     sequence: i64,
     pub(crate) delivery: Delivery<S>,
     ledger: Ledger<Arc<Mark>>,
+    /// Where lines go that the sink does not take, if they are kept.
+    dead_letters: Option<Box<Delivery<DeadLetters>>>,
     /// What becomes of batches that are staged; none if the sink makes them visible at once.
     pub(crate) objects: Option<Box<Objects>>,
     /// The newest commit, once something asked for it.
@@ -35,6 +38,7 @@ pub(crate) struct Flow<S> {
     pub(crate) batches_under_way: usize,
     pub(crate) rows_delivered: u64,
     pub(crate) bytes_delivered: u64,
+    pub(crate) rows_dead_lettered: u64,
 }
 
 impl<S: Sink> Flow<S> {
@@ -54,7 +58,14 @@ impl<S: Sink> Flow<S> {
             batches_under_way: 0,
             rows_delivered: 0,
             bytes_delivered: 0,
+            rows_dead_lettered: 0,
+            dead_letters: None,
         }
+    }
+
+    /// Lines of so many tables that the sink does not take are kept there, if there is such a place.
+    pub(super) fn keep_dead_letters(&mut self, letters: Option<DeadLetters>, table_count: usize) {
+        self.dead_letters = letters.map(|letters| Box::new(Delivery::new(letters, table_count)));
     }
 
     /// The decoder's newest commit, made into a mark once for all batches that ask for it.
@@ -103,6 +114,14 @@ impl<S: Sink> Flow<S> {
         self.delivery.push(batch);
     }
 
+    /// A dead letter is where it stays.
+    fn letter_arrived(&mut self, delivered: &Delivered) {
+        self.sealed_bytes -= delivered.bytes;
+        self.batches_under_way -= 1;
+        self.ledger.acknowledge(delivered.id);
+        self.rows_dead_lettered += delivered.row_count as u64;
+    }
+
     fn arrived(&mut self, delivered: Delivered) {
         self.sealed_bytes -= delivered.bytes;
         self.batches_under_way -= 1;
@@ -127,21 +146,29 @@ impl<S: Sink> Flow<S> {
         }
     }
 
-    /// Waits for the next batch that has arrived, or sealed object that has appeared, and takes it in. Waits for ever if there is
+    /// Waits for the next batch or dead letter that has arrived, or sealed object that has appeared, and takes it in. Waits for ever if there is
     /// none. It may be dropped at any await and called again.
     ///
     /// # Errors
     /// A failure that trying again will not mend.
     pub(crate) async fn advance(&mut self) -> Result<(), Failure> {
-        let Some(objects) = &mut self.objects else {
-            let delivered = self.delivery.next().await?;
-            self.arrived(delivered);
-            return Ok(());
+        let published = async {
+            match &mut self.objects {
+                Some(objects) => objects.published().await,
+                None => pending().await,
+            }
+        };
+        let letter = async {
+            match &mut self.dead_letters {
+                Some(letters) => letters.next().await,
+                None => pending().await,
+            }
         };
         tokio::select! {
             biased;
             delivered = self.delivery.next() => self.arrived(delivered?),
-            object = objects.published() => {
+            delivered = letter => self.letter_arrived(&delivered?),
+            object = published => {
                 let object = object?;
                 self.rows_delivered += object.rows;
                 self.bytes_delivered += object.bytes;
@@ -183,5 +210,18 @@ impl<S: Sink> Outlet for FlowOutlet<'_, S> {
 
     fn is_staging(&self) -> bool {
         self.flow.objects.is_some()
+    }
+
+    /// The prefix of a staged object would pass a letter that is not stored yet.
+    fn keeps_dead_letters(&self) -> bool {
+        self.flow.dead_letters.is_some() && !self.is_staging()
+    }
+
+    fn dead_letter(&mut self, letter: SealedBatch) {
+        if let Some(letters) = &mut self.flow.dead_letters {
+            self.flow.sealed_bytes += letter.bytes().len();
+            self.flow.batches_under_way += 1;
+            letters.push(letter);
+        }
     }
 }

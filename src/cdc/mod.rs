@@ -4,7 +4,8 @@
 //! `preflight`, `refusals`, `findings`, `described`, `stream`, `reader`), what only it knows of a table while its binlog is read
 //! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), the checkpoint (`checkpoint`), where
 //! a run starts (`start`, `resume`, `kept_binlog`), if the server's history is the one that was read (`lineage`), each
-//! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), what
+//! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), where lines go that the sink
+//! does not take (`dead_letters`), what
 //! leads from an event to them (`pipeline`), its numbers (`progress`), and the one loop (`agent`) that ties them together until a run
 //! ends (`end`).
 
@@ -14,6 +15,7 @@ mod asker;
 mod checked_table;
 mod checkpoint;
 mod column_source;
+mod dead_letters;
 mod definition_code;
 mod described;
 mod end;
@@ -210,7 +212,9 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
         stored.check_counts(&checked.tables)?;
         stored.finish().await?;
         let sink = open(&checked.tables, &stored).await?;
-        Agent::start(config, checked, stored, sink, until).await
+        let limit = sink.profile().limits.row_bytes;
+        let letters = dead_letters::open(&config, &checked.tables, limit).await?;
+        Agent::start(config, checked, stored, (sink, letters), until).await
     });
     match signals.unless_stopped(starting).await {
         Some(agent) => agent?.run(signals).await,

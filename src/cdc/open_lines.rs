@@ -1,5 +1,5 @@
-//! The lines of a table that are not on their way to the sink: those of the open batch, and of full ones whose rows
-//! may still be taken back.
+//! The lines of a table that are not on their way to the sink: those of the open batch, and of full ones and dead
+//! letters whose rows may still be taken back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,17 +21,24 @@ pub(super) trait Outlet {
     fn newest_commit(&mut self) -> Arc<Mark>;
     /// Whether the sink stages objects, so that it must be known which lines they have.
     fn is_staging(&self) -> bool;
+    /// Whether there is a place for lines that the sink does not take.
+    fn keeps_dead_letters(&self) -> bool;
+    /// Takes such a line.
+    fn dead_letter(&mut self, letter: SealedBatch);
 }
 
 /// Contract: [`OpenLines::doubt`] before rows of a transaction are written, [`OpenLines::commit`] or
 /// [`OpenLines::undo_to`] at its end. Each line goes into the batch between [`OpenLines::take`] and
-/// [`OpenLines::put`] or [`OpenLines::put_full`].
+/// [`OpenLines::put`] or [`OpenLines::put_full`]; a dead letter goes through [`OpenLines::put_letter`].
 #[derive(Debug, Default)]
 pub(super) struct OpenLines {
     /// In a box, because it is taken out for each line.
     batch: Option<Box<Batch>>,
     /// Full batches with rows of the open transaction, the oldest first.
     held: Vec<(Batch, Option<Prefix>)>,
+    /// Dead letters of the open transaction.
+    held_letters: Vec<SealedBatch>,
+    /// Bytes of both.
     held_bytes: usize,
     /// Bytes and lines of committed transactions in the oldest batch.
     committed: (usize, usize),
@@ -46,6 +53,7 @@ pub(super) struct OpenLines {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LinesMark {
     held: usize,
+    letters: usize,
     /// The open batch, and what it had.
     batch: Option<u64>,
     len: usize,
@@ -119,6 +127,16 @@ impl OpenLines {
         }
     }
 
+    /// Sends a dead letter on its way, or holds it back.
+    pub(super) fn put_letter(&mut self, letter: SealedBatch, outlet: &mut impl Outlet) {
+        if self.is_doubtful {
+            self.held_bytes += letter.bytes().len();
+            self.held_letters.push(letter);
+        } else {
+            outlet.dead_letter(letter);
+        }
+    }
+
     /// Closes the open batch, unless something of it may be taken back.
     pub(super) fn seal(&mut self) -> Option<SealedBatch> {
         let batch = self.batch.take()?;
@@ -136,9 +154,12 @@ impl OpenLines {
 
     /// All rows that were written are real.
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
-        if self.is_doubtful || !self.held.is_empty() {
+        if self.is_doubtful || !self.held.is_empty() || !self.held_letters.is_empty() {
             for (batch, prefix) in self.held.drain(..) {
                 outlet.full(batch.seal(), prefix);
+            }
+            for letter in self.held_letters.drain(..) {
+                outlet.dead_letter(letter);
             }
             self.held_bytes = 0;
             self.is_doubtful = false;
@@ -155,6 +176,7 @@ impl OpenLines {
         let batch = self.batch.as_ref();
         LinesMark {
             held: self.held.len(),
+            letters: self.held_letters.len(),
             batch: batch.map(|batch| batch.id),
             len: batch.map_or(0, |batch| batch.len()),
             row_count: batch.map_or(0, |batch| batch.row_count),
@@ -168,6 +190,7 @@ impl OpenLines {
         let oldest = held.or(self.batch.as_deref());
         LinesMark {
             held: 0,
+            letters: 0,
             batch: oldest.filter(|_| row_count > 0).map(|batch| batch.id),
             len,
             row_count,
@@ -196,7 +219,14 @@ impl OpenLines {
                 outlet.close(batch.id);
             }
         }
-        self.held_bytes = self.held.iter().map(|(batch, _)| batch.len()).sum();
+        let letters = mark.letters.min(self.held_letters.len());
+        for letter in self.held_letters.split_off(letters) {
+            undone += letter.row_count;
+            outlet.close(letter.id);
+        }
+        let letters = self.held_letters.iter().map(|letter| letter.bytes().len());
+        let held = self.held.iter().map(|(batch, _)| batch.len());
+        self.held_bytes = held.chain(letters).sum();
         undone as u64
     }
 }
@@ -223,6 +253,7 @@ mod tests {
         next_id: u64,
         open: Vec<u64>,
         lines: Vec<u8>,
+        letters: Vec<u8>,
     }
 
     impl Outlet for Sent {
@@ -258,15 +289,28 @@ mod tests {
         fn is_staging(&self) -> bool {
             false
         }
+
+        fn keeps_dead_letters(&self) -> bool {
+            true
+        }
+
+        fn dead_letter(&mut self, letter: SealedBatch) {
+            self.close(letter.id);
+            assert_eq!((letter.row_count, letter.record_count()), (1, 1));
+            self.letters.extend_from_slice(letter.bytes());
+        }
     }
 
-    fn write(lines: &mut OpenLines, line: u8, len: usize, sent: &mut Sent) {
-        let first = || RowPlace {
+    fn first() -> RowPlace {
+        RowPlace {
             transaction: FilePosition::new("b.000001", 4),
             gtid: None,
             ordinal: 0,
             commit_time_us: 0,
-        };
+        }
+    }
+
+    fn write(lines: &mut OpenLines, line: u8, len: usize, sent: &mut Sent) {
         let new = |sent: &mut Sent| Box::new(Batch::new(sent.open(), 0, first(), Instant::now()));
         let mut batch = lines.take().unwrap_or_else(|| new(sent));
         let start = batch.len();
@@ -286,6 +330,8 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Act {
         Write(usize),
+        /// Of a line of so many bytes.
+        Letter(usize),
         Mark,
         UndoTo(prop::sample::Index),
         Seal,
@@ -296,6 +342,7 @@ mod tests {
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
             6 => (1_usize..20).prop_map(Act::Write),
+            2 => (101_usize..105).prop_map(Act::Letter),
             2 => Just(Act::Mark),
             2 => any::<prop::sample::Index>().prop_map(Act::UndoTo),
             1 => Just(Act::Seal),
@@ -304,36 +351,56 @@ mod tests {
         ]
     }
 
+    /// What was written: lines, dead letters, and the number of both.
+    #[derive(Debug, Clone, Default)]
+    struct Written {
+        lines: Vec<u8>,
+        letters: Vec<u8>,
+        rows: u64,
+    }
+
+    impl Written {
+        fn bytes(&self) -> usize {
+            self.lines.len() + self.letters.len()
+        }
+    }
+
     proptest! {
         /// What goes out is what was committed, whatever was taken back in between.
         #[test]
         fn lines_that_are_taken_back_are_never_sent(acts in prop::collection::vec(act(), 0..80)) {
             let mut lines = OpenLines::default();
             let mut sent = Sent::default();
-            let mut committed: Vec<u8> = Vec::new();
-            let mut open: Vec<u8> = Vec::new();
-            let mut open_rows = Vec::new();
-            let mut marks: Vec<(LinesMark, usize, usize)> = Vec::new();
+            let mut committed = Written::default();
+            let mut open = Written::default();
+            let mut marks: Vec<(LinesMark, Written)> = Vec::new();
             for (line, act) in (0..=u8::MAX).cycle().zip(acts) {
                 match act {
                     Act::Write(len) => {
                         lines.doubt(true);
                         write(&mut lines, line, len, &mut sent);
-                        open.resize(open.len() + len, line);
-                        open_rows.push(line);
+                        open.lines.resize(open.lines.len() + len, line);
+                        open.rows += 1;
                     }
-                    Act::Mark => marks.push((lines.mark(), open.len(), open_rows.len())),
+                    Act::Letter(len) => {
+                        lines.doubt(true);
+                        let bytes = vec![line; len];
+                        let letter = SealedBatch::of_line(sent.open(), 0, first(), Instant::now(), bytes);
+                        lines.put_letter(letter, &mut sent);
+                        open.letters.resize(open.letters.len() + len, line);
+                        open.rows += 1;
+                    }
+                    Act::Mark => marks.push((lines.mark(), open.clone())),
                     Act::UndoTo(index) => {
                         if marks.is_empty() {
                             continue;
                         }
                         let index = index.index(marks.len());
                         marks.truncate(index + 1);
-                        let (mark, len, row_count) = marks[index];
+                        let (mark, before) = marks[index].clone();
                         let undone = lines.undo_to(mark, LIMITS.step_bytes, &mut sent);
-                        prop_assert_eq!(undone, (open_rows.len() - row_count) as u64);
-                        open.truncate(len);
-                        open_rows.truncate(row_count);
+                        prop_assert_eq!(undone, open.rows - before.rows);
+                        open = before;
                     }
                     Act::Seal => {
                         if let Some(batch) = lines.seal() {
@@ -343,24 +410,28 @@ mod tests {
                     Act::Commit | Act::RollBack => {
                         if matches!(act, Act::RollBack) {
                             let undone = lines.undo_to(lines.begin(), LIMITS.step_bytes, &mut sent);
-                            prop_assert_eq!(undone, open_rows.len() as u64);
-                            open.clear();
+                            prop_assert_eq!(undone, open.rows);
+                            open = Written::default();
                         }
-                        committed.append(&mut open);
+                        committed.lines.append(&mut open.lines);
+                        committed.letters.append(&mut open.letters);
+                        open.rows = 0;
                         lines.commit(&mut sent);
-                        open_rows.clear();
                         marks.clear();
                     }
                 }
-                prop_assert!(committed.starts_with(&sent.lines));
-                prop_assert_eq!(lines.bytes(), committed.len() + open.len() - sent.lines.len());
+                prop_assert!(committed.lines.starts_with(&sent.lines));
+                prop_assert_eq!(&committed.letters, &sent.letters);
+                let gone = sent.lines.len() + sent.letters.len();
+                prop_assert_eq!(lines.bytes(), committed.bytes() + open.bytes() - gone);
             }
             lines.undo_to(lines.begin(), LIMITS.step_bytes, &mut sent);
             lines.commit(&mut sent);
             if let Some(batch) = lines.seal() {
                 sent.full(batch, None);
             }
-            prop_assert_eq!(&sent.lines, &committed);
+            prop_assert_eq!(&sent.lines, &committed.lines);
+            prop_assert_eq!(&sent.letters, &committed.letters);
             prop_assert!(sent.open.is_empty());
         }
     }

@@ -494,6 +494,7 @@ impl<S: Sink> Pipeline<S> {
             rows_written: self.rows_written,
             rows_delivered: self.flow.rows_delivered,
             bytes_delivered: self.flow.bytes_delivered,
+            rows_dead_lettered: self.flow.rows_dead_lettered,
             bytes_in_flight: self.flow.sealed_bytes as u64,
             delivery: self.flow.delivery.stats(),
             newest_commit_us: self.newest_commit_us,
@@ -544,6 +545,10 @@ pub(crate) fn table_names(tables: &[CheckedTable]) -> Vec<(String, String)> {
 #[cfg(all(test, feature = "load"))]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(all(test, feature = "load"))]
+#[path = "dead_letter_tests.rs"]
+mod dead_letter_tests;
 
 #[cfg(all(test, feature = "load"))]
 #[path = "exactly_once_tests.rs"]

@@ -38,7 +38,7 @@ metadata = ["operation", "absent", "position", "sequence"]
 pub(super) struct MemorySink(Arc<Mutex<[Vec<u8>; 2]>>);
 
 impl MemorySink {
-    fn lines(&self) -> [String; 2] {
+    pub(super) fn lines(&self) -> [String; 2] {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables
             .clone()
@@ -75,9 +75,12 @@ pub(super) fn checked_tables() -> Vec<CheckedTable> {
 }
 
 fn pipeline(sink: MemorySink, max_in_flight: usize) -> Pipeline<MemorySink> {
+    Pipeline::replaying(&start(), checked_tables(), sink, max_in_flight).unwrap()
+}
+
+pub(super) fn start() -> Mark {
     let start = FilePosition::new(BINLOG, FilePosition::FIRST_OFFSET);
-    let start = Mark::new(Identity("a".to_owned()), Some(start), None);
-    Pipeline::replaying(&start, checked_tables(), sink, max_in_flight).unwrap()
+    Mark::new(Identity("a".to_owned()), Some(start), None)
 }
 
 /// The events from `offset` on, as a server sends them: behind the file's description.
@@ -117,7 +120,7 @@ pub(super) fn take_in(
     while pipeline.take_in_prepared(now).unwrap() {}
 }
 
-async fn arrival(pipeline: &mut Pipeline<MemorySink>) {
+async fn arrival(pipeline: &mut Pipeline<impl Sink>) {
     pipeline.flow.advance().await.unwrap();
 }
 
@@ -125,11 +128,26 @@ async fn arrival(pipeline: &mut Pipeline<MemorySink>) {
 pub(super) async fn run(
     server: &str,
     max_in_flight: usize,
-    mut disturb: impl FnMut(&mut Pipeline<MemorySink>) -> Option<u64>,
+    disturb: impl FnMut(&mut Pipeline<MemorySink>) -> Option<u64>,
 ) -> [String; 2] {
+    let sink = MemorySink::default();
+    let pipeline = pipeline(sink.clone(), max_in_flight);
+    let progress = run_through(server, pipeline, max_in_flight, disturb).await;
+    let lines = sink.lines();
+    let written: usize = lines.iter().map(|lines| lines.lines().count()).sum();
+    assert_eq!(progress.rows_delivered, written as u64);
+    lines
+}
+
+/// The same with a pipeline of the caller's, whose numbers at the end are given.
+pub(super) async fn run_through<S: Sink>(
+    server: &str,
+    mut pipeline: Pipeline<S>,
+    max_in_flight: usize,
+    mut disturb: impl FnMut(&mut Pipeline<S>) -> Option<u64>,
+) -> Progress {
     let binlog = recorded(server);
-    let (sink, now) = (MemorySink::default(), Instant::now());
-    let mut pipeline = pipeline(sink.clone(), max_in_flight);
+    let now = Instant::now();
     let mut left = events(&binlog, FilePosition::FIRST_OFFSET).into_iter();
     while let Some((header, body)) = left.next() {
         take_in(&mut pipeline, header, &body, now);
@@ -149,15 +167,32 @@ pub(super) async fn run(
         arrival(&mut pipeline).await;
     }
     let progress = pipeline.progress();
-    assert_eq!(progress.rows_written, progress.rows_delivered);
+    assert_eq!(progress.rows_waiting(), 0);
     assert_eq!(progress.bytes_in_flight, 0);
     assert_eq!(pipeline.safe_commit().position, end.position);
     let half = FilePosition::new(BINLOG, binlog.len() as u64 / 2);
     assert!(end.position > Some(half));
-    let lines = sink.lines();
-    let written: usize = lines.iter().map(|lines| lines.lines().count()).sum();
-    assert_eq!(progress.rows_delivered, written as u64);
-    lines
+    progress
+}
+
+/// Loses the connection now and then, so often at most. Gives the offset from which reading goes on.
+pub(super) fn break_at_times(
+    pipeline: &mut Pipeline<impl Sink>,
+    rng: &mut StdRng,
+    breaks: &mut u32,
+) -> Option<u64> {
+    if *breaks == 0 || !rng.random_ratio(1, 20) {
+        return None;
+    }
+    *breaks -= 1;
+    let mark = Mark::clone(&pipeline.newest_commit());
+    let from = mark.read_from().unwrap();
+    if from.file != BINLOG {
+        return None;
+    }
+    let from = from.offset;
+    pipeline.rewind(mark).unwrap();
+    Some(from)
 }
 
 #[tokio::test]
@@ -185,18 +220,7 @@ async fn connections_that_break_anywhere_cost_no_line_and_double_none() {
                 if rng.random_ratio(1, 10) {
                     pipeline.seal_all(false);
                 }
-                if breaks == 0 || !rng.random_ratio(1, 20) {
-                    return None;
-                }
-                breaks -= 1;
-                let mark = Mark::clone(&pipeline.newest_commit());
-                let from = mark.read_from().unwrap();
-                if from.file != BINLOG {
-                    return None;
-                }
-                let from = from.offset;
-                pipeline.rewind(mark).unwrap();
-                Some(from)
+                break_at_times(pipeline, &mut rng, &mut breaks)
             });
             assert_eq!(disturbed.await, lines, "{server}, seed {seed}");
         }

@@ -17,6 +17,8 @@ pub struct Progress {
     pub rows_delivered: u64,
     /// Bytes of those.
     pub bytes_delivered: u64,
+    /// Rows that are kept as dead letters, because they are too large for the sink.
+    pub rows_dead_lettered: u64,
     /// Bytes of batches that are full and not delivered.
     pub bytes_in_flight: u64,
     /// What the sink made of the attempts.
@@ -30,10 +32,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Rows that were read and are not delivered.
+    /// Rows that were read and are neither delivered nor kept as dead letters.
     #[must_use]
     pub fn rows_waiting(&self) -> u64 {
-        self.rows_written.saturating_sub(self.rows_delivered)
+        let gone = self.rows_delivered + self.rows_dead_lettered;
+        self.rows_written.saturating_sub(gone)
     }
 
     /// How long ago the newest row was committed, at `now_us`; zero if there was none or the server's clock is ahead.
@@ -65,6 +68,7 @@ impl fmt::Display for AgentSummary {
             bytesize::ByteSize(progress.bytes_delivered)
         )?;
         for (count, what) in [
+            (progress.rows_dead_lettered, "kept as dead letters"),
             (progress.rows_waiting(), "more will be read again"),
             (progress.delivery.records_refused, "records sent again"),
             (progress.cells_replaced, "cells with invalid text"),
@@ -93,8 +97,9 @@ mod tests {
         let mut summary = AgentSummary::default();
         assert_eq!(summary.to_string(), "0 rows (0 B) delivered");
         summary.progress = Progress {
-            rows_written: 12,
+            rows_written: 14,
             rows_delivered: 9,
+            rows_dead_lettered: 2,
             bytes_delivered: 2_048,
             cells_replaced: 4,
             unknown_events: 1,
@@ -104,7 +109,7 @@ mod tests {
         summary.position = Some(FilePosition::new("b.000001", 4));
         assert_eq!(
             summary.to_string(),
-            "9 rows (2.0 KiB) delivered, 3 more will be read again, 2 records sent again, \
+            "9 rows (2.0 KiB) delivered, 2 kept as dead letters, 3 more will be read again, 2 records sent again, \
              4 cells with invalid text, 1 events of unknown types passed over; checkpoint at b.000001:4"
         );
     }

@@ -4,7 +4,8 @@ use crate::binlog::{DecodeError, EventType, Problem};
 use crate::encode::CellProblem;
 
 /// Of a line that is too long.
-pub(super) const OVERSIZE: &str = "leave the large column out of the table's `columns`, or send the table to a sink without such a limit";
+pub(super) const OVERSIZE: &str = "set oversize = \"dead-letter\" for the table, which keeps such rows elsewhere; leave the large \
+                                   column out of the table's `columns`; or send the table to a sink without such a limit";
 
 /// Of columns that are not in the row image.
 pub(super) const ABSENT: &str = "set binlog_row_image=FULL on the server and in every session (MariaDB 11.8 leaves \

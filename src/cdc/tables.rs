@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{Problem, RowOperation, RowsEvent, ServerColumn};
-use crate::config::SchemaChange;
+use crate::config::{OversizeRows, SchemaChange};
 use crate::encode::{Image, LineFacts, LineNumber, Plan, RowError, RowSuffix};
 use crate::error::Error;
 use crate::{Exit, Failure};
@@ -363,17 +363,13 @@ impl TableWriter {
             None => self.new_batch(context, outlet),
         };
         let row_start = batch.len();
-        let written = self
-            .encode(images, image, number, context, batch.buffer())
-            .and_then(|()| {
-                let full = batch.row_written(row_start, &self.limits);
-                full.map_err(|oversize| self.oversize(context, oversize))
-            });
-        match written {
-            Ok(None) => {
-                self.lines.put(batch);
-                Ok(())
-            }
+        if let Err(error) = self.encode(images, image, number, context, batch.buffer()) {
+            batch.buffer().truncate(row_start);
+            self.lines.put(batch);
+            return Err(error);
+        }
+        match batch.row_written(row_start, &self.limits) {
+            Ok(None) => self.lines.put(batch),
             Ok(Some(line)) => {
                 let prefix = self.prefix(outlet);
                 self.lines.put_full(batch, prefix, outlet);
@@ -382,27 +378,65 @@ impl TableWriter {
                 let alone = batch.row_written(0, &self.limits);
                 alone.map_err(|oversize| self.oversize(context, oversize))?;
                 self.lines.put(batch);
-                Ok(())
             }
-            Err(error) => {
-                batch.buffer().truncate(row_start);
-                self.lines.put(batch);
-                Err(error)
+            Err(oversize) => {
+                let line = batch.buffer().split_off(row_start);
+                if batch.is_empty() {
+                    outlet.close(batch.id);
+                } else {
+                    // The line may have been larger than any batch.
+                    batch.buffer().shrink_to(self.room());
+                    self.lines.put(batch);
+                }
+                self.keep_dead_letter(line, oversize, context, outlet)?;
             }
         }
+        Ok(())
     }
 
-    fn new_batch(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
-        let first = RowPlace {
+    /// Keeps a line that the sink does not take, if that was chosen.
+    ///
+    /// # Errors
+    /// If it was not.
+    #[cold]
+    fn keep_dead_letter(
+        &mut self,
+        line: Vec<u8>,
+        oversize: Oversize,
+        context: &RowContext<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Result<(), Error> {
+        let is_wanted = self.definition.checked.oversize == OversizeRows::DeadLetter;
+        if !is_wanted || !outlet.keeps_dead_letters() {
+            return Err(self.oversize(context, oversize));
+        }
+        let (id, place) = (outlet.open(), self.place(context));
+        let mut letter = SealedBatch::of_line(id, self.index, place, context.now, line);
+        letter.schema_version = Some(self.definition.layouts().version());
+        self.lines.put_letter(letter, outlet);
+        Ok(())
+    }
+
+    /// Where the next line stands.
+    fn place(&self, context: &RowContext<'_>) -> RowPlace {
+        RowPlace {
             transaction: context.place(),
             gtid: context.gtid,
             ordinal: self.transaction.ordinal(),
             commit_time_us: context.commit_time_us,
-        };
+        }
+    }
+
+    /// Bytes that a new batch has room for.
+    fn room(&self) -> usize {
+        let expected = self.lines.expected_len();
+        expected + expected / ROOM_PART
+    }
+
+    fn new_batch(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
+        let first = self.place(context);
         let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, context.now));
-        let room = self.lines.expected_len();
-        let room = room + room / ROOM_PART;
-        batch.buffer().reserve_exact(room);
+        batch.buffer().reserve_exact(self.room());
         if self.definition.checked.on_schema_change == SchemaChange::Version {
             batch.schema_version = Some(self.definition.layouts().version());
         }

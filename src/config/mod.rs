@@ -7,6 +7,7 @@
 mod checkpoint;
 pub mod cloudwatch;
 mod clusters;
+mod dead_letters;
 pub mod duration;
 mod environment;
 mod exempt;
@@ -37,6 +38,7 @@ use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 pub use clusters::{Cluster, ClusterGroup, Discovery, Role};
+pub(crate) use dead_letters::place_of_letters;
 use explain::nearest;
 pub use filter::Filter;
 pub use limits::QuotaShare;
@@ -64,6 +66,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// The checkpoint's file.
     pub checkpoint: CheckpointPlace,
+    /// Where rows go that are too large for the sink, if a table keeps those.
+    pub dead_letters: Option<LetterPlace>,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
     /// What of the binlog is passed over.
@@ -101,6 +105,30 @@ impl fmt::Display for CheckpointPlace {
             Self::S3(S3Checkpoint { bucket, key, .. }) => write!(f, "s3://{bucket}/{key}"),
         }
     }
+}
+
+/// Where dead letters are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetterPlace {
+    /// A directory.
+    Dir(PathBuf),
+    /// Objects in a bucket.
+    S3(LetterBucket),
+}
+
+/// A bucket for dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterBucket {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What all keys begin with, without a slash at its end; may be empty.
+    pub prefix: String,
+    /// The region, if it is not to come from the environment.
+    pub region: Option<String>,
+    /// The endpoint, if it is not the region's.
+    pub endpoint: Option<String>,
+    /// Whether the bucket's name stands in the path of URLs and not in their host.
+    pub path_style: bool,
 }
 
 /// What a replay of binlog files needs to know.
@@ -211,6 +239,19 @@ pub struct Table {
     pub dialect: Dialect,
     /// What happens to text that is not valid in its character set.
     pub invalid_text: InvalidText,
+    /// What happens to rows that are too large for the sink.
+    pub oversize: OversizeRows,
+}
+
+/// What happens to a row that is too large for the sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OversizeRows {
+    /// The agent stops.
+    #[default]
+    Stop,
+    /// It is kept as a dead letter.
+    DeadLetter,
 }
 
 /// What an update that changes the key is written as.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
 use super::duration::TypedDuration;
-use super::{KeyChange, SchemaChange};
+use super::{KeyChange, OversizeRows, SchemaChange};
 
 /// The file as typed. Each key is documented in docs/configuration.md.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) table: Vec<Table>,
     pub(super) sink: Sink,
     pub(super) checkpoint: Checkpoint,
+    pub(super) dead_letters: DeadLetters,
     pub(super) metrics: Metrics,
     pub(super) status: Status,
     pub(super) shutdown_grace: Option<TypedDuration>,
@@ -65,6 +66,7 @@ pub(super) struct Table {
     pub(super) key_change: Option<KeyChange>,
     pub(super) on_schema_change: Option<SchemaChange>,
     pub(super) invalid_text: Option<InvalidText>,
+    pub(super) oversize: Option<OversizeRows>,
     pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
 }
@@ -114,6 +116,15 @@ pub(super) enum SinkType {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Checkpoint {
+    pub(super) path: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) path_style: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DeadLetters {
     pub(super) path: Option<String>,
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,

@@ -42,7 +42,7 @@ pub(super) fn validate(raw: &raw::Sink) -> Result<S3, ConfigError> {
     }
     Ok(S3 {
         bucket,
-        prefix: prefix(raw.prefix.as_deref().unwrap_or_default())?,
+        prefix: prefix("sink.prefix", raw.prefix.as_deref().unwrap_or_default())?,
         region: match &raw.endpoint {
             Some(_) => raw.region.clone(),
             None => region("sink.region", raw.region.as_deref())?,
@@ -90,8 +90,8 @@ pub(super) fn check_bucket(key: &str, bucket: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn prefix(typed: &str) -> Result<String, ConfigError> {
-    const KEY: &str = "sink.prefix";
+/// What keys begin with, without a slash at its end.
+pub(super) fn prefix(key: &str, typed: &str) -> Result<String, ConfigError> {
     let prefix = typed.trim_end_matches('/');
     let is_part = |part: &str| !matches!(part, "" | "." | "..");
     let is_good = prefix.is_empty()
@@ -100,7 +100,7 @@ fn prefix(typed: &str) -> Result<String, ConfigError> {
         let remedy = format!(
             "write it like raw/shop, without a slash before it, and with at most {MOST_PREFIX_BYTES} bytes"
         );
-        return Err(ConfigError::at(KEY, "not the begin of keys", remedy));
+        return Err(ConfigError::at(key, "not the begin of keys", remedy));
     }
     Ok(prefix.to_owned())
 }

@@ -68,6 +68,7 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             on_schema_change: table.on_schema_change.unwrap_or_default(),
             invalid_text: table.invalid_text.unwrap_or_default(),
             dialect: table.dialect.unwrap_or_default(),
+            oversize: table.oversize.unwrap_or_default(),
         });
     }
     Ok(tables)

@@ -8,6 +8,7 @@ use url::{Host, Url};
 use crate::binlog::{Flavor, GtidSet};
 
 use super::checkpoint;
+use super::dead_letters;
 use super::duration::TypedDuration;
 use super::exempt::exemptions;
 use super::firehose;
@@ -39,10 +40,12 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     } else {
         Duration::from_secs(1)
     };
+    let dead_letters = dead_letters::validate(&raw.dead_letters, &tables, &sink)?;
     Ok(Config {
         source,
         tables,
         sink,
+        dead_letters,
         flush_interval: raw
             .sink
             .flush_interval

@@ -1,13 +1,14 @@
 //! `hydrant replay`: the agent's decoding, from binlog files instead of a server.
 //!
 //! What lives here: the command (`Options`), files and their order (`file`, `dump`), what is known of
-//! the tables (`tables`), whether that is true of their rows (`table_survey`), and the loop over all files (`drive`). What does not: decoding and writing,
-//! which are the agent's own.
+//! the tables (`tables`), whether that is true of their rows (`table_survey`), and the loop over all files (`drive`); and the delivery of
+//! dead letters (`dead_letters`). What does not: decoding and writing, which are the agent's own.
 //!
 //! Each file is read twice. A transaction's rows come before its commit, and a file may end, or be
 //! damaged, between them; so a first look finds the last commit, and the second writes the rows up to
 //! there. If a database was asked about the tables, all files are looked through before, for changes of them.
 
+mod dead_letters;
 mod drive;
 mod dump;
 mod file;
@@ -24,7 +25,7 @@ use tracing::info;
 use crate::binlog::{DecodeError, FilePosition, Problem};
 use crate::cdc::remedies;
 use crate::cdc::{AcceptedChange, CheckedTable, accept, folders};
-use crate::config::{self, Replay};
+use crate::config::{self, LetterPlace, Replay};
 use crate::error::Error;
 use crate::sink::{self, Sink};
 use crate::{Exit, Failure};
@@ -40,7 +41,8 @@ pub use drive::ReplaySummary;
 #[command(after_help = "Examples:\n  \
     hydrant replay --binlog binlog.000007 binlog.000008 --config hydrant.toml --out ./replayed\n  \
     hydrant replay --binlog backup/binlog.*.gz --table shop.Sales --out - \\\n    \
-    --columns 'ItemID, Category, Price DOUBLE(10,2)'\n\n\
+    --columns 'ItemID, Category, Price DOUBLE(10,2)'\n  \
+    hydrant replay --dead-letter s3://my-lake/dead --out ./replayed\n\n\
     Files are read as one stream, in the order given; they must be of one server and follow each\n\
     other. They may be compressed with gzip or zstd. Each is read twice, or three times with\n\
     a database.\n\n\
@@ -56,8 +58,14 @@ pub use drive::ReplaySummary;
     77 permission, 78 configuration.")]
 pub struct Options {
     /// The binlog files, in order.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present = "dead_letter", num_args = 1..)]
     binlog: Vec<PathBuf>,
+    /// Write the lines of the dead letters of this place, a directory or s3://BUCKET/PREFIX, instead
+    /// of binlog files. Each is marked as delivered once it is in the directory of --out, and is
+    /// not written again. Nothing is marked with --out -.
+    #[arg(long, value_name = "PLACE", group = "tables", value_parser = place_of_letters,
+        conflicts_with_all = ["binlog", "on_schema_change", "accept_change", "start", "pass_over", "until"])]
+    dead_letter: Option<LetterPlace>,
     /// A configuration file, whose tables are written. Its sink and checkpoint are not used.
     #[arg(long, value_name = "FILE", group = "tables")]
     config: Option<PathBuf>,
@@ -105,15 +113,18 @@ pub struct Options {
 ///
 /// # Errors
 /// What ended it early; what came before is written.
-pub async fn run(options: Options) -> Result<ReplaySummary, Error> {
-    let mut job = Job::of(&options)?;
-    let tables = job.tables(&options.accept_change).await?;
+pub async fn run(options: Options) -> Result<(), Error> {
     let out = match options.out.as_os_str() {
         out if out == "-" => config::Sink::Stdout,
         _ => config::Sink::Dir {
             path: options.out.clone(),
         },
     };
+    if let Some(place) = &options.dead_letter {
+        return Ok(dead_letters::deliver(place, &out).await?);
+    }
+    let mut job = Job::of(&options)?;
+    let tables = job.tables(&options.accept_change).await?;
     let sink = sink::open(
         &out,
         folders(&out, &tables),
@@ -123,7 +134,11 @@ pub async fn run(options: Options) -> Result<ReplaySummary, Error> {
     .await?;
     let (summary, outcome) = job.write(tables, sink).await;
     info!("{summary}");
-    outcome.map(|()| summary)
+    outcome
+}
+
+fn place_of_letters(text: &str) -> Result<LetterPlace, String> {
+    config::place_of_letters(text).map_err(|error| format!("{}: {}", error.what, error.remedy))
 }
 
 /// Writes them to a sink of the caller's choice, whatever `--out` names, and tells what was written

@@ -87,7 +87,7 @@ pub(crate) fn has_objects(root: &Path, table: &TableFolder) -> bool {
     entries.next().is_some()
 }
 
-fn unusable(root: &Path, error: &io::Error) -> Failure {
+pub(super) fn unusable(root: &Path, error: &io::Error) -> Failure {
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
     Failure::definite(
         if denied {
@@ -96,12 +96,12 @@ fn unusable(root: &Path, error: &io::Error) -> Failure {
             Exit::Config
         },
         format!("cannot write to the directory {}: {error}", root.display()),
-        "create it, writable by hydrant's user, or change sink.path",
+        "create it, writable by hydrant's user, or name another directory",
     )
 }
 
 /// Syncs a folder and those above it, up to the directory.
-fn sync(root: &Path, folder: &Path) -> io::Result<()> {
+pub(super) fn sync(root: &Path, folder: &Path) -> io::Result<()> {
     for folder in folder
         .ancestors()
         .take_while(|folder| folder.starts_with(root))
@@ -123,7 +123,7 @@ const TEMPORARY_BYTES: usize = 16;
 const TRIAL: &str = "trial";
 
 /// Removes what a crash left, and finds out before there is a row whether the file system can do what publishing needs.
-fn prepare(root: &Path, tables: &[TableFolder]) -> io::Result<()> {
+pub(super) fn prepare(root: &Path, tables: &[TableFolder]) -> io::Result<()> {
     fs::create_dir_all(unfinished(root))?;
     for entry in fs::read_dir(unfinished(root))? {
         let entry = entry?;
@@ -156,7 +156,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// A file that gets its name when it is finished, with the mode that the umask gives.
-fn temporary(root: &Path, table: &str) -> io::Result<NamedTempFile> {
+pub(super) fn temporary(root: &Path, table: &str) -> io::Result<NamedTempFile> {
     let unfinished = unfinished(root);
     // Somebody may have put another disk in the directory's place.
     fs::create_dir_all(&unfinished)?;
@@ -168,7 +168,7 @@ fn temporary(root: &Path, table: &str) -> io::Result<NamedTempFile> {
 
 /// Others may be able to write to the directory, and lead hydrant elsewhere. That it is a link itself is its operator's
 /// choice.
-fn refuse_link(root: &Path) -> Result<(), Failure> {
+pub(super) fn refuse_link(root: &Path) -> Result<(), Failure> {
     let unfinished = unfinished(root);
     if unfinished.is_symlink() {
         return Err(Failure::definite(
@@ -177,14 +177,14 @@ fn refuse_link(root: &Path) -> Result<(), Failure> {
                 "{} is a symbolic link, which is not followed",
                 unfinished.display()
             ),
-            "remove it, and let only hydrant's user write to sink.path; sink.path itself may be a link",
+            "remove it, and let only hydrant's user write to the directory, which itself may be a link",
         ));
     }
     Ok(())
 }
 
 /// Refuses before there is a row what no attempt could ever write.
-fn refuse_folder(root: &Path, table: &TableFolder) -> Result<(), Failure> {
+pub(super) fn refuse_folder(root: &Path, table: &TableFolder) -> Result<(), Failure> {
     let folder = root.join(table.name());
     let unusable = |why: &str, remedy: &str| {
         let what = format!("cannot write to the directory {}: {why}", folder.display());
@@ -201,7 +201,7 @@ fn refuse_folder(root: &Path, table: &TableFolder) -> Result<(), Failure> {
     match fs::metadata(&folder) {
         Ok(there) if !there.is_dir() => unusable(
             "something else than a directory has its name",
-            "move it away, or change sink.path",
+            "move it away, or name another directory",
         ),
         Ok(_) | Err(_) => Ok(()),
     }

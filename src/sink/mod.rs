@@ -4,6 +4,7 @@
 //! appears. What does not: which rows are in a batch, and what an acknowledgement moves.
 
 mod any;
+mod dead_letters;
 mod delivery;
 mod dir;
 mod firehose;
@@ -22,6 +23,8 @@ use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::FirehoseQuota;
 
 pub use any::{AnySink, open};
+pub use dead_letters::{DeadLetters, LetterTable};
+pub(crate) use dead_letters::{Letter, LetterHead, Letters, is_letter};
 pub use delivery::Delivery;
 pub(crate) use dir::has_objects;
 pub use dir::{DirSink, StagingDir};

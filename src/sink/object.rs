@@ -27,6 +27,9 @@ pub(crate) const FOLDERS: [&str; 2] = ["dt", "hr"];
 /// The same, for tables that keep the shapes of their lines apart.
 pub(crate) const VERSION_FOLDER: &str = "v";
 
+/// How the names of dead letters end.
+pub(super) const LETTER_EXTENSION: &str = ".letter";
+
 /// Where one table's objects go, and how their names end.
 #[derive(Debug)]
 pub struct TableFolder {
@@ -68,24 +71,49 @@ impl TableFolder {
             committed.strftime("%Y-%m-%d"),
             committed.strftime("%H")
         );
-        let position = &first.transaction;
-        let file = utf8_percent_encode(&position.file, IN_PATHS);
-        let mut transaction = crc32fast::Hasher::new();
-        if let Some(gtid) = &first.gtid {
-            transaction.update(gtid.to_string().as_bytes());
-        }
-        transaction.update(&first.commit_time_us.to_le_bytes());
         ObjectKey {
             stem: format!(
-                "{}/{version}{hour}/{file}-{:012}-{:09}-{:08x}",
+                "{}/{version}{hour}/{}-{:09}-{:08x}",
                 self.name,
-                position.offset,
+                start_of(first),
                 first.ordinal,
-                transaction.finalize()
+                transaction_code(first)
             ),
             extension: self.extension,
         }
     }
+
+    /// Where the dead letter of this row belongs. A GTID names its transaction on every server, so that the name stays the
+    /// same after a failover.
+    pub(super) fn letter_key(&self, row: &RowPlace) -> String {
+        let transaction = match &row.gtid {
+            Some(gtid) => gtid.to_string().replace(':', "."),
+            None => start_of(row),
+        };
+        format!(
+            "{}/{transaction}-{:09}-{:08x}{LETTER_EXTENSION}",
+            self.name,
+            row.ordinal,
+            transaction_code(row)
+        )
+    }
+}
+
+/// Where a row's transaction starts, as a part of a name.
+fn start_of(row: &RowPlace) -> String {
+    let start = &row.transaction;
+    let file = utf8_percent_encode(&start.file, IN_PATHS);
+    format!("{file}-{:012}", start.offset)
+}
+
+/// A checksum of what tells a row's transaction from one of another history.
+fn transaction_code(row: &RowPlace) -> u32 {
+    let mut transaction = crc32fast::Hasher::new();
+    if let Some(gtid) = &row.gtid {
+        transaction.update(gtid.to_string().as_bytes());
+    }
+    transaction.update(&row.commit_time_us.to_le_bytes());
+    transaction.finalize()
 }
 
 /// Where an object belongs, below the sink's place, without its name's end.
@@ -153,5 +181,33 @@ mod tests {
             names.insert(name(&first, None, 1));
         }
         assert_eq!(names.len(), 5, "{names:?}");
+    }
+
+    #[test]
+    fn a_letter_has_the_same_key_on_every_server() {
+        let folder = TableFolder::new("shop", "Sales/2", Dialect::Csv);
+        let mut row = RowPlace {
+            transaction: FilePosition::new("binlog.000003", 1234),
+            gtid: None,
+            ordinal: 7,
+            commit_time_us: 1_457_049_600_000_000,
+        };
+        assert_eq!(
+            folder.letter_key(&row),
+            "shop.Sales%2F2/binlog.000003-000000001234-000000007-6df20e8f.letter"
+        );
+        row.gtid = Some(Gtid::MySql {
+            source: "3e11fa47-71ca-11e1-9e33-c80aa9429562".parse().unwrap(),
+            tag: crate::binlog::gtid::Tag::NONE,
+            number: 23,
+        });
+        let key = folder.letter_key(&row);
+        let begin = "shop.Sales%2F2/3e11fa47-71ca-11e1-9e33-c80aa9429562.23-000000007-";
+        assert!(key.starts_with(begin), "{key}");
+        row.transaction = FilePosition::new("other.000001", 4);
+        assert_eq!(folder.letter_key(&row), key);
+        // After a RESET.
+        row.commit_time_us += 1;
+        assert_ne!(folder.letter_key(&row), key);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::binlog::{Charset, ColumnType, FilePosition, Operations, TransactionKey, Versioning};
 
+use crate::config::OversizeRows;
 use crate::encode::{Dialect, InvalidText};
 
 use super::*;
@@ -48,6 +49,7 @@ fn table(change: impl FnOnce(&mut CheckedTable)) -> CheckedTable {
         on_schema_change: SchemaChange::Stop,
         dialect: Dialect::Csv,
         invalid_text: InvalidText::Replace,
+        oversize: OversizeRows::Stop,
     };
     change(&mut table);
     table

@@ -248,7 +248,7 @@ impl S3Place {
             }
             Cause::Gone => (
                 Exit::Config,
-                "create the bucket, or correct sink.bucket, the region and the account",
+                "create the bucket, or correct its name, the region and the account",
             ),
             Cause::Invalid => (
                 Exit::Config,

@@ -1,6 +1,7 @@
 //! The whole agent against MySQL and a Firehose endpoint: what arrives, at which pace, and what
 //! happens when the endpoint says no, is away, or is too slow.
 
+mod dead_letters;
 mod faults;
 
 use std::collections::BTreeMap;

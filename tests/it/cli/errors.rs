@@ -229,7 +229,7 @@ fn a_wrong_sink_is_told_with_its_remedy() -> Result<()> {
         sales_table(),
         &format!("path = \"{}\"", file.display()),
     );
-    refusals.add(&no_folder, CONFIG, &["a-file", "sink.path"])?;
+    refusals.add(&no_folder, CONFIG, &["a-file", "name another"])?;
     refusals.reports.assert("errors-sink");
     Ok(())
 }

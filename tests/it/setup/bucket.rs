@@ -86,6 +86,14 @@ impl Bucket {
         })
     }
 
+    /// The bytes of an object, as they are.
+    pub(crate) fn bytes(&self, key: &str) -> Result<Vec<u8>> {
+        self.runtime.block_on(async {
+            let object = self.client.get_object().bucket(BUCKET).key(key);
+            Ok(object.send().await?.body.collect().await?.to_vec())
+        })
+    }
+
     pub(crate) fn delete(&self, key: &str) -> Result<()> {
         let delete = self.client.delete_object().bucket(BUCKET).key(key);
         self.runtime.block_on(delete.send())?;

@@ -7,13 +7,13 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr3};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::problem::CellProblem;
 use super::text::from_utf8;
 
 /// How a table's lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// RFC 4180 with quotes where they are needed: NULL is empty, the empty string is `""`.
