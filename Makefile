@@ -13,12 +13,17 @@ TEST_THREADS ?= $(shell echo $$(( $$(nproc) * 3 / 2 )))
 FUZZ_SECONDS ?= 1200
 FUZZERS ?= events json gtid_text gtid_binary
 
-.PHONY: help test snapshots demo lint doc servers bench compare compare-table fuzz fuzz-seeds clean
+# Of all scenes together. With the seed of another run, statements, moments and faults are the same, and only time is not.
+TORTURE_KILLS ?= 1000
+TORTURE_SEED := $(or $(TORTURE_SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+
+.PHONY: help test snapshots demo lint doc servers bench compare compare-table torture fuzz fuzz-seeds clean
 
 help:
 	@echo 'make demo    MySQL, a local Firehose, the agent, the answers of DuckDB and MySQL; an ECS cluster'
 	@echo 'make test    format, lints, docs and all tests, against real servers'
 	@echo 'make bench   the decoder beside mysql_common + csv, on three captured binlogs'
+	@echo 'make torture kills the agent $(TORTURE_KILLS) times and checks what it has delivered (TORTURE_KILLS, TORTURE_SEED)'
 	@echo 'make fuzz    hostile bytes for the decoders, $(FUZZ_SECONDS) s each (FUZZ_SECONDS, FUZZERS)'
 	@echo 'make compare hydrant beside its rivals, and what watching costs MySQL; writes the figures of README and docs'
 
@@ -77,6 +82,17 @@ compare: servers
 # Whether README, docs/performance.md and the newest run's page say what the newest run says.
 compare-table:
 	bench/table --check
+
+# The tests of kills and of suspended agents that `make test` has, for longer; half an hour on two cores.
+torture: servers
+	@echo 'TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED)'
+	@export TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED); \
+	if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --workspace --no-fail-fast --test-threads $(TEST_THREADS) --success-output final \
+			-E 'test(/^cdc::torture::/)'; \
+	else \
+		cargo test --test it --no-fail-fast cdc::torture:: -- --nocapture; \
+	fi
 
 # Needs a nightly toolchain and `cargo install cargo-fuzz`. What it finds is in fuzz/artifacts; once mended it
 # belongs into fuzz/found, which the tests run.

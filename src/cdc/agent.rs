@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
@@ -219,7 +220,14 @@ impl<S: Sink> Agent<S> {
             Ok(())
         };
         let saved = self.save_now(&mut signals, deadline).await;
-        followed.and(drained).and(saved)?;
+        let ended = followed.and(drained).and(saved);
+        // An object that cannot be found any more may have been published by whoever has the checkpoint now.
+        if let Err(Error::Sink(_)) = &ended
+            && let Ok(Some(loss)) = timeout(SAVE_GRACE, self.store.loss()).await
+        {
+            return Err(Error::Sink(loss));
+        }
+        ended?;
         let is_left = !self.reached_end() || !self.pipeline.flow.is_settled();
         if self.end.is_some() && is_left {
             return Err(unfinished().into());

@@ -60,6 +60,14 @@ impl Store {
         }
     }
 
+    /// Why the checkpoint is another process's now, if it is and that can be found out.
+    pub(super) async fn loss(&self) -> Option<Failure> {
+        match self {
+            Self::File(_) => None,
+            Self::S3(store) => store.loss().await,
+        }
+    }
+
     /// How often it may be written, if nothing becomes visible by that.
     pub(super) fn interval(&self) -> Duration {
         match self {

@@ -179,6 +179,16 @@ impl S3Store {
         }
     }
 
+    /// Reads who has it.
+    pub(super) async fn loss(&self) -> Option<Failure> {
+        let state = self.state.lock().await;
+        let found = self.read().await.ok()?;
+        let found = found.as_ref().map(|(text, _)| text.as_slice());
+        let claim = found.and_then(|text| Checkpoint::parse(text).ok()?.claim);
+        let is_own = claim.is_some_and(|claim| claim.writer == state.claim.writer);
+        (!is_own).then(|| self.taken_over(found))
+    }
+
     async fn put(&self, text: &[u8], etag: Option<&str>) -> Result<Put, Failure> {
         let put = self
             .client

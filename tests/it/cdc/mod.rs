@@ -1,7 +1,6 @@
 //! `hydrant cdc` from its start to its end: where it begins, what it goes on from, and what happens on its way.
 
 mod connections;
-mod crash;
 mod firehose;
 mod histories;
 mod latest_rows;
@@ -12,5 +11,5 @@ mod positions;
 mod scenes;
 mod schema_changes;
 mod starts;
-mod taken_over;
 mod tls;
+mod torture;

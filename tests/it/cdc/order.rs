@@ -1,11 +1,10 @@
 //! The metadata column `sequence`: one order of all lines, the same whoever reads them and how often.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::setup::agent::{self, Workplace, gunzip_all};
+use crate::setup::agent::{self, Workplace};
 use crate::setup::replay::replayed;
 use crate::setup::servers::{binlogs, pair, replicate, stop_replicating};
 use testkit::servers::{Kind, Server};
@@ -112,69 +111,6 @@ fn a_failover_keeps_the_order_on_mariadb() -> Result<()> {
 #[test]
 fn a_failover_keeps_the_order_on_mariadb_11() -> Result<()> {
     failover(Kind::Mariadb11)
-}
-
-const KILLS: usize = 12;
-
-/// Writes to both tables, in transactions of one phase and of two, until it is told to stop.
-fn write(server: &Server, stop: &AtomicBool) -> Result<()> {
-    for number in 0_u32.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let first = number * 100;
-        let rows: Vec<String> = (first..first + 50).map(|id| format!("({id})")).collect();
-        let rows = rows.join(",");
-        server.sql(&format!(
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-             INSERT INTO shop.a (id) VALUES {rows}; INSERT INTO shop.b (id) VALUES {rows}; \
-             XA START '{number}'; UPDATE shop.a SET origin = 'x' WHERE id >= {first}; \
-             DELETE FROM shop.b WHERE id >= {first} LIMIT 10; XA END '{number}'; XA PREPARE '{number}'"
-        ))?;
-        server.sql(&format!(
-            "BEGIN; INSERT INTO shop.a (id) VALUES ({first} + 60); INSERT INTO shop.b (id) VALUES ({first} + 60); \
-             COMMIT; XA COMMIT '{number}'"
-        ))?;
-    }
-    Ok(())
-}
-
-/// Each time that a row is delivered it has the same line, `sequence` included.
-fn killed_again_and_again(kind: Kind) -> Result<()> {
-    let server = Server::start(kind, &[])?;
-    create(&server)?;
-    let workplace = Workplace::into_directory(&server, &tables(), "flush_interval = \"5ms\"")?;
-    workplace.drain_with_kills(KILLS, 20..500, |stop| write(&server, stop))?;
-    let delivered = gunzip_all(&workplace.path("data"))?;
-    let once = Workplace::new(&config(&server))?.drain()?;
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    let (found, expected) = (lines(&delivered), lines(&once));
-    if let Some(differs) = found.symmetric_difference(&expected).next() {
-        bail!("not in both: {differs}");
-    }
-    ensure!(sequences(&once)?.len() == once.lines().count());
-    ensure!(once.lines().count() > 500, "the writer hardly wrote");
-    eprintln!(
-        "{} lines, {} delivered",
-        once.lines().count(),
-        delivered.lines().count()
-    );
-    Ok(())
-}
-
-#[test]
-fn kills_keep_the_order_on_mysql() -> Result<()> {
-    killed_again_and_again(Kind::Mysql)
-}
-
-#[test]
-fn kills_keep_the_order_on_mariadb() -> Result<()> {
-    killed_again_and_again(Kind::Mariadb)
-}
-
-#[test]
-fn kills_keep_the_order_on_mariadb_11() -> Result<()> {
-    killed_again_and_again(Kind::Mariadb11)
 }
 
 /// A replay of all files, or of those from a time on that is past all numbers before.

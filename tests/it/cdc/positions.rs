@@ -213,3 +213,30 @@ fn a_server_whose_history_was_reset_is_refused() -> Result<()> {
     );
     Ok(())
 }
+
+/// Lines that are passed over after a crash are counted.
+#[test]
+fn settings_by_which_lines_are_counted_cannot_change_within_a_transaction() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    create(&server)?;
+    let workplace = Workplace::into_directory(&server, &["name = \"shop.T\""], "")?;
+    workplace.drain()?;
+    let mut checkpoint = workplace.checkpoint()?;
+    checkpoint["written"] = serde_json::json!({ "shop.T": {
+        "commits": [{ "server": checkpoint["server"], "position": checkpoint["position"] }],
+        "begun": [{
+            "transaction": "3e11fa47-71ca-11e1-9e33-c80aa9429562:1",
+            "lines": 3,
+            "counted": { "events": { "insert": true, "update": true, "delete": false }, "before_image": false, "key_change": "split" },
+        }],
+    }});
+    std::fs::write(
+        workplace.path("checkpoint.json"),
+        serde_json::to_string(&checkpoint)?,
+    )?;
+    let output = workplace.run(&["--until", "now"])?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(78), "{log}");
+    ensure!(log.contains("take the change back"), "{log}");
+    Ok(())
+}

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::setup::agent::{Workplace, config};
+use crate::setup::duckdb::asked;
 use crate::setup::sales::{SALES, sales_table};
 use testkit::cache::project;
-use testkit::python::python_with_duckdb;
 use testkit::servers::{Kind, Server};
 
 const README: &str = include_str!("../../../README.md");
@@ -22,21 +21,6 @@ fn statement(page: &'static str, beginning: &str) -> Result<&'static str> {
     let mut blocks = blocks.filter_map(|block| block.split("```").next());
     let found = blocks.find(|block| block.starts_with(beginning));
     found.with_context(|| format!("no {beginning} in the page"))
-}
-
-/// What the last of the statements finds in a folder: a line for each row, with tabs.
-fn asked(folder: &Path, statements: &[&str]) -> Result<String> {
-    const SCRIPT: &str = "import duckdb, sys\n\
-        for statement in sys.argv[1:]: found = duckdb.execute(statement)\n\
-        for row in found.fetchall(): print(*('NULL' if it is None else it for it in row), sep='\\t')\n";
-    let output = Command::new(python_with_duckdb()?)
-        .args(["-c", SCRIPT])
-        .args(statements)
-        .current_dir(folder)
-        .output()?;
-    let log = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{log}");
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn first_run() -> Result<&'static str> {

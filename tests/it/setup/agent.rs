@@ -174,6 +174,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// Kill -9.
     pub(crate) fn kill9(mut self) -> Result<()> {
         self.child.kill()?;
@@ -205,7 +210,7 @@ impl Agent {
 
     /// Waits for the process to end by itself.
     pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
-        eventually("the agent ends", || Ok(self.child.try_wait()?))
+        eventually("the agent ends", || self.status())
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct Bucket {
 
 /// An object as a reader finds it.
 pub(crate) struct Object {
+    pub(crate) gzip: Vec<u8>,
     pub(crate) text: String,
     pub(crate) metadata: BTreeMap<String, String>,
 }
@@ -77,12 +78,16 @@ impl Bucket {
             let object = self.client.get_object().bucket(BUCKET).key(key);
             let object = object.send().await?;
             let metadata = object.metadata.unwrap_or_default().into_iter().collect();
-            let bytes = object.body.collect().await?.into_bytes();
+            let gzip = object.body.collect().await?.to_vec();
             let mut text = String::new();
-            flate2::read::MultiGzDecoder::new(bytes.as_ref())
+            flate2::read::MultiGzDecoder::new(gzip.as_slice())
                 .read_to_string(&mut text)
                 .with_context(|| key.to_owned())?;
-            Ok(Object { text, metadata })
+            Ok(Object {
+                gzip,
+                text,
+                metadata,
+            })
         })
     }
 

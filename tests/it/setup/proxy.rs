@@ -21,12 +21,12 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 struct State {
     server_port: u16,
-    /// What happens, in which turn, after how many bytes of the server's answer.
-    armed: Option<(Fault, u32, usize)>,
+    /// What happens, in which turn (or whichever it is), after how many bytes of the server's answer.
+    armed: Option<(Fault, Option<u32>, usize)>,
     /// Whether each connection is cut off when it asks for the binlog.
     cuts_dumps: bool,
     turn: u32,
-    /// Bytes of the answer in this turn.
+    /// Bytes of the answer in this turn, or since it was armed if the turn does not matter.
     answered: usize,
     connections: u32,
     open: Vec<TcpStream>,
@@ -69,6 +69,15 @@ impl Proxy {
 
     /// From now on turns are counted from 1; in this one, after so many bytes of the answer, it happens, once.
     pub(crate) fn arm(&self, fault: Fault, turn: u32, after: usize) {
+        self.arm_in(fault, Some(turn), after);
+    }
+
+    /// After so many bytes of all answers from now on it happens to the connection that has the next one, once.
+    pub(crate) fn arm_in_any_turn(&self, fault: Fault, after: usize) {
+        self.arm_in(fault, None, after);
+    }
+
+    fn arm_in(&self, fault: Fault, turn: Option<u32>, after: usize) {
         let mut state = lock(&self.state);
         state.armed = Some((fault, turn, after));
         state.turn = 0;
@@ -128,7 +137,9 @@ fn serve(client: TcpStream, shared: &Arc<Mutex<State>>) -> Result<()> {
 
 fn begin_turn(state: &mut State) {
     state.turn += 1;
-    state.answered = 0;
+    if !matches!(state.armed, Some((_, None, _))) {
+        state.answered = 0;
+    }
 }
 
 fn ask(mut client: TcpStream, mut server: TcpStream, shared: &Mutex<State>) {
@@ -154,9 +165,9 @@ fn answer(mut server: TcpStream, mut client: TcpStream, shared: &Mutex<State>) {
     while let Ok(len @ 1..) = server.read(&mut buffer) {
         let (passed, fault) = {
             let mut state = lock(shared);
-            let due = state
-                .armed
-                .filter(|(_, turn, after)| state.turn == *turn && state.answered + len > *after);
+            let due = state.armed.filter(|(_, turn, after)| {
+                turn.is_none_or(|turn| state.turn == turn) && state.answered + len > *after
+            });
             let passed = due.map_or(len, |(_, _, after)| after.saturating_sub(state.answered));
             state.answered += passed;
             if due.is_some() {
