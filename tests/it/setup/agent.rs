@@ -113,13 +113,34 @@ impl Workplace {
 
     /// The same with more arguments.
     pub(crate) fn start_with(&self, arguments: &[&str]) -> Result<Agent> {
+        self.spawn(self.command(arguments))
+    }
+
+    /// The same, where a file can have some hundred KiB at most, and writing more to it fails.
+    pub(crate) fn start_with_small_files(&self) -> Result<Agent> {
+        let agent = self.command(&[]);
+        let mut command = program("sh");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\""])
+            .arg(agent.get_program())
+            .args(agent.get_args());
+        for (name, value) in agent.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Result<Agent> {
         let log_path = self.path("agent.log");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(&log_path)?;
-        let child = self
-            .command(arguments)
+        let child = command
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;

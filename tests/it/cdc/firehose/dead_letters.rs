@@ -13,7 +13,7 @@ use testkit::servers::{Kind, Server};
 use super::{Endpoint, RECORD_LIMIT, T, config, lines_of, shop};
 use crate::setup::agent::{Workplace, eventually, files_below, gunzip_all};
 use crate::setup::bucket::{BUCKET, Bucket};
-use crate::setup::servers::gtids;
+use crate::setup::servers::{gtids, pair, replicate};
 
 /// A text that makes a row too large.
 const LARGE: &str = "REPEAT('x', 1024001)";
@@ -228,6 +228,41 @@ fn oversize_rows_of_mariadb_11_are_kept_beside_the_others() -> Result<()> {
     oversize_rows_are_kept_beside_the_others(Kind::Mariadb11)
 }
 
+fn a_row_has_one_letter_on_every_server(kind: Kind) -> Result<()> {
+    let (primary, replica) = pair(kind)?;
+    // Positions on the two differ.
+    primary.sql(&format!(
+        "CREATE DATABASE shop; CREATE TABLE shop.T (id int PRIMARY KEY, note longtext); FLUSH BINARY LOGS; \
+         INSERT INTO shop.T VALUES (1, 'small'), (2, {LARGE})"
+    ))?;
+    replicate(&primary, &replica)?;
+    let mut endpoint = Endpoint::start(&["T"], |_| {})?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("letters");
+    workplace.configure(&keeping(&primary, &endpoint, &in_directory(&folder), ""))?;
+    workplace.drain()?;
+    let before = files(&folder)?;
+    ensure!(ids(&letters_in(&folder)?) == ["2"]);
+    workplace.configure(&keeping(&replica, &endpoint, &in_directory(&folder), ""))?;
+    read_all_again(&workplace)?;
+    ensure!(files(&folder)? == before, "{:?}", files(&folder)?.keys());
+    endpoint.stop()?;
+    assert_eq!(endpoint.text("T")?, "1,small\n1,small\n");
+    Ok(())
+}
+
+#[test]
+fn a_row_has_one_letter_on_every_mysql() -> Result<()> {
+    a_row_has_one_letter_on_every_server(Kind::Mysql)
+}
+
+#[test]
+fn a_row_has_one_letter_on_every_mariadb() -> Result<()> {
+    MARIADBS
+        .into_iter()
+        .try_for_each(a_row_has_one_letter_on_every_server)
+}
+
 #[test]
 fn rows_that_were_taken_back_are_no_letters() -> Result<()> {
     for kind in MARIADBS {
@@ -375,6 +410,41 @@ fn the_checkpoint_waits_for_a_place_that_takes_no_letter() -> Result<()> {
     let letters = letters_in(&folder)?;
     assert_eq!(ids(&letters), ["1"]);
     ensure!(stored.context("no offset")? <= letters[0].offset()?);
+    endpoint.stop()?;
+    assert_eq!(
+        endpoint.lines("T")?.into_keys().collect::<Vec<_>>(),
+        ["2,small"]
+    );
+    Ok(())
+}
+
+#[test]
+fn the_checkpoint_waits_for_a_disk_that_takes_a_part_of_a_letter() -> Result<()> {
+    let server = shop()?;
+    server.sql(&format!(
+        "INSERT INTO shop.T VALUES (1, {LARGE}); INSERT INTO shop.T VALUES (2, 'small')"
+    ))?;
+    let mut endpoint = Endpoint::start(&["T"], |_| {})?;
+    let workplace = Workplace::new("")?;
+    let folder = workplace.path("letters");
+    let config = keeping(&server, &endpoint, &in_directory(&folder), "");
+    workplace.configure(&format!("shutdown_grace = \"100ms\"\n{config}"))?;
+    let agent = workplace.start_with_small_files()?;
+    eventually("the letter is not taken", || {
+        let log = agent.log();
+        Ok((log.contains("File too large") && log.contains("trying again")).then_some(()))
+    })?;
+    eventually("the other row is delivered", || {
+        Ok((endpoint.total("T")?.admitted_records == 1).then_some(()))
+    })?;
+    ensure!(agent.terminate()?.success());
+    ensure!(letters_in(&folder)?.is_empty(), "a part of a letter");
+    let stored = workplace.checkpoint()?["position"]["offset"].as_u64();
+    workplace.drain()?;
+    let letters = letters_in(&folder)?;
+    assert_eq!(ids(&letters), ["1"]);
+    ensure!(stored.context("no offset")? <= letters[0].offset()?);
+    ensure!(files_below(&folder.join(".unfinished"), "")?.is_empty());
     endpoint.stop()?;
     assert_eq!(
         endpoint.lines("T")?.into_keys().collect::<Vec<_>>(),
