@@ -83,7 +83,7 @@ compare: servers
 compare-table:
 	bench/table --check
 
-# The tests of kills and of suspended agents that `make test` has, for longer; half an hour on two cores.
+# The tests of kills and of suspended agents that `make test` has, for longer: ten minutes on two cores.
 torture: servers
 	@echo 'TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED)'
 	@export TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED); \

@@ -273,6 +273,8 @@ impl<S: Sink> Pipeline<S> {
 
     fn give_up_open_transaction(&mut self) {
         self.undo_open_transaction();
+        // None of these numbers is a line's.
+        self.sequence.undo_to(self.sequence.committed());
         self.decoder.give_up_open_transaction();
     }
 

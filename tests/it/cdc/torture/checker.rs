@@ -129,19 +129,30 @@ impl Delivered {
         Ok(())
     }
 
-    /// That an agent which nobody has disturbed writes the same lines.
+    /// That an agent which nobody has disturbed writes the same lines, with the same numbers.
     pub(super) fn is_of_one_run(&self, text: &str) -> Result<()> {
-        let mut lines = BTreeSet::new();
+        let mut undisturbed = Lines::new();
         for line in records(text) {
-            ensure!(lines.insert(line?.iter().map(str::to_owned).collect::<Vec<_>>()));
+            let line = line?;
+            let sequence = line.get(line.len() - 1).unwrap_or_default().parse()?;
+            ensure!(undisturbed.insert(sequence, line).is_none());
         }
-        let own = self.tables.iter().flat_map(BTreeMap::values);
-        let own: BTreeSet<Vec<String>> = own
-            .map(|it| it.iter().map(str::to_owned).collect())
+        let own: Lines = self
+            .tables
+            .iter()
+            .flatten()
+            .map(|(at, line)| (*at, line.clone()))
             .collect();
-        if let Some(line) = own.symmetric_difference(&lines).next() {
-            bail!("not in both runs: {line:?}");
+        let pairs: Vec<_> = own.values().zip(undisturbed.values()).collect();
+        let differs = pairs.iter().filter(|(own, other)| own != other).count();
+        if let Some(first) = pairs.iter().position(|(own, other)| own != other) {
+            let around = &pairs[first.saturating_sub(2)..pairs.len().min(first + 3)];
+            bail!(
+                "{differs} of {} lines differ from those of another run: {around:#?}",
+                pairs.len()
+            );
         }
+        ensure!(own.len() == undisturbed.len());
         Ok(())
     }
 }

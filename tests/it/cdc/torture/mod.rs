@@ -117,9 +117,11 @@ fn among_writers<T>(
         if let Some(loading) = loading {
             loading.join().ok().context("the loader panicked")??;
         }
+        // Without rows the others wait in vain.
+        let written = written?;
         let disturbed = disturbed?;
         drained?;
-        Ok((written?, disturbed))
+        Ok((written, disturbed))
     })
 }
 

@@ -75,7 +75,7 @@ fn tables(sink: Option<Sink>) -> String {
 pub(super) fn faults() -> Result<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/faults/firehose");
     let mut files = files_below(&folder, ".toml")?;
-    files.retain(|file| !file.ends_with("expired_credentials.toml"));
+    files.retain(|file| fs::read_to_string(file).is_ok_and(|text| !text.contains("Expired")));
     ensure!(!files.is_empty(), "no faults in {}", folder.display());
     Ok(files)
 }
