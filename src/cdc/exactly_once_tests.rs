@@ -97,6 +97,20 @@ impl World {
         }
     }
 
+    /// The agent is told to stop, and delivers what it has read.
+    async fn stop(&mut self, pipeline: &mut Pipeline<StagingDir>) {
+        pipeline.forget_unfinished();
+        pipeline.seal_all(true);
+        while !pipeline.flow.is_settled() {
+            self.store(pipeline, true);
+            if pipeline.flow.is_settled() {
+                break;
+            }
+            pipeline.flow.advance().await.unwrap();
+        }
+        self.store(pipeline, true);
+    }
+
     /// The lines of each table in the order of its objects.
     fn lines(&self) -> [String; 2] {
         ["shop.Kv", "shop.Doc"].map(|table| {
@@ -125,8 +139,8 @@ fn files_below(folder: &std::path::Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Runs to the end of a recorded binlog, dying so many times on the way. Gives the world then.
-async fn run_with_deaths(server: &str, seed: u64, mut deaths: usize) -> World {
+/// Runs to the end of a recorded binlog, dying or being stopped so many times on the way. Gives the world then.
+async fn run_with_ends(server: &str, seed: u64, mut ends: usize) -> World {
     let binlog = recorded(server);
     let mut rng = StdRng::seed_from_u64(seed);
     let mut world = World::new();
@@ -150,30 +164,25 @@ async fn run_with_deaths(server: &str, seed: u64, mut deaths: usize) -> World {
             if rng.random_ratio(1, 8) {
                 world.store(&mut pipeline, rng.random_ratio(3, 4));
             }
-            if deaths > 0 && rng.random_ratio(1, 25) {
-                deaths -= 1;
+            if ends > 0 && rng.random_ratio(1, 25) {
+                ends -= 1;
+                if rng.random_ratio(1, 3) {
+                    world.stop(&mut pipeline).await;
+                }
                 continue 'life;
             }
         }
-        pipeline.seal_all(true);
-        while !pipeline.flow.is_settled() {
-            world.store(&mut pipeline, true);
-            if pipeline.flow.is_settled() {
-                break;
-            }
-            pipeline.flow.advance().await.unwrap();
-        }
-        world.store(&mut pipeline, true);
+        world.stop(&mut pipeline).await;
         return world;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_line_is_there_once_wherever_the_agent_dies() {
+async fn each_line_is_there_once_wherever_the_agent_dies_or_is_stopped() {
     for server in RECORDED {
         let lines = run(server, 1 << 20, |_| None).await;
         for seed in 0..15 {
-            let world = run_with_deaths(server, seed, 12).await;
+            let world = run_with_ends(server, seed, 12).await;
             assert_eq!(world.lines(), lines, "{server}, seed {seed}");
             assert!(world.stored.sealed.is_empty());
             assert!(world.stored.written.is_empty(), "{server}, seed {seed}");

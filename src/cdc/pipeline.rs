@@ -299,10 +299,9 @@ impl<S: Sink> Pipeline<S> {
             decoder: &self.decoder,
         };
         for table in &mut self.tables {
-            self.rows_written = self
-                .rows_written
-                .saturating_sub(table.undo_doubtful(&mut outlet));
-            table.commit(&mut outlet);
+            // The transaction has not ended, so that what is written of it is counted where an object ends.
+            let undone = table.rewind(false, &mut outlet);
+            self.rows_written = self.rows_written.saturating_sub(undone);
         }
     }
 

@@ -201,15 +201,6 @@ impl TableWriter {
             .undo_to(mark.lines, self.limits.step_bytes, outlet)
     }
 
-    /// Takes them back if they may be undone.
-    pub(super) fn undo_doubtful(&mut self, outlet: &mut impl Outlet) -> u64 {
-        if self.lines.is_doubtful() {
-            self.undo(outlet)
-        } else {
-            0
-        }
-    }
-
     /// Writes the rows of one event, and counts them.
     ///
     /// # Errors
