@@ -2,7 +2,7 @@
 //! another one prepared, and one huge row.
 //!
 //! What lives here: the transactions, and the memory of the agent, which runs as a process of its own, as
-//! users run it, with its defaults and a directory as its sink. What does not: how fast it is (`compare`).
+//! users run it, with its defaults and a directory or a bucket as its sink. What does not: how fast it is (`compare`).
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use testkit::program::program;
 use testkit::servers::Server;
+use workloads::bucket::Bucket;
 
 /// Drains transactions and rows that are larger than the memory it may take.
 #[derive(Debug, Parser)]
@@ -38,6 +39,7 @@ const PREPARED_MIB: u64 = 15;
 const ROW_LEN: u64 = 1_000;
 const LOOK: Duration = Duration::from_millis(5);
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn main() -> Result<()> {
     // A test runner that was told to take in benches finds no test here.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -63,14 +65,32 @@ fn main() -> Result<()> {
     println!("| --- | --- | --- | --- | --- |");
     let size = arguments.transaction_mib;
     let mut within = true;
-    for (what, compression, statement, rows, limit_mib) in [
-        (format!("{size} MiB"), "OFF", &transaction, rows, LIMIT_MIB),
+    let bucket = Bucket::start()?;
+    let dir = None;
+    for (what, compression, statement, rows, limit_mib, bucket) in [
+        (
+            format!("{size} MiB"),
+            "OFF",
+            &transaction,
+            rows,
+            LIMIT_MIB,
+            dir,
+        ),
+        (
+            format!("{size} MiB, into a bucket"),
+            "OFF",
+            &transaction,
+            rows,
+            LIMIT_MIB,
+            Some(&bucket),
+        ),
         (
             format!("{size} MiB, compressed"),
             "ON",
             &transaction,
             rows,
             LIMIT_MIB,
+            dir,
         ),
         (
             format!("{size} MiB, beside {PREPARED_MIB} MiB that XA has prepared"),
@@ -78,6 +98,7 @@ fn main() -> Result<()> {
             &beside_prepared,
             rows,
             LIMIT_MIB + PREPARED_LIMIT_MIB,
+            dir,
         ),
         (
             format!("one row of {} MiB", arguments.row_mib),
@@ -85,6 +106,7 @@ fn main() -> Result<()> {
             &row,
             1,
             row_limit_mib,
+            dir,
         ),
         (
             format!("one row of {} MiB, compressed", arguments.row_mib),
@@ -92,11 +114,12 @@ fn main() -> Result<()> {
             &row,
             1,
             row_limit_mib,
+            dir,
         ),
     ] {
         let server = server_with(compression, statement)?;
         let binlog_mib = binlog_len(&server)? >> 20;
-        let (seconds, peak_mib) = drain(&server, rows)?;
+        let (seconds, peak_mib) = drain(&server, rows, bucket)?;
         println!("| {what} | {binlog_mib} | {seconds:.1} | {peak_mib} | {limit_mib} |");
         within &= peak_mib <= limit_mib;
     }
@@ -126,20 +149,26 @@ fn binlog_len(server: &Server) -> Result<u64> {
 }
 
 /// Seconds, and the most MiB that the agent had in memory.
-fn drain(server: &Server, rows: u64) -> Result<(f64, u64)> {
+fn drain(server: &Server, rows: u64, bucket: Option<&Bucket>) -> Result<(f64, u64)> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
     let config = format!(
         "checkpoint.path = \"file:{}\"\n[source]\nurl = \"{}\"\nstart = \"earliest\"\n[[table]]\n\
-         name = \"shop.T\"\n[sink]\npath = \"{}\"\n",
+         name = \"shop.T\"\n[sink]\n{}\n",
         path("checkpoint.json"),
         server.url(),
-        path("data")
+        match bucket {
+            Some(bucket) => bucket.sink("memory", ""),
+            None => format!("path = \"{}\"", path("data")),
+        }
     );
     fs::write(path("hydrant.toml"), config)?;
     let started = Instant::now();
     let child = program(env!("CARGO_BIN_EXE_hydrant"))
         .args(["cdc", "--until", "now", "--config", &path("hydrant.toml")])
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", "us-east-1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(path("log"))?)

@@ -118,6 +118,8 @@ mod encode {
     fn eight_columns_position_ordinal(bencher: Bencher) {
         let mut suffix = RowSuffix::default();
         let facts = LineFacts {
+            schema: "",
+            table: "",
             operation: hydrant::binlog::RowOperation::Insert,
             image: Image::After,
             commit_time_us: 0,

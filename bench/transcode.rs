@@ -73,6 +73,8 @@ pub(crate) fn transcode(
             let position = decoder.transaction_key().map(|key| key.to_string());
             let position = position.unwrap_or_default();
             let facts = LineFacts {
+                schema: "",
+                table: "",
                 operation: rows.operation,
                 image: Image::After,
                 commit_time_us: transaction.commit_time_us,

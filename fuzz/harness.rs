@@ -218,6 +218,8 @@ fn write(
         for image in images {
             let mut suffix = RowSuffix::new(dialect);
             let facts = LineFacts {
+                schema: "shop",
+                table: "T",
                 operation: rows.operation,
                 image: *image,
                 commit_time_us: 0,

@@ -16,6 +16,7 @@ pub mod error;
 pub mod log_format;
 pub mod logs;
 mod nofollow;
+mod partitions;
 pub mod printing;
 mod signals;
 mod waits;

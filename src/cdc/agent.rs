@@ -110,6 +110,8 @@ pub(super) struct Agent<S> {
     /// What the reader said when the server took the request.
     first_event: Option<ReaderEvent>,
     saved_at: Instant,
+    /// When the checkpoint was last written, whether or not it had changed.
+    written_at: Instant,
     progress_at: Instant,
     /// What was told last.
     told: Progress,
@@ -137,23 +139,14 @@ impl<S: Sink> Agent<S> {
         };
         let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
         let has_gtids = has_gtids(&server);
-        announce::missing_rows(&config, loaded.as_ref(), &mark, &tables, has_gtids);
-        for table in &tables {
-            info!("{table}");
+        let mut with_rows = Vec::new();
+        if loaded.is_none() {
+            let found = sink.tables_with_rows().await?;
+            with_rows.extend(found.into_iter().map(|table| tables[table].full_name()));
         }
-        let from = if loaded.is_some() {
-            "the checkpoint"
-        } else {
-            "source.start"
-        };
-        match (&mark.position, &mark.gtids) {
-            (Some(position), _) => info!("following from {position} ({from})"),
-            (None, Some(gtids)) => info!("following after {gtids} ({from})"),
-            (None, None) => {}
-        }
-        if let Some(from) = &mark.xa.from {
-            info!("reading from {from} to collect the rows of prepared XA transactions");
-        }
+        let known = (tables.as_slice(), with_rows.as_slice());
+        announce::missing_rows(&config, loaded.as_ref(), &mark, known, has_gtids);
+        announce::followed(&tables, &mark, loaded.is_some());
         let has_names = server.logs_names();
         let starting = Box::pin(Reader::start(&config.source, server, mark));
         let (mut reader, mut mark) = starting.await?;
@@ -192,6 +185,7 @@ impl<S: Sink> Agent<S> {
             written,
             first_event,
             saved_at: now,
+            written_at: now,
             progress_at: now,
             told: Progress::default(),
         })
@@ -440,9 +434,12 @@ impl<S: Sink> Agent<S> {
         let checkpoint = Checkpoint::at(&mark, self.pipeline.layouts()).of(&self.followed);
         let (written, sealed) = self.objects(&mark);
         let checkpoint = checkpoint.with_objects(self.owner, written, sealed);
-        if checkpoint == self.saved {
+        let renewal = self.store.renewal();
+        let is_old = renewal.is_some_and(|renewal| self.written_at.elapsed() >= renewal);
+        if checkpoint == self.saved && !is_old {
             return;
         }
+        self.written_at = self.saved_at;
         let store = Arc::clone(&self.store);
         self.saving = Some(tokio::spawn(async move {
             store.save(&checkpoint).await.map(|()| checkpoint)

@@ -1,29 +1,26 @@
 //! What a start logs about rows that it will not deliver, before anything is stored: those from before a first
 //! start, from before a table was followed, and between a checkpoint and a `source.start` that is not used.
 
-use std::path::Path;
-
 use tracing::{info, warn};
 
 use crate::binlog::{FilePosition, Operations};
-use crate::config::{Config, Sink, Start};
-use crate::sink::{TableFolder, has_objects};
+use crate::config::{Config, Start};
 
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, FollowedTable};
 use super::server::Mark;
 
-/// Says it, for a start at `mark`.
+/// Says it, for a start at `mark`; without a checkpoint the sink has rows of the tables `with_rows`.
 pub(super) fn missing_rows(
     config: &Config,
     loaded: Option<&Checkpoint>,
     mark: &Mark,
-    tables: &[CheckedTable],
+    (tables, with_rows): (&[CheckedTable], &[String]),
     server_has_gtids: bool,
 ) {
     match loaded {
         None => {
-            first_start(config, tables);
+            first_start(config, with_rows);
             if server_has_gtids {
                 unknown_gtids(mark);
             }
@@ -32,6 +29,26 @@ pub(super) fn missing_rows(
             unused_start(config, mark);
             new_tables(checkpoint, tables);
         }
+    }
+}
+
+/// Says what is followed, and from where.
+pub(super) fn followed(tables: &[CheckedTable], mark: &Mark, has_checkpoint: bool) {
+    for table in tables {
+        info!("{table}");
+    }
+    let from = if has_checkpoint {
+        "the checkpoint"
+    } else {
+        "source.start"
+    };
+    match (&mark.position, &mark.gtids) {
+        (Some(position), _) => info!("following from {position} ({from})"),
+        (None, Some(gtids)) => info!("following after {gtids} ({from})"),
+        (None, None) => {}
+    }
+    if let Some(from) = &mark.xa.from {
+        info!("reading from {from} to collect the rows of prepared XA transactions");
     }
 }
 
@@ -48,19 +65,16 @@ fn unknown_gtids(mark: &Mark) {
     }
 }
 
-fn first_start(config: &Config, tables: &[CheckedTable]) {
+fn first_start(config: &Config, with_rows: &[String]) {
     let checkpoint = &config.checkpoint;
-    if let Sink::Dir { path } = &config.sink {
-        let delivered = delivered(path, tables);
-        if !delivered.is_empty() {
-            warn!(
-                "there is no checkpoint in {checkpoint}, but {} has rows of {} already: if the checkpoint \
-                 was lost, rows committed since the newest of these are not delivered, or rows come twice, \
-                 depending on source.start; see \"A lost checkpoint\" in docs/delivery.md",
-                path.display(),
-                delivered.join(", ")
-            );
-        }
+    if !with_rows.is_empty() {
+        warn!(
+            "there is no checkpoint in {checkpoint}, but {} has rows of {} already: if the checkpoint \
+             was lost, rows committed since the newest of these are not delivered, or rows come twice, \
+             depending on source.start; see \"A lost checkpoint\" in docs/delivery.md",
+            config.sink,
+            with_rows.join(", ")
+        );
     }
     match &config.source.start {
         Start::Latest if config.source.start_is_default => warn!(
@@ -73,18 +87,6 @@ fn first_start(config: &Config, tables: &[CheckedTable]) {
             info!("rows committed before source.start are not delivered");
         }
     }
-}
-
-/// The tables that have objects below a directory.
-fn delivered(path: &Path, tables: &[CheckedTable]) -> Vec<String> {
-    let is_delivered = |table: &&CheckedTable| {
-        let folder = TableFolder::new(&table.schema, &table.name, table.dialect);
-        has_objects(path, &folder)
-    };
-    let names = tables.iter().filter(is_delivered);
-    names
-        .map(|table| format!("{}.{}", table.schema, table.name))
-        .collect()
 }
 
 /// `source.start` is for a start without a checkpoint.

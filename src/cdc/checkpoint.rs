@@ -12,6 +12,7 @@ use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
 use crate::sink::StagedObject;
 use crate::{Exit, Failure, nofollow};
 
+use super::claim::{Claim, ClaimedPlace, json};
 use super::layouts::{KnownLayouts, Layout, TableLayouts, stored_layouts};
 use super::prefix::Prefix;
 use super::server::{Identity, Mark};
@@ -92,17 +93,6 @@ pub struct Checkpoint {
     pub(super) claim: Option<Claim>,
 }
 
-/// The process that a checkpoint belongs to. It makes the bytes of each unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claim {
-    /// Grows with each that is written.
-    pub(super) serial: u64,
-    /// Grows with each start.
-    pub(super) epoch: u64,
-    /// A random number of the process.
-    pub(super) writer: Uuid,
-}
-
 impl Checkpoint {
     /// A checkpoint at a mark, with the layouts that lines have had up to there or later.
     #[must_use]
@@ -159,10 +149,35 @@ impl Checkpoint {
             claim: Some(claim),
             ..self.clone()
         };
-        // Nothing of it cannot be written as JSON.
-        let mut text = serde_json::to_vec_pretty(&claimed).unwrap_or_default();
-        text.push(b'\n');
-        text
+        json(&claimed)
+    }
+
+    /// What is stored before there is anything to store.
+    pub(super) fn nothing(claim: Claim) -> Vec<u8> {
+        json(&ClaimedPlace {
+            version: VERSION,
+            claim,
+        })
+    }
+
+    /// Whose a stored one is, if that is known.
+    pub(super) fn claim_of(text: &[u8]) -> Option<Claim> {
+        match Self::parse_claimed(text) {
+            Ok(Some(checkpoint)) => checkpoint.claim,
+            Ok(None) => ClaimedPlace::parse(text).map(|place| place.claim),
+            Err(_) => None,
+        }
+    }
+
+    /// Reads a stored one; `None` if only its place is taken.
+    ///
+    /// # Errors
+    /// If it is none, or of a version that is not known.
+    pub(super) fn parse_claimed(text: &[u8]) -> Result<Option<Self>, String> {
+        match ClaimedPlace::parse(text) {
+            Some(place) if place.version == VERSION => Ok(None),
+            _ => Self::parse(text).map(Some),
+        }
     }
 
     /// Reads a stored one.
@@ -230,21 +245,29 @@ impl CheckpointStore {
     /// # Errors
     /// If there is one that cannot be read or understood.
     pub fn load(&self) -> Result<Option<Checkpoint>, Failure> {
+        Self::read(&self.path)
+    }
+
+    /// The same, though another process may hold it.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, Failure> {
         let unusable = |why: String| {
             Failure::definite(
                 Exit::Data,
-                format!("cannot use the checkpoint {}: {why}", self.path.display()),
+                format!("cannot use the checkpoint {}: {why}", path.display()),
                 UNUSABLE,
             )
         };
-        if self.path.is_dir() {
+        if path.is_dir() {
             return Err(Failure::definite(
                 Exit::Config,
-                format!("{} is a directory", self.path.display()),
+                format!("{} is a directory", path.display()),
                 "correct checkpoint.path: it names the file itself, such as file:/var/lib/hydrant/checkpoint.json",
             ));
         }
-        let text = match fs::read_to_string(&self.path) {
+        let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(error.to_string())),

@@ -2,7 +2,7 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `refusals`, `findings`, `described`, `stream`, `reader`), what only it knows of a table while its binlog is read
-//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), the checkpoint (`checkpoint`), where
+//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), the checkpoint (`checkpoint`, `claim`, `store`), where
 //! a run starts (`start`, `resume`, `kept_binlog`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), where lines go that the sink
 //! does not take (`dead_letters`), what
@@ -14,6 +14,7 @@ mod announce;
 mod asker;
 mod checked_table;
 mod checkpoint;
+mod claim;
 mod column_source;
 mod dead_letters;
 mod definition_code;
@@ -124,10 +125,10 @@ pub(crate) async fn run(
     accepted: &[AcceptedChange],
     signals: Signals,
 ) -> Result<(), Error> {
-    let sink = config.sink.clone();
+    let (sink, partitions) = (config.sink.clone(), config.partitions.clone());
     let sizes = (config.flush_interval, config.max_in_flight);
     let open = |tables: &[CheckedTable], stored: &Stored| {
-        let folders = folders(&sink, tables);
+        let folders = folders(&sink, &partitions, tables);
         let owner = stored.owner;
         async move { sink::open(&sink, folders, Some(owner), sizes).await }
     };
@@ -199,13 +200,29 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     open: impl FnOnce(&[CheckedTable], &Stored) -> Opening,
 ) -> Result<AgentSummary, Error> {
     let is_job = until.is_some();
-    let starting = Box::pin(async {
-        let (store, loaded) = Store::open(&config.checkpoint).await?;
+    let ended_early = || {
+        if is_job {
+            return Err(unfinished().into());
+        }
+        Ok(AgentSummary::default())
+    };
+    // What is wrong with the configuration or the server is to be known before the night in which it matters.
+    let standing_by = async |checkpoint: Option<Checkpoint>| {
+        Preflight::run(&config, checkpoint.as_ref()).await.map(drop)
+    };
+    let opening = Box::pin(Store::open(&config.checkpoint, config.lease, standing_by));
+    let Some(opened) = signals.unless_stopped(opening).await else {
+        return ended_early();
+    };
+    let (store, loaded) = opened?;
+    let store = Arc::new(store);
+    let kept = Arc::clone(&store);
+    let starting = async {
         let mut checked = Preflight::run(&config, loaded.as_ref()).await?;
         accept(&mut checked.tables, accepted)?;
         let owner = loaded.as_ref().and_then(|loaded| loaded.owner);
         let stored = Stored {
-            store: Arc::new(store),
+            store,
             owner: owner.unwrap_or_else(Uuid::new_v4),
             loaded,
         };
@@ -215,12 +232,20 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
         let limit = sink.profile().limits.row_bytes;
         let letters = dead_letters::open(&config, &checked.tables, limit).await?;
         Agent::start(config, checked, stored, (sink, letters), until).await
+    };
+    let starting = Box::pin(async {
+        tokio::select! {
+            agent = starting => agent,
+            lost = kept.keep() => Err(lost.into()),
+        }
     });
-    match signals.unless_stopped(starting).await {
-        Some(agent) => agent?.run(signals).await,
-        None if is_job => Err(unfinished().into()),
-        None => Ok(AgentSummary::default()),
-    }
+    let outcome = match signals.unless_stopped(starting).await {
+        Some(Ok(agent)) => agent.run(signals).await,
+        Some(Err(error)) => Err(error),
+        None => ended_early(),
+    };
+    kept.give_up().await;
+    outcome
 }
 
 /// Tells the tables which of their changes the operator has accepted.

@@ -2,16 +2,27 @@
 
 mod s3;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
 use crate::config::CheckpointPlace;
 use crate::error::Fault;
-use crate::{Exit, Failure};
+use crate::{Error, Exit, Failure};
 
 use super::checkpoint::{Checkpoint, CheckpointStore};
 
 use s3::S3Store;
+
+/// How often a lease is renewed before it is old.
+const RENEWALS: u32 = 3;
+/// What the end of a run leaves to that.
+const GIVE_UP_DEADLINE: Duration = Duration::from_secs(2);
+/// How often a standby tries to get the lock of a file.
+const LOCK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The place of the checkpoint.
 #[derive(Debug)]
@@ -21,28 +32,61 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Makes the checkpoint this process's, and reads it; `None` if there is none yet.
+    /// Makes the checkpoint this process's, and reads it; `None` if there is none yet. With a lease it waits until no other process
+    /// has it, and calls `waiting` once before.
     ///
     /// # Errors
     /// If another process holds it, or it cannot be read or written.
     pub(super) async fn open(
         place: &CheckpointPlace,
-    ) -> Result<(Self, Option<Checkpoint>), Failure> {
+        lease: Option<Duration>,
+        waiting: impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>,
+    ) -> Result<(Self, Option<Checkpoint>), Error> {
         match place {
             CheckpointPlace::File(path) => {
-                let path = path.clone();
-                let opened = on_disk(move || {
-                    let store = CheckpointStore::open(&path)?;
-                    let loaded = store.load()?;
-                    Ok((store, loaded))
-                });
-                let (store, loaded) = opened.await?;
-                Ok((Self::File(Arc::new(store)), loaded))
+                let store = open_file(path, lease.is_some(), waiting).await?;
+                let loading = Arc::clone(&store);
+                let loaded = on_disk(move || loading.load()).await?;
+                Ok((Self::File(store), loaded))
             }
             CheckpointPlace::S3(place) => {
-                let (store, loaded) = S3Store::open(place).await?;
+                let (store, loaded) = S3Store::open(place, lease, waiting).await?;
                 Ok((Self::S3(Box::new(store)), loaded))
             }
+        }
+    }
+
+    /// Keeps the checkpoint from standing still, for as long as it is polled. It may be dropped at any await.
+    ///
+    /// # Errors
+    /// If it cannot be written for good, or another process has taken it over.
+    pub(super) async fn keep(&self) -> Failure {
+        loop {
+            let (Self::S3(store), Some(renewal)) = (self, self.renewal()) else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep(renewal).await;
+            if let Err(failure) = store.renew().await {
+                return failure;
+            }
+        }
+    }
+
+    /// Lets a standby take the checkpoint over at once. If that does not work, it waits for the lease.
+    pub(super) async fn give_up(&self) {
+        if let Self::S3(store) = self
+            && let Ok(Err(failure)) = timeout(GIVE_UP_DEADLINE, store.give_up()).await
+        {
+            debug!("the checkpoint was not given up: {failure}");
+        }
+    }
+
+    /// How often it must be written though nothing has changed.
+    pub(super) fn renewal(&self) -> Option<Duration> {
+        match self {
+            // The lock is the process's as long as it lives.
+            Self::File(_) => None,
+            Self::S3(store) => store.lease().map(|lease| lease / RENEWALS),
         }
     }
 
@@ -73,7 +117,10 @@ impl Store {
         match self {
             Self::File(_) => Duration::from_millis(200),
             // A request costs money.
-            Self::S3(_) => Duration::from_secs(5),
+            Self::S3(_) => {
+                let most = Duration::from_secs(5);
+                self.renewal().map_or(most, |renewal| renewal.min(most))
+            }
         }
     }
 }
@@ -81,6 +128,38 @@ impl Store {
 /// Whether a checkpoint was not stored because it is another process's now. Nothing else is final and may pass for a later start.
 pub(super) fn is_taken_over(failure: &Failure) -> bool {
     failure.exit == Exit::Temporary && failure.fault == Fault::Definite
+}
+
+/// Takes the lock of a checkpoint's file; waits for it if this is a standby.
+async fn open_file(
+    path: &Path,
+    is_standby: bool,
+    waiting: impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>,
+) -> Result<Arc<CheckpointStore>, Error> {
+    let mut waiting = Some(waiting);
+    loop {
+        let tried = path.to_owned();
+        match on_disk(move || CheckpointStore::open(&tried)).await {
+            Ok(store) => {
+                if waiting.is_none() {
+                    info!("taking over the checkpoint {}", path.display());
+                }
+                return Ok(Arc::new(store));
+            }
+            Err(failure) if is_standby && is_taken_over(&failure) => {
+                if let Some(waiting) = waiting.take() {
+                    info!(
+                        "standing by: {}; this one takes over when it ends",
+                        failure.what
+                    );
+                    let read = path.to_owned();
+                    waiting(on_disk(move || CheckpointStore::read(&read)).await?).await?;
+                }
+                sleep(LOCK_INTERVAL).await;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
 }
 
 /// Does what may block, so that a disk that hangs does not keep a stop waiting.

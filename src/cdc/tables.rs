@@ -325,6 +325,8 @@ impl TableWriter {
             let position = context.key.to_string();
             for image in [Image::Before, Image::After] {
                 let facts = LineFacts {
+                    schema: &self.definition.checked.schema,
+                    table: &self.definition.checked.name,
                     operation,
                     image,
                     commit_time_us: context.commit_time_us,

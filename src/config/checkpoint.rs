@@ -1,4 +1,6 @@
-//! The section `[checkpoint]`: a file, or an object in a bucket.
+//! The sections `[checkpoint]` and `[ha]`: a file, or an object in a bucket, and when a standby takes it over.
+
+use std::time::Duration;
 
 use super::firehose::region;
 use super::raw;
@@ -44,6 +46,19 @@ pub(super) fn validate(raw: &raw::Checkpoint) -> Result<CheckpointPlace, ConfigE
     Ok(CheckpointPlace::File(path.into()))
 }
 
+/// Shorter than the shortest, a slow answer of S3 would be a reason to change agents; longer, nobody would wait for it.
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_mins(10);
+
+/// How long a standby waits, if there is to be one.
+pub(super) fn lease(raw: &raw::Ha) -> Result<Option<Duration>, ConfigError> {
+    let lease = raw.lease.map(|typed| typed.0);
+    if lease.is_none_or(|lease| LEASES.contains(&lease)) {
+        return Ok(lease);
+    }
+    let what = "not from 5s to 10m";
+    Err(ConfigError::at("ha.lease", what, "write it like \"15s\""))
+}
+
 /// What `checkpoint.path` names behind `s3://`.
 fn in_bucket(raw: &raw::Checkpoint, place: &str) -> Result<S3Checkpoint, ConfigError> {
     const KEY: &str = "checkpoint.path";
@@ -85,6 +100,18 @@ mod tests {
             );
             let error = super::super::load::parse(&text, "x").unwrap_err();
             assert_eq!(error.key.as_deref(), Some("checkpoint.path"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_of_some_seconds() {
+        for lease in ["1s", "0s", "1h"] {
+            let text = format!(
+                "source.url = \"mysql://u@127.0.0.1\"\ntable = [{{ name = \"shop.T\" }}]\n\
+                 sink.type = \"stdout\"\nha.lease = {lease:?}"
+            );
+            let error = super::super::load::parse(&text, "x").unwrap_err();
+            assert_eq!(error.key.as_deref(), Some("ha.lease"), "{lease}");
         }
     }
 

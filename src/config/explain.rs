@@ -14,7 +14,7 @@ use super::raw::Raw;
 use super::{ConfigError, duration, environment};
 
 /// Keys, whatever their section, whose values are sizes.
-const SIZES: &[&str] = &["bytes_per_second", "max_in_flight"];
+const SIZES: &[&str] = &["bytes_per_second", "max_in_flight", "object_size"];
 
 /// Reads a file, and says what it is if it is no text.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {

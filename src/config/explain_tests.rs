@@ -120,6 +120,11 @@ fn a_value_of_the_wrong_kind_is_told_in_the_words_of_toml() {
             &["max_in_flight = \"32 MiB\""],
         ),
         (
+            "sink.object_size = \"lots\"",
+            "sink.object_size",
+            &["object_size = \"32 MiB\""],
+        ),
+        (
             "sink.max_in_flight = true",
             "sink.max_in_flight",
             &["max_in_flight = \"32 MiB\""],

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::encode::{Dialect, MetadataColumn};
+
 use super::limits::{QuotaShare, nearest_region};
 use super::raw;
 use super::{ConfigError, Firehose, QuotaChoice, Table};
@@ -84,7 +86,13 @@ fn quota_share(raw: &raw::Sink) -> Result<QuotaShare, ConfigError> {
     })
 }
 
-/// A record's bytes do not say which table they are from, so no stream serves two tables.
+/// Whether its lines say which table they are from.
+fn names_itself(table: &Table) -> bool {
+    let has = |column| table.metadata.contains(&column);
+    table.dialect == Dialect::Jsonl && has(MetadataColumn::Schema) && has(MetadataColumn::Table)
+}
+
+/// The stream of each table. Only tables whose lines say of which they are share one.
 fn streams(
     raw: &raw::Sink,
     raw_tables: &[raw::Table],
@@ -100,7 +108,10 @@ fn streams(
             ));
         };
         check_name(stream)?;
-        if let Some(index) = streams.iter().position(|other| other == stream) {
+        let sharing = streams.iter().position(|other| other == stream);
+        let sharing =
+            sharing.filter(|index| !names_itself(&tables[*index]) || !names_itself(table));
+        if let Some(index) = sharing {
             return Err(ConfigError::at(
                 "table.stream",
                 format!(
@@ -108,7 +119,7 @@ fn streams(
                      told apart",
                     tables[index].schema, tables[index].name, table.schema, table.name
                 ),
-                "give each [[table]] a stream of its own",
+                "give each [[table]] a stream of its own, or each of these dialect = \"jsonl\" and metadata = [\"schema\", \"table\"]",
             ));
         }
         streams.push(stream.clone());

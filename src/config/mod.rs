@@ -19,6 +19,7 @@ mod firehose;
 pub mod limits;
 mod load;
 mod metrics;
+mod partitions;
 mod pattern;
 mod raw;
 mod s3;
@@ -60,14 +61,18 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// Where rows go.
     pub sink: Sink,
+    /// What the folders of an object's day and hour are called.
+    pub partitions: [String; 2],
     /// How long a row may wait for others before it is sent. Zero sends at once.
     pub flush_interval: Duration,
     /// Bytes of encoded rows that may be in memory before the binlog is not read any more.
     pub max_in_flight: usize,
-    /// The checkpoint's file.
+    /// Where the checkpoint is.
     pub checkpoint: CheckpointPlace,
     /// Where rows go that are too large for the sink, if a table keeps those.
     pub dead_letters: Option<LetterPlace>,
+    /// For how long the checkpoint of an agent may stand still before a standby takes it over; 5 s to 10 min. None without a standby.
+    pub lease: Option<Duration>,
     /// How long a stop may take to flush.
     pub shutdown_grace: Duration,
     /// What of the binlog is passed over.
@@ -138,6 +143,8 @@ pub struct Replay {
     pub source: Option<Source>,
     /// The tables; at least one, no table twice.
     pub tables: Vec<Table>,
+    /// What the folders of an object's day and hour are called.
+    pub partitions: [String; 2],
     /// The table is of the command line. Its columns, if they are given, name those of table maps that
     /// have no names.
     pub columns_are_names: bool,
@@ -291,6 +298,17 @@ pub enum Sink {
     Stdout,
 }
 
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Firehose(_) => f.write_str("Firehose"),
+            Self::Dir { path } => path.display().fmt(f),
+            Self::S3(S3 { bucket, prefix, .. }) => write!(f, "s3://{bucket}/{prefix}"),
+            Self::Stdout => f.write_str("standard output"),
+        }
+    }
+}
+
 /// A bucket for objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3 {
@@ -319,7 +337,7 @@ pub struct S3 {
 /// A sink of delivery streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firehose {
-    /// One stream for each table, in the tables' order; no stream twice.
+    /// One stream for each table, in the tables' order; one may be that of several tables.
     pub streams: Vec<String>,
     /// The region, if it is not to come from the environment.
     pub region: Option<String>,

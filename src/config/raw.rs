@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) sink: Sink,
     pub(super) checkpoint: Checkpoint,
     pub(super) dead_letters: DeadLetters,
+    pub(super) ha: Ha,
     pub(super) metrics: Metrics,
     pub(super) status: Status,
     pub(super) shutdown_grace: Option<TypedDuration>,
@@ -91,6 +92,7 @@ pub(super) struct Sink {
     pub(super) endpoint: Option<String>,
     pub(super) path_style: Option<bool>,
     pub(super) object_size: Option<ByteSize>,
+    pub(super) partitions: Option<Vec<String>>,
     pub(super) storage_class: Option<String>,
     pub(super) kms_key: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
@@ -129,6 +131,12 @@ pub(super) struct DeadLetters {
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,
     pub(super) path_style: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ha {
+    pub(super) lease: Option<TypedDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ use super::dead_letters;
 use super::duration::TypedDuration;
 use super::exempt::exemptions;
 use super::firehose;
+use super::partitions::partitions;
 use super::raw::{self, Raw, SinkType, TlsMode};
 use super::s3;
 use super::table::tables;
@@ -46,12 +47,14 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
         tables,
         sink,
         dead_letters,
+        partitions: partitions(raw.sink.partitions.as_deref())?,
         flush_interval: raw
             .sink
             .flush_interval
             .map_or(default_flush, |typed| typed.0),
         max_in_flight,
         checkpoint: checkpoint::validate(&raw.checkpoint)?,
+        lease: checkpoint::lease(&raw.ha)?,
         shutdown_grace: shutdown_grace(raw),
         exemptions,
     })
@@ -70,6 +73,7 @@ pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, Config
     Ok(Replay {
         source: asks.then(|| source(&raw.source)).transpose()?,
         exemptions: exemptions(&raw.source.ignore_statements, &tables)?,
+        partitions: partitions(raw.sink.partitions.as_deref())?,
         tables,
         columns_are_names: false,
         max_in_flight: max_in_flight(&raw.sink)?,
@@ -277,6 +281,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
     };
     let firehose = kind == SinkType::Firehose;
     let s3 = kind == SinkType::S3;
+    let has_objects = s3 || kind == SinkType::Dir;
     for (key, given, allowed) in [
         ("sink.path", raw.path.is_some(), kind == SinkType::Dir),
         ("sink.stream or table.stream", any_stream, firehose),
@@ -284,6 +289,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
         ("sink.prefix", raw.prefix.is_some(), s3),
         ("sink.path_style", raw.path_style.is_some(), s3),
         ("sink.object_size", raw.object_size.is_some(), s3),
+        ("sink.partitions", raw.partitions.is_some(), has_objects),
         ("sink.storage_class", raw.storage_class.is_some(), s3),
         ("sink.kms_key", raw.kms_key.is_some(), s3),
         ("sink.tags", !raw.tags.is_empty(), s3),

@@ -127,7 +127,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let tables = job.tables(&options.accept_change).await?;
     let sink = sink::open(
         &out,
-        folders(&out, &tables),
+        folders(&out, &job.config.partitions, &tables),
         None,
         (Duration::ZERO, job.config.max_in_flight),
     )

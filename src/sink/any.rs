@@ -78,4 +78,21 @@ impl Sink for AnySink {
             Self::Stdout(sink) => sink.attempt(batch, records).await,
         }
     }
+
+    fn lane(&self, table: usize) -> usize {
+        match self {
+            Self::Firehose(sink) => sink.lane(table),
+            Self::Dir(_) | Self::StagingDir(_) | Self::S3(_) | Self::Stdout(_) => table,
+        }
+    }
+
+    async fn tables_with_rows(&self) -> Result<Vec<usize>, Failure> {
+        match self {
+            Self::Firehose(sink) => sink.tables_with_rows().await,
+            Self::Dir(sink) => sink.tables_with_rows().await,
+            Self::StagingDir(sink) => sink.tables_with_rows().await,
+            Self::S3(sink) => sink.tables_with_rows().await,
+            Self::Stdout(sink) => sink.tables_with_rows().await,
+        }
+    }
 }

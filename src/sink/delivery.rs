@@ -24,13 +24,14 @@ pub struct Delivery<S> {
 }
 
 impl<S: Sink> Delivery<S> {
-    /// A dispatcher for as many streams as there are tables.
+    /// A dispatcher for so many tables.
     #[must_use]
     pub fn new(sink: S, table_count: usize) -> Self {
         let profile = sink.profile();
+        let lanes = (0..table_count).map(|table| sink.lane(table)).collect();
         Self {
             sink: Arc::new(sink),
-            schedule: AttemptSchedule::new(profile, table_count, rand::random(), Instant::now()),
+            schedule: AttemptSchedule::new(profile, lanes, rand::random(), Instant::now()),
             attempts: JoinSet::new(),
         }
     }

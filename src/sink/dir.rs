@@ -82,7 +82,7 @@ impl DirSink {
 }
 
 /// Whether there is anything of a table below the directory.
-pub(crate) fn has_objects(root: &Path, table: &TableFolder) -> bool {
+fn has_objects(root: &Path, table: &TableFolder) -> bool {
     let mut entries = fs::read_dir(root.join(table.name())).into_iter().flatten();
     entries.next().is_some()
 }

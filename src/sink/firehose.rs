@@ -108,8 +108,10 @@ impl FirehoseSink {
             quota,
             patience: config.patience,
         };
-        for stream in &sink.streams {
-            sink.check(stream).await?;
+        for (table, stream) in sink.streams.iter().enumerate() {
+            if sink.lane(table) == table {
+                sink.check(stream).await?;
+            }
         }
         Ok(sink)
     }
@@ -230,6 +232,12 @@ impl Sink for FirehoseSink {
             patience: self.patience,
             ..SinkProfile::new(self.limits, MOST_UNDER_WAY)
         }
+    }
+
+    fn lane(&self, table: usize) -> usize {
+        let name = &self.streams[table].name;
+        let sharing = self.streams.iter().position(|other| other.name == *name);
+        sharing.unwrap_or(table)
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {

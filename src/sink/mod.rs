@@ -15,7 +15,7 @@ mod schedule;
 mod staged;
 mod stdout;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 use crate::Failure;
@@ -26,11 +26,9 @@ pub use any::{AnySink, open};
 pub use dead_letters::{DeadLetters, LetterTable};
 pub(crate) use dead_letters::{Letter, LetterHead, Letters, is_letter};
 pub use delivery::Delivery;
-pub(crate) use dir::has_objects;
 pub use dir::{DirSink, StagingDir};
 pub use firehose::FirehoseSink;
 pub use object::TableFolder;
-pub(crate) use object::{FOLDERS, VERSION_FOLDER};
 pub(crate) use publishing::Publishing;
 pub use s3::S3Sink;
 pub(crate) use s3::{call_error as s3_error, connect as connect_to_s3};
@@ -109,4 +107,17 @@ pub trait Sink: Send + Sync + 'static {
         batch: &SealedBatch,
         records: &[usize],
     ) -> impl Future<Output = Attempted> + Send;
+
+    /// The first table whose batches are sent to the same place: they share its quotas and outages.
+    fn lane(&self, table: usize) -> usize {
+        table
+    }
+
+    /// The tables, by index, of which it has rows already, as far as it can tell.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn tables_with_rows(&self) -> impl Future<Output = Result<Vec<usize>, Failure>> + Send {
+        ready(Ok(Vec::new()))
+    }
 }

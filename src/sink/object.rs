@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::batch::RowPlace;
 use crate::encode::Dialect;
+use crate::partitions::{PARTITIONS, VERSION_PARTITION};
 
 /// Level 1: four times as fast as level 6, for objects that are a tenth larger.
 const COMPRESSION: Compression = Compression::fast();
@@ -21,12 +22,6 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'$');
 
-/// The names before `=` of the folders in each table's.
-pub(crate) const FOLDERS: [&str; 2] = ["dt", "hr"];
-
-/// The same, for tables that keep the shapes of their lines apart.
-pub(crate) const VERSION_FOLDER: &str = "v";
-
 /// How the names of dead letters end.
 pub(super) const LETTER_EXTENSION: &str = ".letter";
 
@@ -34,6 +29,8 @@ pub(super) const LETTER_EXTENSION: &str = ".letter";
 #[derive(Debug)]
 pub struct TableFolder {
     name: String,
+    /// What the folders of a day and an hour in it are called.
+    partitions: [String; 2],
     extension: &'static str,
 }
 
@@ -41,10 +38,22 @@ impl TableFolder {
     /// The folder of a table whose lines are of this dialect.
     #[must_use]
     pub fn new(schema: &str, table: &str, dialect: Dialect) -> Self {
+        Self::with_partitions(schema, table, dialect, PARTITIONS.map(str::to_owned))
+    }
+
+    /// The same, in which the folders of a day and an hour have these names.
+    #[must_use]
+    pub fn with_partitions(
+        schema: &str,
+        table: &str,
+        dialect: Dialect,
+        partitions: [String; 2],
+    ) -> Self {
         let schema = utf8_percent_encode(schema, IN_PATHS);
         let table = utf8_percent_encode(table, IN_PATHS);
         Self {
             name: format!("{schema}.{table}"),
+            partitions,
             extension: dialect.extension(),
         }
     }
@@ -62,10 +71,10 @@ impl TableFolder {
     /// still meet another, which sinks must bear.
     pub(super) fn object_key(&self, first: &RowPlace, version: Option<usize>) -> ObjectKey {
         let version = version.map_or_else(String::new, |version| {
-            format!("{VERSION_FOLDER}={version}/")
+            format!("{VERSION_PARTITION}={version}/")
         });
         let committed = jiff::Timestamp::from_microsecond(first.commit_time_us).unwrap_or_default();
-        let [day, hour] = FOLDERS;
+        let [day, hour] = &self.partitions;
         let hour = format!(
             "{day}={}/{hour}={}",
             committed.strftime("%Y-%m-%d"),
@@ -168,6 +177,13 @@ mod tests {
         assert_eq!(
             name(&first, Some(2), 2),
             "shop.Sales/v=2/dt=2016-03-04/hr=00/binlog.000003-000000001234-000000007-6df20e8f_002.csv.gz"
+        );
+        let partitions = ["day", "hour"].map(str::to_owned);
+        let folder = TableFolder::with_partitions("shop", "Sales", Dialect::Csv, partitions);
+        let renamed = folder.object_key(&first, None).name(1);
+        assert!(
+            renamed.starts_with("shop.Sales/day=2016-03-04/hour=00/"),
+            "{renamed}"
         );
         // The same place in other histories.
         let mut names = std::collections::BTreeSet::from([name(&first, None, 1)]);

@@ -326,6 +326,13 @@ impl Sink for S3Sink {
         }
     }
 
+    async fn tables_with_rows(&self) -> Result<Vec<usize>, Failure> {
+        let folders = bucket::folders(&self.client, &self.place, &self.options.prefix).await?;
+        let tables = self.tables.iter().enumerate();
+        let with_rows = tables.filter(|(_, table)| folders.contains(table.folder.name()));
+        Ok(with_rows.map(|(index, _)| index).collect())
+    }
+
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
         match self.stage(batch).await {
             Ok(object) => Attempted {

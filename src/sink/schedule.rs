@@ -73,7 +73,10 @@ impl DeliveryStats {
 #[derive(Debug)]
 pub(super) struct AttemptSchedule {
     profile: SinkProfile,
+    /// One for each table, of which those that share another's place are not used.
     lanes: Vec<Lane>,
+    /// The lane of each table.
+    lane_of: Vec<usize>,
     /// The lane that was served first the last time.
     lanes_offset: usize,
     /// Batches that wait in all lanes.
@@ -85,7 +88,7 @@ pub(super) struct AttemptSchedule {
     outage: Option<Outage>,
 }
 
-/// What waits to be sent to one table's place.
+/// What waits to be sent to one place.
 #[derive(Debug)]
 struct Lane {
     pacer: Option<Pacer>,
@@ -158,10 +161,11 @@ impl Attempt {
 }
 
 impl AttemptSchedule {
-    /// An empty schedule for as many places as there are tables. Random parts of waits follow from the seed.
+    /// An empty schedule for tables with these lanes; each lane is named after one of its tables. Random parts of waits follow from
+    /// the seed.
     pub(super) fn new(
         profile: SinkProfile,
-        table_count: usize,
+        lane_of: Vec<usize>,
         jitter_seed: u64,
         now: Instant,
     ) -> Self {
@@ -176,7 +180,8 @@ impl AttemptSchedule {
             denied_since: None,
         };
         Self {
-            lanes: (0..table_count).map(|_| lane()).collect(),
+            lanes: lane_of.iter().map(|_| lane()).collect(),
+            lane_of,
             profile,
             lanes_offset: 0,
             waiting: 0,
@@ -194,16 +199,16 @@ impl AttemptSchedule {
 
     /// The share of its stream's quotas that a table uses at `now`.
     pub(super) fn quota_share(&mut self, table: usize, now: Instant) -> f64 {
-        let pacer = self.lanes[table].pacer.as_mut();
+        let pacer = self.lanes[self.lane_of[table]].pacer.as_mut();
         pacer.map_or(1.0, |pacer| pacer.share(now))
     }
 
     /// Puts a batch in line. One for a table that was not announced is a programming error.
     pub(super) fn push(&mut self, batch: SealedBatch) {
-        let table = batch.table;
+        let lane = self.lane_of[batch.table];
         let records: Vec<usize> = (0..batch.record_count()).collect();
         self.waiting += 1;
-        self.lanes[table].waiting.push_back(Shipment {
+        self.lanes[lane].waiting.push_back(Shipment {
             cost: cost(&batch, &records),
             batch,
             records,
@@ -279,7 +284,7 @@ impl AttemptSchedule {
         self.attempts_under_way -= 1;
         self.bytes_under_way -= shipment.cost.bytes;
         self.stats.slow_downs += u64::from(slow_down);
-        let lane = &mut self.lanes[shipment.batch.table];
+        let lane = &mut self.lanes[self.lane_of[shipment.batch.table]];
         lane.under_way -= 1;
         let mut latest = None;
         let what = match result {

@@ -50,7 +50,7 @@ fn profile(concurrency: usize) -> SinkProfile {
 }
 
 fn schedule(profile: SinkProfile, table_count: usize, now: Instant) -> AttemptSchedule {
-    AttemptSchedule::new(profile, table_count, 7, now)
+    AttemptSchedule::new(profile, (0..table_count).collect(), 7, now)
 }
 
 fn started(schedule: &mut AttemptSchedule, now: Instant) -> (Vec<Attempt>, Option<Instant>) {
@@ -110,7 +110,7 @@ impl Simulation {
     fn new(profile: SinkProfile, table_count: usize, seed: u64) -> Self {
         let now = Instant::now();
         Self {
-            schedule: AttemptSchedule::new(profile, table_count, seed, now),
+            schedule: AttemptSchedule::new(profile, (0..table_count).collect(), seed, now),
             profile,
             random: StdRng::seed_from_u64(seed),
             now,

@@ -4,12 +4,14 @@
 //! - [`tables`]: the tables that `decode` reads.
 //! - [`capture`]: rows into a server, and its binlog into a file.
 //! - [`baseline`], [`baseline_cells`]: the same lines by mysql_common and the csv crate.
+//! - [`bucket`]: a bucket of an emulator.
 //! - [`machine`]: what figures belong to.
 //!
 //! What does not live here: anything that is timed, and hydrant's side of it (`bench/*.rs`).
 
 pub mod baseline;
 pub mod baseline_cells;
+pub mod bucket;
 pub mod capture;
 pub mod machine;
 pub mod sales;

@@ -2,8 +2,10 @@
 //!
 //! A write whose outcome is unknown is sent again as it was. If S3 says then that the checkpoint is another one, it is read: if it is
 //! what was sent, it is stored; if not, another agent has taken it over, and this one stops before it publishes anything more.
+//!
+//! A lease only says how long a standby waits. That one of two agents loses does not depend on it, nor on any clock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
@@ -15,18 +17,22 @@ use uuid::Uuid;
 use crate::config::S3Checkpoint;
 use crate::error::Fault;
 use crate::sink::{S3Place, connect_to_s3, s3_error};
-use crate::{Exit, Failure, waits};
+use crate::{Error, Exit, Failure, waits};
 
-use super::super::checkpoint::{Checkpoint, Claim, UNUSABLE};
+use super::super::checkpoint::{Checkpoint, UNUSABLE};
+use super::super::claim::Claim;
+use super::is_taken_over;
 
 /// How often the endpoint is tried when the program starts.
 const START_ATTEMPTS: u32 = 3;
+
 /// The checkpoint in a bucket.
 #[derive(Debug)]
 pub(in crate::cdc) struct S3Store {
     client: Client,
     place: S3Place,
     key: String,
+    lease: Option<Duration>,
     state: Mutex<State>,
 }
 
@@ -36,6 +42,8 @@ struct State {
     claim: Claim,
     /// Of the stored checkpoint; none if there is none yet.
     etag: Option<String>,
+    /// None if only its place is taken.
+    checkpoint: Option<Checkpoint>,
 }
 
 /// What one attempt has led to.
@@ -46,11 +54,16 @@ enum Put {
 }
 
 impl S3Store {
-    /// Reads the checkpoint, and takes it over.
+    /// Reads the checkpoint, and takes it over: at once, or with a lease when its agent has let it stand still. `waiting` is called
+    /// once, if that is not at once.
     ///
     /// # Errors
-    /// If it cannot be read or written, or another agent takes it over in the same moment.
-    pub(super) async fn open(config: &S3Checkpoint) -> Result<(Self, Option<Checkpoint>), Failure> {
+    /// If the checkpoint cannot be read or written, or without a lease another agent takes it over in the same moment.
+    pub(super) async fn open(
+        config: &S3Checkpoint,
+        lease: Option<Duration>,
+        waiting: impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>,
+    ) -> Result<(Self, Option<Checkpoint>), Error> {
         let place = S3Place::new(&config.bucket, config.endpoint.clone(), config.path_style);
         let region = config.region.as_deref();
         let (client, place) = connect_to_s3(place, region, "checkpoint.region").await?;
@@ -58,33 +71,161 @@ impl S3Store {
             serial: 0,
             epoch: 1,
             writer: Uuid::new_v4(),
+            lease_ms: lease.map(milliseconds),
         };
         let mut store = Self {
             client,
             place,
             key: config.key.clone(),
-            state: Mutex::new(State { claim, etag: None }),
+            lease,
+            state: Mutex::new(State {
+                claim,
+                etag: None,
+                checkpoint: None,
+            }),
         };
-        let Some((text, etag)) = store.read_at_start().await? else {
-            return Ok((store, None));
+        let mut waiting = Some(waiting);
+        loop {
+            let found = match store.read_at_start().await? {
+                Some(found) if lease.is_some() => {
+                    store.until_it_stands_still(found, &mut waiting).await?
+                }
+                found => found,
+            };
+            let was_there = found.is_some();
+            let checkpoint = store.found(found)?;
+            // Without a lease nothing is stored before there is something to store.
+            if !was_there && lease.is_none() {
+                return Ok((store, None));
+            }
+            match store.take(checkpoint.clone()).await {
+                Err(failure) if lease.is_some() && is_taken_over(&failure) => {
+                    info!("another agent was first");
+                }
+                Err(failure) => return Err(failure.into()),
+                Ok(()) => return Ok((store, checkpoint)),
+            }
+        }
+    }
+
+    /// What this process would take over.
+    fn found(&mut self, found: Option<(Vec<u8>, String)>) -> Result<Option<Checkpoint>, Failure> {
+        let name = self.name();
+        let state = self.state.get_mut();
+        let Some((text, etag)) = found else {
+            state.etag = None;
+            return Ok(None);
         };
-        let checkpoint = Checkpoint::parse(&text).map_err(|why| {
-            let what = format!("cannot use the checkpoint {}: {why}", store.name());
+        let checkpoint = Checkpoint::parse_claimed(&text).map_err(|why| {
+            let what = format!("cannot use the checkpoint {name}: {why}");
             Failure::definite(Exit::Data, what, UNUSABLE)
         })?;
-        let state = store.state.get_mut();
         state.etag = Some(etag);
-        if let Some(found) = checkpoint.claim {
+        if let Some(found) = Checkpoint::claim_of(&text) {
             state.claim.serial = found.serial;
             state.claim.epoch = found.epoch + 1;
             info!(
-                "taking over the checkpoint {} (start {})",
-                store.name(),
-                found.epoch + 1
+                "taking over the checkpoint {name} (start {})",
+                state.claim.epoch
             );
         }
-        store.save(&checkpoint).await?;
-        Ok((store, Some(checkpoint)))
+        Ok(checkpoint)
+    }
+
+    /// Reads the checkpoint until nobody has a lease of it, or has let it stand still for as long as the lease is. Clocks of other
+    /// machines do not matter, and what cannot be read does not stand still.
+    async fn until_it_stands_still(
+        &self,
+        found: (Vec<u8>, String),
+        waiting: &mut Option<impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>>,
+    ) -> Result<Option<(Vec<u8>, String)>, Error> {
+        let mut found = Some(found);
+        let mut still_since: Option<(String, Instant)> = None;
+        let mut is_told = false;
+        loop {
+            let Some((text, etag)) = found else {
+                return Ok(None);
+            };
+            let claim = Checkpoint::claim_of(&text);
+            let lease_ms = claim.and_then(|claim| claim.lease_ms);
+            let (Some(claim), Some(lease_ms)) = (claim, lease_ms) else {
+                return Ok(Some((text, etag)));
+            };
+            let lease = Duration::from_millis(lease_ms);
+            let since = match &still_since {
+                Some((seen, since)) if *seen == etag => *since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() >= lease {
+                info!(
+                    "the checkpoint {} has not changed for {lease:?}",
+                    self.name()
+                );
+                return Ok(Some((text, etag)));
+            }
+            still_since = Some((etag, since));
+            if let Some(waiting) = waiting.take() {
+                info!(
+                    "standing by: the checkpoint {} is another agent's (start {}, process {}); this one takes over when \
+                     it ends, or has stood still for {lease:?}",
+                    self.name(),
+                    claim.epoch,
+                    claim.writer
+                );
+                waiting(Checkpoint::parse_claimed(&text).ok().flatten()).await?;
+            }
+            found = loop {
+                tokio::time::sleep(look_interval(lease)).await;
+                match self.read().await {
+                    Ok(found) => {
+                        if std::mem::take(&mut is_told) {
+                            info!("the checkpoint {} can be read again", self.name());
+                        }
+                        break found;
+                    }
+                    Err(failure) if failure.fault == Fault::Transient => {
+                        still_since = None;
+                        if !std::mem::replace(&mut is_told, true) {
+                            warn!("checkpoint: {failure}; standing by. {}", failure.remedy);
+                        }
+                    }
+                    Err(failure) => return Err(failure.into()),
+                }
+            };
+        }
+    }
+
+    /// How long it may stand still at most, if it has a lease.
+    pub(super) fn lease(&self) -> Option<Duration> {
+        self.lease
+    }
+
+    /// Stores again what is stored, so that it does not stand still.
+    ///
+    /// # Errors
+    /// If S3 refuses it for good, or another agent has taken it over.
+    pub(super) async fn renew(&self) -> Result<(), Failure> {
+        let mut state = self.state.lock().await;
+        let checkpoint = state.checkpoint.clone();
+        self.swap(&mut state, checkpoint).await
+    }
+
+    /// Lets others take it over at once.
+    ///
+    /// # Errors
+    /// As for [`Self::renew`].
+    pub(super) async fn give_up(&self) -> Result<(), Failure> {
+        let mut state = self.state.lock().await;
+        if state.claim.lease_ms.take().is_none() {
+            return Ok(());
+        }
+        let checkpoint = state.checkpoint.clone();
+        self.swap(&mut state, checkpoint).await
+    }
+
+    async fn take(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), Failure> {
+        let mut state = self.state.lock().await;
+        self.swap(&mut state, checkpoint).await
     }
 
     fn name(&self) -> String {
@@ -128,17 +269,23 @@ impl S3Store {
         Ok(Some((body.to_vec(), etag)))
     }
 
-    /// Replaces the checkpoint that this process has stored. Goes on until it is known whether it was stored.
+    /// Replaces the checkpoint that this process has stored. Goes on until it is known whether it was stored. It may be dropped at
+    /// any await and called again.
     ///
     /// # Errors
     /// If S3 refuses it for good, or another agent has taken it over.
     pub(super) async fn save(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let mut state = self.state.lock().await;
-        let claim = Claim {
-            serial: state.claim.serial + 1,
-            ..state.claim
+        self.swap(&mut state, Some(checkpoint.clone())).await
+    }
+
+    async fn swap(&self, state: &mut State, checkpoint: Option<Checkpoint>) -> Result<(), Failure> {
+        let claimed = |claim: Claim| match &checkpoint {
+            Some(checkpoint) => checkpoint.claimed(claim),
+            None => Checkpoint::nothing(claim),
         };
-        let text = checkpoint.claimed(claim);
+        let mut claim = state.claim.next();
+        let mut text = claimed(claim);
         let mut pauses = waits::endless(rand::random());
         let mut is_told = false;
         loop {
@@ -147,9 +294,18 @@ impl S3Store {
                 Ok(Put::Other) => match self.read().await {
                     Ok(Some((found, etag))) if found == text => Ok(Some(etag)),
                     Ok(found) => {
-                        return Err(
-                            self.taken_over(found.as_ref().map(|(text, _)| text.as_slice()))
-                        );
+                        let found = found
+                            .and_then(|(text, etag)| Some((Checkpoint::claim_of(&text)?, etag)));
+                        match found {
+                            // An own write that was not waited for.
+                            Some((own, etag)) if own.writer == claim.writer => {
+                                state.etag = Some(etag);
+                                claim.serial = own.serial + 1;
+                                text = claimed(claim);
+                                continue;
+                            }
+                            found => return Err(self.taken_over(found.map(|(claim, _)| claim))),
+                        }
                     }
                     Err(failure) => Err(failure),
                 },
@@ -164,6 +320,7 @@ impl S3Store {
                     *state = State {
                         claim,
                         etag: Some(etag),
+                        checkpoint,
                     };
                     return Ok(());
                 }
@@ -183,10 +340,9 @@ impl S3Store {
     pub(super) async fn loss(&self) -> Option<Failure> {
         let state = self.state.lock().await;
         let found = self.read().await.ok()?;
-        let found = found.as_ref().map(|(text, _)| text.as_slice());
-        let claim = found.and_then(|text| Checkpoint::parse(text).ok()?.claim);
+        let claim = found.and_then(|(text, _)| Checkpoint::claim_of(&text));
         let is_own = claim.is_some_and(|claim| claim.writer == state.claim.writer);
-        (!is_own).then(|| self.taken_over(found))
+        (!is_own).then(|| self.taken_over(claim))
     }
 
     async fn put(&self, text: &[u8], etag: Option<&str>) -> Result<Put, Failure> {
@@ -216,8 +372,7 @@ impl S3Store {
     }
 
     /// Who has it now.
-    fn taken_over(&self, found: Option<&[u8]>) -> Failure {
-        let claim = found.and_then(|text| Checkpoint::parse(text).ok()?.claim);
+    fn taken_over(&self, claim: Option<Claim>) -> Failure {
         let by = claim.map_or_else(
             || ", or somebody has removed it".to_owned(),
             |claim| format!(" (start {}, process {})", claim.epoch, claim.writer),
@@ -228,7 +383,17 @@ impl S3Store {
                 "another agent has taken over the checkpoint {}{by}",
                 self.name()
             ),
-            "let one agent run for each checkpoint; what this one has read and not committed, the other one reads",
+            "let one agent run for each checkpoint, or give each of them ha.lease; what this one has read and not committed, \
+             the other one reads",
         )
     }
+}
+
+fn milliseconds(lease: Duration) -> u64 {
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How often a standby looks whether the checkpoint stands still.
+fn look_interval(lease: Duration) -> Duration {
+    (lease / 20).clamp(Duration::from_millis(250), Duration::from_secs(1))
 }

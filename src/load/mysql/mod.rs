@@ -16,13 +16,14 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 use tracing::info;
+use uuid::Uuid;
 
 use crate::cdc::{self, AgentSummary, Until};
 use crate::config::{self, CheckpointPlace, Config, Source};
 use crate::encode::Dialect;
 use crate::signals::{SignalRequest, Signals};
 use crate::sim::QuotaPreset;
-use crate::sink::{DirSink, Sink, TableFolder};
+use crate::sink::{Sink, StagingDir, TableFolder};
 use crate::{Error, Exit, Failure};
 
 use crate::load::machine::{cores, report_of};
@@ -78,7 +79,8 @@ pub(super) async fn run(options: &MysqlLoadOptions) -> Result<(), Error> {
             let objects = folder.path().join("objects");
             let (schema, table) = table_name(&options.table)?;
             let folder = TableFolder::new(&schema, &table, Dialect::default());
-            let sink = DirSink::open(&objects, vec![folder], config.max_in_flight)?;
+            let owner = Uuid::new_v4();
+            let sink = StagingDir::open(&objects, vec![folder], owner, config.max_in_flight)?;
             let watch = FolderWatch::start(&objects, Arc::clone(&tracker));
             let sink = Marked::new(sink, Arc::clone(&tracker));
             let followed = follow(options, &config, sink, writers, &tracker, &mut signals).await?;

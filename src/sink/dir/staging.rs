@@ -19,7 +19,7 @@ use crate::sink::staged::{StagedObject, StagedPlace};
 use crate::sink::{Attempted, Sink, SinkProfile};
 use crate::{Exit, Failure, nofollow};
 
-use super::{refuse_folder, refuse_link, remove, sync, unfinished, unusable};
+use super::{has_objects, refuse_folder, refuse_link, remove, sync, unfinished, unusable};
 
 /// Bytes of lines that are written to a file at once at most.
 const MOST_BATCH_BYTES: usize = 8 << 20;
@@ -299,6 +299,12 @@ impl Sink for StagingDir {
             // One table's batches follow each other; tables do not wait for each other's disk.
             ..SinkProfile::new(limits, 2)
         }
+    }
+
+    async fn tables_with_rows(&self) -> Result<Vec<usize>, Failure> {
+        let tables = self.tables.iter().enumerate();
+        let with_rows = tables.filter(|(_, table)| has_objects(&self.root, &table.folder));
+        Ok(with_rows.map(|(index, _)| index).collect())
     }
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {

@@ -1,5 +1,6 @@
 //! What is looked at in a bucket before there is a row, and what its requests cost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -81,6 +82,48 @@ pub(super) async fn check(client: &Client, place: &S3Place, prefix: &str) -> Res
             Ok(())
         }
     }
+}
+
+/// The names of the folders below the prefix.
+///
+/// # Errors
+/// If the bucket cannot be listed for another reason than a missing permission, which is warned of.
+pub(super) async fn folders(
+    client: &Client,
+    place: &S3Place,
+    prefix: &str,
+) -> Result<BTreeSet<String>, Failure> {
+    let below = match prefix {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    };
+    let list = client
+        .list_objects_v2()
+        .bucket(&place.bucket)
+        .prefix(&below)
+        .delimiter("/");
+    let mut pages = list.into_paginator().send();
+    let mut folders = BTreeSet::new();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                let error = CallError::from(&error);
+                if error.cause != Cause::Denied {
+                    return Err(place.failure("the list of objects", &error));
+                }
+                warn!(
+                    "not allowed to list {place} (s3:ListBucket), so that nobody can tell whether it has rows already"
+                );
+                return Ok(folders);
+            }
+        };
+        for folder in page.common_prefixes().iter().filter_map(|it| it.prefix()) {
+            let name = folder.strip_prefix(&below).unwrap_or(folder);
+            folders.insert(name.trim_end_matches('/').to_owned());
+        }
+    }
+    Ok(folders)
 }
 
 /// The fewest days after which a rule aborts uploads below the prefix.

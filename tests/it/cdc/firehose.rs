@@ -198,6 +198,44 @@ fn several_tables_go_to_their_own_streams() -> Result<()> {
     Ok(())
 }
 
+/// They share its quota, too.
+#[test]
+fn tables_whose_lines_name_them_may_share_a_stream() -> Result<()> {
+    const BYTES: u64 = 256 * 1024;
+    let server = shop()?;
+    insert(&server, 0..350, 1_000)?;
+    server.sql("CREATE TABLE shop.U LIKE shop.T; INSERT INTO shop.U SELECT * FROM shop.T")?;
+    let mut endpoint = Endpoint::start(&["S"], |options| options.quota_bytes = Some(BYTES))?;
+    let tables = [("shop.T", "S"), ("shop.U", "S")];
+    let quota = format!("bytes_per_second = \"{BYTES} B\"");
+    let separate = config(&server, &tables, &endpoint, &quota);
+    let output = Workplace::new(&separate)?.run(&["--until", "now"])?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    ensure!(log.contains("metadata = [\"schema\", \"table\"]"), "{log}");
+    let shared = separate.replace(
+        "stream = \"S\"",
+        "stream = \"S\"\ndialect = \"jsonl\"\nmetadata = [\"table\", \"schema\"]",
+    );
+    Workplace::new(&shared)?.drain()?;
+    let accounts = endpoint.stop()?;
+    let total = accounts.streams["S"].total;
+    ensure!(
+        total.refused_records * 10 <= total.admitted_records,
+        "{total:?}"
+    );
+    let mut lines = BTreeMap::<(String, String), usize>::new();
+    for line in endpoint.text("S")?.lines() {
+        let line: serde_json::Value = serde_json::from_str(line)?;
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        ensure!(line["id"].is_u64(), "{line}");
+        *lines.entry((text("schema"), text("table"))).or_default() += 1;
+    }
+    let of = |table: &str| (("shop".to_owned(), table.to_owned()), 350);
+    assert_eq!(lines, BTreeMap::from([of("T"), of("U")]));
+    Ok(())
+}
+
 /// Delivers rows under a quota that both sides know, each row once.
 fn hardly_refused(
     requests: u32,

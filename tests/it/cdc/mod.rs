@@ -10,6 +10,7 @@ mod path;
 mod positions;
 mod scenes;
 mod schema_changes;
+mod standby;
 mod starts;
 mod tls;
 mod torture;

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::ops::Deref;
 
 use anyhow::{Context as _, Result};
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use testkit::ministack::Ministack;
-use tokio::runtime::Runtime;
-
-pub(crate) const BUCKET: &str = "lake";
+pub(crate) use workloads::bucket::BUCKET;
 
 /// A bucket in an emulator of its own.
-pub(crate) struct Bucket {
-    pub(crate) client: aws_sdk_s3::Client,
-    runtime: Runtime,
-    ministack: Ministack,
+pub(crate) struct Bucket(workloads::bucket::Bucket);
+
+impl Deref for Bucket {
+    type Target = workloads::bucket::Bucket;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// An object as a reader finds it.
@@ -27,33 +27,12 @@ pub(crate) struct Object {
 
 impl Bucket {
     pub(crate) fn start() -> Result<Self> {
-        let ministack = Ministack::start()?;
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(ministack.endpoint_url())
-            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .retry_config(RetryConfig::disabled())
-            .force_path_style(true)
-            .build();
-        let bucket = Self {
-            client: aws_sdk_s3::Client::from_conf(config),
-            runtime: Runtime::new()?,
-            ministack,
-        };
-        let created = bucket.client.create_bucket().bucket(BUCKET).send();
-        bucket.runtime.block_on(created)?;
-        Ok(bucket)
-    }
-
-    pub(crate) fn endpoint_url(&self) -> String {
-        self.ministack.endpoint_url()
+        workloads::bucket::Bucket::start().map(Self)
     }
 
     /// A `[sink]` that writes there; `lines` are more of its keys.
     pub(crate) fn sink(&self, lines: &str) -> String {
-        let endpoint = self.endpoint_url();
-        format!("bucket = \"{BUCKET}\"\nprefix = \"raw\"\nendpoint = \"{endpoint}\"\n{lines}")
+        self.0.sink("raw", lines)
     }
 
     /// The keys of all objects, in their order.
@@ -74,28 +53,26 @@ impl Bucket {
     }
 
     pub(crate) fn object(&self, key: &str) -> Result<Object> {
+        let (metadata, gzip) = self.get(key)?;
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(gzip.as_slice())
+            .read_to_string(&mut text)
+            .with_context(|| key.to_owned())?;
+        Ok(Object {
+            gzip,
+            text,
+            metadata,
+        })
+    }
+
+    /// The metadata of an object, and its bytes as they are stored.
+    pub(crate) fn get(&self, key: &str) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
         self.runtime.block_on(async {
             let object = self.client.get_object().bucket(BUCKET).key(key);
             let object = object.send().await?;
             let metadata = object.metadata.unwrap_or_default().into_iter().collect();
-            let gzip = object.body.collect().await?.to_vec();
-            let mut text = String::new();
-            flate2::read::MultiGzDecoder::new(gzip.as_slice())
-                .read_to_string(&mut text)
-                .with_context(|| key.to_owned())?;
-            Ok(Object {
-                gzip,
-                text,
-                metadata,
-            })
-        })
-    }
-
-    /// The bytes of an object, as they are.
-    pub(crate) fn bytes(&self, key: &str) -> Result<Vec<u8>> {
-        self.runtime.block_on(async {
-            let object = self.client.get_object().bucket(BUCKET).key(key);
-            Ok(object.send().await?.body.collect().await?.to_vec())
+            let bytes = object.body.collect().await?;
+            Ok((metadata, bytes.to_vec()))
         })
     }
 

@@ -8,6 +8,10 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetadataColumn {
+    /// The table's schema.
+    Schema,
+    /// The table.
+    Table,
     /// `I` for an insert, `U` for an update, `D` for a delete; `B` for a row as it was before the
     /// update that follows it.
     Operation,
@@ -31,6 +35,8 @@ impl MetadataColumn {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Schema => "schema",
+            Self::Table => "table",
             Self::Operation => "operation",
             Self::CommitTime => "commit_time",
             Self::Position => "position",

@@ -75,6 +75,10 @@ pub struct LineNumber {
 /// What a [`RowSuffix`] is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct LineFacts<'a> {
+    /// The table's schema.
+    pub schema: &'a str,
+    /// The table.
+    pub table: &'a str,
     /// What happened.
     pub operation: RowOperation,
     /// The image that the lines show.
@@ -114,6 +118,15 @@ impl RowSuffix {
         self.last_fields.clear();
         self.ordinal = columns.contains(&MetadataColumn::Ordinal);
         self.sequence = columns.contains(&MetadataColumn::Sequence);
+        for (column, name) in [
+            (MetadataColumn::Schema, facts.schema),
+            (MetadataColumn::Table, facts.table),
+        ] {
+            if columns.contains(&column) {
+                start_field::<S>(column, &mut self.fields);
+                write_text_as::<S>(name.as_bytes(), &mut self.fields);
+            }
+        }
         if columns.contains(&MetadataColumn::Operation) {
             start_field::<S>(MetadataColumn::Operation, &mut self.fields);
             let letter = match (facts.operation, facts.image) {

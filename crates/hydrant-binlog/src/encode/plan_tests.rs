@@ -36,6 +36,8 @@ fn write_row(
 
 fn facts(operation: RowOperation, commit_time_us: i64, position: &str) -> LineFacts<'_> {
     LineFacts {
+        schema: "shop",
+        table: "Sales",
         operation,
         image: Image::After,
         commit_time_us,
@@ -117,9 +119,11 @@ fn metadata_follows_the_columns_in_its_own_order() {
     let mut suffix = RowSuffix::default();
     let all = [
         MetadataColumn::Ordinal,
+        MetadataColumn::Table,
         MetadataColumn::Position,
         MetadataColumn::CommitTime,
         MetadataColumn::Operation,
+        MetadataColumn::Schema,
     ];
     suffix.set(
         &all,
@@ -128,7 +132,7 @@ fn metadata_follows_the_columns_in_its_own_order() {
     let mut out = Vec::new();
     write_row(&mut plan, &image(0, b"x"), 0, &suffix, 3, &mut out).unwrap();
     let line = String::from_utf8(out).unwrap();
-    assert_eq!(line, "7,I,2016-03-04 00:00:00.000001,0-1-7,3\n");
+    assert_eq!(line, "7,shop,Sales,I,2016-03-04 00:00:00.000001,0-1-7,3\n");
 }
 
 #[test]

@@ -482,11 +482,11 @@ fn letters_may_be_in_a_bucket() -> Result<()> {
     };
     let is_named = key.starts_with("dead/shop.T/") && key.contains("-000000001-");
     ensure!(is_named && key.ends_with(".letter"), "{key}");
-    let bytes = bucket.bytes(key)?;
+    let bytes = bucket.get(key)?.1;
     let letter = Found::of(&bytes)?;
     ensure!(letter.line == format!("2,{}\n", "x".repeat(RECORD_LIMIT + 1)));
     read_all_again(&workplace)?;
-    ensure!(bucket.keys()? == keys && bucket.bytes(key)? == bytes);
+    ensure!(bucket.keys()? == keys && bucket.get(key)?.1 == bytes);
 
     // The same row with other settings is another line, and nothing is overwritten.
     workplace.configure(&config.replace("stream =", "metadata = [\"ordinal\"]\nstream ="))?;
@@ -498,7 +498,7 @@ fn letters_may_be_in_a_bucket() -> Result<()> {
         log.contains("nothing is ever overwritten") && !log.contains("xxx"),
         "{log}"
     );
-    ensure!(bucket.bytes(key)? == bytes);
+    ensure!(bucket.get(key)?.1 == bytes);
 
     let out = workplace.path("replayed");
     let out_text = out.display().to_string();
