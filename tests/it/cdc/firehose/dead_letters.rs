@@ -480,7 +480,7 @@ fn letters_may_be_in_a_bucket() -> Result<()> {
     let [key] = keys.as_slice() else {
         anyhow::bail!("{keys:?}");
     };
-    let is_named = key.starts_with("dead/shop.T/") && key.contains("-000000001-");
+    let is_named = key.starts_with("dead/shop.T/") && key.contains("-000000001.");
     ensure!(is_named && key.ends_with(".letter"), "{key}");
     let bytes = bucket.get(key)?.1;
     let letter = Found::of(&bytes)?;
