@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 use rand::rngs::StdRng;
@@ -245,14 +245,35 @@ impl Writer<'_> {
             2 => {
                 let conn = connect(self.server).await?;
                 let connection = &mut self.connections[at];
+                let id = connection.conn.id();
                 self.detached.extend(connection.open.take());
                 std::mem::replace(&mut connection.conn, conn)
                     .disconnect()
                     .await?;
+                self.wait_until_left(at, id).await?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Waits until InnoDB knows that a transaction's connection has gone. A MariaDB that is asked before that may write XA COMMIT to its
+    /// binlog and commit nothing.
+    async fn wait_until_left(&mut self, at: usize, id: u32) -> Result<()> {
+        // What the server answers is up to 0.1 s old.
+        const AGE: Duration = Duration::from_millis(110);
+        let begun = Instant::now();
+        let sql = format!(
+            "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = {id}"
+        );
+        loop {
+            tokio::time::sleep(AGE).await;
+            let conn = &mut self.connections[at].conn;
+            if conn.query_first::<u64, _>(&sql).await?.is_none() {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "connection {id} does not end");
+        }
     }
 
     /// A connection without a transaction; one is ended if there is none.
