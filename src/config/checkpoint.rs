@@ -11,7 +11,7 @@ use super::{CheckpointPlace, ConfigError, S3Checkpoint};
 const MOST_KEY_BYTES: usize = 1_024;
 
 /// Turns the typed section into the meant one.
-pub(super) fn validate(raw: &raw::Checkpoint) -> Result<CheckpointPlace, ConfigError> {
+pub(super) fn validate(raw: &raw::Place) -> Result<CheckpointPlace, ConfigError> {
     const KEY: &str = "checkpoint.path";
     let path = raw
         .path
@@ -60,7 +60,7 @@ pub(super) fn lease(raw: &raw::Ha) -> Result<Option<Duration>, ConfigError> {
 }
 
 /// What `checkpoint.path` names behind `s3://`.
-fn in_bucket(raw: &raw::Checkpoint, place: &str) -> Result<S3Checkpoint, ConfigError> {
+fn in_bucket(raw: &raw::Place, place: &str) -> Result<S3Checkpoint, ConfigError> {
     const KEY: &str = "checkpoint.path";
     let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
     check_bucket(KEY, bucket)?;

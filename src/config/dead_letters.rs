@@ -13,7 +13,7 @@ const EXAMPLES: &str =
 
 /// Turns the typed section into the meant one; `None` if no table keeps dead letters.
 pub(super) fn validate(
-    raw: &raw::DeadLetters,
+    raw: &raw::Place,
     tables: &[Table],
     sink: &Sink,
 ) -> Result<Option<LetterPlace>, ConfigError> {
@@ -63,7 +63,7 @@ pub(super) fn validate(
     Ok(Some(place))
 }
 
-fn refuse_without_effect(raw: &raw::DeadLetters) -> Result<Option<LetterPlace>, ConfigError> {
+fn refuse_without_effect(raw: &raw::Place) -> Result<Option<LetterPlace>, ConfigError> {
     for (key, is_given) in [
         (PATH, raw.path.is_some()),
         ("dead_letters.region", raw.region.is_some()),

@@ -17,8 +17,8 @@ pub(super) struct Raw {
     pub(super) source: Source,
     pub(super) table: Vec<Table>,
     pub(super) sink: Sink,
-    pub(super) checkpoint: Checkpoint,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) checkpoint: Place,
+    pub(super) dead_letters: Place,
     pub(super) ha: Ha,
     pub(super) metrics: Metrics,
     pub(super) status: Status,
@@ -115,18 +115,10 @@ pub(super) enum SinkType {
     Stdout,
 }
 
+/// What is in a file or directory, or in a bucket.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Checkpoint {
-    pub(super) path: Option<String>,
-    pub(super) region: Option<String>,
-    pub(super) endpoint: Option<String>,
-    pub(super) path_style: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct DeadLetters {
+pub(super) struct Place {
     pub(super) path: Option<String>,
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,

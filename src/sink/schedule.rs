@@ -19,6 +19,7 @@ use super::{Attempted, SinkProfile, StagedObject};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A batch that the sink has for good, visible or staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
