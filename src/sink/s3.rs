@@ -15,6 +15,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tracing::info;
 use uuid::Uuid;
 
@@ -30,8 +31,8 @@ use super::{Attempted, Sink, SinkProfile};
 pub(super) use place::{S3Clients, complete};
 pub(crate) use place::{call_error, connect};
 
-/// Bytes of a part. All but the last have at least 5 MiB.
-const PART_BYTES: usize = 8 << 20;
+/// Bytes of a part, which is uploaded while the next one fills. All but the last have at least 5 MiB.
+const PART_BYTES: usize = 5 << 20;
 /// Bytes of lines that become one gzip member at most.
 const MOST_BATCH_BYTES: usize = 8 << 20;
 /// The parts of what may be in memory that a batch takes, and compressed bytes that wait to become a part.
@@ -72,8 +73,10 @@ struct OpenObject {
     uploaded: u64,
     /// Compressed bytes that are in no part.
     waiting: Vec<u8>,
-    /// Those that become the next part.
+    /// Those that are becoming the next part.
     part: Option<Bytes>,
+    /// The upload of that part, unless it has failed.
+    uploading: Option<JoinHandle<Result<S3Part, Failure>>>,
     /// The batch that came last.
     newest: Option<u64>,
     /// What was uploaded says that nothing follows.
@@ -156,6 +159,7 @@ impl S3Sink {
             uploaded: 0,
             waiting: Vec::new(),
             part: None,
+            uploading: None,
             newest: None,
             is_ending: false,
         }
@@ -175,34 +179,34 @@ impl S3Sink {
         let Some(open) = &mut *slot else {
             return Ok(None);
         };
-        let is_large = open.uploaded + open.waiting.len() as u64 >= self.options.object_bytes
-            || open.parts.len() + 1 >= MOST_PARTS;
         open.is_ending |= batch.ends_object
-            || is_large
+            || open.compressed() >= self.options.object_bytes
+            || open.parts.len() + 2 >= MOST_PARTS
             || self.waiting.load(Ordering::Relaxed) > self.most_waiting;
-        if open.part.is_none()
-            && (open.waiting.len() >= PART_BYTES || (open.is_ending && !open.waiting.is_empty()))
-        {
+        let is_part = open.waiting.len() >= PART_BYTES || open.is_ending;
+        if is_part && !open.waiting.is_empty() {
+            self.finish_part(open).await?;
             open.part = Some(std::mem::take(&mut open.waiting).into());
-        }
-        if let Some(part) = open.part.clone() {
-            self.upload(open, part).await?;
+            self.begin_part(open).await?;
         }
         if !open.is_ending {
             return Ok(None);
         }
+        self.finish_part(open).await?;
         Ok(slot.take().and_then(|open| self.ended(open)))
     }
 
-    /// Uploads the next part.
-    async fn upload(&self, open: &mut OpenObject, part: Bytes) -> Result<(), Failure> {
+    /// Begins to upload the next part, if there is one that is not under way.
+    async fn begin_part(&self, open: &mut OpenObject) -> Result<(), Failure> {
+        let Some(part) = open.part.clone().filter(|_| open.uploading.is_none()) else {
+            return Ok(());
+        };
         let key = open.object.key.clone();
-        let refused = |error: &CallError| self.place.failure(&key, error);
         let upload = match &open.upload {
             Some(upload) => upload.clone(),
             None => {
                 let created = self.create(open).await;
-                let created = created.map_err(|error| refused(&error))?;
+                let created = created.map_err(|error| self.place.failure(&key, &error))?;
                 open.upload.insert(created).clone()
             }
         };
@@ -211,23 +215,39 @@ impl S3Sink {
             .client
             .upload_part()
             .bucket(&self.place.bucket)
-            .key(&open.object.key)
+            .key(&key)
             .upload_id(upload)
             .part_number(number)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .body(ByteStream::from(part.clone()));
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| refused(&place::call_error(&error)))?;
-        let Some(etag) = answer.e_tag else {
-            return Err(self.place.no_etag(&open.object.key));
+            .body(ByteStream::from(part));
+        let place = self.place.clone();
+        open.uploading = Some(tokio::spawn(async move {
+            let answer = request.send().await;
+            let answer = answer.map_err(|error| place.failure(&key, &place::call_error(&error)))?;
+            Ok(S3Part {
+                etag: answer.e_tag.ok_or_else(|| place.no_etag(&key))?,
+                crc32: answer.checksum_crc32,
+            })
+        }));
+        Ok(())
+    }
+
+    /// Waits until the next part, if there is one, is uploaded. May be dropped and called again.
+    async fn finish_part(&self, open: &mut OpenObject) -> Result<(), Failure> {
+        self.begin_part(open).await?;
+        let Some(uploading) = &mut open.uploading else {
+            return Ok(());
         };
-        open.parts.push(S3Part {
-            etag,
-            crc32: answer.checksum_crc32,
-        });
-        open.uploaded += part.len() as u64;
-        self.waiting.fetch_sub(part.len(), Ordering::Relaxed);
-        open.part = None;
+        let uploaded = uploading.await;
+        open.uploading = None;
+        let part = match uploaded {
+            Ok(part) => part?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        open.parts.push(part);
+        let bytes = open.part.take().map_or(0, |part| part.len());
+        open.uploaded += bytes as u64;
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -295,6 +315,12 @@ impl S3Sink {
 }
 
 impl OpenObject {
+    /// Its compressed bytes so far.
+    fn compressed(&self) -> u64 {
+        let part = self.part.as_ref().map_or(0, Bytes::len);
+        self.uploaded + (part + self.waiting.len()) as u64
+    }
+
     /// Appends a batch as a gzip member. Gives its compressed bytes.
     fn append(&mut self, batch: &SealedBatch) -> usize {
         let before = self.waiting.len();
