@@ -155,7 +155,13 @@ impl Cause {
             "Throttling" | "TooManyRequests" | "RequestLimitExceeded" | "SlowDown" => {
                 Self::Throttled
             }
-            "ServiceUnavailable" => Self::Unavailable,
+            "ServiceUnavailable"
+            | "OperationAborted"
+            | "ConditionalRequestConflict"
+            | "TemporaryRedirect" => Self::Unavailable,
+            "RequestTimeout" | "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch" => {
+                Self::BrokenOff
+            }
             "AccessDenied" | "UnauthorizedOperation" => Self::Denied,
             "ExpiredToken" | "ExpiredTokenId" | "RequestExpired" => Self::Expired,
             "UnrecognizedClient"
@@ -168,9 +174,12 @@ impl Cause {
             | "IncompleteSignature"
             | "RequestTimeTooSkewed" => Self::BadSignature,
             "ResourceNotFound" | "ClusterNotFound" | "NoSuchBucket" => Self::Gone,
-            "InvalidKMSResource" | "KMS.Disabled" | "KMS.NotFound" | "KMS.InvalidState" => {
-                Self::BadKey
-            }
+            "InvalidKMSResource"
+            | "KMS.Disabled"
+            | "KMS.NotFound"
+            | "KMS.InvalidState"
+            | "KMS.KMSInvalidState"
+            | "KMS.InvalidKeyUsage" => Self::BadKey,
             "InvalidArgument"
             | "InvalidSource"
             | "InvalidParameterValue"
@@ -182,8 +191,10 @@ impl Cause {
             | "PermanentRedirect"
             | "AuthorizationHeaderMalformed"
             | "InvalidStorageClass"
+            | "InvalidTag"
+            | "KeyTooLongError"
             | "RequestEntityTooLarge" => Self::Invalid,
-            "Serialization" | "UnknownOperation" => Self::NotUnderstood,
+            "Serialization" | "UnknownOperation" | "NotImplemented" => Self::NotUnderstood,
             _ => Self::Other,
         }
     }

@@ -9,6 +9,11 @@ pub(crate) const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest wait, without its random part.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
+/// Waits without a last one, of which none is longer than this.
+pub(crate) fn endless_up_to(longest: Duration, seed: u64) -> impl Iterator<Item = Duration> {
+    endless(seed).map(move |wait| wait.min(longest))
+}
+
 /// Waits without a last one. Their random parts follow from the seed.
 pub(crate) fn endless(seed: u64) -> ExponentialBackoff {
     ExponentialBuilder::new()
@@ -18,4 +23,17 @@ pub(crate) fn endless(seed: u64) -> ExponentialBackoff {
         .with_jitter_seed(seed)
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_the_longest() {
+        let longest = Duration::from_millis(1_500);
+        let waits: Vec<_> = endless_up_to(longest, 7).take(20).collect();
+        assert!(waits[0] < 3 * SHORTEST, "{waits:?}");
+        assert_eq!(waits.iter().max(), Some(&longest));
+    }
 }

@@ -35,7 +35,7 @@ use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
 use super::server_columns::Question;
 use super::start::start_mark;
-use super::store::{Store, is_taken_over};
+use super::store::{Store, is_lost};
 
 /// How long to wait after the disk did not take it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
@@ -460,7 +460,7 @@ impl<S: Sink> Agent<S> {
                     objects.stored();
                 }
             }
-            Err(failure) if is_taken_over(&failure) => return Err(Error::Sink(failure)),
+            Err(failure) if is_lost(&failure) => return Err(Error::Sink(failure)),
             Err(failure) => {
                 warn!("{failure}; trying again. {}", failure.remedy);
                 self.saved_at = Instant::now() + CHECKPOINT_PATIENCE;

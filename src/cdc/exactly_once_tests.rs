@@ -2,6 +2,7 @@
 //! line is there once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
@@ -47,7 +48,7 @@ impl World {
 
     /// An agent starts.
     async fn start(&mut self) -> Pipeline<StagingDir> {
-        let mut publishing = Publishing::default();
+        let mut publishing = Publishing::with_patience(Duration::ZERO);
         for object in &self.stored.sealed {
             publishing.begin(object.clone(), false);
         }

@@ -44,9 +44,10 @@ pub(crate) struct Flow<S> {
 impl<S: Sink> Flow<S> {
     /// `start` is where reading begins.
     pub(crate) fn new(start: &Mark, delivery: Delivery<S>) -> Self {
-        let is_staging = delivery.sink().profile().is_staging;
+        let profile = delivery.sink().profile();
+        let objects = || Box::new(Objects::with_patience(profile.patience));
         Self {
-            objects: is_staging.then(Box::default),
+            objects: profile.is_staging.then(objects),
             server: start.server.clone(),
             columns: Arc::clone(&start.columns),
             confirmed_ids: Arc::clone(&start.confirmed_ids),

@@ -52,6 +52,7 @@ mod versioned;
 use std::future::{Future, ready};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::info;
 use uuid::Uuid;
@@ -174,7 +175,7 @@ impl Stored {
     /// Publishes what is committed and may not be visible yet, whatever is configured now.
     async fn finish(&self) -> Result<(), Failure> {
         let sealed = self.loaded.iter().flat_map(|loaded| &loaded.sealed);
-        let mut publishing = Publishing::default();
+        let mut publishing = Publishing::with_patience(Duration::ZERO);
         let mut left = 0;
         for object in sealed {
             publishing.begin(object.clone(), false);
@@ -218,16 +219,17 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     let store = Arc::new(store);
     let kept = Arc::clone(&store);
     let starting = async {
-        let mut checked = Preflight::run(&config, loaded.as_ref()).await?;
-        accept(&mut checked.tables, accepted)?;
         let owner = loaded.as_ref().and_then(|loaded| loaded.owner);
         let stored = Stored {
             store,
             owner: owner.unwrap_or_else(Uuid::new_v4),
             loaded,
         };
-        stored.check_counts(&checked.tables)?;
+        // They are committed, whether or not there is a server to follow.
         stored.finish().await?;
+        let mut checked = Preflight::run(&config, stored.loaded.as_ref()).await?;
+        accept(&mut checked.tables, accepted)?;
+        stored.check_counts(&checked.tables)?;
         let sink = open(&checked.tables, &stored).await?;
         let limit = sink.profile().limits.row_bytes;
         let letters = dead_letters::open(&config, &checked.tables, limit).await?;

@@ -4,7 +4,7 @@
 //! not: the order of sealing and publishing ([`crate::publication`]).
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::batch::SealedBatch;
@@ -47,19 +47,18 @@ struct Open {
     prefix: Prefix,
 }
 
-impl Default for Objects {
-    fn default() -> Self {
+impl Objects {
+    /// None yet. Refusals of those that are to appear are borne for so long.
+    pub(super) fn with_patience(patience: Duration) -> Self {
         Self {
             tables: BTreeMap::new(),
             prefixes: HashMap::new(),
             publication: Publication::recover(Vec::new()),
-            publishing: Publishing::default(),
+            publishing: Publishing::with_patience(patience),
             sealed: BTreeMap::new(),
         }
     }
-}
 
-impl Objects {
     /// A batch is on its way. One that only ends an object has no lines, and adds none to those before it.
     pub(super) fn pushed(&mut self, batch: &SealedBatch, prefix: Option<Prefix>) {
         let open = self.tables.entry(batch.table).or_default();

@@ -30,7 +30,8 @@ pub(super) async fn resume(server: &mut Server, checkpoint: &Checkpoint) -> Resu
         (Some(known), Some(executed)) => {
             let missing = known.without(executed);
             if !missing.is_empty() {
-                return Err(lacking(server, checkpoint, &missing, executed));
+                let common = known.without(&missing);
+                return Err(lacking(server, checkpoint, (&missing, &common), executed));
             }
         }
         (None, _) | (_, None) if same_server => {}
@@ -115,7 +116,7 @@ const RENAMED: &str = "; if only log_bin was given another name, and nothing was
 fn lacking(
     server: &Server,
     checkpoint: &Checkpoint,
-    missing: &GtidSet,
+    (missing, common): (&GtidSet, &GtidSet),
     executed: &GtidSet,
 ) -> Failure {
     let mut missing = missing.to_string();
@@ -133,14 +134,25 @@ fn lacking(
         }
         return failure;
     }
+    let common = common.to_string();
+    // MariaDB's numbers alone do not say that transactions are the same.
+    let start = if server.flavor == Flavor::MySql && (1..=LONGEST_SET).contains(&common.len()) {
+        format!(
+            "set source.start = \"{common}\", which are those that both have; rows of the others are delivered already"
+        )
+    } else {
+        "choose source.start".to_owned()
+    };
     Failure::uncertain(
         Exit::Data,
         format!(
             "the checkpoint is of another server, {was}, and this one, {is}, does not have these of \
              its transactions: {missing}"
         ),
-        "if it is a replica that has not caught up, start again when it has; else follow the server of the \
-         checkpoint or a replica of it; to start anew on this one, delete the checkpoint and choose source.start",
+        format!(
+            "if it is a replica that has not caught up, start again when it has; else follow the server of the \
+             checkpoint or a replica of it; to start anew on this one, delete the checkpoint and {start}"
+        ),
     )
 }
 

@@ -17,8 +17,6 @@ use super::checkpoint::{Checkpoint, CheckpointStore};
 
 use s3::S3Store;
 
-/// How often a lease is renewed before it is old.
-const RENEWALS: u32 = 3;
 /// What the end of a run leaves to that.
 const GIVE_UP_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a standby tries to get the lock of a file.
@@ -86,7 +84,7 @@ impl Store {
         match self {
             // The lock is the process's as long as it lives.
             Self::File(_) => None,
-            Self::S3(store) => store.lease().map(|lease| lease / RENEWALS),
+            Self::S3(store) => store.renewal(),
         }
     }
 
@@ -125,9 +123,24 @@ impl Store {
     }
 }
 
-/// Whether a checkpoint was not stored because it is another process's now. Nothing else is final and may pass for a later start.
+/// Whether a checkpoint was not stored because it is another process's now.
 pub(super) fn is_taken_over(failure: &Failure) -> bool {
     failure.exit == Exit::Temporary && failure.fault == Fault::Definite
+}
+
+/// Whether a checkpoint was not stored because it is not this process's any more. Nothing else is final.
+pub(super) fn is_lost(failure: &Failure) -> bool {
+    is_taken_over(failure) || failure.exit == Exit::Data && failure.fault == Fault::Definite
+}
+
+/// Whoever starts again without it may pass over rows, or deliver some twice.
+fn removed(name: &str) -> Failure {
+    Failure::definite(
+        Exit::Data,
+        format!("somebody has removed the checkpoint {name} while an agent used it"),
+        "restore it, from an older version of the object if the bucket keeps those; without it the next start is a first one, which \
+         begins at source.start. Stop all agents before a checkpoint is removed",
+    )
 }
 
 /// Takes the lock of a checkpoint's file; waits for it if this is a standby.
@@ -137,12 +150,16 @@ async fn open_file(
     waiting: impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>,
 ) -> Result<Arc<CheckpointStore>, Error> {
     let mut waiting = Some(waiting);
+    let mut was_there = false;
     loop {
         let tried = path.to_owned();
         match on_disk(move || CheckpointStore::open(&tried)).await {
             Ok(store) => {
                 if waiting.is_none() {
                     info!("taking over the checkpoint {}", path.display());
+                }
+                if was_there && !path.exists() {
+                    return Err(removed(&path.display().to_string()).into());
                 }
                 return Ok(Arc::new(store));
             }
@@ -153,7 +170,9 @@ async fn open_file(
                         failure.what
                     );
                     let read = path.to_owned();
-                    waiting(on_disk(move || CheckpointStore::read(&read)).await?).await?;
+                    let found = on_disk(move || CheckpointStore::read(&read)).await?;
+                    was_there = found.is_some();
+                    waiting(found).await?;
                 }
                 sleep(LOCK_INTERVAL).await;
             }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::Failure;
 use crate::error::Fault;
-use crate::waits;
+use crate::{Exit, Failure, waits};
 
 use super::dir;
 use super::s3::{self, S3Clients};
@@ -40,7 +39,7 @@ impl StagedObject {
         }
     }
 
-    /// Tries until it has appeared.
+    /// Tries until it has appeared. Refusals that may be lifted are borne for so long.
     ///
     /// # Errors
     /// If trying again will not help.
@@ -48,9 +47,11 @@ impl StagedObject {
         &self,
         clients: &S3Clients,
         mut is_first: bool,
+        patience: Duration,
     ) -> Result<(), Failure> {
         let mut pauses = waits::endless(rand::random());
         let began = Instant::now();
+        let mut refused_since: Option<Instant> = None;
         let mut told_at: Option<Instant> = None;
         loop {
             let failure = match self.publish(clients, is_first).await {
@@ -61,8 +62,18 @@ impl StagedObject {
                     }
                     return Ok(());
                 }
-                Err(failure) if failure.fault == Fault::Transient => failure,
-                Err(failure) => return Err(failure),
+                Err(failure) if failure.fault == Fault::Transient => {
+                    refused_since = None;
+                    failure
+                }
+                Err(failure) if failure.exit == Exit::Data => return Err(failure),
+                Err(failure) => {
+                    let since = refused_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= patience {
+                        return Err(failure);
+                    }
+                    failure
+                }
             };
             is_first = false;
             if told_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
@@ -78,18 +89,29 @@ impl StagedObject {
 ///
 /// Contract: [`Publishing::begin`] sealed objects; await [`Publishing::next`] for those that have appeared. `next` may be
 /// dropped at any await and called again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Publishing {
     tasks: JoinSet<(StagedObject, Result<(), Failure>)>,
     clients: S3Clients,
+    patience: Duration,
 }
 
 impl Publishing {
+    /// Bears refusals like those of a missing permission for so long.
+    pub(crate) fn with_patience(patience: Duration) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            clients: S3Clients::default(),
+            patience,
+        }
+    }
+
     /// Publishes an object. With `is_first` nobody can have tried before.
     pub(crate) fn begin(&mut self, object: StagedObject, is_first: bool) {
-        let clients = self.clients.clone();
+        let (clients, patience) = (self.clients.clone(), self.patience);
         self.tasks.spawn(async move {
-            let published = object.publish_patiently(&clients, is_first).await;
+            let published = object.publish_patiently(&clients, is_first, patience);
+            let published = published.await;
             (object, published)
         });
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
@@ -19,10 +20,10 @@ use tokio::task::JoinHandle;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::Failure;
 use crate::aws::CallError;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config;
+use crate::{Exit, Failure};
 
 use super::object::{TableFolder, gzip};
 use super::staged::{S3Part, S3Place, StagedObject, StagedPlace};
@@ -42,6 +43,8 @@ const WAITING_PART: usize = 2;
 const CONCURRENCY: usize = 4;
 /// Parts of an upload.
 const MOST_PARTS: usize = 10_000;
+const KEEP_UPLOADS: &str =
+    "Let nobody abort uploads of sink.prefix, and no lifecycle rule before seven days";
 
 /// The sink of type `s3`.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ struct OpenObject {
     /// Those that are becoming the next part.
     part: Option<Bytes>,
     /// The upload of that part, unless it has failed.
-    uploading: Option<JoinHandle<Result<S3Part, Failure>>>,
+    uploading: Option<JoinHandle<Result<Option<S3Part>, Failure>>>,
     /// The batch that came last.
     newest: Option<u64>,
     /// What was uploaded says that nothing follows.
@@ -111,7 +114,7 @@ impl S3Sink {
             options.path_style,
         );
         let (client, place) =
-            place::connect(place, options.region.as_deref(), "sink.region").await?;
+            place::connect(place, options.region.as_deref(), "sink.region", None).await?;
         bucket::check(&client, &place, &options.prefix).await?;
         info!(
             "writing to {place}: three requests an object, at most {:.3} USD a day for objects that end by \
@@ -222,12 +225,15 @@ impl S3Sink {
             .body(ByteStream::from(part));
         let place = self.place.clone();
         open.uploading = Some(tokio::spawn(async move {
-            let answer = request.send().await;
-            let answer = answer.map_err(|error| place.failure(&key, &place::call_error(&error)))?;
-            Ok(S3Part {
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) if error.code() == Some("NoSuchUpload") => return Ok(None),
+                Err(error) => return Err(place.failure(&key, &place::call_error(&error))),
+            };
+            Ok(Some(S3Part {
                 etag: answer.e_tag.ok_or_else(|| place.no_etag(&key))?,
                 crc32: answer.checksum_crc32,
-            })
+            }))
         }));
         Ok(())
     }
@@ -244,11 +250,26 @@ impl S3Sink {
             Ok(part) => part?,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
+        let Some(part) = part else {
+            return Err(self.aborted(open));
+        };
         open.parts.push(part);
         let bytes = open.part.take().map_or(0, |part| part.len());
         open.uploaded += bytes as u64;
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Somebody has removed an upload that has not ended. Its rows are not committed, and those of a first part are in memory.
+    fn aborted(&self, open: &mut OpenObject) -> Failure {
+        let (key, place) = (&open.object.key, &self.place);
+        let what = format!("the upload of {key} in {place} was aborted before it was whole");
+        if open.parts.is_empty() {
+            open.upload = None;
+            return Failure::transient(Exit::Unavailable, what, KEEP_UPLOADS);
+        }
+        let remedy = format!("start again: its rows are read again. {KEEP_UPLOADS}");
+        Failure::definite(Exit::Temporary, what, remedy)
     }
 
     /// Begins an upload. An object of one part is whole by then, so that its metadata says all of it.

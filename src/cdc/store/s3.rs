@@ -21,10 +21,14 @@ use crate::{Error, Exit, Failure, waits};
 
 use super::super::checkpoint::{Checkpoint, UNUSABLE};
 use super::super::claim::Claim;
-use super::is_taken_over;
+use super::{is_taken_over, removed};
 
 /// How often the endpoint is tried when the program starts.
 const START_ATTEMPTS: u32 = 3;
+/// How often a lease is renewed before it is old.
+const RENEWALS: u32 = 3;
+/// An answer is waited for until half of the lease is over, so that another attempt has time; but not for less than this.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The checkpoint in a bucket.
 #[derive(Debug)]
@@ -66,7 +70,8 @@ impl S3Store {
     ) -> Result<(Self, Option<Checkpoint>), Error> {
         let place = S3Place::new(&config.bucket, config.endpoint.clone(), config.path_style);
         let region = config.region.as_deref();
-        let (client, place) = connect_to_s3(place, region, "checkpoint.region").await?;
+        let timeout = lease.map(|lease| (lease / 2).max(LEAST_TIMEOUT));
+        let (client, place) = connect_to_s3(place, region, "checkpoint.region", timeout).await?;
         let claim = Claim {
             serial: 0,
             epoch: 1,
@@ -88,7 +93,7 @@ impl S3Store {
         loop {
             let found = match store.read_at_start().await? {
                 Some(found) if lease.is_some() => {
-                    store.until_it_stands_still(found, &mut waiting).await?
+                    Some(store.until_it_stands_still(found, &mut waiting).await?)
                 }
                 found => found,
             };
@@ -138,18 +143,18 @@ impl S3Store {
         &self,
         found: (Vec<u8>, String),
         waiting: &mut Option<impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>>,
-    ) -> Result<Option<(Vec<u8>, String)>, Error> {
+    ) -> Result<(Vec<u8>, String), Error> {
         let mut found = Some(found);
         let mut still_since: Option<(String, Instant)> = None;
         let mut is_told = false;
         loop {
             let Some((text, etag)) = found else {
-                return Ok(None);
+                return Err(removed(&self.name()).into());
             };
             let claim = Checkpoint::claim_of(&text);
             let lease_ms = claim.and_then(|claim| claim.lease_ms);
             let (Some(claim), Some(lease_ms)) = (claim, lease_ms) else {
-                return Ok(Some((text, etag)));
+                return Ok((text, etag));
             };
             let lease = Duration::from_millis(lease_ms);
             let since = match &still_since {
@@ -161,7 +166,7 @@ impl S3Store {
                     "the checkpoint {} has not changed for {lease:?}",
                     self.name()
                 );
-                return Ok(Some((text, etag)));
+                return Ok((text, etag));
             }
             still_since = Some((etag, since));
             if let Some(waiting) = waiting.take() {
@@ -195,9 +200,9 @@ impl S3Store {
         }
     }
 
-    /// How long it may stand still at most, if it has a lease.
-    pub(super) fn lease(&self) -> Option<Duration> {
-        self.lease
+    /// How often it must be written, if it has a lease.
+    pub(super) fn renewal(&self) -> Option<Duration> {
+        self.lease.map(|lease| lease / RENEWALS)
     }
 
     /// Stores again what is stored, so that it does not stand still.
@@ -258,7 +263,10 @@ impl S3Store {
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(self.place.failure(&self.key, &s3_error(&error))),
         };
-        let etag = found.e_tag.unwrap_or_default();
+        // Without it no write could name what it replaces.
+        let Some(etag) = found.e_tag else {
+            return Err(self.place.no_etag(&self.key));
+        };
         let body = found.body.collect().await.map_err(|error| {
             Failure::transient(
                 Exit::Unavailable,
@@ -286,17 +294,21 @@ impl S3Store {
         };
         let mut claim = state.claim.next();
         let mut text = claimed(claim);
-        let mut pauses = waits::endless(rand::random());
+        // After an outage the standby must not be the first to write.
+        let longest = self.renewal().unwrap_or(Duration::MAX);
+        let mut pauses = waits::endless_up_to(longest, rand::random());
         let mut is_told = false;
         loop {
             let stored = match self.put(&text, state.etag.as_deref()).await {
-                Ok(Put::Stored(etag)) => Ok(etag),
-                Ok(Put::Other) => match self.read().await {
-                    Ok(Some((found, etag))) if found == text => Ok(Some(etag)),
-                    Ok(found) => {
-                        let found = found
-                            .and_then(|(text, etag)| Some((Checkpoint::claim_of(&text)?, etag)));
-                        match found {
+                Ok(Put::Stored(Some(etag))) => Ok(etag),
+                Ok(Put::Stored(None) | Put::Other) => match self.read().await {
+                    Ok(Some((found, etag))) if found == text => Ok(etag),
+                    Ok(None) => return Err(removed(&self.name())),
+                    Ok(Some((_, etag))) if state.etag.as_ref() == Some(&etag) => {
+                        Err(self.unanswered())
+                    }
+                    Ok(Some((found, etag))) => {
+                        match Checkpoint::claim_of(&found).map(|claim| (claim, etag)) {
                             // An own write that was not waited for.
                             Some((own, etag)) if own.writer == claim.writer => {
                                 state.etag = Some(etag);
@@ -313,10 +325,6 @@ impl S3Store {
             };
             match stored {
                 Ok(etag) => {
-                    // Without its ETag the next one could not name it.
-                    let Some(etag) = etag else {
-                        return Err(self.taken_over(None));
-                    };
                     *state = State {
                         claim,
                         etag: Some(etag),
@@ -339,8 +347,10 @@ impl S3Store {
     /// Reads who has it.
     pub(super) async fn loss(&self) -> Option<Failure> {
         let state = self.state.lock().await;
-        let found = self.read().await.ok()?;
-        let claim = found.and_then(|(text, _)| Checkpoint::claim_of(&text));
+        let Some((text, _)) = self.read().await.ok()? else {
+            return state.etag.is_some().then(|| removed(&self.name()));
+        };
+        let claim = Checkpoint::claim_of(&text);
         let is_own = claim.is_some_and(|claim| claim.writer == state.claim.writer);
         (!is_own).then(|| self.taken_over(claim))
     }
@@ -371,10 +381,16 @@ impl S3Store {
         }
     }
 
+    fn unanswered(&self) -> Failure {
+        let what = format!("{}: no answer says whether it was stored", self.name());
+        let remedy = "check that the endpoint is S3's, and no proxy";
+        Failure::transient(Exit::Unavailable, what, remedy)
+    }
+
     /// Who has it now.
     fn taken_over(&self, claim: Option<Claim>) -> Failure {
         let by = claim.map_or_else(
-            || ", or somebody has removed it".to_owned(),
+            || ", or somebody has replaced it".to_owned(),
             |claim| format!(" (start {}, process {})", claim.epoch, claim.writer),
         );
         Failure::definite(

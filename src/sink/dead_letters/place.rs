@@ -67,7 +67,7 @@ impl Letters {
                 let place =
                     S3Place::new(&bucket.bucket, bucket.endpoint.clone(), bucket.path_style);
                 let region = bucket.region.as_deref();
-                let (client, place) = connect(place, region, "dead_letters.region").await?;
+                let (client, place) = connect(place, region, "dead_letters.region", None).await?;
                 let prefix = match bucket.prefix.as_str() {
                     "" => String::new(),
                     prefix => format!("{prefix}/"),

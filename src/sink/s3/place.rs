@@ -30,7 +30,8 @@ pub(super) const LEAST_ABORT_DAYS: i32 = 7;
 /// From this age on an upload may have been aborted by the bucket's rule.
 const OLD_S: i64 = (LEAST_ABORT_DAYS as i64 - 1) * 86_400;
 
-/// A client of a bucket whose region may be that of the environment, which `key` would replace.
+/// A client of a bucket whose region may be that of the environment, which `key` would replace. An answer is waited for as long
+/// as `timeout`, at most for what the largest request may take.
 ///
 /// # Errors
 /// If there is no region.
@@ -38,8 +39,9 @@ pub(crate) async fn connect(
     mut place: S3Place,
     region: Option<&str>,
     key: &str,
+    timeout: Option<Duration>,
 ) -> Result<(Client, S3Place), Failure> {
-    let (client, region) = client(&place, region, key).await?;
+    let (client, region) = client(&place, region, key, timeout).await?;
     place.region = region;
     Ok((client, place))
 }
@@ -48,6 +50,7 @@ async fn client(
     place: &S3Place,
     region: Option<&str>,
     key: &str,
+    timeout: Option<Duration>,
 ) -> Result<(Client, String), Failure> {
     let mut loader = aws::loader();
     if let Some(endpoint) = &place.endpoint {
@@ -57,7 +60,7 @@ async fn client(
     let timeouts = settings.timeout_config().map(TimeoutConfig::to_builder);
     let timeouts = timeouts
         .unwrap_or_default()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        .operation_attempt_timeout(timeout.unwrap_or(ATTEMPT_TIMEOUT).min(ATTEMPT_TIMEOUT));
     let config = aws_sdk_s3::config::Builder::from(&settings)
         .force_path_style(place.path_style)
         .timeout_config(timeouts.build())
@@ -75,7 +78,7 @@ impl S3Clients {
         if let Some(client) = clients.get(place) {
             return Ok(client.clone());
         }
-        let (client, _) = client(place, Some(&place.region), "sink.region").await?;
+        let (client, _) = client(place, Some(&place.region), "sink.region", None).await?;
         clients.insert(place.clone(), client.clone());
         Ok(client)
     }
@@ -139,22 +142,28 @@ pub(in crate::sink) async fn complete(
     }
 }
 
-/// Why a call failed. S3's answers are XML, and one that cannot be read has broken off.
+/// Why a call failed. S3 says 200 to a completion before it is done, and in the body that it has failed. Its answers are XML, and one
+/// that cannot be read has broken off.
 pub(crate) fn call_error<E>(error: &SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    if let SdkError::ResponseError(answer) = error
-        && answer.raw().status().is_success()
-        && let Some(kind) = answer.raw().headers().get("content-type")
-        && kind.contains("xml")
+    let mut why = CallError::from(error);
+    if let Some(answer) = error.raw_response()
+        && answer.status().is_success()
     {
-        return CallError {
-            cause: Cause::BrokenOff,
-            what: "the answer broke off".to_owned(),
-        };
+        let kind = answer.headers().get("content-type").unwrap_or_default();
+        let is_page = !kind.is_empty() && !kind.contains("xml");
+        match why.cause {
+            Cause::Other => why.cause = Cause::Failed,
+            Cause::NotUnderstood if !is_page => {
+                why.cause = Cause::BrokenOff;
+                "the answer broke off".clone_into(&mut why.what);
+            }
+            _ => {}
+        }
     }
-    CallError::from(error)
+    why
 }
 
 /// What is under a key.
@@ -223,10 +232,11 @@ fn lost(place: &S3Place, object: &StagedObject) -> Failure {
 }
 
 impl S3Place {
-    pub(super) fn no_etag(&self, key: &str) -> Failure {
+    /// An answer has no ETag, which S3 always gives.
+    pub(crate) fn no_etag(&self, key: &str) -> Failure {
         Failure::definite(
             Exit::Config,
-            format!("{self} has answered for a part of {key} without its ETag"),
+            format!("{self} has answered for {key} without an ETag"),
             "check that the endpoint is S3's, and no proxy",
         )
     }
@@ -241,10 +251,13 @@ impl S3Place {
             | Cause::NoAnswer
             | Cause::Failed
             | Cause::Unavailable
-            | Cause::Throttled
-            | Cause::Other => {
+            | Cause::Throttled => {
                 let remedy = "check that the endpoint is up and can be reached from here";
                 return Failure::transient(Exit::Unavailable, what, remedy);
+            }
+            Cause::Other => {
+                let remedy = "look the code up in the list of S3's error codes; rows wait until S3 takes them";
+                return Failure::uncertain(Exit::Unavailable, what, remedy);
             }
             Cause::Gone => (
                 Exit::Config,

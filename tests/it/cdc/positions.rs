@@ -1,6 +1,6 @@
 //! Where a run starts and ends, and what the checkpoint then says.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::setup::agent::{Workplace, eventually};
 use crate::setup::servers::{
@@ -175,6 +175,32 @@ fn mariadb_goes_on_by_gtid_after_a_failover() -> Result<()> {
 #[test]
 fn mariadb_11_goes_on_by_gtid_after_a_failover() -> Result<()> {
     failover(Kind::Mariadb11)
+}
+
+/// The new writer lacks what the old one has written last. What both have is not delivered twice.
+#[test]
+fn the_start_that_a_failover_with_losses_names_loses_and_doubles_nothing() -> Result<()> {
+    let (primary, replica) = pair(Kind::Mysql)?;
+    create(&primary)?;
+    insert(&primary, 1)?;
+    replicate(&primary, &replica)?;
+    stop_replicating(&replica)?;
+    insert(&primary, 2)?;
+    let workplace = Workplace::new(&config(&primary, "earliest"))?;
+    assert_eq!(workplace.drain()?, "1\n2\n");
+    insert(&replica, 3)?;
+    workplace.configure(&config(&replica, "earliest"))?;
+    let output = workplace.run(&["--until", "now"])?;
+    let log = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(65), "{log}");
+    let (_, rest) = log
+        .split_once("set source.start = \"")
+        .with_context(|| log.clone())?;
+    let (start, _) = rest.split_once('"').with_context(|| log.clone())?;
+    std::fs::remove_file(workplace.path("checkpoint.json"))?;
+    workplace.configure(&config(&replica, start))?;
+    assert_eq!(workplace.drain()?, "3\n");
+    Ok(())
 }
 
 #[test]

@@ -191,6 +191,30 @@ fn of_two_that_start_together_one_works_and_one_waits() -> Result<()> {
     Ok(())
 }
 
+/// Neither of the two begins anew by itself, which would leave a gap.
+#[test]
+fn a_checkpoint_that_is_removed_stops_both() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql(SALES)?;
+    let bucket = Bucket::start()?;
+    let key = "state/checkpoint.json";
+    let place = || workplace(&server, &bucket, key, "type = \"stdout\"");
+    let places = [place()?, place()?];
+    let agents = [
+        start_until(&places[0], WORKS)?,
+        start_until(&places[1], WAITS)?,
+    ];
+    bucket.delete(key)?;
+    for mut agent in agents {
+        let status = agent.wait()?;
+        let log = agent.log();
+        ensure!(status.code() == Some(65), "{status}: {log}");
+        ensure!(log.contains("somebody has removed the checkpoint"), "{log}");
+    }
+    ensure!(bucket.keys()?.is_empty());
+    Ok(())
+}
+
 #[test]
 fn an_idle_agent_keeps_its_lease() -> Result<()> {
     let server = Server::mysql(&[])?;

@@ -86,9 +86,21 @@ pub(crate) struct Trap {
     pub(crate) step: Step,
 }
 
+/// What calls of a kind are answered, instead of being carried out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) call: Call,
+    /// So many are carried out before.
+    pub(crate) after: u32,
+    pub(crate) times: u32,
+    pub(crate) status: u16,
+    pub(crate) body: &'static str,
+}
+
 /// What becomes of a call.
 enum Fate {
     Pass,
+    Answered(StatusCode, &'static str),
     Trapped(Step),
     /// The connection breaks, before the service has the request or after.
     LostRequest,
@@ -102,6 +114,7 @@ struct State {
     service: String,
     rng: StdRng,
     trap: Option<Trap>,
+    answered: Option<Answered>,
     is_sprung: bool,
     held: Vec<oneshot::Sender<()>>,
     /// The completions that were answered with 200.
@@ -139,6 +152,7 @@ impl Front {
                 service: address(service)?,
                 rng: StdRng::seed_from_u64(seed),
                 trap: None,
+                answered: None,
                 is_sprung: false,
                 held: Vec::new(),
                 completed: HashSet::new(),
@@ -182,6 +196,17 @@ impl Front {
         let mut state = self.shared.state();
         state.trap = Some(trap);
         state.is_sprung = false;
+    }
+
+    /// Answers calls itself.
+    pub(crate) fn answer(&self, answered: Answered) {
+        self.shared.state().answered = Some(answered);
+    }
+
+    /// How many it will still answer.
+    pub(crate) fn unanswered(&self) -> u32 {
+        let state = self.shared.state();
+        state.answered.map_or(0, |answered| answered.times)
     }
 
     pub(crate) fn disarm(&self) {
@@ -235,6 +260,17 @@ impl Shared {
         if state.is_away {
             return Fate::LostRequest;
         }
+        if let Some(answered) = &mut state.answered
+            && answered.call == call
+            && answered.times > 0
+        {
+            if answered.after == 0 {
+                answered.times -= 1;
+                let status = StatusCode::from_u16(answered.status);
+                return Fate::Answered(status.unwrap_or_default(), answered.body);
+            }
+            answered.after -= 1;
+        }
         if let Some(trap) = &mut state.trap
             && trap.call == call
         {
@@ -284,9 +320,7 @@ impl Shared {
         const NO_SUCH_UPLOAD: &str = "<Error><Code>NoSuchUpload</Code></Error>";
         let place = request.uri().to_string();
         if self.state().completed.contains(&place) {
-            let mut answer = Response::new(Full::from(NO_SUCH_UPLOAD));
-            *answer.status_mut() = StatusCode::NOT_FOUND;
-            return Ok(answer);
+            return Ok(canned(StatusCode::NOT_FOUND, NO_SUCH_UPLOAD));
         }
         let service = self.state().service.clone();
         let socket = TcpStream::connect(service).await?;
@@ -303,6 +337,16 @@ impl Shared {
         head.headers.remove(header::CONNECTION);
         Ok(Response::from_parts(head, Full::new(body)))
     }
+}
+
+fn canned(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    if !body.is_empty() {
+        let xml = header::HeaderValue::from_static("application/xml");
+        answer.headers_mut().insert(header::CONTENT_TYPE, xml);
+    }
+    answer
 }
 
 /// A call whose client hears no more of it.
@@ -325,11 +369,8 @@ async fn pass(
         let fate = shared.fate(call);
         match fate {
             Fate::LostRequest => return Err(Lost),
-            Fate::Refused => {
-                let mut answer = Response::new(Full::default());
-                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                return Ok(answer);
-            }
+            Fate::Refused => return Ok(canned(StatusCode::SERVICE_UNAVAILABLE, "")),
+            Fate::Answered(status, body) => return Ok(canned(status, body)),
             Fate::Trapped(Step::Asked) => shared.hold().await?,
             Fate::Pass | Fate::LostAnswer | Fate::Trapped(_) => {}
         }
@@ -343,7 +384,11 @@ async fn pass(
                 }
                 return Err(Lost);
             }
-            Fate::Pass | Fate::LostRequest | Fate::Refused | Fate::Trapped(Step::Asked) => {}
+            Fate::Pass
+            | Fate::Answered(..)
+            | Fate::LostRequest
+            | Fate::Refused
+            | Fate::Trapped(Step::Asked) => {}
         }
         Ok(answer)
     });

@@ -6,6 +6,7 @@ mod dir;
 mod faults;
 mod firehose;
 mod s3;
+mod s3_answers;
 mod suite;
 
 use std::fs;
