@@ -56,7 +56,7 @@ fn chosen(map: &TableMap) -> Vec<ChosenColumn> {
     let choose = |column: &Column| ChosenColumn {
         name: column.name.clone(),
         scale: column.name.len().is_multiple_of(2).then_some(2),
-        hidden_type: None,
+        ..ChosenColumn::default()
     };
     map.columns.iter().map(choose).collect()
 }

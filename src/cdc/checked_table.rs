@@ -5,7 +5,7 @@ use std::fmt;
 use crate::binlog::{
     Flavor, Operations, Problem, ServerColumn, TableMap, Versioning, WatchedTable,
 };
-use crate::config::{self, KeyChange, OversizeRows, SchemaChange};
+use crate::config::{self, KeyChange, OversizeRows, Protection, SchemaChange};
 use crate::encode::{ChosenColumn, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
@@ -23,6 +23,8 @@ pub struct CheckedTable {
     pub name: String,
     /// The columns that were chosen, in the order in which they are written; `None` is all.
     pub columns: Option<Vec<ChosenColumn>>,
+    /// Columns that are written masked, or not at all.
+    pub protection: Protection,
     /// What the server said about its columns, if they are not asked for while the binlog is read.
     pub definition: Vec<ServerColumn>,
     /// The definitions of the table from which on its lines are written as it is then.
@@ -83,6 +85,7 @@ impl CheckedTable {
     fn is_chosen(&self, name: &str) -> bool {
         let chosen = self.columns.as_ref();
         chosen.is_none_or(|chosen| chosen.iter().any(|column| is_same(&column.name, name)))
+            && !self.protection.excludes(name)
     }
 
     /// A table map without names, with those of the command line.
@@ -118,6 +121,7 @@ impl CheckedTable {
             schema,
             name,
             columns,
+            protection: wanted.protection.clone(),
             definition: Vec::new(),
             accepted: Vec::new(),
             versioning: Versioning::Unknown,
@@ -131,6 +135,11 @@ impl CheckedTable {
             invalid_text: wanted.invalid_text,
             oversize: wanted.oversize,
         }
+    }
+
+    /// Whether a mask makes this column of the primary key the same for several rows whose changes are followed.
+    pub(super) fn merges_key(&self, column: &str) -> bool {
+        self.operations != Operations::INSERTS && self.protection.merges(column)
     }
 
     /// `schema.table`.
@@ -148,8 +157,9 @@ impl CheckedTable {
     pub(crate) fn written_names(&self) -> impl Iterator<Item = &str> + Clone {
         let chosen = self.columns.iter().flatten();
         let all = self.definition.iter().filter(|_| self.columns.is_none());
-        let chosen = chosen.map(|column| column.name.as_str());
-        chosen.chain(all.map(|column| column.name.as_str()))
+        let names = chosen.map(|column| column.name.as_str());
+        let names = names.chain(all.map(|column| column.name.as_str()));
+        names.filter(|name| !self.protection.excludes(name))
     }
 
     /// Two values of one name in an object are one too many for its readers, whatever the case.
@@ -178,6 +188,18 @@ impl CheckedTable {
     }
 }
 
+/// What is wrong with a masked key.
+pub(super) fn merged_key(column: &str) -> String {
+    format!(
+        "the column {column} of the primary key is masked so that several rows have the same value: their updates and \
+         deletes could not be told apart"
+    )
+}
+
+/// What to do about it.
+pub(super) const MERGED_KEY_REMEDY: &str =
+    "mask it by \"sha256\", under which a key stays a key, or leave the mask out";
+
 impl fmt::Display for CheckedTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "writing {}.{}:", self.schema, self.name)?;
@@ -188,6 +210,12 @@ impl fmt::Display for CheckedTable {
                 }
             }
             None => f.write_str(" all columns")?,
+        }
+        for name in &self.protection.excluded {
+            write!(f, " -{name}")?;
+        }
+        for (name, mask) in &self.protection.masks {
+            write!(f, " {name}:{}", mask.kind())?;
         }
         for column in &self.metadata {
             write!(f, " +{column}")?;

@@ -11,9 +11,11 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::binlog::{LogicalType, UnknownType};
+use crate::binlog::{LogicalType, TableChange, TableMap, UnknownType};
+use crate::config::Protection;
 
 use super::definition_code::DefinitionCode;
+use super::guard::{Doubt, Guard};
 use super::server_columns::is_same;
 
 /// The columns of a line: each one's name and type.
@@ -92,6 +94,9 @@ pub(crate) struct TableLayouts {
     /// Definitions that the operator has accepted, and of which no line was written since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     accepted: Vec<DefinitionCode>,
+    /// The columns that are protected.
+    #[serde(default, skip_serializing_if = "Guard::is_unused")]
+    guard: Guard,
     /// It is of a checkpoint that did not hold what was chosen.
     #[serde(skip)]
     is_choice_unknown: bool,
@@ -108,15 +113,19 @@ impl TableLayouts {
         }
     }
 
-    /// Takes the configuration's choice of columns. Another choice than before is one for all lines that
-    /// follow, as far as their table has these columns.
-    pub(super) fn choose(&mut self, chosen: Option<&[String]>) {
+    /// Takes the configuration's choice of columns, and of those that are protected. Another choice than before is one
+    /// for all lines that follow, as far as their table has these columns.
+    pub(super) fn choose(&mut self, chosen: Option<&[String]>, protection: &Protection) {
         if self.is_choice_unknown {
             self.is_choice_unknown = false;
             self.chosen = self.newest().filter(|_| chosen.is_some()).map(names);
         }
-        if is_same_choice(self.chosen.as_deref(), chosen) {
+        let is_protected_so = self.guard.is_choice(protection);
+        if is_protected_so && is_same_choice(self.chosen.as_deref(), chosen) {
             return;
+        }
+        if !is_protected_so {
+            self.guard.choose(protection);
         }
         self.chosen = chosen.map(<[String]>::to_vec);
         self.current = None;
@@ -130,7 +139,8 @@ impl TableLayouts {
     pub(super) fn accept(&mut self, codes: &[DefinitionCode]) {
         for code in codes {
             let mut decisions = self.decisions.iter();
-            let is_done = decisions.any(|it| it.definition == *code && it.is_accepted);
+            let is_done = decisions
+                .any(|it| it.definition == *code && it.is_accepted && !it.is_of_earlier_choice);
             if !is_done && !self.accepted.contains(code) {
                 self.accepted.push(*code);
             }
@@ -144,13 +154,43 @@ impl TableLayouts {
         &self.accepted
     }
 
-    /// Whether the table was followed before with this choice of columns.
-    pub(super) fn is_choice(&self, chosen: Option<&[String]>) -> bool {
+    /// Whether the table was followed before with this choice of columns, protected so.
+    pub(super) fn is_choice(&self, chosen: Option<&[String]>, protection: &Protection) -> bool {
+        if !self.guard.is_choice(protection) {
+            return false;
+        }
         if self.is_choice_unknown {
             let newest = self.newest().map(names);
             return chosen.is_none() || is_same_choice(newest.as_deref(), chosen);
         }
         is_same_choice(self.chosen.as_deref(), chosen)
+    }
+
+    /// Whether a column with this name was protected or written before.
+    pub(super) fn knows(&self, column: &str) -> bool {
+        let mut written = self.layouts.iter().flatten();
+        self.guard.knows(column) || written.any(|(name, _)| is_same(name, column))
+    }
+
+    /// Takes a statement that may have changed the table.
+    pub(super) fn note(&mut self, change: &TableChange) {
+        self.guard.note(change);
+    }
+
+    /// Why rows of a definition must not be written before somebody has decided about protected columns, if so.
+    pub(super) fn doubt(
+        &mut self,
+        definition: DefinitionCode,
+        map: &TableMap,
+        protection: &Protection,
+    ) -> Option<Doubt> {
+        let is_decided = self.decided(definition).is_some_and(|(_, is_now)| is_now);
+        let is_trusted = is_decided || self.accepted.contains(&definition);
+        let doubt = self.guard.doubt(map, protection).filter(|_| !is_trusted);
+        if doubt.is_none() {
+            self.guard.trust();
+        }
+        doubt
     }
 
     fn newest(&self) -> Option<&Layout> {
@@ -301,15 +341,18 @@ mod tests {
         let mut layouts = TableLayouts::default();
         let chosen = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let both: Vec<String> = chosen(&["id", "note"]);
-        layouts.choose(Some(&both));
+        layouts.choose(Some(&both), &Protection::default());
         layouts.decide(code(1), layout(&[("id", "INT"), ("note", "TEXT")]));
-        assert!(layouts.is_choice(Some(&both)) && !layouts.is_choice(None));
-        layouts.choose(Some(&both));
+        assert!(
+            layouts.is_choice(Some(&both), &Protection::default())
+                && !layouts.is_choice(None, &Protection::default())
+        );
+        layouts.choose(Some(&both), &Protection::default());
         assert_eq!(
             layouts.decided(code(1)).map(|(_, is_now)| is_now),
             Some(true)
         );
-        layouts.choose(None);
+        layouts.choose(None, &Protection::default());
         assert_eq!(
             layouts.decided(code(1)).map(|(_, is_now)| is_now),
             Some(false)
@@ -343,15 +386,15 @@ mod tests {
             layout(&[("id", "INT"), ("n", "INT")]),
         ];
         let mut layouts = TableLayouts::of_shapes(shapes.clone());
-        assert!(layouts.is_choice(None));
-        layouts.choose(None);
+        assert!(layouts.is_choice(None, &Protection::default()));
+        layouts.choose(None, &Protection::default());
         assert_eq!(layouts.current(), Some(&shapes[1]));
         let chosen = ["id".to_owned(), "n".to_owned()];
         let mut layouts = TableLayouts::of_shapes(shapes.clone());
-        layouts.choose(Some(&chosen));
+        layouts.choose(Some(&chosen), &Protection::default());
         assert_eq!(layouts.current(), Some(&shapes[1]));
         let mut layouts = TableLayouts::of_shapes(shapes);
-        layouts.choose(Some(&chosen[..1]));
+        layouts.choose(Some(&chosen[..1]), &Protection::default());
         assert_eq!(layouts.current(), None);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `refusals`, `findings`, `described`, `stream`, `reader`), what only it knows of a table while its binlog is read
-//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), the checkpoint (`checkpoint`, `claim`, `store`), where
+//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), what keeps
+//! masked and excluded columns from being written under other names (`guard`), the checkpoint (`checkpoint`, `claim`, `store`), where
 //! a run starts (`start`, `resume`, `kept_binlog`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), where lines go that the sink
 //! does not take (`dead_letters`), what
@@ -23,6 +24,7 @@ mod end;
 mod explain;
 mod findings;
 mod flow;
+mod guard;
 mod invalid_text;
 mod kept_binlog;
 mod layouts;

@@ -529,6 +529,7 @@ fn heed<S>(
     }
     let (known, ids) = (&mut flow.columns, &mut flow.confirmed_ids);
     for change in &decoder.take_changed() {
+        tables[change.table].definition.note(change);
         forget(change, decoder, columns, tables, known, ids)
             .map_err(|problem| decoder.ahead(problem))?;
     }

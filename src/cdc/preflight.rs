@@ -1,11 +1,11 @@
 //! What must be true before the first event is read. All that is not is found in one look.
 
-use crate::binlog::{Flavor, ServerColumn};
+use crate::binlog::{Flavor, Operations, ServerColumn};
 use crate::config::{self, Config, Tls};
 use crate::encode::{self, ChosenColumn};
 use crate::{Error, Exit, Failure};
 
-use super::checked_table::CheckedTable;
+use super::checked_table::{CheckedTable, MERGED_KEY_REMEDY, merged_key};
 use super::checkpoint::Checkpoint;
 use super::described::{hashes, spelled};
 use super::explain::binlog_is_off;
@@ -224,7 +224,8 @@ async fn check_table(
     findings: &mut Findings,
 ) -> Result<CheckedTable, Failure> {
     // What was followed before with these columns is in the binlog, even if it is gone by now.
-    let is_known = layouts.is_some_and(|layouts| layouts.is_choice(wanted.columns.as_deref()));
+    let (columns, protection) = (wanted.columns.as_deref(), &wanted.protection);
+    let is_known = layouts.is_some_and(|layouts| layouts.is_choice(columns, protection));
     let table = format!("{}.{}", wanted.schema, wanted.name);
     let Some(found) = spelled(server, &wanted.schema, &wanted.name).await? else {
         if !is_known {
@@ -250,9 +251,11 @@ async fn check_table(
             }
         }
     }
+    check_protected(wanted, &table, &definition, layouts, findings);
     let is_wanted = |column: &&ServerColumn| {
         let names = wanted.columns.as_ref();
         names.is_none_or(|names| names.iter().any(|name| is_same(name, &column.name)))
+            && !protection.excludes(&column.name)
     };
     let refused: Vec<String> = definition
         .iter()
@@ -285,6 +288,51 @@ async fn check_table(
     Ok(checked)
 }
 
+/// A name that is mistyped protects nothing. One that the table had may be that of rows which are still to be read.
+fn check_protected(
+    wanted: &config::Table,
+    table: &str,
+    definition: &[ServerColumn],
+    layouts: Option<&TableLayouts>,
+    findings: &mut Findings,
+) {
+    let is_gone = |name: &str| layouts.is_some_and(|layouts| layouts.knows(name));
+    for (name, how) in wanted.protection.columns() {
+        if definition.iter().any(|column| is_same(&column.name, name)) {
+            continue;
+        }
+        if is_gone(name) {
+            let what = format!("table {table} has no column {name} any more, which is {how}");
+            findings.warn(what, "");
+        } else {
+            findings.refuse(no_such_column(table, name, definition));
+        }
+    }
+    let is_written = |column: &ServerColumn| !wanted.protection.excludes(&column.name);
+    if !definition.iter().any(is_written) {
+        findings.refuse(Failure::definite(
+            Exit::Config,
+            format!("table {table}: exclude_columns leaves none of its columns"),
+            "write one of them, or do not follow the table",
+        ));
+    }
+    let keys = definition.iter().filter(|column| column.is_key);
+    for column in keys.filter(|column| wanted.protection.merges(&column.name)) {
+        let what = format!("table {table}: {}", merged_key(&column.name));
+        if wanted.operations == Operations::INSERTS {
+            findings.warn(
+                format!(
+                    "table {table}: the column {} of the primary key is masked so that several rows have the same value",
+                    column.name
+                ),
+                "",
+            );
+        } else {
+            findings.refuse(Failure::definite(Exit::Config, what, MERGED_KEY_REMEDY));
+        }
+    }
+}
+
 /// The columns that the configuration chose, as the server spells them.
 fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<ChosenColumn>> {
     let names = wanted.columns.as_ref()?;
@@ -293,8 +341,7 @@ fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<Cho
         let found = columns.find(|column| is_same(&column.name, name));
         ChosenColumn {
             name: found.map_or(name, |column| &column.name).clone(),
-            scale: None,
-            hidden_type: None,
+            ..ChosenColumn::default()
         }
     };
     Some(names.iter().map(column).collect())

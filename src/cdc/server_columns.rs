@@ -16,6 +16,7 @@ use crate::binlog::{
     Charset, Column, ColumnType, FilePosition, Flavor, HiddenType, Reload, ServerColumn,
     TableChange, TableMap,
 };
+pub(super) use crate::config::is_same_column as is_same;
 use crate::encode::ChosenColumn;
 use crate::{Exit, Failure};
 
@@ -356,6 +357,7 @@ pub(super) fn chosen(name: &str, columns: &[ServerColumn]) -> ChosenColumn {
         name: name.to_owned(),
         scale: told.and_then(scale),
         hidden_type: told.and_then(|column| HiddenType::of(&column.data_type)),
+        mask: None,
     }
 }
 
@@ -373,11 +375,6 @@ pub(super) fn tells_of(columns: &[ServerColumn], names: &[String]) -> bool {
 
 fn find<'c>(columns: &'c [ServerColumn], name: &str) -> Option<&'c ServerColumn> {
     columns.iter().find(|column| is_same(&column.name, name))
-}
-
-/// Names of columns are the same in upper and lower case.
-pub(super) fn is_same(name: &str, other: &str) -> bool {
-    name == other || name.to_lowercase() == other.to_lowercase()
 }
 
 #[cfg(test)]

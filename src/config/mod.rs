@@ -21,6 +21,7 @@ mod load;
 mod metrics;
 mod partitions;
 mod pattern;
+mod protection;
 mod raw;
 mod s3;
 mod secret;
@@ -48,6 +49,8 @@ pub use load::{load, load_metrics, load_replay};
 pub(crate) use load::{written, written_metrics};
 pub use metrics::Metrics;
 pub use pattern::{Pattern, any_matches};
+pub use protection::Protection;
+pub(crate) use protection::is_same_column;
 pub use secret::Secret;
 pub(crate) use table::quoted_part;
 pub(crate) use validate::{parse_position, table_named};
@@ -232,6 +235,8 @@ pub struct Table {
     pub name: String,
     /// The columns in the order in which they are written; `None` is all of the table's.
     pub columns: Option<Vec<String>>,
+    /// Columns that are written masked, or not at all.
+    pub protection: Protection,
     /// Columns about the change, in the order in which they are written.
     pub metadata: Vec<MetadataColumn>,
     /// The changes that are followed.

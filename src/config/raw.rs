@@ -16,6 +16,7 @@ use super::{KeyChange, OversizeRows, SchemaChange};
 pub(super) struct Raw {
     pub(super) source: Source,
     pub(super) table: Vec<Table>,
+    pub(super) mask: Masking,
     pub(super) sink: Sink,
     pub(super) checkpoint: Place,
     pub(super) dead_letters: Place,
@@ -56,11 +57,27 @@ pub(super) enum TlsMode {
     Verify,
 }
 
+/// What masks of all tables share.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Masking {
+    pub(super) salt: Option<String>,
+}
+
+impl std::fmt::Debug for Masking {
+    /// Leaves out the salt, which is a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masking").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Table {
     pub(super) name: Option<String>,
     pub(super) columns: Option<Vec<String>>,
+    pub(super) exclude_columns: Vec<String>,
+    pub(super) mask: BTreeMap<String, String>,
     pub(super) events: Option<Vec<EventKind>>,
     pub(super) metadata: Vec<MetadataColumn>,
     pub(super) before_image: bool,

@@ -3,11 +3,16 @@
 use crate::binlog::Operations;
 use crate::encode::MetadataColumn;
 
+use super::protection::{Salt, protection};
 use super::raw::{self, EventKind};
 use super::{ConfigError, KeyChange, Table};
 
 /// Turns the typed tables into the meant ones.
-pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
+pub(super) fn tables(
+    raw: &[raw::Table],
+    masking: &raw::Masking,
+) -> Result<Vec<Table>, ConfigError> {
+    let mut salt = Salt::of(masking);
     if raw.is_empty() {
         return Err(ConfigError::at(
             "table",
@@ -56,6 +61,7 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             schema,
             name,
             columns: table.columns.clone().map(columns).transpose()?,
+            protection: protection(table, &mut salt)?,
             metadata: metadata(&table.metadata, operations),
             operations,
             before_image: table.before_image,
@@ -71,6 +77,7 @@ pub(super) fn tables(raw: &[raw::Table]) -> Result<Vec<Table>, ConfigError> {
             oversize: table.oversize.unwrap_or_default(),
         });
     }
+    salt.refuse_unused()?;
     Ok(tables)
 }
 

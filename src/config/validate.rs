@@ -31,7 +31,7 @@ const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     super::status::refuse(raw)?;
     let source = source(&raw.source)?;
-    let tables = tables(&raw.table)?;
+    let tables = tables(&raw.table, &raw.mask)?;
     let exemptions = exemptions(&raw.source.ignore_statements, &tables)?;
     let max_in_flight = max_in_flight(&raw.sink)?;
     let sink = sink(&raw.sink, &raw.table, &tables)?;
@@ -69,7 +69,7 @@ pub(super) fn shutdown_grace(raw: &Raw) -> Duration {
 /// [`validate`], as far as it concerns a replay.
 pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, ConfigError> {
     let asks = !offline && raw.source.url.is_some();
-    let tables = tables(&raw.table)?;
+    let tables = tables(&raw.table, &raw.mask)?;
     Ok(Replay {
         source: asks.then(|| source(&raw.source)).transpose()?,
         exemptions: exemptions(&raw.source.ignore_statements, &tables)?,

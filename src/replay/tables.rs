@@ -62,8 +62,7 @@ pub(super) fn split(text: &str) -> Vec<String> {
 fn chosen(text: &str) -> ChosenColumn {
     let named = |name: &str| ChosenColumn {
         name: name.to_owned(),
-        scale: None,
-        hidden_type: None,
+        ..ChosenColumn::default()
     };
     let plain = || named(text);
     let quoted = config::quoted_part(text.trim_start());
@@ -83,6 +82,7 @@ fn chosen(text: &str) -> ChosenColumn {
         name: name.trim().to_owned(),
         scale,
         hidden_type,
+        mask: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub fn sales_columns() -> Vec<ChosenColumn> {
     let chosen = |(name, scale): (&str, _)| ChosenColumn {
         name: name.to_owned(),
         scale,
-        hidden_type: None,
+        ..ChosenColumn::default()
     };
     columns.map(chosen).into()
 }

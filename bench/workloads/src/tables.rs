@@ -220,8 +220,7 @@ impl Workload {
             Self::Wide | Self::Text => (0..self.columns().len())
                 .map(|index| ChosenColumn {
                     name: format!("c{index}"),
-                    scale: None,
-                    hidden_type: None,
+                    ..ChosenColumn::default()
                 })
                 .collect(),
         }

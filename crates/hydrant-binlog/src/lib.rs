@@ -43,7 +43,7 @@ pub use file::{EventFile, FILE_MAGIC, FileFrames};
 pub use gtid::{Gtid, GtidSet};
 pub use inflate::Inflater;
 pub use lineage::{LastTransaction, Lineage, fingerprint};
-pub use logical::{LogicalType, UnknownType};
+pub use logical::{LogicalType, MaskKind, UnknownType};
 pub use look_ahead::LookAhead;
 pub use payload::{Payload, Unpacked};
 pub use position::{FilePosition, PositionError};

@@ -70,6 +70,7 @@ impl LookAhead {
                         ..=LIMIT_BYTES => change,
                         _ => Change::Any,
                     },
+                    renaming: Vec::new(),
                 });
             }
         }

@@ -15,7 +15,7 @@ use super::xid::Xid;
 use super::{Charset, Problem};
 
 use alter_table::Rows;
-pub(super) use change::Change;
+pub(super) use change::{Change, may_mention};
 use statement::Statement;
 use table_name::TableName;
 use tokens::{Tokens, Wide};
@@ -294,6 +294,20 @@ impl<'a> LoggedStatement<'a> {
     /// have changed them. Names are compared without case.
     pub(super) fn change(&self, schema: &str, table: &str) -> Change {
         change::of(self, schema, table)
+    }
+
+    /// The words of an ALTER TABLE that may give columns of a table other names; none if it gives none.
+    pub(super) fn renaming(&self, schema: &str, table: &str) -> Vec<Vec<u8>> {
+        let renames = |word: &Vec<u8>| {
+            word.eq_ignore_ascii_case(b"CHANGE") || word.eq_ignore_ascii_case(b"RENAME")
+        };
+        let is_it = |reading: &&Reading| match &reading.statement {
+            Statement::AlterTable(alter) => self.query.may_be(&alter.table, schema, table),
+            _ => false,
+        };
+        let readings = self.readings.iter().filter(is_it);
+        let words = readings.filter(|reading| reading.words.iter().any(renames));
+        words.flat_map(|reading| reading.words.clone()).collect()
     }
 
     /// Whether the statement has a name in it as a word, whatever the case, be it by chance.

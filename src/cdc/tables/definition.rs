@@ -7,15 +7,16 @@ use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 use crate::binlog::{
-    Column, DecodeError, Flavor, Problem, ServerColumn, TableMap, VersionedColumns,
+    Column, DecodeError, Flavor, Problem, ServerColumn, TableChange, TableMap, VersionedColumns,
 };
 use crate::config::{KeyChange, SchemaChange};
 use crate::encode::{ChosenColumn, Plan, PlanError};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
-use super::super::checked_table::CheckedTable;
+use super::super::checked_table::{CheckedTable, MERGED_KEY_REMEDY, merged_key};
 use super::super::definition_code::DefinitionCode;
+use super::super::guard::Doubt;
 use super::super::layouts::{Layout, TableLayouts, differences};
 use super::super::server_columns::{accept_option, chosen, definition_code, is_same};
 use super::super::versioned::versioned_columns;
@@ -41,7 +42,7 @@ pub(in super::super) struct TableDefinition {
 impl TableDefinition {
     /// `layouts` are those that its lines had in runs before.
     pub(super) fn new(checked: CheckedTable, mut layouts: TableLayouts) -> Self {
-        layouts.choose(checked.chosen_names().as_deref());
+        layouts.choose(checked.chosen_names().as_deref(), &checked.protection);
         layouts.accept(&checked.accepted);
         Self {
             columns: checked.definition.clone(),
@@ -75,6 +76,11 @@ impl TableDefinition {
         let is_new = columns != self.columns;
         self.columns = columns;
         is_new
+    }
+
+    /// Takes a statement that may have changed the table.
+    pub(in super::super) fn note(&mut self, change: &TableChange) {
+        self.layouts.note(change);
     }
 
     /// Whether the server was asked about its columns.
@@ -128,7 +134,10 @@ impl TableDefinition {
         let key = splits.then(|| map.key(told).into_iter().filter(is_key).collect::<Vec<_>>());
         let open = self.open(map, flavor);
         let definition = definition_code(context.definition, map, &open, &self.columns);
+        let primary_key = map.key(told);
+        self.check_protected(map, definition, context)?;
         let mut plan = self.decide(map, definition, context)?;
+        self.check_written(&plan, &primary_key, map, context)?;
         if let Some(columns) = key {
             self.note_key(&columns);
             plan = plan.with_key(&columns);
@@ -276,6 +285,7 @@ impl TableDefinition {
         };
         match &self.checked.columns {
             None => {
+                let is_written = |name: &String| !self.checked.protection.excludes(name);
                 let listed = self.versioned.unlisted_from.unwrap_or(map.columns.len());
                 let columns = &map.columns[..listed];
                 let hidden = columns
@@ -283,7 +293,8 @@ impl TableDefinition {
                     .rev()
                     .take_while(|column| self.is_hash(column));
                 let columns = columns.iter().take(listed - hidden.count());
-                columns.map(|column| column.name.clone()).collect()
+                let names = columns.map(|column| column.name.clone());
+                names.filter(is_written).collect()
             }
             Some(chosen) => {
                 let names = chosen.iter().map(|column| &column.name);
@@ -310,6 +321,7 @@ impl TableDefinition {
                 hidden_type: declared
                     .and_then(|column| column.hidden_type)
                     .or(told.hidden_type),
+                mask: self.checked.protection.mask(name).cloned(),
                 ..told
             }
         };
@@ -322,8 +334,88 @@ impl TableDefinition {
     /// The plan for lines of this layout, if the table can have them.
     fn same(&self, map: &TableMap, layout: &Layout) -> Option<Plan> {
         let names: Vec<String> = layout.iter().map(|(name, _)| name.clone()).collect();
+        if names
+            .iter()
+            .any(|name| self.checked.protection.excludes(name))
+        {
+            return None;
+        }
         let plan = self.compile(map, &names).ok()?;
         (plan.shape() == *layout).then_some(plan)
+    }
+
+    /// Rows of a definition under which a protected column may have another name are not written before somebody has
+    /// decided.
+    fn check_protected(
+        &mut self,
+        map: &TableMap,
+        definition: DefinitionCode,
+        context: &RowContext<'_>,
+    ) -> Result<(), Failure> {
+        let protection = &self.checked.protection;
+        if protection.is_empty() {
+            return Ok(());
+        }
+        let Some(doubt) = self.layouts.doubt(definition, map, protection) else {
+            return Ok(());
+        };
+        let what = match doubt {
+            Doubt::Missing { column, how } => format!(
+                "it has no column {column} here, which the configuration names as {how}; if the column has another \
+                 name here, its values would be written as they are"
+            ),
+            Doubt::Renamed { column } => format!(
+                "a statement before this one may have given the column {column}, which is masked or excluded, \
+                 another name, or its name to another column"
+            ),
+        };
+        let names: Vec<&str> = map.columns.iter().map(|it| it.name.as_str()).collect();
+        let (table, place) = (self.name(), context.place());
+        Err(Failure::definite(
+            Exit::Data,
+            format!("table {table}, transaction at {place}: {what}"),
+            format!(
+                "all earlier rows are delivered, and the others wait in the binlog. The table has {} here. If a \
+                 protected column was renamed, write the name that it has here into the table's `mask` or \
+                 `exclude_columns` in place of the other; if none of these columns needs protection beyond what is \
+                 configured, start once more with {}",
+                names.join(", "),
+                accept_option(&table, definition)
+            ),
+        ))
+    }
+
+    /// Lines must have a column, and changes need a key that tells rows apart.
+    fn check_written(
+        &self,
+        plan: &Plan,
+        key: &[usize],
+        map: &TableMap,
+        context: &RowContext<'_>,
+    ) -> Result<(), Failure> {
+        let protection = &self.checked.protection;
+        if protection.is_empty() {
+            return Ok(());
+        }
+        let at = || format!("table {}, transaction at {}", self.name(), context.place());
+        if plan.shape().is_empty() {
+            return Err(Failure::definite(
+                Exit::Data,
+                format!("{}: exclude_columns leaves none of its columns", at()),
+                "write one of them, or do not follow the table",
+            ));
+        }
+        let names = key.iter().filter_map(|index| map.columns.get(*index));
+        let mut names = names.map(|column| &column.name);
+        let merged = names.find(|name| self.checked.merges_key(name));
+        match merged {
+            Some(name) => Err(Failure::definite(
+                Exit::Data,
+                format!("{}: {}", at(), merged_key(name)),
+                MERGED_KEY_REMEDY,
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Logs once which columns are not written although they are not excluded.

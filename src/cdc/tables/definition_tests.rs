@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::binlog::{Charset, ColumnType, FilePosition, Operations, TransactionKey, Versioning};
 
-use crate::config::OversizeRows;
+use crate::config::{OversizeRows, Protection};
 use crate::encode::{Dialect, InvalidText};
 
 use super::*;
@@ -38,6 +38,7 @@ fn table(change: impl FnOnce(&mut CheckedTable)) -> CheckedTable {
         schema: "shop".to_owned(),
         name: "T".to_owned(),
         columns: None,
+        protection: Protection::default(),
         definition: Vec::new(),
         accepted: Vec::new(),
         versioning: Versioning::Unknown,

@@ -8,6 +8,7 @@ mod lineage;
 mod order;
 mod path;
 mod positions;
+mod protected;
 mod scenes;
 mod schema_changes;
 mod standby;

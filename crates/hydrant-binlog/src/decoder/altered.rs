@@ -3,7 +3,7 @@
 //!
 //! What does not live here: what the server answers, and whether it still holds.
 
-use super::super::query::{Change, LoggedStatement};
+use super::super::query::{Change, LoggedStatement, may_mention};
 use super::super::{FilePosition, TableMap};
 use super::Decoder;
 
@@ -37,6 +37,8 @@ pub struct TableChange {
     /// Behind the statement.
     pub at: FilePosition,
     pub(in super::super) change: Change,
+    /// The words of a statement that gives columns other names.
+    pub(in super::super) renaming: Vec<Vec<u8>>,
 }
 
 impl TableChange {
@@ -44,6 +46,12 @@ impl TableChange {
     #[must_use]
     pub fn spares(&self, column: &str) -> bool {
         !self.change.may_concern(column)
+    }
+
+    /// Whether it may give a column of this name another one, or another column this name.
+    #[must_use]
+    pub fn may_rename(&self, column: &str) -> bool {
+        may_mention(&self.renaming, column)
     }
 }
 
@@ -102,10 +110,15 @@ impl Decoder {
             return;
         }
         for (table, followed) in self.followed.iter().enumerate() {
-            let change = logged.change(&followed.table.schema, &followed.table.name);
+            let (schema, name) = (&followed.table.schema, &followed.table.name);
+            let change = logged.change(schema, name);
             if change.is_possible() {
-                let at = self.next.clone();
-                self.changed.push(TableChange { table, at, change });
+                self.changed.push(TableChange {
+                    table,
+                    at: self.next.clone(),
+                    change,
+                    renaming: logged.renaming(schema, name),
+                });
             }
         }
     }

@@ -10,11 +10,12 @@ use crate::LogicalType;
 use super::address::{write_inet4, write_inet6, write_uuid};
 use super::compressed::uncompressed;
 use super::decimal::write_decimal;
-use super::dialect::{Syntax, finish_text, write_bare, write_text_as, write_utf8_as};
+use super::dialect::{Plain, Syntax, finish_text, write_bare, write_text_as, write_utf8_as};
 use super::invalid_text::InvalidText;
 use super::json::write_json;
 use super::json_diff::write_changed_json;
 use super::label::{Label, write_enum, write_set};
+use super::mask::Mask;
 use super::number::{write_floating, write_int, write_vector, write_year};
 use super::problem::CellProblem;
 use super::temporal::{
@@ -82,6 +83,8 @@ pub(super) enum Writer {
     },
     /// A cell that MariaDB has compressed, for the writer of what is in it.
     Compressed(Box<Writer>),
+    /// A mask, and the writer of what it is made of.
+    Masked(Box<(Mask, Writer)>),
 }
 
 impl Writer {
@@ -99,6 +102,7 @@ impl Writer {
             Self::Date => LogicalType::Date,
             Self::OldTemporal { width } => LogicalType::OldTemporal { bytes: width },
             Self::Compressed(ref writer) => writer.logical_type(),
+            Self::Masked(ref masked) => LogicalType::Masked(masked.0.kind()),
             Self::Time { digits } => LogicalType::Time { digits },
             Self::DateTime { digits } => LogicalType::DateTime { digits },
             Self::Timestamp { digits } => LogicalType::Timestamp { digits },
@@ -120,9 +124,16 @@ impl Writer {
         invalid: InvalidText,
         out: &mut Vec<u8>,
     ) -> Result<(), CellProblem> {
-        let Self::Json = self else {
-            return Err(CellProblem::Json);
-        };
+        match self {
+            Self::Json => {}
+            Self::Masked(masked) => {
+                let (mask, writer) = &**masked;
+                return mask.apply::<S>(out, |out| {
+                    writer.write_changed::<Plain>(before, changes, invalid, out)
+                });
+            }
+            _ => return Err(CellProblem::Json),
+        }
         let start = out.len();
         write_changed_json(before, changes, invalid, out)?;
         finish_text::<S>(start, out);
@@ -130,7 +141,11 @@ impl Writer {
     }
 
     /// Appends the value of one cell that is not NULL, with nothing beside it.
-    fn write_alone<S: Syntax>(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), CellProblem> {
+    pub(super) fn write_alone<S: Syntax>(
+        &self,
+        cell: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CellProblem> {
         self.write::<S>(cell, 0..cell.len(), out)
     }
 
@@ -204,6 +219,7 @@ impl Writer {
                 write_bare::<S>(out, |out| write_old_temporal(cell, *width, out))
             }
             Self::Compressed(writer) => writer.write_alone::<S>(&uncompressed(cell)?, out),
+            Self::Masked(masked) => write_masked::<S>(masked, cell, out),
         }
     }
 
@@ -229,6 +245,10 @@ impl Writer {
             Self::Compressed(writer) => {
                 return writer.write_replacing::<S>(&uncompressed(cell)?, out);
             }
+            Self::Masked(masked) => {
+                let (mask, writer) = &**masked;
+                return mask.apply::<S>(out, |out| writer.write_replacing::<Plain>(cell, out));
+            }
             Self::Int { .. }
             | Self::Float { .. }
             | Self::Double { .. }
@@ -248,6 +268,16 @@ impl Writer {
         finish_text::<S>(start, out);
         Ok(())
     }
+}
+
+/// Apart, so that others do not pay for it.
+#[inline(never)]
+fn write_masked<S: Syntax>(
+    (mask, writer): &(Mask, Writer),
+    cell: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CellProblem> {
+    mask.apply::<S>(out, |out| writer.write_alone::<Plain>(cell, out))
 }
 
 fn write_hex<S: Syntax>(

@@ -2,8 +2,10 @@
 
 use crate::HiddenType;
 
+use super::mask::Mask;
+
 /// A column that the configuration chose, in the order in which it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChosenColumn {
     /// The column's name.
     pub name: String,
@@ -12,4 +14,6 @@ pub struct ChosenColumn {
     pub scale: Option<u8>,
     /// A type that table maps show as BINARY or VARBINARY.
     pub hidden_type: Option<HiddenType>,
+    /// What is written in place of its text.
+    pub mask: Option<Mask>,
 }

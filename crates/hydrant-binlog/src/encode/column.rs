@@ -10,6 +10,14 @@ use super::text::Encoding;
 
 /// The writer of a column, or why it cannot be written.
 pub(super) fn writer(column: &Column, chosen: &ChosenColumn) -> Result<Writer, String> {
+    let writer = plain_writer(column, chosen)?;
+    Ok(match chosen.mask.clone() {
+        None => writer,
+        Some(mask) => Writer::Masked(Box::new((mask, writer))),
+    })
+}
+
+fn plain_writer(column: &Column, chosen: &ChosenColumn) -> Result<Writer, String> {
     let (unsigned, scale) = (column.unsigned, chosen.scale);
     Ok(match column.kind {
         ColumnType::Int(width) => Writer::Int { width, unsigned },

@@ -110,6 +110,8 @@ const USED: [[u8; BLOCK]; BLOCK + 1] = {
     used
 };
 
+/// No dialect: text as it is, for what is made of it.
+pub(super) struct Plain;
 /// [`Dialect::Csv`].
 pub(super) struct Csv;
 /// [`Dialect::Hive`].
@@ -118,6 +120,28 @@ pub(super) struct Hive;
 pub(super) struct OpenCsv;
 /// [`Dialect::Jsonl`].
 pub(super) struct Jsonl;
+
+impl Syntax for Plain {
+    /// In no text.
+    const NULL: &'static [u8] = b"\xff";
+    const QUOTE: &'static [u8] = b"";
+    const SPECIAL: &'static [u8] = b"";
+
+    #[inline]
+    fn may_be_bare(_: usize) -> bool {
+        true
+    }
+
+    #[inline]
+    fn escape(_: u8) -> Option<&'static [u8]> {
+        None
+    }
+
+    #[inline]
+    fn has_special(_: &[u8]) -> bool {
+        false
+    }
+}
 
 impl Syntax for Csv {
     const NULL: &'static [u8] = b"";

@@ -84,7 +84,7 @@ fn chosen(name: &str, scale: Option<u8>) -> ChosenColumn {
     ChosenColumn {
         name: name.into(),
         scale,
-        hidden_type: None,
+        ..ChosenColumn::default()
     }
 }
 

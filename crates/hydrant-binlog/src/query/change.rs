@@ -28,16 +28,17 @@ impl Change {
         match self {
             Self::None => false,
             Self::Any => true,
-            Self::Mentioned(words) => {
-                let may_be = |word: &Vec<u8>| {
-                    word.eq_ignore_ascii_case(column.as_bytes())
-                        || !word.is_ascii()
-                        || !column.is_ascii()
-                };
-                words.iter().any(may_be)
-            }
+            Self::Mentioned(words) => may_mention(words, column),
         }
     }
+}
+
+/// Whether one of the words may be the name of this column.
+pub(in super::super) fn may_mention(words: &[Vec<u8>], column: &str) -> bool {
+    let may_be = |word: &Vec<u8>| {
+        word.eq_ignore_ascii_case(column.as_bytes()) || !word.is_ascii() || !column.is_ascii()
+    };
+    words.iter().any(may_be)
 }
 
 /// As [`LoggedStatement::change`].

@@ -454,6 +454,41 @@ fn the_checkpoint_waits_for_a_disk_that_takes_a_part_of_a_letter() -> Result<()>
 }
 
 #[test]
+fn dead_letters_are_masked() -> Result<()> {
+    let endpoint = Endpoint::start(&["T"], |_| ())?;
+    for kind in Kind::ALL {
+        let server = shop_of(kind)?;
+        server.sql(&format!(
+            "ALTER TABLE shop.T ADD COLUMN ssn varchar(20); \
+             INSERT INTO shop.T VALUES (1, {LARGE}, 'secret-1'), (2, 'small', 'secret-2')"
+        ))?;
+        let workplace = Workplace::new("")?;
+        let folder = workplace.path("letters");
+        let config = keeping(&server, &endpoint, &in_directory(&folder), "");
+        let masked = "mask = { ssn = \"redact\" }\noversize =";
+        workplace.configure(&config.replace("oversize =", masked))?;
+        let output = workplace.run(&["--until", "now"])?;
+        ensure!(output.status.success(), "{output:?}");
+        let letters = letters_in(&folder)?;
+        ensure!(
+            ids(&letters) == ["1"] && letters[0].line.ends_with("x,***\n"),
+            "{kind:?}"
+        );
+        let written = [
+            files(&folder)?.into_values().collect::<Vec<_>>().concat(),
+            output.stderr,
+        ];
+        for bytes in written {
+            ensure!(
+                !String::from_utf8_lossy(&bytes).contains("secret"),
+                "{kind:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn letters_may_be_in_a_bucket() -> Result<()> {
     let server = shop()?;
     server.sql(&format!(
