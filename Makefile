@@ -61,12 +61,13 @@ doc:
 	cargo test --workspace --doc
 
 # Real MySQL and MariaDB, unpacked under target/, an AWS emulator with AWS's Python client in an environment of
-# their own, and DuckDB and Prometheus' client in others. What failed before is tried again, and the versions are printed. Most tests break
+# their own, and DuckDB, Prometheus' client and another emulator in others. What failed before is tried again, and the versions are printed. Most tests break
 # their server, so that even with HYDRANT_MYSQL_URL set they need these.
 servers:
 	@ok=true; dir="$${HYDRANT_SERVERS_DIR:-target/servers}"; \
 	servers/fetch || ok=false; \
 	servers/venv tests/python/requirements.txt "$$dir/python" >/dev/null || ok=false; \
+	servers/venv tests/python/moto.txt "$$dir/python-moto" >/dev/null || ok=false; \
 	servers/venv tests/python/prometheus.txt "$$dir/python-prometheus" >/dev/null || ok=false; \
 	servers/venv demo/requirements.txt "$$dir/python-duckdb" >/dev/null || ok=false; \
 	$$ok

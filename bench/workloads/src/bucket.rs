@@ -4,7 +4,7 @@ use anyhow::Result;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use testkit::ministack::Ministack;
+use testkit::emulator::{Emulator, Make};
 use tokio::runtime::Runtime;
 
 /// Its name.
@@ -17,7 +17,7 @@ pub struct Bucket {
     pub client: Client,
     /// What its calls run on.
     pub runtime: Runtime,
-    ministack: Ministack,
+    emulator: Emulator,
 }
 
 impl Bucket {
@@ -26,11 +26,19 @@ impl Bucket {
     /// # Errors
     /// When it cannot be had.
     pub fn start() -> Result<Self> {
-        let ministack = Ministack::start()?;
+        Self::start_in(Make::Ministack)
+    }
+
+    /// Starts one of this make.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn start_in(make: Make) -> Result<Self> {
+        let emulator = Emulator::start(make)?;
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("us-east-1"))
-            .endpoint_url(ministack.endpoint_url())
+            .endpoint_url(emulator.endpoint_url())
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .retry_config(RetryConfig::disabled())
             .force_path_style(true)
@@ -38,7 +46,7 @@ impl Bucket {
         let bucket = Self {
             client: Client::from_conf(config),
             runtime: Runtime::new()?,
-            ministack,
+            emulator,
         };
         let created = bucket.client.create_bucket().bucket(BUCKET).send();
         bucket.runtime.block_on(created)?;
@@ -48,7 +56,7 @@ impl Bucket {
     /// Where it is.
     #[must_use]
     pub fn endpoint_url(&self) -> String {
-        self.ministack.endpoint_url()
+        self.emulator.endpoint_url()
     }
 
     /// A `[sink]` that writes below `prefix`; `lines` are more of its keys.

@@ -1,8 +1,8 @@
 //! What tests, the demo and the benches share.
 //!
 //! - [`servers`]: real MySQL and MariaDB servers, started for the caller and ended with it.
-//! - [`ministack`]: an AWS emulator that is not ours, started and ended likewise.
-//! - [`python`]: the environment that it and AWS's Python client are in.
+//! - [`emulator`]: AWS emulators that are not ours, started and ended likewise.
+//! - [`python`]: the environments that they and AWS's Python client are in.
 //! - [`program`]: the program itself, without the variables of this crate.
 //! - `cache`: where the databases' programs come from, and the data directories that instances are copied from.
 //! - `watcher`: ends them when their test cannot.
@@ -14,7 +14,7 @@
 //! A server that cannot be had is an error with a remedy in it. Nothing here skips.
 
 pub mod cache;
-pub mod ministack;
+pub mod emulator;
 pub mod program;
 pub mod python;
 pub mod servers;

@@ -1,5 +1,5 @@
 //! The Python environments of the tests, with what others have written: boto3 and ministack, which talk to AWS
-//! or are it, pinned in `tests/python/requirements.txt`; DuckDB, which is the demo's, too; Prometheus' client.
+//! or are it, pinned in `tests/python/requirements.txt`; DuckDB, which is the demo's, too; Prometheus' client; moto, another emulator.
 //!
 //! What does not live here: making the environment (`servers/venv`) and running things in it.
 
@@ -25,6 +25,14 @@ pub fn python() -> Result<PathBuf> {
 /// As for [`python`].
 pub fn python_with_prometheus() -> Result<PathBuf> {
     environment("tests/python/prometheus.txt", "python-prometheus")
+}
+
+/// The same with moto's server.
+///
+/// # Errors
+/// As for [`python`].
+pub fn python_with_moto() -> Result<PathBuf> {
+    environment("tests/python/moto.txt", "python-moto")
 }
 
 /// The same with DuckDB.

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::setup::agent::eventually;
-use testkit::ministack::Ministack;
+use testkit::emulator::{Emulator, Make};
 use testkit::program::program;
 
 const CLUSTERS: &str = r#"
@@ -538,7 +538,7 @@ async fn place(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_poller_serves_regions_and_assumed_roles_of_an_emulator_that_is_not_ours()
 -> Result<()> {
-    let ministack = spawn_blocking(Ministack::start).await??;
+    let ministack = spawn_blocking(|| Emulator::start(Make::Ministack)).await??;
     let url = ministack.endpoint_url();
     let mut places = Vec::new();
     for (account, region, cluster) in [

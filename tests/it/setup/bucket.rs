@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::ops::Deref;
 
 use anyhow::{Context as _, Result};
+use testkit::emulator::Make;
 pub(crate) use workloads::bucket::BUCKET;
 
 /// A bucket in an emulator of its own.
@@ -28,6 +29,11 @@ pub(crate) struct Object {
 impl Bucket {
     pub(crate) fn start() -> Result<Self> {
         workloads::bucket::Bucket::start().map(Self)
+    }
+
+    /// In moto's server.
+    pub(crate) fn start_in_moto() -> Result<Self> {
+        workloads::bucket::Bucket::start_in(Make::Moto).map(Self)
     }
 
     /// A `[sink]` that writes there; `lines` are more of its keys.

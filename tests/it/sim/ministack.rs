@@ -15,7 +15,7 @@ use aws_sdk_ecs::types::{Cluster, ClusterField, ContainerDefinition, LaunchType}
 use hydrant::sim::{Options, Simulator};
 
 use crate::setup::{self, aws_clients::Clients};
-use testkit::ministack::Ministack;
+use testkit::emulator::{Emulator, Make};
 
 /// The cluster that there is in both: its services, half of them on Fargate, and the tasks of each.
 const CLUSTER: &str = "Web";
@@ -24,7 +24,7 @@ const TASKS_OF_EACH: usize = 2;
 
 #[tokio::test]
 async fn ministack_plays_ecs_and_cloudwatch() -> Result<()> {
-    let ministack = tokio::task::spawn_blocking(Ministack::start).await??;
+    let ministack = tokio::task::spawn_blocking(|| Emulator::start(Make::Ministack)).await??;
     let clients = Clients::of(&ministack.endpoint_url());
     populate(&clients).await?;
     conforms(&clients)

@@ -8,10 +8,17 @@ use testkit::servers::Server;
 
 const TABLE: &str = "name = \"shop.t\"";
 
+/// Emulators of two makers, which have read AWS's documentation in their own ways.
+const JUDGES: [fn() -> Result<Bucket>; 2] = [Bucket::start, Bucket::start_in_moto];
+
 fn scene(sink: &str) -> Result<(Server, Bucket, Workplace)> {
+    scene_in(Bucket::start, sink)
+}
+
+fn scene_in(judge: fn() -> Result<Bucket>, sink: &str) -> Result<(Server, Bucket, Workplace)> {
     let server = Server::mysql(&[])?;
     server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, s TEXT)")?;
-    let bucket = Bucket::start()?;
+    let bucket = judge()?;
     let workplace = Workplace::new("")?;
     workplace.configure(&config(&server, TABLE, &bucket.sink(sink)))?;
     Ok((server, bucket, workplace))
@@ -19,8 +26,12 @@ fn scene(sink: &str) -> Result<(Server, Bucket, Workplace)> {
 
 #[test]
 fn an_object_says_what_it_has() -> Result<()> {
-    let (server, bucket, workplace) =
-        scene("storage_class = \"STANDARD_IA\"\ntags = { team = \"shop & co\" }")?;
+    JUDGES.into_iter().try_for_each(says_what_it_has)
+}
+
+fn says_what_it_has(judge: fn() -> Result<Bucket>) -> Result<()> {
+    let options = "storage_class = \"STANDARD_IA\"\ntags = { team = \"shop & co\" }";
+    let (server, bucket, workplace) = scene_in(judge, options)?;
     server.sql("INSERT INTO shop.t VALUES (1, 'a'), (2, 'b')")?;
     workplace.drain()?;
     let keys = bucket.keys()?;
@@ -88,7 +99,11 @@ fn an_object_may_be_larger_than_memory() -> Result<()> {
 
 #[test]
 fn an_object_of_another_is_never_overwritten() -> Result<()> {
-    let (server, bucket, workplace) = scene("")?;
+    JUDGES.into_iter().try_for_each(is_never_overwritten)
+}
+
+fn is_never_overwritten(judge: fn() -> Result<Bucket>) -> Result<()> {
+    let (server, bucket, workplace) = scene_in(judge, "")?;
     server.sql("INSERT INTO shop.t VALUES (1, 'a')")?;
     workplace.drain()?;
     let before = bucket.keys()?;

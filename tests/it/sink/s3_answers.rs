@@ -23,9 +23,12 @@ struct Scene {
 
 impl Scene {
     fn new(sink: &str) -> Result<Self> {
+        Self::in_bucket(Bucket::start()?, sink)
+    }
+
+    fn in_bucket(bucket: Bucket, sink: &str) -> Result<Self> {
         let server = Server::mysql(&[])?;
         server.sql("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, s LONGTEXT)")?;
-        let bucket = Bucket::start()?;
         let front = Front::of(&bucket.endpoint_url(), 1, Arc::default())?;
         let workplace = Workplace::new("")?;
         let text = format!(
@@ -166,7 +169,14 @@ fn an_upload_that_is_aborted_before_it_is_whole_is_begun_again_by_the_next_start
 /// What is committed needs no database to appear.
 #[test]
 fn what_was_committed_appears_though_the_database_is_gone() -> Result<()> {
-    let mut scene = Scene::new("flush_interval = \"20ms\"")?;
+    for bucket in [Bucket::start()?, Bucket::start_in_moto()?] {
+        appears_without_a_database(bucket)?;
+    }
+    Ok(())
+}
+
+fn appears_without_a_database(bucket: Bucket) -> Result<()> {
+    let mut scene = Scene::in_bucket(bucket, "flush_interval = \"20ms\"")?;
     scene.front.arm(Trap {
         call: Call::Complete,
         number: 1,

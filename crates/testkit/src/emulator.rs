@@ -1,11 +1,11 @@
-//! ministack, an AWS emulator that this project did not write: throw-away instances with nothing in them.
+//! AWS emulators that this project did not write, ministack and moto's server: throw-away instances with nothing in them.
 //!
 //! An instance has a folder of its own (home, temporary files, log) in the system's temporary directory and
 //! a port of its own on 127.0.0.1. It needs no container engine and is told of none. Process and folder are
-//! gone when the [`Ministack`] is dropped, or when the process that started it ends: see `watcher.rs`.
+//! gone when the [`Emulator`] is dropped, or when the process that started it ends: see `watcher.rs`.
 //!
-//! What it is good for: it reads what a client sends with code that shares nothing with ours, and stores it.
-//! What it is not good for: it judges next to nothing. Seen in 1.5.33, and unlike AWS:
+//! What they are good for: they read what a client sends with code that shares nothing with ours, and store it.
+//! What they are not good for: they judge next to nothing. Seen in ministack 1.5.33, and unlike AWS:
 //!
 //! - ECS: a deleted cluster is MISSING, never INACTIVE; its services are listed on. `ListServices` answers
 //!   with all services on one page whatever `maxResults` says, and for an unknown cluster with none instead
@@ -19,18 +19,22 @@
 //!   `AssumeRole` gave out (for any role) the role's account.
 //! - Without cbor2 beside it, CBOR is answered with JSON: that is why the environment has it.
 //!
+//! Both: completing an upload again answers 200. If its object was deleted since, ministack answers 200 and does not make it again, and
+//! moto 5.2.5 answers 500, also to parts of an upload that it does not know. AWS documents `NoSuchUpload`, which is believed.
+//!
 //! What does not live here: AWS clients, and the origin of the program (`python.rs`).
 
 use std::env;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::python::python;
+use super::python::{python, python_with_moto};
 use super::servers::{POLL, PORT_ATTEMPTS, READY_LIMIT, free_port, read_log};
 use super::watcher::Watcher;
 
@@ -38,28 +42,63 @@ use super::watcher::Watcher;
 /// not find those of somebody else.
 const KEPT_VARIABLES: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
 
+/// Whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    /// ministack, for all services.
+    Ministack,
+    /// moto's server, for S3.
+    Moto,
+}
+
+impl Make {
+    fn python(self) -> Result<PathBuf> {
+        match self {
+            Self::Ministack => python(),
+            Self::Moto => python_with_moto(),
+        }
+    }
+
+    fn module(self) -> &'static str {
+        match self {
+            Self::Ministack => "ministack",
+            Self::Moto => "moto.server",
+        }
+    }
+
+    /// What answers 200 once it is ready.
+    fn ready_path(self) -> &'static str {
+        match self {
+            Self::Ministack => "/_ministack/ready",
+            Self::Moto => "/moto-api/data.json",
+        }
+    }
+}
+
 /// An emulator started for the caller, without any resources. It ends with this value or with the process.
 #[derive(Debug)]
-pub struct Ministack {
+pub struct Emulator {
+    make: Make,
     port: u16,
     process: Option<Child>,
-    /// Dropped after [`Ministack::drop`] has ended the process. It removes the folder.
+    /// Dropped after [`Emulator::drop`] has ended the process. It removes the folder.
     watcher: Watcher,
 }
 
-impl Ministack {
+impl Emulator {
     /// Starts one, and returns once it answers. Blocks; it takes half a second on an idle machine.
     ///
     /// # Errors
     /// When it cannot be had, or does not start: what it has said is in the message.
-    pub fn start() -> Result<Self> {
-        let python = python()?;
+    pub fn start(make: Make) -> Result<Self> {
+        let python = make.python()?;
         let dir = tempfile::Builder::new()
-            .prefix("hydrant-ministack-")
+            .prefix("hydrant-emulator-")
             .tempdir()
-            .context("cannot create a folder for ministack")?
+            .context("cannot create a folder for an emulator")?
             .keep();
         let mut server = Self {
+            make,
             port: 0,
             process: None,
             watcher: Watcher::new(dir)?,
@@ -72,7 +111,7 @@ impl Ministack {
                 return Ok(server);
             }
         }
-        bail!("somebody else took {PORT_ATTEMPTS} ports in a row before ministack could")
+        bail!("somebody else took {PORT_ATTEMPTS} ports in a row before {make:?} could")
     }
 
     /// What AWS clients take as their endpoint, for every service.
@@ -93,7 +132,10 @@ impl Ministack {
         // comes. Python leaves the meaning of a -X option to whoever gives it; this one names the folder
         // for the watcher.
         let mark = format!("hydrant={}", dir.display());
-        command.args(["-I", "-B", "-u", "-X", &mark, "-m", "ministack"]);
+        command.args(["-I", "-B", "-u", "-X", &mark, "-m", self.make.module()]);
+        if self.make == Make::Moto {
+            command.args(["--host", "127.0.0.1", "--port", &self.port.to_string()]);
+        }
         command.env_clear();
         for name in KEPT_VARIABLES {
             if let Some(value) = env::var_os(name) {
@@ -135,19 +177,22 @@ impl Ministack {
                 if log.contains("already in use") {
                     return Ok(false);
                 }
-                bail!("ministack did not start ({status}):\n{log}");
+                bail!("{:?} did not start ({status}):\n{log}", self.make);
             }
             // The log says that it is this process which has the port, the answer that it can be used.
-            if log.contains(&listens) && is_ready(self.port) {
+            if log.contains(&listens) && is_ready(self.port, self.make.ready_path()) {
                 return Ok(true);
             }
             if Instant::now() > deadline {
                 self.kill()?;
-                bail!("ministack does not answer after {READY_LIMIT:?}:\n{log}");
+                bail!(
+                    "{:?} does not answer after {READY_LIMIT:?}:\n{log}",
+                    self.make
+                );
             }
             std::thread::sleep(POLL);
         }
-        bail!("ministack was not started")
+        bail!("{:?} was not started", self.make)
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -165,7 +210,7 @@ impl Ministack {
     }
 }
 
-impl Drop for Ministack {
+impl Drop for Emulator {
     fn drop(&mut self) {
         // Nothing in it is to be kept, so it need not end in order. Whatever fails, the watcher makes good.
         let _ = self.kill();
@@ -173,7 +218,7 @@ impl Drop for Ministack {
 }
 
 /// Whether it says that it is ready, which is after all that it does at its start.
-fn is_ready(port: u16) -> bool {
+fn is_ready(port: u16, path: &str) -> bool {
     let patience = Duration::from_secs(2);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut answer = Vec::new();
@@ -181,7 +226,7 @@ fn is_ready(port: u16) -> bool {
         .and_then(|mut stream| {
             stream.set_read_timeout(Some(patience))?;
             let request =
-                "GET /_ministack/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes())?;
             stream.read_to_end(&mut answer)
         })
