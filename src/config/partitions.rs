@@ -7,13 +7,15 @@ use super::ConfigError;
 /// Names that readers of Hive partitions take for columns.
 pub(super) fn partitions(names: Option<&[String]>) -> Result<[String; 2], ConfigError> {
     const KEY: &str = "sink.partitions";
-    const REMEDY: &str = "write two names of letters, digits and _, like [\"dt\", \"hr\"]";
+    const REMEDY: &str =
+        "write two names of letters, digits and _ that begin with a letter, like [\"dt\", \"hr\"]";
     let Some(names) = names else {
         return Ok(PARTITIONS.map(str::to_owned));
     };
     let is_name = |name: &String| {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        !name.is_empty() && name.bytes().all(is_part)
+        // Athena, Hive and Spark pass over folders that begin with _.
+        name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.bytes().all(is_part)
     };
     match names {
         [day, hour] if names.iter().all(is_name) => {
@@ -47,6 +49,8 @@ mod tests {
         for wrong in [
             &["dt"][..],
             &["dt", ""],
+            &["_dt", "hr"],
+            &["dt", "1"],
             &["dt", "DT"],
             &["dt", "v"],
             &["a/b", "hr"],
