@@ -92,8 +92,8 @@ fn write_rows(images: &mut Images, suffix: &RowSuffix, out: &mut Vec<u8>) {
 #[divan::bench_group]
 mod encode {
     use super::{
-        Bencher, BytesCount, Image, ItemsCount, LineFacts, MetadataColumn, ROWS, RowSuffix,
-        black_box, images, write_rows, write_text,
+        Bencher, BytesCount, ItemsCount, LineFacts, MetadataColumn, ROWS, RowSuffix, black_box,
+        images, write_rows, write_text,
     };
 
     fn rows(bencher: Bencher, suffix: &RowSuffix) {
@@ -120,8 +120,7 @@ mod encode {
         let facts = LineFacts {
             schema: "",
             table: "",
-            operation: hydrant::binlog::RowOperation::Insert,
-            image: Image::After,
+            operation: hydrant::encode::LineOperation::Insert,
             commit_time_us: 0,
             position: "3e11fa47-71ca-11e1-9e33-c80aa9429562:4711",
             schema_version: 1,

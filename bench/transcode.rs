@@ -10,7 +10,8 @@ use hydrant::config::limits::{
     FIREHOSE_BATCH_RECORDS, FIREHOSE_BILLED_BYTES, FIREHOSE_RECORD_BYTES,
 };
 use hydrant::encode::{
-    ChosenColumn, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+    ChosenColumn, Dialect, Image, LineFacts, LineNumber, LineOperation, MetadataColumn, Plan,
+    RowSuffix,
 };
 
 use workloads::capture::FIRST_BINLOG;
@@ -75,8 +76,7 @@ pub(crate) fn transcode(
             let facts = LineFacts {
                 schema: "",
                 table: "",
-                operation: rows.operation,
-                image: Image::After,
+                operation: LineOperation::of(rows.operation, Image::After),
                 commit_time_us: transaction.commit_time_us,
                 position: &position,
                 schema_version: 1,

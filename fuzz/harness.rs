@@ -10,7 +10,8 @@ use super::binlog::{
     WatchedTable,
 };
 use super::encode::{
-    ChosenColumn, Dialect, Image, LineFacts, LineNumber, MetadataColumn, Plan, RowSuffix,
+    ChosenColumn, Dialect, Image, LineFacts, LineNumber, LineOperation, MetadataColumn, Plan,
+    RowSuffix,
 };
 
 /// The tables that are followed in the seeds.
@@ -220,8 +221,7 @@ fn write(
             let facts = LineFacts {
                 schema: "shop",
                 table: "T",
-                operation: rows.operation,
-                image: *image,
+                operation: LineOperation::of(rows.operation, *image),
                 commit_time_us: 0,
                 position,
                 schema_version: 1,

@@ -89,6 +89,8 @@ pub struct Batch {
     pub row_count: usize,
     /// Whether no line after these may be in the same object.
     pub ends_object: bool,
+    /// Whether an object may end behind these lines.
+    pub may_end_object: bool,
     bytes: Vec<u8>,
     record_ends: Vec<usize>,
     record_start: usize,
@@ -108,6 +110,7 @@ impl Batch {
             opened_at,
             row_count: 0,
             ends_object: false,
+            may_end_object: true,
             bytes: Vec::new(),
             record_ends: Vec::new(),
             record_start: 0,
@@ -228,6 +231,7 @@ impl Batch {
             schema_version: self.schema_version,
             row_count: self.row_count,
             ends_object: self.ends_object,
+            may_end_object: self.may_end_object,
             opened_at: self.opened_at,
             bytes: self.bytes,
             record_ends: self.record_ends,
@@ -250,6 +254,8 @@ pub struct SealedBatch {
     pub row_count: usize,
     /// Whether no line after these may be in the same object.
     pub ends_object: bool,
+    /// Whether an object may end behind these lines.
+    pub may_end_object: bool,
     /// When the first row was written.
     pub opened_at: Instant,
     bytes: Vec<u8>,

@@ -72,6 +72,10 @@ pub struct CdcOptions {
     /// later change, so the option may stay in place.
     #[arg(long, value_name = "TABLE=CODE")]
     pub accept_change: Vec<cdc::AcceptedChange>,
+    /// Read the rows that a table has, though they have been read before, and deliver them as operation R. Leave the
+    /// option out of later starts: what was interrupted goes on without it, what was done begins again with it.
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    pub backfill: Vec<String>,
 }
 
 /// Options of `hydrant metrics`.
@@ -116,6 +120,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             let (runtime, signals) = listening_runtime()?;
             let mut config = config::load(&options.config)?;
             config.exemptions.events.extend(options.pass_over);
+            config::read_again(&mut config.tables, &options.backfill)?;
             let (until, accepted) = (options.until, &options.accept_change);
             let outcome = runtime.block_on(cdc::run(config, until, accepted, signals));
             // A write that hangs must not keep the process.

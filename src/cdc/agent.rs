@@ -1,8 +1,10 @@
 //! The one loop: events in, batches out, acknowledgements back, the checkpoint behind them.
 
+mod asking;
+mod parts;
+
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ use super::Stored;
 use super::Until;
 use super::announce;
 use super::asker::{Asker, QueryOutcome};
+use super::backfill::Backfill;
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, FollowedTable};
 use super::end::End;
@@ -33,9 +36,11 @@ use super::preflight::Preflight;
 use super::progress::{AgentSummary, Progress};
 use super::reader::{Reader, ReaderEvent};
 use super::server::Mark;
-use super::server_columns::Question;
 use super::start::start_mark;
 use super::store::{Store, is_lost};
+
+use asking::Asking;
+use parts::next_part;
 
 /// How long to wait after the disk did not take it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
@@ -46,57 +51,14 @@ const SAVE_GRACE: Duration = Duration::from_secs(2);
 /// Events that are taken in before completions and timers are looked at again.
 const EVENTS_AT_ONCE: usize = 256;
 
-/// A question under way, which gives back who asks.
-type QuestionAsked =
-    Pin<Box<dyn Future<Output = (Box<Asker>, Result<QueryOutcome, Failure>)> + Send>>;
-
-/// The asker while no question is open; otherwise the open question.
-enum Asking {
-    Idle(Box<Asker>),
-    UnderWay(QuestionAsked),
-    /// Between the two.
-    Nobody,
-}
-
-impl Asking {
-    /// Begins to ask.
-    fn begin(&mut self, question: Question, mark: Arc<Mark>) {
-        if let Self::Idle(mut asker) = std::mem::replace(self, Self::Nobody) {
-            *self = Self::UnderWay(Box::pin(async move {
-                let told = asker.ask(&question, &mark).await;
-                (asker, told)
-            }));
-        }
-    }
-
-    /// Waits for the answer; forever if no question is open.
-    async fn next(&mut self) -> Result<QueryOutcome, Failure> {
-        let Self::UnderWay(asking) = self else {
-            return std::future::pending().await;
-        };
-        let (asker, told) = asking.await;
-        *self = Self::Idle(asker);
-        told
-    }
-
-    fn is_under_way(&self) -> bool {
-        matches!(self, Self::UnderWay(_))
-    }
-
-    /// Positions may mean something else from here on.
-    fn forget(&mut self) {
-        if let Self::Idle(asker) = self {
-            asker.forget();
-        }
-    }
-}
-
 /// The agent, ready to run.
 pub(super) struct Agent<S> {
     config: Config,
     reader: Reader,
     pipeline: Pipeline<S>,
     asking: Asking,
+    /// What reads tables whose rows were there before, as long as there are some.
+    backfill: Option<Box<Backfill>>,
     end: Option<End>,
     store: Arc<Store>,
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
@@ -126,13 +88,16 @@ impl<S: Sink> Agent<S> {
         (sink, dead_letters): (S, Option<DeadLetters>),
         until: Option<Until>,
     ) -> Result<Self, Error> {
-        let Preflight { mut server, tables } = checked;
+        let Preflight {
+            mut server,
+            mut tables,
+        } = checked;
         let Stored {
             store,
             loaded,
             owner,
         } = stored;
-        let mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
+        let mut mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
         let end = match until {
             Some(until) => Some(End::of(until, &mark, &mut server).await?),
             None => None,
@@ -147,6 +112,8 @@ impl<S: Sink> Agent<S> {
         let known = (tables.as_slice(), with_rows.as_slice());
         announce::missing_rows(&config, loaded.as_ref(), &mark, known, has_gtids);
         announce::followed(&tables, &mark, loaded.is_some());
+        let begun = Backfill::begin(&config, &mut tables, &mut server, &mut mark);
+        let (backfill, seam) = Box::pin(begun).await?.unzip();
         let has_names = server.logs_names();
         let starting = Box::pin(Reader::start(&config.source, server, mark));
         let (mut reader, mut mark) = starting.await?;
@@ -162,6 +129,7 @@ impl<S: Sink> Agent<S> {
         let known = (layouts, written.clone());
         let (max_in_flight, table_count) = (config.max_in_flight, tables.len());
         let mut pipeline = Pipeline::following(&mark, tables, known, sink, max_in_flight)?;
+        pipeline.seam = seam;
         pipeline.decoder.exempt(config.exemptions.clone());
         pipeline.flow.keep_dead_letters(dead_letters, table_count);
         let saved = Checkpoint::at(&mark, pipeline.layouts()).of(&followed);
@@ -176,6 +144,7 @@ impl<S: Sink> Agent<S> {
             reader,
             pipeline,
             asking: Asking::Idle(Box::new(asker)),
+            backfill,
             end,
             store,
             saving: None,
@@ -240,6 +209,9 @@ impl<S: Sink> Agent<S> {
         }
         while !self.reached_end() {
             let room = self.pipeline.has_room() && !self.asking.is_under_way();
+            if room && self.backfill.is_some() {
+                self.go_on_with_backfill()?;
+            }
             if room && self.pipeline.take_in_prepared(Instant::now())? {
                 self.begin_asking();
                 continue;
@@ -268,6 +240,7 @@ impl<S: Sink> Agent<S> {
                     QueryOutcome::Answer(answer) => self.pipeline.answer(answer)?,
                     QueryOutcome::OtherServer => self.reconnect(),
                 },
+                part = next_part(&mut self.backfill) => self.on_part(part?),
                 event = self.reader.next(), if room => self.take_in(event?)?,
             }
         }
@@ -285,6 +258,11 @@ impl<S: Sink> Agent<S> {
                 || !self.pipeline.has_room()
                 || self.reached_end()
             {
+                return Ok(());
+            }
+            // A window may close between two transactions.
+            let seam = self.pipeline.seam.as_ref();
+            if seam.is_some_and(|seam| seam.is_waiting()) {
                 return Ok(());
             }
             match self.reader.ready() {
@@ -362,7 +340,8 @@ impl<S: Sink> Agent<S> {
         let flush = flush.map(|opened_at| opened_at + self.config.flush_interval);
         let save = self.saving.is_none().then(|| self.save_due_at());
         let progress = self.progress_at + PROGRESS_INTERVAL;
-        [flush, save]
+        let backfill = self.backfill.as_ref().and_then(|it| it.wake_at());
+        [flush, save, backfill]
             .into_iter()
             .flatten()
             .fold(progress, Instant::min)
@@ -386,6 +365,9 @@ impl<S: Sink> Agent<S> {
         }
         if now >= self.progress_at + PROGRESS_INTERVAL {
             self.progress_at = now;
+            if let (Some(backfill), Some(seam)) = (&self.backfill, &self.pipeline.seam) {
+                backfill.tell(seam);
+            }
             let rows = |progress: &Progress| (progress.rows_written, progress.rows_waiting());
             if rows(&self.told) != rows(&self.pipeline.progress()) {
                 self.tell_progress();
@@ -419,7 +401,8 @@ impl<S: Sink> Agent<S> {
             let name = pipeline.table_name(*table);
             self.written.insert(name, prefix.clone());
         }
-        self.written.retain(|_, prefix| !prefix.is_behind(mark));
+        self.written
+            .retain(|table, prefix| !prefix.is_behind(mark, table));
         (
             self.written.clone(),
             objects.map(Objects::named).unwrap_or_default(),
@@ -501,7 +484,8 @@ impl<S: Sink> Agent<S> {
         let decoder = &self.pipeline.decoder;
         let is_reached = |end: &End| end.is_reached(decoder);
         // A checkpoint that does not know its file would not notice that the server was reset.
-        self.end.as_ref().is_some_and(is_reached) && decoder.is_file_known()
+        let is_read = self.backfill.is_none();
+        is_read && self.end.as_ref().is_some_and(is_reached) && decoder.is_file_known()
     }
 
     /// Delivers all that was read, as long as there is time.

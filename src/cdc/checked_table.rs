@@ -5,7 +5,7 @@ use std::fmt;
 use crate::binlog::{
     Flavor, Operations, Problem, ServerColumn, TableMap, Versioning, WatchedTable,
 };
-use crate::config::{self, KeyChange, OversizeRows, Protection, SchemaChange};
+use crate::config::{self, KeyChange, OversizeRows, Protection, SchemaChange, TableBackfill};
 use crate::encode::{ChosenColumn, Dialect, InvalidText, MetadataColumn};
 use crate::{Exit, Failure};
 
@@ -49,6 +49,10 @@ pub struct CheckedTable {
     pub invalid_text: InvalidText,
     /// What happens to rows that are too large for the sink.
     pub oversize: OversizeRows,
+    /// Whether the rows that it has are read.
+    pub backfill: TableBackfill,
+    /// Whether all its changes are handed out, because its rows are being read.
+    pub is_read: bool,
 }
 
 impl CheckedTable {
@@ -66,7 +70,11 @@ impl CheckedTable {
         WatchedTable {
             schema: self.schema.clone(),
             name: self.name.clone(),
-            operations: self.operations,
+            operations: if self.is_read {
+                Operations::ALL
+            } else {
+                self.operations
+            },
         }
     }
 
@@ -134,6 +142,8 @@ impl CheckedTable {
             dialect: wanted.dialect,
             invalid_text: wanted.invalid_text,
             oversize: wanted.oversize,
+            backfill: wanted.backfill,
+            is_read: false,
         }
     }
 

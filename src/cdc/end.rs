@@ -6,13 +6,22 @@ use crate::{Exit, Failure};
 use super::Until;
 use super::server::{Mark, Server};
 
-/// Where a run ends: at whichever of the two is reached first.
+/// Where a run ends, or a window: at whichever of the two is reached first.
+#[derive(Debug, Default)]
 pub(super) struct End {
     position: Option<FilePosition>,
     gtids: Option<GtidSet>,
 }
 
 impl End {
+    /// At a mark.
+    pub(super) fn at(mark: Mark) -> Self {
+        let Mark {
+            position, gtids, ..
+        } = mark;
+        Self { position, gtids }
+    }
+
     /// # Errors
     /// If this end can never be reached.
     pub(super) async fn of(
@@ -21,12 +30,7 @@ impl End {
         server: &mut Server,
     ) -> Result<Self, Failure> {
         Ok(match until {
-            Until::Now => {
-                let Mark {
-                    position, gtids, ..
-                } = server.end_of_binlog().await?;
-                Self { position, gtids }
-            }
+            Until::Now => Self::at(server.end_of_binlog().await?),
             Until::Position(position) => {
                 check_is_there(&position, start, server).await?;
                 Self {

@@ -86,7 +86,7 @@ impl World {
         for (table, prefix) in objects.prefixes() {
             written.insert(pipeline.table_name(*table), prefix.clone());
         }
-        written.retain(|_, prefix| !prefix.is_behind(&mark));
+        written.retain(|table, prefix| !prefix.is_behind(&mark, table));
         if is_taken {
             self.stored = Stored {
                 written,

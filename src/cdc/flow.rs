@@ -9,6 +9,7 @@ use crate::binlog::Decoder;
 use crate::ledger::Ledger;
 use crate::sink::{DeadLetters, Delivered, Delivery, Sink};
 
+use super::backfill::{BackfillProgress, TableProgress};
 use super::objects::Objects;
 use super::open_lines::Outlet;
 use super::prefix::Prefix;
@@ -23,6 +24,8 @@ pub(crate) struct Flow<S> {
     pub(crate) columns: Arc<KnownColumns>,
     /// For which numbers of tables that was confirmed.
     pub(super) confirmed_ids: Arc<ConfirmedIds>,
+    /// As in [`Mark::backfill`], at the decoder's newest commit.
+    backfill: Arc<BackfillProgress>,
     /// As in [`Mark::sequence`], at the decoder's newest commit.
     sequence: i64,
     pub(crate) delivery: Delivery<S>,
@@ -51,6 +54,7 @@ impl<S: Sink> Flow<S> {
             server: start.server.clone(),
             columns: Arc::clone(&start.columns),
             confirmed_ids: Arc::clone(&start.confirmed_ids),
+            backfill: Arc::clone(&start.backfill),
             sequence: start.sequence,
             delivery,
             ledger: Ledger::default(),
@@ -79,10 +83,17 @@ impl<S: Sink> Flow<S> {
                 confirmed_ids: Arc::clone(&self.confirmed_ids),
                 sequence: self.sequence,
                 lineage: decoder.lineage(),
+                backfill: Arc::clone(&self.backfill),
                 ..Mark::new(self.server.clone(), position.cloned(), gtids.cloned())
             })
         });
         Arc::clone(newest)
+    }
+
+    /// More of a table is written at the newest commit.
+    pub(super) fn filled(&mut self, table: String, progress: TableProgress) {
+        Arc::make_mut(&mut self.backfill).insert(table, progress);
+        self.newest = None;
     }
 
     /// More is known at the newest commit than when it was made into a mark.

@@ -13,6 +13,7 @@
 mod agent;
 mod announce;
 mod asker;
+mod backfill;
 mod checked_table;
 mod checkpoint;
 mod claim;

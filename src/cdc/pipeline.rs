@@ -1,5 +1,6 @@
 //! From one event to open batches, and from those to the sink: what the agent and a replay share.
 
+mod parts;
 mod sealing;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::binlog::{DecodeError, Decoder, DecoderStart, Inflater, Input, Problem
 use crate::error::Error;
 use crate::sink::{Delivery, Sink};
 
+use super::backfill::Seam;
 use super::checked_table::CheckedTable;
 use super::column_source::{ColumnSource, forget};
 use super::flow::{Flow, FlowOutlet};
@@ -47,6 +49,8 @@ pub(crate) struct Pipeline<S> {
     touched: Vec<usize>,
     is_touched: Vec<bool>,
     savepoints: Vec<Savepoint>,
+    /// Tables whose rows are being read, if there are any.
+    pub(super) seam: Option<Box<Seam>>,
     pub(crate) rows_written: u64,
     /// When the transaction of the newest row was committed.
     pub(crate) newest_commit_us: i64,
@@ -57,6 +61,8 @@ struct Savepoint {
     id: u64,
     tables: Vec<TableMark>,
     sequence: i64,
+    /// What was noted for tables that are read.
+    noted: Vec<usize>,
 }
 
 impl<S: Sink> Pipeline<S> {
@@ -155,6 +161,7 @@ impl<S: Sink> Pipeline<S> {
             touched: Vec::new(),
             is_touched,
             savepoints: Vec::new(),
+            seam: None,
             rows_written: 0,
             newest_commit_us: 0,
         })
@@ -168,6 +175,8 @@ impl<S: Sink> Pipeline<S> {
         let input = self.inflater.plain(input, &self.decoder)?;
         let step = self.decoder.take(&input)?;
         if self.decoder.has_something_to_tell() {
+            // A statement may have changed a table, or emptied it, in a way that its rows do not show.
+            self.seam.iter_mut().for_each(|seam| seam.discard());
             let Self {
                 decoder,
                 flow,
@@ -200,6 +209,11 @@ impl<S: Sink> Pipeline<S> {
                 })?;
                 self.rows_written +=
                     writer.write(&rows, &context, &mut self.sequence, &mut outlet)?;
+                if let Some(seam) = &mut self.seam
+                    && let Some(reading) = seam.open(table)
+                {
+                    writer.touch(&rows, &context, reading, &mut outlet)?;
+                }
                 let used = outlet.flow.sealed_bytes + writer.open_bytes();
                 self.room = self.room.saturating_sub(used.saturating_sub(used_before));
                 if self.decoder.may_be_undone() {
@@ -225,6 +239,7 @@ impl<S: Sink> Pipeline<S> {
             id,
             tables: marks.collect(),
             sequence: self.sequence.newest(),
+            noted: self.seam.iter().flat_map(|seam| seam.noted()).collect(),
         });
     }
 
@@ -236,6 +251,9 @@ impl<S: Sink> Pipeline<S> {
             return;
         };
         self.sequence.undo_to(savepoint.sequence);
+        if let Some(seam) = &mut self.seam {
+            seam.undo_to(Some(&savepoint.noted));
+        }
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
             decoder: &self.decoder,
@@ -249,6 +267,7 @@ impl<S: Sink> Pipeline<S> {
     fn end_transaction(&mut self) {
         self.sequence.commit();
         self.flow.moved(self.sequence.committed());
+        self.note_commit();
         self.savepoints.clear();
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
@@ -281,6 +300,7 @@ impl<S: Sink> Pipeline<S> {
     /// Takes all rows of the open transaction back that are not on their way.
     fn undo_open_transaction(&mut self) {
         self.savepoints.clear();
+        self.seam.iter_mut().for_each(|seam| seam.undo_to(None));
         let mut outlet = FlowOutlet {
             flow: &mut self.flow,
             decoder: &self.decoder,
@@ -445,6 +465,11 @@ impl<S: Sink> Pipeline<S> {
             self.decoder.server_changed();
         }
         let is_other_server = mark.server != self.flow.server;
+        // Windows end at positions of the server that was.
+        self.seam.iter_mut().for_each(|seam| {
+            seam.discard();
+            seam.undo_to(None);
+        });
         self.flow.server = mark.server;
         self.flow.columns = mark.columns;
         self.flow.confirmed_ids = mark.confirmed_ids;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::{FilePosition, Flavor, Gtid, GtidSet, Operations, TransactionKey};
 use crate::config::KeyChange;
 
+use super::backfill::TableProgress;
 use super::server::{Identity, Mark};
 
 /// The lines of one table that are in committed objects: all of the transactions before any of these commits, and the
@@ -18,6 +19,9 @@ pub(crate) struct Prefix {
     commits: Vec<Commit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     begun: Vec<Begun>,
+    /// What has been read of the table, of which it has the lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backfill: Option<TableProgress>,
 }
 
 /// A place between transactions, on its server by position, elsewhere by GTIDs.
@@ -62,12 +66,18 @@ pub(super) struct AtHand<'a> {
 }
 
 impl Prefix {
-    /// All lines before a mark.
-    pub(super) fn before(mark: &Mark) -> Self {
+    /// All lines of a table, `schema.table`, before a mark.
+    pub(super) fn before(mark: &Mark, table: &str) -> Self {
         Self {
             commits: vec![Commit::of(mark)],
             begun: Vec::new(),
+            backfill: mark.backfill.get(table).cloned(),
         }
+    }
+
+    /// What has been read of the table, of which it has the lines.
+    pub(super) fn backfill(&self) -> Option<&TableProgress> {
+        self.backfill.as_ref()
     }
 
     /// And so many lines of a transaction that starts there.
@@ -115,9 +125,12 @@ impl Prefix {
         begun.map(|begun| begun.lines).max().unwrap_or(0)
     }
 
-    /// Whether whoever starts at the mark reads none of these lines again.
-    pub(super) fn is_behind(&self, mark: &Mark) -> bool {
-        self.commits.iter().all(|commit| commit.is_behind(mark))
+    /// Whether whoever starts at the mark reads none of these lines of the table again.
+    pub(super) fn is_behind(&self, mark: &Mark, table: &str) -> bool {
+        let read = mark.backfill.get(table);
+        let is_read = |own: &TableProgress| read.is_some_and(|read| read.includes(own));
+        self.backfill.as_ref().is_none_or(is_read)
+            && self.commits.iter().all(|commit| commit.is_behind(mark))
             && self.begun.iter().all(|begun| begun.is_behind(mark))
     }
 }
@@ -246,7 +259,7 @@ mod tests {
 
     #[test]
     fn on_the_same_server_the_position_decides() {
-        let mut prefix = Prefix::before(&mark("a", Some(500), ""));
+        let mut prefix = Prefix::before(&mark("a", Some(500), ""), "shop.T");
         let start = || FilePosition::new("b.000001", 500);
         prefix.begin(
             &TransactionKey::Start(start()),
@@ -258,8 +271,8 @@ mod tests {
         assert_eq!(lines(&prefix, "a", 700, None), 0);
         // Another server's place of that name is another place.
         assert_eq!(lines(&prefix, "b", 500, None), 0);
-        assert!(!prefix.is_behind(&mark("a", Some(500), "")));
-        assert!(prefix.is_behind(&mark("a", Some(501), "")));
+        assert!(!prefix.is_behind(&mark("a", Some(500), ""), "shop.T"));
+        assert!(prefix.is_behind(&mark("a", Some(501), ""), "shop.T"));
         assert!(!prefix.is_counted_otherwise(COUNTED));
         assert!(prefix.is_counted_otherwise(Counted {
             before_image: true,
@@ -269,7 +282,7 @@ mod tests {
 
     #[test]
     fn on_another_server_with_another_order_the_set_decides() {
-        let mut prefix = Prefix::before(&mark("a", Some(500), &format!("{UUID}:1-5")));
+        let mut prefix = Prefix::before(&mark("a", Some(500), &format!("{UUID}:1-5")), "shop.T");
         let start = FilePosition::new("b.000001", 500);
         prefix.begin(
             &TransactionKey::Gtid(gtid(6)),
@@ -287,14 +300,14 @@ mod tests {
         assert_eq!(lines(&prefix, "b", 10, None), 0);
         for (gtids, is_behind) in [("1-5", false), ("1-4:6-7", false), ("1-6", true)] {
             let mark = mark("b", Some(10_000), &format!("{UUID}:{gtids}"));
-            assert_eq!(prefix.is_behind(&mark), is_behind, "{gtids}");
+            assert_eq!(prefix.is_behind(&mark, "shop.T"), is_behind, "{gtids}");
         }
     }
 
     #[test]
     fn what_is_stored_is_read() {
-        let mut prefix = Prefix::before(&mark("a", Some(500), &format!("{UUID}:1-5")));
-        prefix.join(&Prefix::before(&mark("b", None, "")));
+        let mut prefix = Prefix::before(&mark("a", Some(500), &format!("{UUID}:1-5")), "shop.T");
+        prefix.join(&Prefix::before(&mark("b", None, ""), "shop.T"));
         let start = FilePosition::new("b.000001", 500);
         prefix.begin(
             &TransactionKey::Gtid(gtid(6)),
@@ -305,7 +318,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Prefix>(&text).unwrap(), prefix);
         let maria = GtidSet::parse(Flavor::MariaDb, "0-1-5,1-1-7").ok();
         let mark = Mark::new(server("m"), None, maria);
-        let prefix = Prefix::before(&mark);
+        let prefix = Prefix::before(&mark, "shop.T");
         let text = serde_json::to_string(&prefix).unwrap();
         assert_eq!(serde_json::from_str::<Prefix>(&text).unwrap(), prefix);
     }

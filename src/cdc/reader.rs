@@ -100,7 +100,7 @@ impl Reader {
             .unwrap_or_else(|| rand::random_range(1 << 31..u32::MAX));
         let opening = follow(source, server, server_id, mark);
         let limit = source.connect_timeout * ATTEMPT_PARTS;
-        let (wire, mark) = within(limit, &place(source), opening).await??;
+        let (wire, mark) = Box::pin(within(limit, &place(source), opening)).await??;
         let now = Instant::now();
         let reader = Self {
             source: source.clone(),

@@ -17,6 +17,7 @@ use crate::binlog::{FilePosition, Flavor, GtidSet, Lineage, PreparedXa};
 use crate::config::{Source, Tls};
 use crate::{Exit, Failure};
 
+use super::backfill::BackfillProgress;
 use super::explain::{REACH_SERVER, binlog_is_off, explain, is_server_error};
 use super::server_columns::{ConfirmedIds, KnownColumns};
 
@@ -43,6 +44,8 @@ pub struct Mark {
     pub sequence: i64,
     /// What tells the history before it from others.
     pub lineage: Lineage,
+    /// What has been read of tables whose rows were there before, and is written before it.
+    pub(crate) backfill: Arc<BackfillProgress>,
 }
 
 impl Mark {
@@ -58,6 +61,7 @@ impl Mark {
             confirmed_ids: Arc::default(),
             sequence: 0,
             lineage: Lineage::default(),
+            backfill: Arc::default(),
         }
     }
 
@@ -186,6 +190,11 @@ impl Server {
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Host and port.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Whether its table maps have the names of columns.

@@ -1,5 +1,7 @@
 //! Where a run starts in the server's binlog, and whether that part of it is there.
 
+use std::sync::Arc;
+
 use mysql_async::Row;
 
 use crate::binlog::{FilePosition, Flavor, GtidSet};
@@ -23,7 +25,11 @@ pub(super) async fn start_mark(
     start: &Start,
 ) -> Result<Mark, Failure> {
     if let Some(checkpoint) = checkpoint {
-        return resume(server, checkpoint).await;
+        let mark = resume(server, checkpoint).await?;
+        return Ok(Mark {
+            backfill: Arc::new(checkpoint.backfilled()),
+            ..mark
+        });
     }
     let mark = match start {
         Start::Latest => {

@@ -2,15 +2,17 @@
 
 mod changes;
 mod definition;
+mod once;
 mod open_transaction;
 mod row_context;
+mod selected;
 
 use std::time::Instant;
 
 use crate::batch::{Batch, BatchLimits, Oversize, RowPlace, SealedBatch};
 use crate::binlog::{Problem, RowOperation, RowsEvent, ServerColumn};
 use crate::config::{OversizeRows, SchemaChange};
-use crate::encode::{Image, LineFacts, LineNumber, Plan, RowError, RowSuffix};
+use crate::encode::{Image, LineFacts, LineNumber, LineOperation, Plan, RowError, RowSuffix};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -25,6 +27,8 @@ use super::sequence::Sequence;
 use definition::TableDefinition;
 use open_transaction::OpenTransaction;
 pub(super) use row_context::RowContext;
+pub(super) use selected::Boundary;
+use selected::{RowSource, SelectedRows};
 
 /// The part of a batch's expected bytes that it has room for beyond them.
 const ROOM_PART: usize = 8;
@@ -53,6 +57,14 @@ pub(super) struct TableWriter {
     /// `suffixes` are of other columns than those of the images at hand.
     is_suffix_stale: bool,
     replaced_text: ReplacedText,
+    /// How rows are written that were read from the table, while they are.
+    selected: Option<Box<SelectedRows>>,
+    /// Of their lines.
+    read_suffix: RowSuffix,
+    /// A plan for the key alone, for table maps of this generation.
+    keys: Option<(u64, Plan)>,
+    /// What is written may not be the end of an object, because a part of the table is under way.
+    is_within_part: bool,
 }
 
 /// A place in the open transaction, to go back to.
@@ -74,6 +86,7 @@ impl TableWriter {
         Self {
             index,
             suffixes: [(); 2].map(|()| RowSuffix::new(checked.dialect)),
+            read_suffix: RowSuffix::new(checked.dialect),
             absent: [String::new(), String::new()],
             definition: TableDefinition::new(checked, layouts),
             limits,
@@ -84,6 +97,9 @@ impl TableWriter {
             operation: RowOperation::Insert,
             is_suffix_stale: false,
             replaced_text: ReplacedText::default(),
+            selected: None,
+            keys: None,
+            is_within_part: false,
         }
     }
 
@@ -143,7 +159,7 @@ impl TableWriter {
             return None;
         }
         let mark = outlet.newest_commit();
-        let mut prefix = Prefix::before(&mark);
+        let mut prefix = Prefix::before(&mark, &self.definition.name());
         for (key, start, lines) in self.transaction.begun() {
             let at = start.map(|start| (mark.server.clone(), start.clone()));
             prefix.begin(key, at, (lines, self.definition.checked.counted()));
@@ -158,8 +174,11 @@ impl TableWriter {
     pub(super) fn commit(&mut self, outlet: &mut impl Outlet) {
         self.lines.commit(outlet);
         self.transaction.end();
-        self.written
-            .take_if(|written| written.is_behind(&outlet.newest_commit()));
+        if let Some(written) = &self.written
+            && written.is_behind(&outlet.newest_commit(), &self.definition.name())
+        {
+            self.written = None;
+        }
     }
 
     /// The open transaction will be read again from its first row; those rows that were written
@@ -253,7 +272,8 @@ impl TableWriter {
                     };
                     if number.ordinal >= written_before {
                         line_count += 1;
-                        self.write_line(rows.images, *image, number, context, outlet)?;
+                        let source = RowSource::Image(rows.images, *image);
+                        self.write_line(source, number, context, outlet)?;
                     }
                     self.transaction.count();
                 }
@@ -290,18 +310,23 @@ impl TableWriter {
         let before = before.map(|(_, plan)| plan);
         let (plan, begins_layout) = self.definition.plan(context, before)?;
         if begins_layout {
-            match self.lines.take() {
-                Some(mut batch) => {
-                    batch.ends_object = true;
-                    let prefix = self.prefix(outlet);
-                    self.lines.put_full(batch, prefix, outlet);
-                }
-                None if outlet.is_staging() => self.end_object(outlet),
-                None => {}
-            }
+            self.begin_layout(outlet);
         }
         self.plan = Some((context.generation, plan));
         Ok(())
+    }
+
+    /// No line that follows may be beside one that is there.
+    fn begin_layout(&mut self, outlet: &mut impl Outlet) {
+        match self.lines.take() {
+            Some(mut batch) => {
+                batch.ends_object = true;
+                let prefix = self.prefix(outlet);
+                self.lines.put_full(batch, prefix, outlet);
+            }
+            None if outlet.is_staging() => self.end_object(outlet),
+            None => {}
+        }
     }
 
     /// Finds the row that starts at `at`. Gives where the next one starts, and what has happened to it as the
@@ -327,8 +352,7 @@ impl TableWriter {
                 let facts = LineFacts {
                     schema: &self.definition.checked.schema,
                     table: &self.definition.checked.name,
-                    operation,
-                    image,
+                    operation: LineOperation::of(operation, image),
                     commit_time_us: context.commit_time_us,
                     position: &position,
                     schema_version: self.definition.layouts().version(),
@@ -342,21 +366,20 @@ impl TableWriter {
             .begin(&context.key, context.file, context.start);
     }
 
-    /// Writes the row that the plan has found.
+    /// Writes one row.
     fn write_line(
         &mut self,
-        images: &[u8],
-        image: Image,
+        source: RowSource<'_>,
         number: LineNumber,
         context: &RowContext<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
         let mut batch = match self.lines.take() {
             Some(batch) => batch,
-            None => self.new_batch(context, outlet),
+            None => self.new_batch(number.ordinal, context, outlet),
         };
         let row_start = batch.len();
-        if let Err(error) = self.encode(images, image, number, context, batch.buffer()) {
+        if let Err(error) = self.encode(source, number, context, batch.buffer()) {
             batch.buffer().truncate(row_start);
             self.lines.put(batch);
             return Err(error);
@@ -365,8 +388,9 @@ impl TableWriter {
             Ok(None) => self.lines.put(batch),
             Ok(Some(line)) => {
                 let prefix = self.prefix(outlet);
+                batch.may_end_object = !self.is_within_part;
                 self.lines.put_full(batch, prefix, outlet);
-                let mut batch = self.new_batch(context, outlet);
+                let mut batch = self.new_batch(number.ordinal, context, outlet);
                 batch.buffer().extend_from_slice(&line);
                 let alone = batch.row_written(0, &self.limits);
                 alone.map_err(|oversize| self.oversize(context, oversize))?;
@@ -381,7 +405,7 @@ impl TableWriter {
                     batch.buffer().shrink_to(self.room());
                     self.lines.put(batch);
                 }
-                self.keep_dead_letter(line, oversize, context, outlet)?;
+                self.keep_dead_letter(line, (number.ordinal, oversize), context, outlet)?;
             }
         }
         Ok(())
@@ -395,7 +419,7 @@ impl TableWriter {
     fn keep_dead_letter(
         &mut self,
         line: Vec<u8>,
-        oversize: Oversize,
+        (ordinal, oversize): (u64, Oversize),
         context: &RowContext<'_>,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
@@ -403,21 +427,11 @@ impl TableWriter {
         if !is_wanted || !outlet.keeps_dead_letters() {
             return Err(self.oversize(context, oversize));
         }
-        let (id, place) = (outlet.open(), self.place(context));
+        let (id, place) = (outlet.open(), place(ordinal, context));
         let mut letter = SealedBatch::of_line(id, self.index, place, context.now, line);
         letter.schema_version = Some(self.definition.layouts().version());
         self.lines.put_letter(letter, outlet);
         Ok(())
-    }
-
-    /// Where the next line stands.
-    fn place(&self, context: &RowContext<'_>) -> RowPlace {
-        RowPlace {
-            transaction: context.place(),
-            gtid: context.gtid,
-            ordinal: self.transaction.ordinal(),
-            commit_time_us: context.commit_time_us,
-        }
     }
 
     /// Bytes that a new batch has room for.
@@ -426,8 +440,13 @@ impl TableWriter {
         expected + expected / ROOM_PART
     }
 
-    fn new_batch(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> Box<Batch> {
-        let first = self.place(context);
+    fn new_batch(
+        &self,
+        ordinal: u64,
+        context: &RowContext<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Box<Batch> {
+        let first = place(ordinal, context);
         let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, context.now));
         batch.buffer().reserve_exact(self.room());
         if self.definition.checked.on_schema_change == SchemaChange::Version {
@@ -438,29 +457,34 @@ impl TableWriter {
 
     fn encode(
         &mut self,
-        images: &[u8],
-        image: Image,
+        source: RowSource<'_>,
         number: LineNumber,
         context: &RowContext<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let Some((_, plan)) = &self.plan else {
-            return Ok(());
+        let (plan, written) = match (source, &self.plan, &self.selected) {
+            (RowSource::Image(images, image), Some((_, plan)), _) => {
+                let suffix = &self.suffixes[index_of(image)];
+                (plan, plan.write_line(images, image, suffix, number, out))
+            }
+            (RowSource::Selected(row, cells), _, Some(selected)) => {
+                let (plan, suffix) = (&selected.plan, &self.read_suffix);
+                (plan, plan.write_selected(row, cells, suffix, number, out))
+            }
+            (RowSource::Line(line), ..) => {
+                out.extend_from_slice(line);
+                self.read_suffix.finish(number, out);
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
-        let suffix = &self.suffixes[index_of(image)];
-        let replaced = plan
-            .write_line(images, image, suffix, number, out)
-            .map_err(|error| self.row_error(context, &error))?;
+        let replaced = written.map_err(|error| self.row_error(context, &error))?;
         if !replaced.is_empty() {
             let name = self.definition.name();
             for output in replaced {
                 let column = plan.output_name(output);
-                self.replaced_text.note(
-                    &name,
-                    column,
-                    &context.place(),
-                    self.transaction.ordinal(),
-                );
+                self.replaced_text
+                    .note(&name, column, &context.place(), number.ordinal);
             }
         }
         Ok(())
@@ -484,6 +508,16 @@ impl TableWriter {
             context.place()
         );
         Failure::definite(Exit::Data, what, remedies::OVERSIZE).into()
+    }
+}
+
+/// Where a line of this number stands.
+fn place(ordinal: u64, context: &RowContext<'_>) -> RowPlace {
+    RowPlace {
+        transaction: context.place(),
+        gtid: context.gtid,
+        ordinal,
+        commit_time_us: context.commit_time_us,
     }
 }
 

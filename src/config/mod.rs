@@ -4,6 +4,7 @@
 //! into values of which nothing is optional any more. What does not: asking servers whether
 //! tables or streams exist; that is for the rooms that talk to them.
 
+mod backfill;
 mod checkpoint;
 pub mod cloudwatch;
 mod clusters;
@@ -39,6 +40,8 @@ use serde::{Deserialize, Serialize};
 use crate::binlog::{Exemptions, FilePosition, Flavor, GtidSet, Operations};
 use crate::encode::{Dialect, InvalidText, MetadataColumn};
 
+pub(crate) use backfill::read_again;
+pub use backfill::{Backfill, TableBackfill};
 pub use clusters::{Cluster, ClusterGroup, Discovery, Role};
 pub(crate) use dead_letters::place_of_letters;
 use explain::nearest;
@@ -80,6 +83,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// What of the binlog is passed over.
     pub exemptions: Exemptions,
+    /// How tables are read whose rows were there before.
+    pub backfill: Backfill,
 }
 
 /// Where the checkpoint is.
@@ -253,6 +258,8 @@ pub struct Table {
     pub invalid_text: InvalidText,
     /// What happens to rows that are too large for the sink.
     pub oversize: OversizeRows,
+    /// Whether the rows that it has are read.
+    pub backfill: TableBackfill,
 }
 
 /// What happens to a row that is too large for the sink.

@@ -21,6 +21,7 @@ pub(super) struct Raw {
     pub(super) checkpoint: Place,
     pub(super) dead_letters: Place,
     pub(super) ha: Ha,
+    pub(super) backfill: Backfill,
     pub(super) metrics: Metrics,
     pub(super) status: Status,
     pub(super) shutdown_grace: Option<TypedDuration>,
@@ -87,6 +88,7 @@ pub(super) struct Table {
     pub(super) oversize: Option<OversizeRows>,
     pub(super) dialect: Option<Dialect>,
     pub(super) stream: Option<String>,
+    pub(super) backfill: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -140,6 +142,13 @@ pub(super) struct Place {
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,
     pub(super) path_style: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Backfill {
+    pub(super) connections: Option<u32>,
+    pub(super) rows_per_second: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

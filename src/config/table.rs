@@ -5,7 +5,7 @@ use crate::encode::MetadataColumn;
 
 use super::protection::{Salt, protection};
 use super::raw::{self, EventKind};
-use super::{ConfigError, KeyChange, Table};
+use super::{ConfigError, KeyChange, Table, TableBackfill};
 
 /// Turns the typed tables into the meant ones.
 pub(super) fn tables(
@@ -75,6 +75,7 @@ pub(super) fn tables(
             invalid_text: table.invalid_text.unwrap_or_default(),
             dialect: table.dialect.unwrap_or_default(),
             oversize: table.oversize.unwrap_or_default(),
+            backfill: TableBackfill::of(table.backfill),
         });
     }
     salt.refuse_unused()?;

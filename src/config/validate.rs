@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::binlog::{Flavor, GtidSet};
 
+use super::backfill;
 use super::checkpoint;
 use super::dead_letters;
 use super::duration::TypedDuration;
@@ -57,6 +58,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
         lease: checkpoint::lease(&raw.ha)?,
         shutdown_grace: shutdown_grace(raw),
         exemptions,
+        backfill: backfill::validate(&raw.backfill)?,
     })
 }
 

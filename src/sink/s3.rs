@@ -41,8 +41,9 @@ const BATCH_PART: usize = 4;
 const WAITING_PART: usize = 2;
 /// Tables whose parts are uploaded at once.
 const CONCURRENCY: usize = 4;
-/// Parts of an upload.
+/// Parts of an upload, and those of them that are kept for lines behind which an object may not end.
 const MOST_PARTS: usize = 10_000;
+const RESERVED_PARTS: usize = 100;
 const KEEP_UPLOADS: &str =
     "Let nobody abort uploads of sink.prefix, and no lifecycle rule before seven days";
 
@@ -182,10 +183,10 @@ impl S3Sink {
         let Some(open) = &mut *slot else {
             return Ok(None);
         };
-        open.is_ending |= batch.ends_object
-            || open.compressed() >= self.options.object_bytes
-            || open.parts.len() + 2 >= MOST_PARTS
+        let is_full = open.compressed() >= self.options.object_bytes
+            || open.parts.len() + RESERVED_PARTS >= MOST_PARTS
             || self.waiting.load(Ordering::Relaxed) > self.most_waiting;
+        open.is_ending |= batch.ends_object || (batch.may_end_object && is_full);
         let is_part = open.waiting.len() >= PART_BYTES || open.is_ending;
         if is_part && !open.waiting.is_empty() {
             self.finish_part(open).await?;

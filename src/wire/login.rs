@@ -32,6 +32,7 @@ pub(super) async fn login(wire: &mut Wire, source: &Source) -> Result<(), Error>
     };
     let handshake = handshake.map_err(io_error)?.into_owned();
     let mut capabilities = CAPABILITIES & handshake.capabilities();
+    wire.has_no_eof = capabilities.contains(CapabilityFlags::CLIENT_DEPRECATE_EOF);
     if source.tls != Tls::Off {
         if !handshake
             .capabilities()

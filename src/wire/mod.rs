@@ -29,6 +29,10 @@ pub(crate) use frames::{FrameError, Frames, Packet};
 
 use crate::config::Source;
 
+const COM_QUERY: u8 = 3;
+/// What a packet begins with that refuses.
+const ERROR: u8 = 0xff;
+
 enum Transport {
     Plain(TcpStream),
     /// It is being encrypted, or that failed.
@@ -43,6 +47,8 @@ enum Transport {
 pub(crate) struct Wire {
     transport: Transport,
     frames: Frames,
+    /// Whether nothing stands between the columns of an answer and its rows (`CLIENT_DEPRECATE_EOF`).
+    has_no_eof: bool,
 }
 
 impl Wire {
@@ -58,6 +64,7 @@ impl Wire {
         let mut wire = Self {
             transport: Transport::Plain(socket),
             frames: Frames::new(),
+            has_no_eof: false,
         };
         login::login(&mut wire, source).await?;
         Ok(wire)
@@ -68,10 +75,49 @@ impl Wire {
     /// # Errors
     /// If the server refuses it or the connection breaks.
     pub(crate) async fn statement(&mut self, text: &str) -> Result<(), Error> {
-        const COM_QUERY: u8 = 3;
         self.command(&[&[COM_QUERY], text.as_bytes()].concat())
             .await?;
         self.answer().await
+    }
+
+    /// Runs a statement that answers with rows, which [`Wire::row`] gives one by one. No other command may be sent
+    /// before the last of them.
+    ///
+    /// # Errors
+    /// As for [`Wire::statement`].
+    pub(crate) async fn query(&mut self, text: &str) -> Result<(), Error> {
+        self.command(&[&[COM_QUERY], text.as_bytes()].concat())
+            .await?;
+        let mut definitions = match self.packet().await? {
+            // No answer has more columns than a table can.
+            [count @ 1..=250] => usize::from(*count),
+            [0xfc, low, high] => usize::from(u16::from_le_bytes([*low, *high])),
+            packet => return Err(refusal(packet)),
+        };
+        if !self.has_no_eof {
+            definitions += 1;
+        }
+        for _ in 0..definitions {
+            if let packet @ [ERROR, ..] = self.packet().await? {
+                return Err(refusal(packet));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next row of an answer, in the protocol's text form; `None` behind the last one.
+    ///
+    /// # Errors
+    /// If the server breaks off, or the connection breaks.
+    pub(crate) async fn row(&mut self) -> Result<Option<&[u8]>, Error> {
+        const END: u8 = 0xfe;
+        // A cell whose length takes as many bytes as that of such a packet would be longer than it.
+        const LONGEST_END: usize = 0xff_ffff;
+        match self.packet().await? {
+            packet @ [ERROR, ..] => Err(refusal(packet)),
+            [END, rest @ ..] if rest.len() < LONGEST_END => Ok(None),
+            row => Ok(Some(row)),
+        }
     }
 
     /// Sends a command that is answered with OK.

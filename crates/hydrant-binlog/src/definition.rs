@@ -39,30 +39,35 @@ impl ServerColumn {
             ColumnType::Time(0) | ColumnType::DateTime(0) | ColumnType::Timestamp(0)
         );
         let is_old = is_temporal && matches!(in_map.kind, ColumnType::OldTemporal(_));
-        let charset = self.charset(kind);
+        let column = self.named(kind, in_map.kind, in_map.nullable);
         let is_text = matches!(
             kind,
             ColumnType::String { .. } | ColumnType::Blob(_) | ColumnType::Compressed(_)
         );
         // A YEAR is unsigned, which nobody declares.
         let is_declared = has_signs && kind != ColumnType::Year;
-        let has_labels = matches!(kind, ColumnType::Enum(_) | ColumnType::Set(_));
         let fits = (kind == in_map.kind || is_old)
             && (self.nullable == in_map.nullable || self.is_hash)
             && (!is_declared || self.unsigned() == in_map.unsigned)
-            && (in_map.charset.is_none() || !is_text || in_map.charset == charset);
-        fits.then(|| Column {
+            && (in_map.charset.is_none() || !is_text || in_map.charset == column.charset);
+        fits.then_some(column)
+    }
+
+    /// A column that is declared as one type and logged as another.
+    fn named(&self, declared: ColumnType, logged: ColumnType, nullable: bool) -> Column {
+        let has_labels = matches!(declared, ColumnType::Enum(_) | ColumnType::Set(_));
+        Column {
             name: self.name.clone(),
-            kind: in_map.kind,
-            nullable: in_map.nullable,
+            kind: logged,
+            nullable,
             unsigned: self.unsigned(),
-            charset,
+            charset: self.charset(declared),
             labels: if has_labels {
                 self.labels()
             } else {
                 Vec::new()
             },
-        })
+        }
     }
 }
 
@@ -114,6 +119,27 @@ impl TableMap {
         Ok(Self {
             columns: columns.map(give).collect::<Result<_, _>>()?,
             ..self.clone()
+        })
+    }
+
+    /// What a table map with full metadata says of a table that the server describes so; `Err` is the name of a column
+    /// whose type is not known.
+    ///
+    /// # Errors
+    /// If there is such a column.
+    pub fn declared(schema: &str, table: &str, server: &[ServerColumn]) -> Result<Self, String> {
+        let column = |column: &ServerColumn| {
+            let kind = ColumnType::declared(column).ok_or_else(|| column.name.clone())?;
+            Ok(column.named(kind, kind, column.nullable))
+        };
+        let key = server.iter().enumerate();
+        let key = key.filter(|(_, column)| column.is_key);
+        Ok(Self {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            columns: server.iter().map(column).collect::<Result<_, String>>()?,
+            has_signs: true,
+            key: key.map(|(index, _)| index).collect(),
         })
     }
 

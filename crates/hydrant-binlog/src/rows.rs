@@ -41,6 +41,12 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// All of them.
+    pub const ALL: Self = Self {
+        insert: true,
+        update: true,
+        delete: true,
+    };
     /// Inserts and nothing else.
     pub const INSERTS: Self = Self {
         insert: true,

@@ -10,7 +10,7 @@ use crate::binlog::{
     Column, DecodeError, Flavor, Problem, ServerColumn, TableChange, TableMap, VersionedColumns,
 };
 use crate::config::{KeyChange, SchemaChange};
-use crate::encode::{ChosenColumn, Plan, PlanError};
+use crate::encode::{ChosenColumn, Dialect, Plan, PlanError};
 use crate::error::Error;
 use crate::{Exit, Failure};
 
@@ -158,6 +158,38 @@ impl TableDefinition {
             }
         }
         Ok((plan, begins))
+    }
+
+    /// The plan for rows of the table as the server describes it at this place, and whether it begins a layout.
+    ///
+    /// # Errors
+    /// As for [`Self::plan`].
+    pub(super) fn plan_declared(
+        &mut self,
+        context: &RowContext<'_>,
+        columns: &[ServerColumn],
+        before: Option<&Plan>,
+    ) -> Result<(Plan, bool), Error> {
+        let told = std::mem::replace(&mut self.columns, columns.to_vec());
+        let planned = self.plan(context, before);
+        self.columns = told;
+        planned
+    }
+
+    /// The plan that writes nothing but these columns, which are a key.
+    ///
+    /// # Errors
+    /// If the table at hand does not have them.
+    pub(super) fn key_plan<'n>(
+        &self,
+        context: &RowContext<'_>,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Plan, Error> {
+        let map = self.named(context.map);
+        let map = map.map_err(|problem| self.decode_error(context, problem))?;
+        let columns: Vec<ChosenColumn> = names.map(|name| chosen(name, &self.columns)).collect();
+        let plan = Plan::compile(&map, &columns, Dialect::Csv);
+        plan.map_err(|error| unwritable(&error, context).into())
     }
 
     pub(super) fn decode_error(&self, context: &RowContext<'_>, problem: Problem) -> DecodeError {

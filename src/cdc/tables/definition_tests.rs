@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::binlog::{Charset, ColumnType, FilePosition, Operations, TransactionKey, Versioning};
 
-use crate::config::{OversizeRows, Protection};
+use crate::config::{OversizeRows, Protection, TableBackfill};
 use crate::encode::{Dialect, InvalidText};
 
 use super::*;
@@ -51,6 +51,8 @@ fn table(change: impl FnOnce(&mut CheckedTable)) -> CheckedTable {
         dialect: Dialect::Csv,
         invalid_text: InvalidText::Replace,
         oversize: OversizeRows::Stop,
+        backfill: TableBackfill::No,
+        is_read: false,
     };
     change(&mut table);
     table

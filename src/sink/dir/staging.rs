@@ -142,7 +142,8 @@ impl StagingDir {
         let Some(open) = &mut *slot else {
             return Ok(None);
         };
-        if !batch.ends_object && open.len < self.object_bytes {
+        let is_full = batch.may_end_object && open.len >= self.object_bytes;
+        if !batch.ends_object && !is_full {
             return Ok(None);
         }
         if let Err(error) = open.finish() {

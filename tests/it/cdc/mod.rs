@@ -1,5 +1,6 @@
 //! `hydrant cdc` from its start to its end: where it begins, what it goes on from, and what happens on its way.
 
+mod backfill;
 mod connections;
 mod firehose;
 mod histories;

@@ -116,6 +116,11 @@ impl Writer {
         }
     }
 
+    /// Whether a DECIMAL would lose digits as a number of the dialect.
+    pub(super) fn is_quoted_decimal<S: Syntax>(precision: u8) -> bool {
+        S::IS_JSON && precision > DOUBLES_DIGITS
+    }
+
     /// Appends the JSON document that `changes` make of the one before.
     pub(super) fn write_changed<S: Syntax>(
         &self,
@@ -194,7 +199,7 @@ impl Writer {
                 finish_text::<S>(start, out);
                 Ok(())
             }
-            Self::Decimal { precision, scale } if S::IS_JSON && *precision > DOUBLES_DIGITS => {
+            Self::Decimal { precision, scale } if Self::is_quoted_decimal::<S>(*precision) => {
                 write_bare::<S>(out, |out| write_decimal(cell, *precision, *scale, out))
             }
             Self::Decimal { precision, scale } => write_decimal(cell, *precision, *scale, out),

@@ -22,6 +22,7 @@ mod metadata;
 mod number;
 mod plan;
 mod problem;
+mod selected;
 mod temporal;
 mod text;
 
@@ -31,9 +32,10 @@ pub use dialect::Dialect;
 pub use image::Image;
 pub use invalid_text::InvalidText;
 pub use mask::{Mask, MaskKey};
-pub use metadata::MetadataColumn;
+pub use metadata::{LineOperation, MetadataColumn};
 pub use plan::{LineFacts, LineNumber, Plan, PlanError, RowError, RowSuffix};
 pub use problem::CellProblem;
+pub use selected::find_cells;
 pub use text::valid_utf8;
 
 /// Appends a value of text to a line of CSV.

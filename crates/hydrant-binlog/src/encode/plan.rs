@@ -14,7 +14,7 @@ use super::column::writer;
 use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
 use super::image::{Cells, CutOff, Image, NULL};
 use super::invalid_text::InvalidText;
-use super::metadata::MetadataColumn;
+use super::metadata::{LineOperation, MetadataColumn};
 use super::problem::CellProblem;
 use super::temporal::write_utc_micros;
 
@@ -79,10 +79,8 @@ pub struct LineFacts<'a> {
     pub schema: &'a str,
     /// The table.
     pub table: &'a str,
-    /// What happened.
-    pub operation: RowOperation,
-    /// The image that the lines show.
-    pub image: Image,
+    /// What the lines are.
+    pub operation: LineOperation,
     /// When it was committed, in microseconds since 1970.
     pub commit_time_us: i64,
     /// Identifies the transaction.
@@ -129,13 +127,7 @@ impl RowSuffix {
         }
         if columns.contains(&MetadataColumn::Operation) {
             start_field::<S>(MetadataColumn::Operation, &mut self.fields);
-            let letter = match (facts.operation, facts.image) {
-                (RowOperation::Insert, _) => b"I",
-                (RowOperation::Update, Image::After) => b"U",
-                (RowOperation::Update, Image::Before) => b"B",
-                (RowOperation::Delete, _) => b"D",
-            };
-            write_text_as::<S>(letter, &mut self.fields);
+            write_text_as::<S>(&[facts.operation.letter()], &mut self.fields);
         }
         if columns.contains(&MetadataColumn::CommitTime) {
             start_field::<S>(MetadataColumn::CommitTime, &mut self.fields);
@@ -169,6 +161,34 @@ impl RowSuffix {
     }
 }
 
+impl RowSuffix {
+    /// Ends a line that was written with an empty suffix and cut behind its last value.
+    pub fn finish(&self, number: LineNumber, out: &mut Vec<u8>) {
+        match self.dialect {
+            Dialect::Csv => self.append::<Csv>(number, out),
+            Dialect::Hive => self.append::<Hive>(number, out),
+            Dialect::OpenCsv => self.append::<OpenCsv>(number, out),
+            Dialect::Jsonl => self.append::<Jsonl>(number, out),
+        }
+    }
+
+    /// Ends a line.
+    #[inline]
+    pub(super) fn append<S: Syntax>(&self, number: LineNumber, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.fields);
+        if self.ordinal {
+            start_field::<S>(MetadataColumn::Ordinal, out);
+            out.extend_from_slice(itoa::Buffer::new().format(number.ordinal).as_bytes());
+        }
+        out.extend_from_slice(&self.last_fields);
+        if self.sequence {
+            start_field::<S>(MetadataColumn::Sequence, out);
+            out.extend_from_slice(itoa::Buffer::new().format(number.sequence).as_bytes());
+        }
+        out.extend_from_slice(if S::IS_JSON { b"}\n" } else { b"\n" });
+    }
+}
+
 /// What stands between the table's columns and one about the change.
 fn start_field<S: Syntax>(column: MetadataColumn, out: &mut Vec<u8>) {
     out.push(b',');
@@ -186,13 +206,13 @@ fn start_field<S: Syntax>(column: MetadataColumn, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub struct Plan {
     cells: Cells,
-    outputs: Vec<Writer>,
-    dialect: Dialect,
-    invalid_text: InvalidText,
+    pub(super) outputs: Vec<Writer>,
+    pub(super) dialect: Dialect,
+    pub(super) invalid_text: InvalidText,
     /// By output, what stands before its value where the dialect has names; otherwise nothing.
     keys: Vec<Vec<u8>>,
     /// Of the written columns, by output.
-    output_names: Vec<String>,
+    pub(super) output_names: Vec<String>,
     /// Of all columns, in the table's order.
     names: Vec<String>,
     /// The outputs of the key's columns, if changes of the key are requested.
@@ -433,11 +453,7 @@ impl Plan {
     ) -> Result<Vec<usize>, RowError> {
         let mut replaced = Vec::new();
         for (index, (writer, cell)) in self.outputs.iter().zip(self.cells.of(image)).enumerate() {
-            if S::IS_JSON {
-                out.extend_from_slice(self.keys.get(index).map_or(&[], Vec::as_slice));
-            } else if index > 0 {
-                out.push(b',');
-            }
+            self.begin_value::<S>(index, out);
             if *cell == NULL {
                 out.extend_from_slice(S::NULL);
                 continue;
@@ -457,18 +473,18 @@ impl Plan {
                 replaced.push(index);
             }
         }
-        out.extend_from_slice(&suffix.fields);
-        if suffix.ordinal {
-            start_field::<S>(MetadataColumn::Ordinal, out);
-            out.extend_from_slice(itoa::Buffer::new().format(number.ordinal).as_bytes());
-        }
-        out.extend_from_slice(&suffix.last_fields);
-        if suffix.sequence {
-            start_field::<S>(MetadataColumn::Sequence, out);
-            out.extend_from_slice(itoa::Buffer::new().format(number.sequence).as_bytes());
-        }
-        out.extend_from_slice(if S::IS_JSON { b"}\n" } else { b"\n" });
+        suffix.append::<S>(number, out);
         Ok(replaced)
+    }
+
+    /// What stands before the value of a written column.
+    #[inline]
+    pub(super) fn begin_value<S: Syntax>(&self, output: usize, out: &mut Vec<u8>) {
+        if S::IS_JSON {
+            out.extend_from_slice(self.keys.get(output).map_or(&[], Vec::as_slice));
+        } else if output > 0 {
+            out.push(b',');
+        }
     }
 
     /// Writes a cell that was refused once more, if only its text is not valid and that may be replaced.

@@ -38,8 +38,7 @@ fn facts(operation: RowOperation, commit_time_us: i64, position: &str) -> LineFa
     LineFacts {
         schema: "shop",
         table: "Sales",
-        operation,
-        image: Image::After,
+        operation: LineOperation::of(operation, Image::After),
         commit_time_us,
         position,
         schema_version: 1,
@@ -406,7 +405,7 @@ fn versions_absent_columns_and_sequences_come_last_in_each_dialect() {
         for (absent, expected) in [("n,note", some), ("", none)] {
             let mut suffix = RowSuffix::new(dialect);
             let facts = LineFacts {
-                image: Image::Before,
+                operation: LineOperation::Before,
                 schema_version: 2,
                 absent,
                 ..facts(RowOperation::Update, 0, "")

@@ -1,0 +1,247 @@
+//! Which tables are read at a start, and by which key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::binlog::{ServerColumn, Versioning};
+use crate::cdc::checked_table::CheckedTable;
+use crate::cdc::described::spelled;
+use crate::cdc::findings::Findings;
+use crate::cdc::kept_binlog::has_gtids;
+use crate::cdc::server::{Mark, Server, cell};
+use crate::cdc::server_columns::is_same;
+use crate::config::Config;
+use crate::{Error, Exit, Failure};
+
+use super::key::{Bound, Key, quoted_name};
+use super::progress::TableProgress;
+use super::reader::no_gtids;
+use super::seam::Seam;
+
+/// Begins to read the tables that are to be read and are not, as the mark knows them; what it knows of other tables is
+/// kept. Gives nothing if there is nothing to read.
+///
+/// # Errors
+/// All that is in the way.
+pub(in crate::cdc) async fn begin(
+    config: &Config,
+    tables: &mut [CheckedTable],
+    server: &mut Server,
+    mark: &mut Mark,
+) -> Result<Option<Box<Seam>>, Error> {
+    let mut seam = Seam::default();
+    let mut findings = Findings::default();
+    let mut known = BTreeMap::clone(&mark.backfill);
+    for (index, table) in tables.iter_mut().enumerate() {
+        let before = known.get(&table.full_name());
+        let is_done = before.is_some_and(TableProgress::is_done);
+        if !table.backfill.is_wanted() || (is_done && !table.backfill.is_again()) {
+            continue;
+        }
+        let begun = begin_table(config, table, before, server).await;
+        if let Some((key, progress)) = findings.take(begun)? {
+            known.insert(table.full_name(), progress.clone());
+            table.is_read = true;
+            seam.begin(index, (key, is_once(table)), progress);
+        }
+    }
+    let is_any = !seam.readings().is_empty();
+    if is_any && !has_gtids(server) {
+        findings.refuse(no_gtids());
+    }
+    findings.conclude(Ok(()))?;
+    for reading in seam.readings() {
+        let name = tables[reading.table].full_name();
+        known.insert(name, reading.progress.clone());
+    }
+    mark.backfill = Arc::new(known);
+    Ok(is_any.then(|| Box::new(seam)))
+}
+
+async fn begin_table(
+    config: &Config,
+    table: &CheckedTable,
+    before: Option<&TableProgress>,
+    server: &mut Server,
+) -> Result<(Key, TableProgress), Failure> {
+    let name = table.full_name();
+    let refused = |what: &str, remedy: &str| refused(table, what, remedy);
+    refuse_unreadable(table, server)?;
+    let spelled = spelled(server, &table.schema, &table.name).await?;
+    let columns = spelled.map(|it| it.columns).unwrap_or_default();
+    let mut keys = keys(server, table, &columns).await?;
+    // Bounds are values, which the checkpoint has.
+    let is_protected = |name: &str| {
+        let mut protected = table.protection.columns();
+        protected.any(|(column, _)| is_same(column, name))
+    };
+    keys.retain(|key| !key.names().any(is_protected));
+    if is_once(table) && !keys.iter().any(Key::is_integer) {
+        return Err(refused(
+            "its updates are not followed, and no key of it is one integer, so that rows that move while it is read could not \
+             be told from others",
+            "add \"update\" to the table's `events`",
+        ));
+    }
+    if is_once(table) {
+        keys.retain(Key::is_integer);
+    }
+    if let Some(before) = before.filter(|before| !before.is_done()) {
+        match keys.iter().find(|key| before.is_by(key)) {
+            Some(key) => {
+                let rows = before.rows();
+                info!(rows, "backfill of {name}: going on where it was");
+                return Ok((key.clone(), before.clone()));
+            }
+            None if table.backfill.is_again() => {}
+            None => {
+                let key = before.key().join(", ");
+                return Err(refused(
+                    &format!("it was read by ({key}), which is no key of it any more"),
+                    &format!("start once with --backfill {name}, which reads it anew"),
+                ));
+            }
+        }
+    }
+    let key = keys.into_iter().next().ok_or_else(|| {
+        refused(
+            "it has no primary or unique key without NULL whose columns are integers, decimals, text, bytes or times, and \
+             neither masked nor excluded",
+            "give it one, or take `backfill` away from it and load its rows otherwise",
+        )
+    })?;
+    let bounds = bounds(config, table, &key, server).await?;
+    let rows = estimate(server, table).await?;
+    info!(
+        "backfill of {name}: about {rows} rows, by ({}), in {} ranges",
+        key.names().collect::<Vec<_>>().join(", "),
+        bounds.len() + 1
+    );
+    let progress = TableProgress::begin(&key, bounds, before);
+    Ok((key, progress))
+}
+
+/// What keeps any row of the table from being read.
+fn refuse_unreadable(table: &CheckedTable, server: &Server) -> Result<(), Failure> {
+    let refused = |what: &str, remedy: &str| refused(table, what, remedy);
+    if !table.operations.insert {
+        return Err(refused(
+            "its inserts are not followed",
+            "add \"insert\" to the table's `events`, or take `backfill` away from it",
+        ));
+    }
+    if let Some(image) = server.variable("binlog_row_image")
+        && !image.eq_ignore_ascii_case("FULL")
+    {
+        let what = format!("the server has binlog_row_image = {image}");
+        return Err(refused(
+            &what,
+            &server.set_for_good("binlog_row_image = 'FULL'"),
+        ));
+    }
+    if !matches!(table.versioning, Versioning::Ordinary | Versioning::Unknown) {
+        return Err(refused(
+            "it is system-versioned",
+            "take `backfill` away from it; its changes are followed",
+        ));
+    }
+    Ok(())
+}
+
+fn refused(table: &CheckedTable, what: &str, remedy: &str) -> Failure {
+    let name = table.full_name();
+    Failure::definite(Exit::Config, format!("backfill of {name}: {what}"), remedy)
+}
+
+/// Whether each row is to be delivered once, because its updates are not followed.
+fn is_once(table: &CheckedTable) -> bool {
+    !table.operations.update
+}
+
+/// The keys by which a table can be read, the primary one first.
+async fn keys(
+    server: &mut Server,
+    table: &CheckedTable,
+    columns: &[ServerColumn],
+) -> Result<Vec<Key>, Failure> {
+    const KEYS: &str = "SELECT INDEX_NAME, COLUMN_NAME, SUB_PART, COLLATION \
+         FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND NON_UNIQUE = 0 \
+         AND INDEX_TYPE = 'BTREE' \
+         ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX";
+    let rows = server
+        .ask(KEYS, (table.schema.as_str(), table.name.as_str()))
+        .await?;
+    let mut found: Vec<(String, Option<Vec<&ServerColumn>>)> = Vec::new();
+    for row in &rows {
+        let index: String = cell(row, 0, KEYS)?;
+        let column: Option<String> = cell(row, 1, KEYS)?;
+        let part: Option<u64> = cell(row, 2, KEYS)?;
+        let order: Option<String> = cell(row, 3, KEYS)?;
+        let column = column.filter(|_| part.is_none() && order.as_deref() == Some("A"));
+        let column =
+            column.and_then(|name| columns.iter().find(|column| is_same(&column.name, &name)));
+        if found.last().is_none_or(|(last, _)| *last != index) {
+            found.push((index, Some(Vec::new())));
+        }
+        if let Some((_, known)) = found.last_mut() {
+            match (known.as_mut(), column) {
+                (Some(known), Some(column)) => known.push(column),
+                _ => *known = None,
+            }
+        }
+    }
+    let keys = found.into_iter();
+    Ok(keys
+        .filter_map(|(index, columns)| Key::new(&index, &columns?))
+        .collect())
+}
+
+/// Keys that divide the table for the connections to be used.
+async fn bounds(
+    config: &Config,
+    table: &CheckedTable,
+    key: &Key,
+    server: &mut Server,
+) -> Result<Vec<Bound>, Failure> {
+    let Some(column) = key.integer() else {
+        return Ok(Vec::new());
+    };
+    let statement = format!(
+        "SELECT CAST(MIN({0}) AS CHAR), CAST(MAX({0}) AS CHAR) FROM {1}.{2} {3}",
+        quoted_name(column),
+        quoted_name(&table.schema),
+        quoted_name(&table.name),
+        key.hint(),
+    );
+    let rows = server.ask(&statement, ()).await?;
+    let number = |index| -> Result<Option<i128>, Failure> {
+        let text: Option<String> = rows
+            .first()
+            .map_or(Ok(None), |row| cell(row, index, &statement))?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
+    let (Some(least), Some(greatest)) = (number(0)?, number(1)?) else {
+        return Ok(Vec::new());
+    };
+    let parts = i128::from(config.backfill.connections);
+    let bound = |part: i128| least + (greatest - least) * part / parts;
+    let mut bounds: Vec<i128> = (1..parts).map(bound).collect();
+    if is_once(table) {
+        // What is added meanwhile stands behind it, where the table is read first.
+        bounds.push(greatest);
+    }
+    bounds.dedup();
+    Ok(bounds.into_iter().map(Bound::of_integer).collect())
+}
+
+/// The server's own guess.
+async fn estimate(server: &mut Server, table: &CheckedTable) -> Result<u64, Failure> {
+    const ROWS: &str = "SELECT TABLE_ROWS FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    let names = (table.schema.as_str(), table.name.as_str());
+    let rows = server.ask(ROWS, names).await?;
+    let rows: Option<u64> = rows.first().map_or(Ok(None), |row| cell(row, 0, ROWS))?;
+    Ok(rows.unwrap_or(0))
+}

@@ -1,0 +1,375 @@
+//! Rows that were there before: however a table is changed while it is read, its newest lines are the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::setup::agent::{Workplace, config, files_below, gunzip};
+use testkit::servers::{Kind, Server};
+
+/// Rows that are there before.
+const ROWS: u32 = 12_000;
+/// Connections that change the table.
+const WRITERS: u64 = 4;
+
+/// How the rows of a table are told apart.
+struct Shape {
+    key: &'static str,
+    columns: &'static str,
+    /// The key of a row, by a number, and a condition for it.
+    values: fn(u32) -> String,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape {
+        key: "id",
+        columns: "id BIGINT NOT NULL",
+        values: |number| number.to_string(),
+    },
+    Shape {
+        key: "name, id",
+        columns: "name VARCHAR(20) CHARACTER SET latin1 NOT NULL, id INT NOT NULL",
+        values: |number| {
+            // As the collation has it, these are in another order than as bytes.
+            let name = ["b", "A", "é", "a", "Z"][number as usize % 5];
+            format!("'{name}{}', {number}", number / 1000)
+        },
+    },
+    Shape {
+        key: "id",
+        columns: "id BINARY(4) NOT NULL",
+        values: |number| format!("X'{:08X}'", number.wrapping_mul(0x9E37_79B1) & 0xFFFF_FF00),
+    },
+];
+
+impl Shape {
+    fn create(&self, server: &Server) -> Result<()> {
+        server.sql(&format!(
+            "CREATE TABLE shop.T ({}, v VARCHAR(40), n INT NOT NULL, PRIMARY KEY ({}))",
+            self.columns, self.key
+        ))?;
+        for from in (0..ROWS).step_by(1_000) {
+            let rows: Vec<String> = (from..from + 1_000)
+                .map(|number| format!("({}, 'before', {number})", (self.values)(number)))
+                .collect();
+            server.sql(&format!(
+                "INSERT IGNORE INTO shop.T VALUES {}",
+                rows.join(",")
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn is(&self, number: u32) -> String {
+        format!("({}) = ({})", self.key, (self.values)(number))
+    }
+
+    fn moved(&self, number: u32) -> String {
+        let values = (self.values)(number);
+        let pairs = self.key.split(", ").zip(values.split(", "));
+        let set: Vec<String> = pairs
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        set.join(", ")
+    }
+
+    /// A change, or some in one transaction.
+    fn change(&self, rng: &mut StdRng, depth: u32) -> String {
+        let mut number = || rng.random_range(0..ROWS * 11 / 10);
+        let (one, other) = (number(), number());
+        let value = rng.random_range(0..1_000_000);
+        match rng.random_range(0..if depth == 0 { 10 } else { 7 }) {
+            0 | 1 => format!("UPDATE shop.T SET n = {value} WHERE {};", self.is(one)),
+            2 => format!("DELETE FROM shop.T WHERE {};", self.is(one)),
+            3 | 4 => format!(
+                "REPLACE INTO shop.T VALUES ({}, 'new, \"x\"', {value});",
+                (self.values)(one)
+            ),
+            5 | 6 => format!(
+                "UPDATE IGNORE shop.T SET {} WHERE {};",
+                self.moved(other),
+                self.is(one)
+            ),
+            end => {
+                let changes: String = (0..rng.random_range(1..6))
+                    .map(|_| self.change(rng, depth + 1))
+                    .collect();
+                let end = if end == 7 { "ROLLBACK" } else { "COMMIT" };
+                format!("BEGIN; {changes} {end};")
+            }
+        }
+    }
+}
+
+/// Changes the table until it is told to stop.
+fn write(server: &Server, shape: &Shape, seed: u64, stop: &AtomicBool) -> Result<()> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let script: String = (0..20).map(|_| shape.change(&mut rng, 0)).collect();
+        // A deadlock ends a script, and what it had open is rolled back.
+        if let Err(error) = server.sql(&script) {
+            ensure!(error.to_string().contains("eadlock"), "{error:#}");
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Newest {
+    sequence: i64,
+    operation: String,
+    row: String,
+}
+
+/// The newest line of each key, and how many were read. None may have been read twice.
+fn newest(data: &Path, key_len: usize) -> Result<(BTreeMap<String, Newest>, usize)> {
+    let mut newest: BTreeMap<String, Newest> = BTreeMap::new();
+    let (mut read, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for path in files_below(data, ".gz")? {
+        let text = gunzip(&path)?;
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(text.as_bytes());
+        for record in reader.records() {
+            let record = record?;
+            let fields: Vec<&str> = record.iter().collect();
+            let [row @ .., operation, position, ordinal, sequence] = &fields[..] else {
+                anyhow::bail!("{record:?}");
+            };
+            let key = row[..key_len].join(",");
+            let sequence: i64 = sequence.parse()?;
+            let place = ((*position).to_owned(), (*ordinal).to_owned());
+            ensure!(places.insert(place), "twice: {record:?}");
+            if *operation == "R" {
+                ensure!(read.insert(key.clone()), "read twice: {record:?}");
+            }
+            let line = Newest {
+                sequence,
+                operation: (*operation).to_owned(),
+                row: row.join(","),
+            };
+            match newest.get(&key) {
+                Some(known) if known.sequence > sequence => {}
+                // What is read where a row was changed last is as that has left it.
+                Some(known) if known.sequence == sequence => {
+                    let is_read = [&known.operation, &line.operation]
+                        .iter()
+                        .any(|it| *it == "R");
+                    ensure!(is_read && known.row == line.row, "{known:?} and {line:?}");
+                }
+                Some(_) | None => {
+                    newest.insert(key, line);
+                }
+            }
+        }
+    }
+    newest.retain(|_, line| line.operation != "D");
+    Ok((newest, read.len()))
+}
+
+/// That the newest lines are the table. Gives how many rows were read.
+fn ensure_equal(server: &Server, shape: &Shape, data: &Path) -> Result<usize> {
+    let key: Vec<&str> = shape.key.split(", ").collect();
+    let is_bytes = shape.columns.contains("BINARY");
+    let shown = key.iter().map(|name| {
+        if is_bytes {
+            format!("HEX({name})")
+        } else {
+            (*name).to_owned()
+        }
+    });
+    let columns: Vec<String> = shown.chain(["v".to_owned(), "n".to_owned()]).collect();
+    let text = server.sql(&format!(
+        "SET NAMES utf8mb4; SELECT CONCAT_WS(',', {}) FROM shop.T",
+        columns.join(", ")
+    ))?;
+    let expected: BTreeSet<&str> = text.lines().collect();
+    let (newest, read) = newest(data, key.len())?;
+    let found: BTreeSet<&str> = newest.values().map(|line| line.row.as_str()).collect();
+    let differing: Vec<_> = expected.symmetric_difference(&found).take(6).collect();
+    ensure!(
+        differing.is_empty(),
+        "{} rows, {} found, {read} read: {differing:?}",
+        expected.len(),
+        found.len()
+    );
+    Ok(read)
+}
+
+fn section(more: &str) -> String {
+    format!(
+        "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
+         metadata = [\"position\", \"ordinal\", \"sequence\"]\n{more}"
+    )
+}
+
+fn workplace(server: &Server, rate: u32) -> Result<Workplace> {
+    let workplace = Workplace::new("")?;
+    let sink = format!(
+        "path = \"{}\"\nflush_interval = \"50ms\"",
+        workplace.path("data").display()
+    );
+    let text = config(server, &section(""), &sink).replace("earliest", "latest");
+    workplace.configure(&format!("{text}[backfill]\nrows_per_second = {rate}\n"))?;
+    Ok(workplace)
+}
+
+/// Has all writers write, each with its number.
+fn write_beside(write: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
+    let write = &write;
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| scope.spawn(move || write(writer)))
+            .collect();
+        for writer in writers {
+            writer.join().ok().context("a writer panicked")??;
+        }
+        Ok(())
+    })
+}
+
+fn a_table_is_read_while_it_changes(kind: Kind, kills: usize) -> Result<()> {
+    for (number, shape) in SHAPES.iter().enumerate() {
+        let server = Server::start(kind, &[])?;
+        server.sql("CREATE DATABASE shop")?;
+        shape.create(&server)?;
+        let workplace = workplace(&server, 8_000)?;
+        let written = workplace.drain_with_kills(kills, 100..900, |stop| {
+            write_beside(|writer| write(&server, shape, number as u64 * 100 + writer, stop))
+        });
+        written?;
+        let read = ensure_equal(&server, shape, &workplace.path("data"))?;
+        ensure!(read > ROWS as usize / 10, "{read} rows were read");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_table_is_read_while_it_changes_on_mysql() -> Result<()> {
+    a_table_is_read_while_it_changes(Kind::Mysql, 5)
+}
+
+#[test]
+fn a_table_is_read_while_it_changes_on_mariadb() -> Result<()> {
+    a_table_is_read_while_it_changes(Kind::Mariadb, 5)
+}
+
+#[test]
+fn a_table_is_read_while_it_changes_on_mariadb_11() -> Result<()> {
+    a_table_is_read_while_it_changes(Kind::Mariadb11, 5)
+}
+
+/// A change of a table whose rows have numbers of their own, which nothing changes.
+fn change_of_numbered(rng: &mut StdRng, next: &mut u64, depth: u32) -> String {
+    let mut id = || rng.random_range(0..ROWS * 2);
+    let (one, other) = (id(), id());
+    *next += 1;
+    match rng.random_range(0..if depth == 0 { 12 } else { 9 }) {
+        0 => format!("UPDATE shop.N SET n = n + 1 WHERE id = {one};"),
+        1 => format!("DELETE FROM shop.N WHERE id = {one};"),
+        2 | 3 => format!("INSERT IGNORE INTO shop.N VALUES ({one}, {next}, 0);"),
+        4 => format!("INSERT INTO shop.N (birth, n) VALUES ({next}, 0);"),
+        5 => format!(
+            "INSERT IGNORE INTO shop.N VALUES ({one}, {next}, 1), ({other}, {next} + 500000000, 1);"
+        ),
+        6 => format!("UPDATE shop.N SET n = n + 1 WHERE id BETWEEN {one} AND {one} + 20;"),
+        7 | 8 => format!("UPDATE IGNORE shop.N SET id = {other} WHERE id = {one};"),
+        end => {
+            let changes: String = (0..rng.random_range(1..6))
+                .map(|_| change_of_numbered(rng, next, depth + 1))
+                .collect();
+            let end = if end == 9 { "ROLLBACK" } else { "COMMIT" };
+            format!("BEGIN; {changes} {end};")
+        }
+    }
+}
+
+/// Changes the table until it is told to stop.
+fn write_numbered(server: &Server, writer: u64, stop: &AtomicBool) -> Result<()> {
+    let mut rng = StdRng::seed_from_u64(writer);
+    let mut next = (writer + 1) * BEFORE;
+    while !stop.load(Ordering::Relaxed) {
+        let changes = (0..20).map(|_| change_of_numbered(&mut rng, &mut next, 0));
+        if let Err(error) = server.sql(&changes.collect::<String>()) {
+            ensure!(error.to_string().contains("eadlock"), "{error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Rows that are there before have smaller numbers.
+const BEFORE: u64 = 1_000_000_000;
+
+/// Of a table of which only inserts are followed, each row comes once, wherever it moves.
+fn each_row_comes_once(kind: Kind, kills: usize) -> Result<()> {
+    let server = Server::start(kind, &[])?;
+    server.sql(
+        "CREATE DATABASE shop; CREATE TABLE shop.N (id BIGINT PRIMARY KEY AUTO_INCREMENT, birth BIGINT NOT NULL, n INT)",
+    )?;
+    for from in (0..ROWS).step_by(1_000) {
+        let rows: Vec<String> = (from..from + 1_000)
+            .map(|number| format!("({}, {number}, 0)", number * 2 + 1))
+            .collect();
+        server.sql(&format!("INSERT INTO shop.N VALUES {}", rows.join(",")))?;
+    }
+    let workplace = Workplace::new("")?;
+    let sink = format!(
+        "path = \"{}\"\nflush_interval = \"50ms\"",
+        workplace.path("data").display()
+    );
+    let section = "name = \"shop.N\"\nbackfill = true\nmetadata = [\"operation\"]";
+    let text = config(&server, section, &sink).replace("earliest", "latest");
+    workplace.configure(&format!("{text}[backfill]\nrows_per_second = 8000\n"))?;
+    workplace.drain_with_kills(kills, 100..900, |stop| {
+        write_beside(|writer| write_numbered(&server, writer, stop))
+    })?;
+    let mut delivered: BTreeMap<u64, char> = BTreeMap::new();
+    for path in files_below(&workplace.path("data"), ".gz")? {
+        for line in gunzip(&path)?.lines() {
+            let fields: Vec<&str> = line.split(',').collect();
+            let birth: u64 = fields[1].parse()?;
+            let operation = fields[3].chars().next().context("no operation")?;
+            let twice = delivered.insert(birth, operation);
+            ensure!(twice.is_none(), "{line} came before as {twice:?}");
+            ensure!(
+                (birth < BEFORE) == (operation == 'R') || operation == 'R',
+                "{line}"
+            );
+        }
+    }
+    let alive = server.sql("SELECT birth FROM shop.N")?;
+    let alive: BTreeSet<u64> = alive.lines().map(str::parse).collect::<Result<_, _>>()?;
+    let missing: Vec<_> = alive
+        .iter()
+        .filter(|it| !delivered.contains_key(it))
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "{} of {} rows are missing: {:?}",
+        missing.len(),
+        alive.len(),
+        &missing[..missing.len().min(6)]
+    );
+    let read = delivered.values().filter(|it| **it == 'R').count();
+    ensure!(read > ROWS as usize / 4, "{read} rows were read");
+    Ok(())
+}
+
+#[test]
+fn each_row_comes_once_on_mysql() -> Result<()> {
+    each_row_comes_once(Kind::Mysql, 5)
+}
+
+#[test]
+fn each_row_comes_once_on_mariadb() -> Result<()> {
+    each_row_comes_once(Kind::Mariadb, 5)
+}
+
+#[test]
+fn each_row_comes_once_on_mariadb_11() -> Result<()> {
+    each_row_comes_once(Kind::Mariadb11, 5)
+}
