@@ -139,6 +139,7 @@ async fn saturate(
     let started_s = jiff::Timestamp::now().as_second();
     let sink = FirehoseSink::connect(&Firehose {
         streams: vec![STREAM.to_owned()],
+        expected: Vec::new(),
         region: Some(REGION.to_owned()),
         endpoint: Some(simulator.endpoint_url()),
         quota: QuotaChoice::Region {

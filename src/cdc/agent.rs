@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::binlog::PreparedXa;
-use crate::config::Config;
+use crate::config::{Config, StoredPattern};
 use crate::error::Error;
 use crate::signals::{SignalRequest, Signals};
 use crate::sink::{DeadLetters, Sink, StagedObject};
@@ -28,7 +28,6 @@ use super::backfill::Backfill;
 use super::checked_table::CheckedTable;
 use super::checkpoint::{Checkpoint, FollowedTable};
 use super::end::End;
-use super::kept_binlog::has_gtids;
 use super::objects::Objects;
 use super::pipeline::{Pipeline, table_names};
 use super::prefix::Prefix;
@@ -64,7 +63,7 @@ pub(super) struct Agent<S> {
     saving: Option<JoinHandle<Result<Checkpoint, Failure>>>,
     saved: Checkpoint,
     /// What the checkpoint is of.
-    followed: Vec<FollowedTable>,
+    followed: (Vec<FollowedTable>, Vec<StoredPattern>),
     /// Whose staged objects the sink has.
     owner: Uuid,
     /// The lines of each table that were in committed objects when the run began.
@@ -83,44 +82,43 @@ impl<S: Sink> Agent<S> {
     /// Decides where to start, asks for the stream, and stores the place once the server sends from there.
     pub(super) async fn start(
         config: Config,
-        checked: Preflight,
+        mut checked: Preflight,
         stored: Stored,
         (sink, dead_letters): (S, Option<DeadLetters>),
         until: Option<Until>,
     ) -> Result<Self, Error> {
-        let Preflight {
-            mut server,
-            mut tables,
-        } = checked;
         let Stored {
             store,
             loaded,
             owner,
         } = stored;
-        let mut mark = start_mark(&mut server, loaded.as_ref(), &config.source.start).await?;
+        let mut mark =
+            start_mark(&mut checked.server, loaded.as_ref(), &config.source.start).await?;
         let end = match until {
-            Some(until) => Some(End::of(until, &mark, &mut server).await?),
+            Some(until) => Some(End::of(until, &mark, &mut checked.server).await?),
             None => None,
         };
-        let followed: Vec<FollowedTable> = tables.iter().map(CheckedTable::to_followed).collect();
-        let has_gtids = has_gtids(&server);
-        let mut with_rows = Vec::new();
-        if loaded.is_none() {
-            let found = sink.tables_with_rows().await?;
-            with_rows.extend(found.into_iter().map(|table| tables[table].full_name()));
-        }
-        let known = (tables.as_slice(), with_rows.as_slice());
-        announce::missing_rows(&config, loaded.as_ref(), &mark, known, has_gtids);
-        announce::followed(&tables, &mark, loaded.is_some());
+        let with_rows = with_rows(&sink, &checked, loaded.is_none()).await?;
+        announce::missing_rows(&config, loaded.as_ref(), &mark, &checked, &with_rows);
+        announce::followed(&checked, &mark, loaded.is_some());
+        let Preflight {
+            mut server,
+            mut tables,
+            listed,
+            new_tables,
+        } = checked;
         let begun = Backfill::begin(&config, &mut tables, &mut server, &mut mark);
         let (backfill, seam) = Box::pin(begun).await?.unzip();
+        let followed = tables.iter().map(CheckedTable::to_followed).collect();
+        let followed = (followed, new_tables.patterns.stored());
         let has_names = server.logs_names();
         let starting = Box::pin(Reader::start(&config.source, server, mark));
         let (mut reader, mut mark) = starting.await?;
         // A place that the server cannot send from must not be stored: it would be found at the next start,
         // whatever has been corrected by then.
         let first_event = Some(reader.next().await?);
-        let mut asker = Asker::new(&config.source, table_names(&tables));
+        let names = [table_names(&tables), listed.names()].concat();
+        let mut asker = Asker::new(&config.source, names);
         Box::pin(asker.ask_at_start(&tables, has_names, &mut mark)).await?;
         let layouts = loaded.as_ref().map(Checkpoint::layouts);
         let layouts = layouts.unwrap_or_default();
@@ -128,6 +126,7 @@ impl<S: Sink> Agent<S> {
         let written = written.unwrap_or_default();
         let known = (layouts, written.clone());
         let (max_in_flight, table_count) = (config.max_in_flight, tables.len());
+        let tables = (tables, new_tables);
         let mut pipeline = Pipeline::following(&mark, tables, known, sink, max_in_flight)?;
         pipeline.seam = seam;
         pipeline.decoder.exempt(config.exemptions.clone());
@@ -539,6 +538,20 @@ fn unsaved() -> Error {
         "stopped before the disk had taken the checkpoint",
         "look at the disk of checkpoint.path; rows since the last checkpoint will be delivered again",
     ))
+}
+
+/// The names of tables of which a sink has rows already, at a first start.
+async fn with_rows(
+    sink: &impl Sink,
+    checked: &Preflight,
+    is_first: bool,
+) -> Result<Vec<String>, Failure> {
+    if !is_first {
+        return Ok(Vec::new());
+    }
+    let found = sink.tables_with_rows().await?.into_iter();
+    let names = found.map(|table| checked.tables[table].full_name());
+    Ok(names.collect())
 }
 
 /// Waits for a task that may not be there; for ever if it is not.

@@ -3,11 +3,13 @@
 
 use tracing::{info, warn};
 
-use crate::binlog::{FilePosition, Operations};
-use crate::config::{Config, Start};
+use crate::binlog::FilePosition;
+use crate::config::{self, Config, Start};
 
-use super::checked_table::CheckedTable;
-use super::checkpoint::{Checkpoint, FollowedTable};
+use super::checkpoint::Checkpoint;
+use super::kept_binlog::has_gtids;
+use super::listed::some_of;
+use super::preflight::Preflight;
 use super::server::Mark;
 
 /// Says it, for a start at `mark`; without a checkpoint the sink has rows of the tables `with_rows`.
@@ -15,27 +17,39 @@ pub(super) fn missing_rows(
     config: &Config,
     loaded: Option<&Checkpoint>,
     mark: &Mark,
-    (tables, with_rows): (&[CheckedTable], &[String]),
-    server_has_gtids: bool,
+    checked: &Preflight,
+    with_rows: &[String],
 ) {
     match loaded {
         None => {
             first_start(config, with_rows);
-            if server_has_gtids {
+            if has_gtids(&checked.server) {
                 unknown_gtids(mark);
             }
         }
         Some(checkpoint) => {
             unused_start(config, mark);
-            new_tables(checkpoint, tables);
+            new_tables(checkpoint, checked);
         }
     }
 }
 
 /// Says what is followed, and from where.
-pub(super) fn followed(tables: &[CheckedTable], mark: &Mark, has_checkpoint: bool) {
-    for table in tables {
+pub(super) fn followed(checked: &Preflight, mark: &Mark, has_checkpoint: bool) {
+    for table in &checked.tables {
         info!("{table}");
+    }
+    let (listed, patterns) = (&checked.listed, &checked.new_tables.patterns);
+    for pattern in patterns.iter() {
+        let is_meant = |table: &&config::Table| {
+            let meant = patterns.of(&table.schema, &table.name);
+            meant.is_some_and(|meant| meant.name == pattern.name)
+        };
+        let count = listed.tables.iter().filter(is_meant).count();
+        info!(
+            "following what {:?} means: {count} tables now, and those that are created later",
+            pattern.name
+        );
     }
     let from = if has_checkpoint {
         "the checkpoint"
@@ -126,24 +140,23 @@ fn place(mark: &Mark) -> String {
 }
 
 /// A checkpoint is of the tables that were followed up to it.
-fn new_tables(checkpoint: &Checkpoint, tables: &[CheckedTable]) {
-    if checkpoint.tables.is_empty() {
+fn new_tables(checkpoint: &Checkpoint, checked: &Preflight) {
+    if checkpoint.tables.is_empty() && checkpoint.patterns.is_empty() {
         // It is of a hydrant that did not note them.
         return;
     }
-    for table in tables {
-        let name = format!("{}.{}", table.schema, table.name);
-        let is_same = |followed: &&FollowedTable| {
-            followed.schema == table.schema && followed.name == table.name
-        };
-        let Some(followed) = checkpoint.tables.iter().find(is_same) else {
-            warn!(
-                "{name} was not followed before: its rows from before the checkpoint are not delivered; load \
-                 them from the table"
-            );
+    let folds = checked.new_tables.patterns.folds();
+    let by_name = checked.tables.iter();
+    let by_name = by_name.map(|table| (&table.schema, &table.name, table.operations));
+    let meant = checked.listed.tables.iter();
+    let meant = meant.map(|table| (&table.schema, &table.name, table.operations));
+    let mut starting = Vec::new();
+    for (schema, table, now) in by_name.chain(meant) {
+        let name = format!("{schema}.{table}");
+        let Some(before) = checkpoint.followed(schema, table, folds) else {
+            starting.push(name);
             continue;
         };
-        let (before, now): (Operations, Operations) = (followed.events, table.operations);
         for (event, is_new) in [
             ("inserts", now.insert && !before.insert),
             ("updates", now.update && !before.update),
@@ -156,5 +169,17 @@ fn new_tables(checkpoint: &Checkpoint, tables: &[CheckedTable]) {
                 );
             }
         }
+    }
+    match starting.as_slice() {
+        [] => {}
+        [name] => warn!(
+            "{name} was not followed before: its rows from before the checkpoint are not delivered; load \
+             them from the table"
+        ),
+        names => warn!(
+            "{} were not followed before: their rows from before the checkpoint are not delivered; load \
+             them from the tables",
+            some_of(names)
+        ),
     }
 }

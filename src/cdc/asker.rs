@@ -23,6 +23,10 @@ use super::server_columns::{Answer, Question, is_open};
 /// How often a line tells how far it has looked.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a table may be in the binlog that nobody has dropped and that nobody sees, and how often it is looked for.
+const UNSEEN_PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// The outcome of a question to the server.
 pub(super) enum QueryOutcome {
     Answer(Answer),
@@ -81,6 +85,12 @@ impl Asker {
         let mut was_idle = self.server.is_some();
         loop {
             match self.try_once(question, mark).await {
+                // CREATE TABLE ... SELECT is in the binlog, with its rows, before others see the table.
+                Ok(QueryOutcome::Answer(answer))
+                    if answer.is_unseen() && began.elapsed() < UNSEEN_PATIENCE =>
+                {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
                 Ok(asked) => return Ok(asked),
                 Err(failure) if failure.fault == Fault::Definite => return Err(failure),
                 Err(failure)
@@ -114,7 +124,8 @@ impl Asker {
         };
         let columns = described(&mut server, &question.schema, &question.name).await?;
         let changes = if question.needs_changes(&columns) {
-            let (table, at) = (question.table, &question.at);
+            let at = &question.at;
+            let table = self.index_of(&question.schema, &question.name);
             self.changes_since(at, table, mark, &mut server).await?
         } else {
             Vec::new()
@@ -151,6 +162,17 @@ impl Asker {
             }
         }
         Ok(())
+    }
+
+    /// The index of a table in what is looked ahead for. What was looked through before was not for one that is new.
+    fn index_of(&mut self, schema: &str, name: &str) -> usize {
+        let mut tables = self.tables.iter();
+        let known = tables.position(|table| table.0 == schema && table.1 == name);
+        known.unwrap_or_else(|| {
+            self.ahead = None;
+            self.tables.push((schema.to_owned(), name.to_owned()));
+            self.tables.len() - 1
+        })
     }
 
     async fn columns_at(

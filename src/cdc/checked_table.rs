@@ -11,7 +11,7 @@ use crate::{Exit, Failure};
 
 use super::checkpoint::FollowedTable;
 use super::definition_code::DefinitionCode;
-use super::prefix::Counted;
+use super::prefix::{Counted, Prefix};
 use super::server_columns::{is_same, open_columns};
 
 /// A followed table, as the server has it.
@@ -53,6 +53,8 @@ pub struct CheckedTable {
     pub backfill: TableBackfill,
     /// Whether all its changes are handed out, because its rows are being read.
     pub is_read: bool,
+    /// The delivery stream of its rows, if the sink has such.
+    pub stream: Option<String>,
 }
 
 impl CheckedTable {
@@ -63,6 +65,25 @@ impl CheckedTable {
             before_image: self.before_image,
             key_change: self.key_change,
         }
+    }
+
+    /// Lines that are passed over are counted, so that they must be counted as they were.
+    ///
+    /// # Errors
+    /// If settings were changed on which that depends; `written` are lines in objects.
+    pub(super) fn refuse_other_count(&self, written: Option<&Prefix>) -> Result<(), Failure> {
+        if !written.is_some_and(|written| written.is_counted_otherwise(self.counted())) {
+            return Ok(());
+        }
+        Err(Failure::definite(
+            Exit::Config,
+            format!(
+                "table {}: events, before_image or key_change is another than before, and the agent was killed in the \
+                 middle of a transaction, of which an object has the first rows",
+                self.full_name()
+            ),
+            "take the change back, start once with --until now, which ends the transaction, and change it then",
+        ))
     }
 
     /// What of it is followed.
@@ -144,7 +165,19 @@ impl CheckedTable {
             oversize: wanted.oversize,
             backfill: wanted.backfill,
             is_read: false,
+            stream: wanted.stream.clone(),
         }
+    }
+
+    /// The table that the configuration wants, as it names it.
+    pub(super) fn unchecked(wanted: &config::Table) -> Self {
+        let named = |name: &String| ChosenColumn {
+            name: name.clone(),
+            ..ChosenColumn::default()
+        };
+        let columns = wanted.columns.as_ref();
+        let columns = columns.map(|columns| columns.iter().map(named).collect());
+        Self::new(wanted, wanted.schema.clone(), wanted.name.clone(), columns)
     }
 
     /// Whether a mask makes this column of the primary key the same for several rows whose changes are followed.

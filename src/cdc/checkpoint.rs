@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
+use crate::config::StoredPattern;
 use crate::sink::StagedObject;
 use crate::{Exit, Failure, nofollow};
 
@@ -74,6 +75,9 @@ pub struct Checkpoint {
     /// The followed tables; none in a checkpoint of an earlier version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tables: Vec<FollowedTable>,
+    /// The patterns of followed tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patterns: Vec<StoredPattern>,
     /// The newest number of the metadata column `sequence` up to there.
     #[serde(default)]
     pub(crate) sequence: i64,
@@ -113,6 +117,7 @@ impl Checkpoint {
             xa: mark.xa.clone(),
             lineage: mark.lineage.clone(),
             tables: Vec::new(),
+            patterns: Vec::new(),
             sequence: mark.sequence,
             owner: None,
             written: BTreeMap::new(),
@@ -138,13 +143,23 @@ impl Checkpoint {
         }
     }
 
-    /// The same, of these tables.
+    /// The same, of these tables, and of those that the patterns mean.
     #[must_use]
-    pub(crate) fn of(self, tables: &[FollowedTable]) -> Self {
+    pub(crate) fn of(self, followed: &(Vec<FollowedTable>, Vec<StoredPattern>)) -> Self {
+        let (tables, patterns) = followed.clone();
         Self {
-            tables: tables.to_vec(),
+            tables,
+            patterns,
             ..self
         }
+    }
+
+    /// The changes of a table that were followed; `None` if it was not followed.
+    pub(super) fn followed(&self, schema: &str, name: &str, folds: bool) -> Option<Operations> {
+        let mut tables = self.tables.iter();
+        let named = tables.find(|table| table.schema == schema && table.name == name);
+        let named = named.map(|table| table.events);
+        named.or_else(|| StoredPattern::operations(&self.patterns, schema, name, folds))
     }
 
     /// As it is stored by the process with this claim.

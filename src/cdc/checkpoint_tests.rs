@@ -234,7 +234,7 @@ fn the_followed_tables_are_kept_and_older_versions_name_none() {
     };
     let folder = tempfile::tempdir().unwrap();
     let store = CheckpointStore::open(&folder.path().join("checkpoint.json")).unwrap();
-    let saved = checkpoint().of(std::slice::from_ref(&followed));
+    let saved = checkpoint().of(&(vec![followed.clone()], Vec::new()));
     store.save(&saved).unwrap();
     let loaded = store.load().unwrap().unwrap();
     assert_eq!(loaded.version, VERSION);

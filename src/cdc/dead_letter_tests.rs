@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::{LetterPlace, OversizeRows};
-use crate::sink::{Attempted, DeadLetters, Letter, LetterTable, SinkProfile};
+use crate::sink::{Attempted, DeadLetters, Letter, SinkProfile, SinkTable};
 
 use super::tests::{MemorySink, RECORDED, break_at_times, checked_tables, run, run_through, start};
 use super::*;
@@ -34,7 +34,7 @@ async fn pipeline(sink: ShortLines, folder: &Path, max_in_flight: usize) -> Pipe
     for table in &mut tables {
         table.oversize = OversizeRows::DeadLetter;
     }
-    let letter_tables = tables.iter().map(|table| LetterTable {
+    let letter_tables = tables.iter().map(|table| SinkTable {
         schema: table.schema.clone(),
         name: table.name.clone(),
         dialect: table.dialect,
@@ -44,7 +44,13 @@ async fn pipeline(sink: ShortLines, folder: &Path, max_in_flight: usize) -> Pipe
     let (place, count) = (LetterPlace::Dir(folder.to_owned()), tables.len());
     let letters = DeadLetters::open(&place, letter_tables.collect(), sink.1);
     let letters = letters.await.unwrap();
-    let mut pipeline = Pipeline::replaying(&start(), tables, sink, max_in_flight).unwrap();
+    let mut pipeline = Pipeline::replaying(
+        &start(),
+        (tables, NewTables::default()),
+        sink,
+        max_in_flight,
+    )
+    .unwrap();
     pipeline.flow.keep_dead_letters(Some(letters), count);
     pipeline
 }

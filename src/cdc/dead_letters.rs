@@ -3,8 +3,8 @@
 use tracing::info;
 
 use crate::Failure;
-use crate::config::{self, Config, OversizeRows, SchemaChange};
-use crate::sink::{DeadLetters, LetterTable};
+use crate::config::{Config, OversizeRows};
+use crate::sink::DeadLetters;
 
 use super::checked_table::CheckedTable;
 
@@ -20,18 +20,7 @@ pub(super) async fn open(
     let Some(place) = &config.dead_letters else {
         return Ok(None);
     };
-    let streams = match &config.sink {
-        config::Sink::Firehose(firehose) => &firehose.streams[..],
-        config::Sink::Dir { .. } | config::Sink::S3(_) | config::Sink::Stdout => &[],
-    };
-    let table = |(index, table): (usize, &CheckedTable)| LetterTable {
-        schema: table.schema.clone(),
-        name: table.name.clone(),
-        dialect: table.dialect,
-        has_version_folders: table.on_schema_change == SchemaChange::Version,
-        stream: streams.get(index).cloned(),
-    };
-    let letter_tables = tables.iter().enumerate().map(table).collect();
+    let letter_tables = tables.iter().map(CheckedTable::to_sink_table).collect();
     let letters = DeadLetters::open(place, letter_tables, limit_bytes).await?;
     let kept = tables
         .iter()

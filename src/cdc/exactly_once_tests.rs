@@ -68,7 +68,7 @@ impl World {
         };
         Pipeline::new(
             &self.stored.mark,
-            tables,
+            (tables, NewTables::default()),
             known,
             sink,
             max_in_flight,

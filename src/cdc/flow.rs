@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::batch::SealedBatch;
 use crate::binlog::Decoder;
 use crate::ledger::Ledger;
-use crate::sink::{DeadLetters, Delivered, Delivery, Sink};
+use crate::sink::{DeadLetters, Delivered, Delivery, Sink, SinkTable, TableFolder};
 
 use super::backfill::{BackfillProgress, TableProgress};
 use super::objects::Objects;
@@ -71,6 +71,17 @@ impl<S: Sink> Flow<S> {
     /// Lines of so many tables that the sink does not take are kept there, if there is such a place.
     pub(super) fn keep_dead_letters(&mut self, letters: Option<DeadLetters>, table_count: usize) {
         self.dead_letters = letters.map(|letters| Box::new(Delivery::new(letters, table_count)));
+    }
+
+    /// Serves one more table.
+    ///
+    /// # Errors
+    /// If the sink cannot take its rows.
+    pub(super) fn follow(&mut self, table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        if let Some(letters) = &mut self.dead_letters {
+            letters.follow(table.clone(), folder.clone())?;
+        }
+        self.delivery.follow(table, folder)
     }
 
     /// The decoder's newest commit, made into a mark once for all batches that ask for it.

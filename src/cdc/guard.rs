@@ -21,6 +21,9 @@ pub(crate) struct Guard {
     /// Columns that it masks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     masks: BTreeMap<String, MaskKind>,
+    /// Those that the table has had.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    seen: BTreeSet<String>,
     /// One that a statement may have renamed, until rows of a trusted definition come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renamed: Option<String>,
@@ -53,6 +56,7 @@ impl Guard {
             masks: masks
                 .map(|(name, mask)| (name.to_lowercase(), mask.kind()))
                 .collect(),
+            seen: BTreeSet::new(),
             renamed: None,
         }
     }
@@ -83,11 +87,10 @@ impl Guard {
 
     /// Why a definition that was not trusted before is not trusted, if it is not.
     pub(super) fn doubt(&self, map: &TableMap, protection: &Protection) -> Option<Doubt> {
-        let has = |name: &str| {
-            let mut columns = map.columns.iter();
-            columns.any(|column| is_same_column(&column.name, name))
-        };
-        let missing = protection.columns().find(|(name, _)| !has(name));
+        let may_lack =
+            |name: &str| protection.may_lack && !self.seen.contains(&name.to_lowercase());
+        let mut columns = protection.columns();
+        let missing = columns.find(|(name, _)| !has(map, name) && !may_lack(name));
         if let Some((column, how)) = missing {
             let column = column.to_owned();
             return Some(Doubt::Missing { column, how });
@@ -97,7 +100,15 @@ impl Guard {
     }
 
     /// The definition is trusted, of which rows come now.
-    pub(super) fn trust(&mut self) {
+    pub(super) fn trust(&mut self, map: &TableMap) {
+        let protected = self.excluded.iter().chain(self.masks.keys());
+        let seen = protected.filter(|name| has(map, name));
+        self.seen.extend(seen.cloned());
         self.renamed = None;
     }
+}
+
+fn has(map: &TableMap, name: &str) -> bool {
+    let mut columns = map.columns.iter();
+    columns.any(|column| is_same_column(&column.name, name))
 }

@@ -188,7 +188,7 @@ impl TableLayouts {
         let is_trusted = is_decided || self.accepted.contains(&definition);
         let doubt = self.guard.doubt(map, protection).filter(|_| !is_trusted);
         if doubt.is_none() {
-            self.guard.trust();
+            self.guard.trust(map);
         }
         doubt
     }

@@ -2,7 +2,8 @@
 //!
 //! What lives here: the connection to the database and what must be true of it (`server`,
 //! `preflight`, `refusals`, `findings`, `described`, `stream`, `reader`), what only it knows of a table while its binlog is read
-//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), what keeps
+//! (`server_columns`, `asker`) and the layouts of lines (`layouts`, `definition_code`), tables that
+//! patterns mean (`listed`, `new_tables`), what keeps
 //! masked and excluded columns from being written under other names (`guard`), the checkpoint (`checkpoint`, `claim`, `store`), where
 //! a run starts (`start`, `resume`, `kept_binlog`), if the server's history is the one that was read (`lineage`), each
 //! table's open batch (`tables`), the numbers of lines (`sequence`), the batches under way (`flow`), where lines go that the sink
@@ -30,6 +31,8 @@ mod invalid_text;
 mod kept_binlog;
 mod layouts;
 mod lineage;
+mod listed;
+mod new_tables;
 mod objects;
 mod open_lines;
 mod packed;
@@ -60,7 +63,7 @@ use std::time::Duration;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::signals::Signals;
 use crate::sink::{self, Publishing, Sink};
 use crate::{Error, Exit, Failure};
@@ -71,6 +74,7 @@ pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
 pub use layouts::AcceptedChange;
 pub(crate) use layouts::KnownLayouts;
+pub(crate) use new_tables::NewTables;
 pub(crate) use pipeline::{Pipeline, table_names};
 pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
@@ -131,9 +135,14 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let (sink, partitions) = (config.sink.clone(), config.partitions.clone());
     let sizes = (config.flush_interval, config.max_in_flight);
-    let open = |tables: &[CheckedTable], stored: &Stored| {
-        let folders = folders(&sink, &partitions, tables);
+    let open = |checked: &Preflight, stored: &Stored| {
+        let folders = folders(&sink, &partitions, &checked.tables);
         let owner = stored.owner;
+        let mut sink = sink.clone();
+        if let config::Sink::Firehose(firehose) = &mut sink {
+            let streams = checked.listed.tables.iter();
+            firehose.expected = streams.filter_map(|table| table.stream.clone()).collect();
+        }
         async move { sink::open(&sink, folders, Some(owner), sizes).await }
     };
     let running = Box::pin(run_with(config, until, accepted, signals, open));
@@ -151,28 +160,14 @@ struct Stored {
 }
 
 impl Stored {
-    /// Lines that are passed over are counted, so that they must be counted as they were.
-    ///
-    /// # Errors
-    /// If settings were changed on which that depends.
+    /// As [`CheckedTable::refuse_other_count`], of each table.
     fn check_counts(&self, tables: &[CheckedTable]) -> Result<(), Failure> {
         let written = self.loaded.as_ref().map(|loaded| &loaded.written);
-        let is_other = |table: &&CheckedTable| {
-            let prefix = written.and_then(|written| written.get(&table.full_name()));
-            prefix.is_some_and(|prefix| prefix.is_counted_otherwise(table.counted()))
-        };
-        let Some(table) = tables.iter().find(is_other) else {
-            return Ok(());
-        };
-        Err(Failure::definite(
-            Exit::Config,
-            format!(
-                "table {}: events, before_image or key_change is another than before, and the agent was killed in the \
-                 middle of a transaction, of which an object has the first rows",
-                table.full_name()
-            ),
-            "take the change back, start once with --until now, which ends the transaction, and change it then",
-        ))
+        let mut tables = tables.iter();
+        tables.try_for_each(|table| {
+            let written = written.and_then(|written| written.get(&table.full_name()));
+            table.refuse_other_count(written)
+        })
     }
 
     /// Publishes what is committed and may not be visible yet, whatever is configured now.
@@ -201,7 +196,7 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     until: Option<Until>,
     accepted: &[AcceptedChange],
     mut signals: Signals,
-    open: impl FnOnce(&[CheckedTable], &Stored) -> Opening,
+    open: impl FnOnce(&Preflight, &Stored) -> Opening,
 ) -> Result<AgentSummary, Error> {
     let is_job = until.is_some();
     let ended_early = || {
@@ -231,9 +226,9 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
         // They are committed, whether or not there is a server to follow.
         stored.finish().await?;
         let mut checked = Preflight::run(&config, stored.loaded.as_ref()).await?;
-        accept(&mut checked.tables, accepted)?;
+        accept(&mut checked.tables, &mut checked.new_tables, accepted)?;
         stored.check_counts(&checked.tables)?;
-        let sink = open(&checked.tables, &stored).await?;
+        let sink = open(&checked, &stored).await?;
         let limit = sink.profile().limits.row_bytes;
         let letters = dead_letters::open(&config, &checked.tables, limit).await?;
         Agent::start(config, checked, stored, (sink, letters), until).await
@@ -256,19 +251,23 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
 /// Tells the tables which of their changes the operator has accepted.
 pub(crate) fn accept(
     tables: &mut [CheckedTable],
+    new_tables: &mut NewTables,
     accepted: &[AcceptedChange],
 ) -> Result<(), Failure> {
-    for AcceptedChange { table: name, code } in accepted {
+    for change in accepted {
+        let AcceptedChange { table: name, code } = change;
         let mut found = tables.iter_mut();
-        let found = found.find(|table| table.full_name().eq_ignore_ascii_case(name));
-        let table = found.ok_or_else(|| {
-            Failure::definite(
-                Exit::Usage,
-                format!("--accept-change names {name}, which is not followed"),
-                "copy the option from the message that stopped the agent",
-            )
-        })?;
-        table.accepted.push(*code);
+        match found.find(|table| table.full_name().eq_ignore_ascii_case(name)) {
+            Some(table) => table.accepted.push(*code),
+            None if new_tables.means(name) => new_tables.accepted.push(change.clone()),
+            None => {
+                return Err(Failure::definite(
+                    Exit::Usage,
+                    format!("--accept-change names {name}, which is not followed"),
+                    "copy the option from the message that stopped the agent",
+                ));
+            }
+        }
     }
     Ok(())
 }

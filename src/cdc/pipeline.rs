@@ -1,5 +1,6 @@
 //! From one event to open batches, and from those to the sink: what the agent and a replay share.
 
+mod joining;
 mod parts;
 mod sealing;
 
@@ -18,12 +19,15 @@ use super::checked_table::CheckedTable;
 use super::column_source::{ColumnSource, forget};
 use super::flow::{Flow, FlowOutlet};
 use super::layouts::KnownLayouts;
+use super::new_tables::NewTables;
 use super::prefix::Prefix;
 use super::progress::Progress;
 use super::sequence::Sequence;
 use super::server::{Identity, Mark};
 use super::server_columns::{Answer, ConfirmedId, Question, renew, tells_of};
 use super::tables::{RowContext, TableMark, TableWriter};
+
+use joining::Joining;
 
 /// Bytes of rows that are held back at most while they may be undone, and the part of what may be in memory that
 /// they may take.
@@ -39,6 +43,7 @@ pub(crate) struct Pipeline<S> {
     inflater: Inflater,
     pub(crate) flow: Flow<S>,
     tables: Vec<TableWriter>,
+    joining: Joining,
     columns: ColumnSource,
     sequence: Sequence,
     /// Bytes of encoded rows that may be in memory.
@@ -73,16 +78,15 @@ impl<S: Sink> Pipeline<S> {
     /// If `start` makes no sense.
     pub(crate) fn following(
         start: &Mark,
-        tables: Vec<CheckedTable>,
-        (layouts, written): (KnownLayouts, BTreeMap<String, Prefix>),
+        tables: (Vec<CheckedTable>, NewTables),
+        known: (KnownLayouts, BTreeMap<String, Prefix>),
         sink: S,
         max_in_flight: usize,
     ) -> Result<Self, Error> {
         let columns = ColumnSource::Server {
-            confirmed: vec![None; tables.len()],
+            confirmed: vec![None; tables.0.len()],
             question: None,
         };
-        let known = (layouts, written);
         let mut pipeline = Self::new(start, tables, known, sink, max_in_flight, columns)?;
         pipeline
             .tables
@@ -98,12 +102,12 @@ impl<S: Sink> Pipeline<S> {
     /// If `start` makes no sense.
     pub(crate) fn replaying(
         start: &Mark,
-        tables: Vec<CheckedTable>,
+        tables: (Vec<CheckedTable>, NewTables),
         sink: S,
         max_in_flight: usize,
     ) -> Result<Self, Error> {
         let columns = ColumnSource::Given {
-            used: vec![false; tables.len()],
+            used: vec![false; tables.0.len()],
         };
         Self::new(
             start,
@@ -121,7 +125,7 @@ impl<S: Sink> Pipeline<S> {
     /// If `start` makes no sense.
     fn new(
         start: &Mark,
-        tables: Vec<CheckedTable>,
+        (tables, new_tables): (Vec<CheckedTable>, NewTables),
         (mut layouts, mut written): (KnownLayouts, BTreeMap<String, Prefix>),
         sink: S,
         max_in_flight: usize,
@@ -133,6 +137,7 @@ impl<S: Sink> Pipeline<S> {
                 position: start.position.clone(),
                 gtids: start.gtids.clone(),
                 xa: start.xa.clone(),
+                chooser: new_tables.chooser(),
                 lineage: start.lineage.clone(),
             },
             &followed,
@@ -151,6 +156,7 @@ impl<S: Sink> Pipeline<S> {
             .collect();
         Ok(Self {
             decoder,
+            joining: Joining::new(new_tables, layouts, written),
             inflater: Inflater::default(),
             flow: Flow::new(start, delivery),
             tables,
@@ -184,6 +190,8 @@ impl<S: Sink> Pipeline<S> {
                 tables,
                 ..
             } = self;
+            self.joining.follow(decoder, flow, columns, tables)?;
+            self.is_touched.resize(tables.len(), false);
             heed(decoder, flow, columns, tables)?;
         }
         match step {
@@ -260,6 +268,11 @@ impl<S: Sink> Pipeline<S> {
         };
         for (table, mark) in self.tables.iter_mut().zip(&savepoint.tables) {
             let undone = table.undo_to(*mark, &mut outlet);
+            self.rows_written = self.rows_written.saturating_sub(undone);
+        }
+        // What has joined since has nothing from before.
+        for table in self.tables.iter_mut().skip(savepoint.tables.len()) {
+            let undone = table.undo(&mut outlet);
             self.rows_written = self.rows_written.saturating_sub(undone);
         }
     }
@@ -506,7 +519,9 @@ impl<S: Sink> Pipeline<S> {
     pub(crate) fn layouts(&self) -> KnownLayouts {
         let layouts =
             |table: &TableWriter| (table.definition.name(), table.definition.layouts().clone());
-        self.tables.iter().map(layouts).collect()
+        let mut all = self.joining.layouts.clone();
+        all.extend(self.tables.iter().map(layouts));
+        all
     }
 
     /// The names of the tables, by their indices.

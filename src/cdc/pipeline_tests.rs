@@ -75,7 +75,13 @@ pub(super) fn checked_tables() -> Vec<CheckedTable> {
 }
 
 fn pipeline(sink: MemorySink, max_in_flight: usize) -> Pipeline<MemorySink> {
-    Pipeline::replaying(&start(), checked_tables(), sink, max_in_flight).unwrap()
+    Pipeline::replaying(
+        &start(),
+        (checked_tables(), NewTables::default()),
+        sink,
+        max_in_flight,
+    )
+    .unwrap()
 }
 
 pub(super) fn start() -> Mark {

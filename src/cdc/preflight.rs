@@ -1,5 +1,7 @@
 //! What must be true before the first event is read. All that is not is found in one look.
 
+use std::collections::BTreeSet;
+
 use crate::binlog::{Flavor, Operations, ServerColumn};
 use crate::config::{self, Config, Tls};
 use crate::encode::{self, ChosenColumn};
@@ -11,6 +13,8 @@ use super::described::{hashes, spelled};
 use super::explain::binlog_is_off;
 use super::findings::Findings;
 use super::layouts::{KnownLayouts, TableLayouts};
+use super::listed::{Listed, list};
+use super::new_tables::NewTables;
 use super::refusals;
 use super::server::{Server, cell};
 use super::server_columns::is_same;
@@ -23,6 +27,10 @@ pub struct Preflight {
     pub server: Server,
     /// The tables, in the configuration's order.
     pub tables: Vec<CheckedTable>,
+    /// The tables that patterns mean.
+    pub(super) listed: Listed,
+    /// Those that they mean from now on.
+    pub(super) new_tables: NewTables,
 }
 
 impl Preflight {
@@ -65,9 +73,20 @@ impl Preflight {
             let checked = refusals::check_table(&mut server, &table.schema, &table.name).await;
             findings.take(checked)?;
         }
+        let folds = server.variable("lower_case_table_names") != Some("0");
+        let patterns = config.patterns.clone().folding(folds);
+        let mut new_tables = NewTables::of(patterns, config.partitions.clone());
+        let listed = list(&mut server, &config.tables, &mut new_tables, findings).await?;
         let schemas = tables.iter().map(|table| table.schema.as_str());
-        refusals::check_server(&mut server, schemas, findings).await?;
-        Ok(Self { server, tables })
+        let listed_schemas = listed.tables.iter().map(|table| table.schema.as_str());
+        let schemas: BTreeSet<&str> = schemas.chain(listed_schemas).collect();
+        refusals::check_server(&mut server, schemas.into_iter(), findings).await?;
+        Ok(Self {
+            server,
+            tables,
+            listed,
+            new_tables,
+        })
     }
 }
 
@@ -238,8 +257,7 @@ async fn check_table(
             ),
             "",
         );
-        let (schema, name) = (wanted.schema.clone(), wanted.name.clone());
-        return Ok(CheckedTable::new(wanted, schema, name, chosen(wanted, &[])));
+        return Ok(CheckedTable::unchecked(wanted));
     };
     let definition = found.columns;
     for name in wanted.columns.iter().flatten() {

@@ -38,6 +38,17 @@ const SYSTEM_SCHEMAS: &[&str] = &[
     "sys",
 ];
 
+/// Whether a table of this type has rows of its own.
+pub(super) fn has_rows(table_type: &str) -> bool {
+    TABLES.contains(&table_type.to_ascii_uppercase().as_str())
+}
+
+/// Whether all changes of a table of this engine are in the server's binlog.
+pub(super) fn logs_rows(engine: &str) -> bool {
+    let mut engines = ENGINES.iter();
+    engines.any(|known| known.eq_ignore_ascii_case(engine))
+}
+
 const NO_SUCH_TABLE_IS_SEEN: u16 = 1142;
 const NO_SUCH_COLUMN_IS_SEEN: u16 = 1143;
 const NOT_ALLOWED: u16 = 1227;
@@ -269,7 +280,7 @@ pub(super) async fn check_table(
         );
     };
     let table_type = text(kind, "TABLE_TYPE").unwrap_or_default();
-    if !TABLES.contains(&table_type.to_ascii_uppercase().as_str()) {
+    if !has_rows(&table_type) {
         return refused(
             format!("it is not a table (its type is {table_type}) and has no rows in the binlog"),
             "name the table that the rows are in",

@@ -84,6 +84,13 @@ pub(super) struct Answer {
     pub(super) changes: Vec<TableChange>,
 }
 
+impl Answer {
+    /// Whether there is no such table, though no statement has taken it away.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.columns.is_empty() && self.changes.is_empty()
+    }
+}
+
 impl Question {
     fn is_named(&self) -> bool {
         self.map.is_named()

@@ -12,13 +12,13 @@ const EXAMPLES: &str =
     "write dead_letters.path = \"/var/lib/hydrant/dead-letters\", or \"s3://BUCKET/PREFIX\"";
 
 /// Turns the typed section into the meant one; `None` if no table keeps dead letters.
-pub(super) fn validate(
+pub(super) fn validate<'t>(
     raw: &raw::Place,
-    tables: &[Table],
+    tables: impl IntoIterator<Item = &'t Table>,
     sink: &Sink,
 ) -> Result<Option<LetterPlace>, ConfigError> {
     let keeps = |table: &&Table| table.oversize == OversizeRows::DeadLetter;
-    let Some(table) = tables.iter().find(keeps) else {
+    let Some(table) = tables.into_iter().find(keeps) else {
         return refuse_without_effect(raw);
     };
     if !matches!(sink, Sink::Firehose(_)) {

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::binlog::Exemptions;
 
-use super::{ConfigError, Table};
+use super::{ConfigError, Table, TablePatterns};
 
 /// Reads `source.ignore_statements`. A followed table cannot be in it.
-pub(super) fn exemptions(names: &[String], tables: &[Table]) -> Result<Exemptions, ConfigError> {
+pub(super) fn exemptions(
+    names: &[String],
+    tables: &[Table],
+    patterns: &TablePatterns,
+) -> Result<Exemptions, ConfigError> {
     const KEY: &str = "source.ignore_statements";
     let mut statements = Vec::with_capacity(names.len());
     for name in names {
@@ -35,6 +39,21 @@ pub(super) fn exemptions(names: &[String], tables: &[Table]) -> Result<Exemption
                 "list only tables that are not followed, and set binlog_format=ROW for whoever writes followed ones",
             ));
         }
+        let is_meant = if table == "*" {
+            patterns.may_mean_schema(schema)
+        } else {
+            let patterns = patterns.clone().folding(true);
+            patterns.of(schema, table).is_some()
+        };
+        if is_meant {
+            return Err(ConfigError::at(
+                KEY,
+                format!(
+                    "{name} is among the tables that a pattern follows, whose changes would be lost"
+                ),
+                "list single tables, and add them to the pattern's `exclude`",
+            ));
+        }
         statements.push((schema.to_owned(), table.to_owned()));
     }
     Ok(Exemptions {
@@ -46,6 +65,28 @@ pub(super) fn exemptions(names: &[String], tables: &[Table]) -> Result<Exemption
 #[cfg(test)]
 mod tests {
     use super::super::load::parse;
+
+    #[test]
+    fn what_a_pattern_follows_is_refused_unless_it_is_excluded() {
+        let read = |names: &str| {
+            let text = format!(
+                "source.url = \"mysql://u@127.0.0.1\"\nsource.ignore_statements = {names}\n\
+                 table = [{{ name = \"shop.*\", exclude = [\"shop.heartbeat\"] }}]"
+            );
+            parse(&text, "x").map(|config| config.exemptions.statements.len())
+        };
+        assert_eq!(
+            read("[\"shop.heartbeat\", \"audit.*\", \"audit.x\"]"),
+            Ok(3)
+        );
+        for names in ["[\"shop.orders\"]", "[\"SHOP.orders\"]", "[\"shop.*\"]"] {
+            let error = read(names).unwrap_err();
+            assert!(
+                error.to_string().contains("that a pattern follows"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn tables_are_listed_by_name_and_followed_ones_are_refused() {

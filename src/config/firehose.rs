@@ -11,15 +11,16 @@ use crate::encode::{Dialect, MetadataColumn};
 
 use super::limits::{QuotaShare, nearest_region};
 use super::raw;
-use super::{ConfigError, Firehose, QuotaChoice, Table};
+use super::table_pattern::stream_of;
+use super::{ConfigError, Firehose, QuotaChoice, Table, TablePatterns};
 
 pub(super) const DEFAULT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns the typed section into the meant one.
 pub(super) fn validate(
     raw: &raw::Sink,
-    raw_tables: &[raw::Table],
-    tables: &[Table],
+    tables: &mut [Table],
+    patterns: &mut TablePatterns,
 ) -> Result<Firehose, ConfigError> {
     if let Some(endpoint) = &raw.endpoint {
         let parsed = Url::parse(endpoint);
@@ -32,7 +33,8 @@ pub(super) fn validate(
         }
     }
     Ok(Firehose {
-        streams: streams(raw, raw_tables, tables)?,
+        streams: streams(raw, tables, patterns)?,
+        expected: Vec::new(),
         region: match &raw.endpoint {
             Some(_) => raw.region.clone(),
             None => region("sink.region", raw.region.as_deref())?,
@@ -92,39 +94,72 @@ fn names_itself(table: &Table) -> bool {
     table.dialect == Dialect::Jsonl && has(MetadataColumn::Schema) && has(MetadataColumn::Table)
 }
 
-/// The stream of each table. Only tables whose lines say of which they are share one.
+/// The stream of each named table. Only tables whose lines say of which they are share one.
 fn streams(
     raw: &raw::Sink,
-    raw_tables: &[raw::Table],
-    tables: &[Table],
+    tables: &mut [Table],
+    patterns: &mut TablePatterns,
 ) -> Result<Vec<String>, ConfigError> {
-    let mut streams: Vec<String> = Vec::with_capacity(tables.len());
-    for (raw_table, table) in raw_tables.iter().zip(tables) {
-        let Some(stream) = raw_table.stream.as_ref().or(raw.stream.as_ref()) else {
-            return Err(ConfigError::at(
+    let template = |table: &Table| {
+        let stream = table.stream.as_ref().or(raw.stream.as_ref());
+        stream.cloned().ok_or_else(|| {
+            ConfigError::at(
                 "sink.stream",
-                format!("no stream for table {}.{}", table.schema, table.name),
+                format!("no stream for table {}", table.full_name()),
                 "name the delivery stream in [sink] or in the [[table]]",
-            ));
-        };
-        check_name(stream)?;
-        let sharing = streams.iter().position(|other| other == stream);
-        let sharing =
-            sharing.filter(|index| !names_itself(&tables[*index]) || !names_itself(table));
-        if let Some(index) = sharing {
+            )
+        })
+    };
+    for table in &mut *tables {
+        let stream = stream_of(&template(table)?, &table.schema, &table.name);
+        check_name(&stream)?;
+        table.stream = Some(stream);
+    }
+    for pattern in patterns.iter_mut() {
+        let table = &mut pattern.table;
+        let template = template(table)?;
+        // As far as it can be known without the tables.
+        check_name(&stream_of(&template, "s", "t"))?;
+        if stream_of(&template, "s", "t") == stream_of(&template, "s", "u") && !names_itself(table)
+        {
             return Err(ConfigError::at(
                 "table.stream",
                 format!(
-                    "{}.{} and {}.{} would share the stream {stream}, and their lines cannot be \
-                     told apart",
-                    tables[index].schema, tables[index].name, table.schema, table.name
+                    "the tables of {} would share the stream {template}, and their lines cannot be told apart",
+                    table.full_name()
+                ),
+                "write a template such as stream = \"cdc-{schema}-{table}\", or set dialect = \"jsonl\" and \
+                 metadata = [\"schema\", \"table\"]",
+            ));
+        }
+        table.stream = Some(template);
+    }
+    for (at, table) in tables.iter().enumerate() {
+        if let Some(other) = tables[..at].iter().find(|other| !may_share(other, table)) {
+            return Err(ConfigError::at(
+                "table.stream",
+                format!(
+                    "{} and {} would share the stream {}, and their lines cannot be told apart",
+                    other.full_name(),
+                    table.full_name(),
+                    table.stream.as_deref().unwrap_or_default()
                 ),
                 "give each [[table]] a stream of its own, or each of these dialect = \"jsonl\" and metadata = [\"schema\", \"table\"]",
             ));
         }
-        streams.push(stream.clone());
     }
-    Ok(streams)
+    let streams = tables.iter().filter_map(|table| table.stream.clone());
+    Ok(streams.collect())
+}
+
+/// Whether the lines of two tables can be told apart: by their streams, or by what they say of themselves.
+pub(crate) fn may_share(one: &Table, other: &Table) -> bool {
+    one.stream != other.stream || one.stream.is_none() || names_itself(one) && names_itself(other)
+}
+
+/// What is wrong with the name of a delivery stream that a template has made.
+pub(crate) fn problem_of_stream(stream: &str) -> Option<String> {
+    check_name(stream).err().map(|error| error.what)
 }
 
 /// What AWS takes as the name of a delivery stream.

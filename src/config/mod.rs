@@ -28,7 +28,10 @@ mod s3;
 mod secret;
 mod status;
 mod table;
+mod table_name;
+mod table_pattern;
 mod validate;
+mod wildcards;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -46,6 +49,7 @@ pub use clusters::{Cluster, ClusterGroup, Discovery, Role};
 pub(crate) use dead_letters::place_of_letters;
 use explain::nearest;
 pub use filter::Filter;
+pub(crate) use firehose::{may_share, problem_of_stream};
 pub use limits::QuotaShare;
 pub use load::{load, load_metrics, load_replay};
 #[cfg(feature = "load")]
@@ -55,7 +59,8 @@ pub use pattern::{Pattern, any_matches};
 pub use protection::Protection;
 pub(crate) use protection::is_same_column;
 pub use secret::Secret;
-pub(crate) use table::quoted_part;
+pub(crate) use table_name::quoted_part;
+pub use table_pattern::{StoredPattern, TablePattern, TablePatterns};
 pub(crate) use validate::{parse_position, table_named};
 
 /// Everything that a run of the agent needs to know.
@@ -63,8 +68,10 @@ pub(crate) use validate::{parse_position, table_named};
 pub struct Config {
     /// The database.
     pub source: Source,
-    /// The followed tables; at least one, no table twice.
+    /// The followed tables that are named, no table twice.
     pub tables: Vec<Table>,
+    /// Those that are meant by patterns, and that are not named.
+    pub patterns: TablePatterns,
     /// Where rows go.
     pub sink: Sink,
     /// What the folders of an object's day and hour are called.
@@ -149,8 +156,10 @@ pub struct LetterBucket {
 pub struct Replay {
     /// The database that knows more of the tables than its binlog; `None` if no server is asked.
     pub source: Option<Source>,
-    /// The tables; at least one, no table twice.
+    /// The tables that are named, no table twice.
     pub tables: Vec<Table>,
+    /// Those that are meant by patterns, and that are not named.
+    pub patterns: TablePatterns,
     /// What the folders of an object's day and hour are called.
     pub partitions: [String; 2],
     /// The table is of the command line. Its columns, if they are given, name those of table maps that
@@ -260,6 +269,16 @@ pub struct Table {
     pub oversize: OversizeRows,
     /// Whether the rows that it has are read.
     pub backfill: TableBackfill,
+    /// The delivery stream of its rows, if the sink has such.
+    pub stream: Option<String>,
+}
+
+impl Table {
+    /// `schema.table`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// What happens to a row that is too large for the sink.
@@ -351,6 +370,8 @@ pub struct S3 {
 pub struct Firehose {
     /// One stream for each table, in the tables' order; one may be that of several tables.
     pub streams: Vec<String>,
+    /// Others that must be there: those of tables that patterns mean.
+    pub expected: Vec<String>,
     /// The region, if it is not to come from the environment.
     pub region: Option<String>,
     /// The endpoint, if it is not the region's.

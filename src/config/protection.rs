@@ -15,6 +15,8 @@ pub struct Protection {
     pub excluded: Vec<String>,
     /// Columns that are written masked.
     pub masks: Vec<(String, Mask)>,
+    /// A table need not have these columns, because they are those of a pattern.
+    pub may_lack: bool,
 }
 
 impl Protection {
@@ -153,7 +155,11 @@ pub(super) fn protection(
         }
         masks.push((name.clone(), mask(name, typed, salt)?));
     }
-    Ok(Protection { excluded, masks })
+    Ok(Protection {
+        excluded,
+        masks,
+        may_lack: false,
+    })
 }
 
 fn mask(column: &str, typed: &str, salt: &mut Salt<'_>) -> Result<Mask, ConfigError> {

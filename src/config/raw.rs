@@ -76,6 +76,7 @@ impl std::fmt::Debug for Masking {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Table {
     pub(super) name: Option<String>,
+    pub(super) exclude: Vec<String>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) exclude_columns: Vec<String>,
     pub(super) mask: BTreeMap<String, String>,

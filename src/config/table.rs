@@ -3,15 +3,17 @@
 use crate::binlog::Operations;
 use crate::encode::MetadataColumn;
 
-use super::protection::{Salt, protection};
+use super::protection::{Protection, Salt, protection};
 use super::raw::{self, EventKind};
+use super::table_name::{TypedName, typed_name};
+use super::table_pattern::{TablePattern, TablePatterns, excluded, is_pattern, pattern};
 use super::{ConfigError, KeyChange, Table, TableBackfill};
 
-/// Turns the typed tables into the meant ones.
+/// Turns the typed tables into the meant ones: those that are named, and those that are meant by patterns.
 pub(super) fn tables(
     raw: &[raw::Table],
     masking: &raw::Masking,
-) -> Result<Vec<Table>, ConfigError> {
+) -> Result<(Vec<Table>, TablePatterns), ConfigError> {
     let mut salt = Salt::of(masking);
     if raw.is_empty() {
         return Err(ConfigError::at(
@@ -21,105 +23,116 @@ pub(super) fn tables(
         ));
     }
     let mut tables: Vec<Table> = Vec::with_capacity(raw.len());
-    for table in raw {
-        let name = table.name.as_deref().unwrap_or_default();
-        let Some((schema, name)) = schema_and_name(name) else {
+    let mut patterns: Vec<TablePattern> = Vec::new();
+    for typed in raw {
+        let text = typed.name.as_deref().unwrap_or_default();
+        let Some(name) = typed_name(text) else {
             return Err(ConfigError::at(
                 "table.name",
                 "no schema.table",
                 "write it like shop.Sales; a name with a point in backticks, like `my.shop`.Sales",
             ));
         };
-        // In folders and in the checkpoint tables go by this name.
-        let whole = format!("{schema}.{name}");
-        if tables
-            .iter()
-            .any(|other| format!("{}.{}", other.schema, other.name) == whole)
-        {
+        let table = table(typed, &name, &mut salt)?;
+        if is_pattern(&name) {
+            if typed.backfill {
+                return Err(ConfigError::at(
+                    "table.backfill",
+                    "not for patterns: the rows that their tables have are not read",
+                    "give each table whose rows are wanted a [[table]] of its own before the pattern",
+                ));
+            }
+            patterns.push(TablePattern {
+                name: pattern("table.name", text)?,
+                exclude: excluded(&typed.exclude)?,
+                table,
+            });
+            continue;
+        }
+        if !typed.exclude.is_empty() {
             return Err(ConfigError::at(
-                "table.name",
-                format!("{whole} is listed twice, or names two tables"),
-                "leave one out, or let another agent follow it",
+                "table.exclude",
+                "has no effect on a table that is named",
+                "leave it out, or write a pattern such as name = \"shop.*\"",
             ));
         }
-        let operations = operations(table.events.as_deref())?;
-        if table.key_change.is_some() && !(operations.update && operations.delete) {
-            return Err(ConfigError::at(
-                "table.key_change",
-                "has no effect without updates and deletes",
-                "leave it out, or add \"update\" and \"delete\" to the table's `events`",
-            ));
-        }
-        if table.before_image && !operations.update {
-            return Err(ConfigError::at(
-                "table.before_image",
-                "has no effect without updates",
-                "leave it out, or add \"update\" to the table's `events`",
-            ));
-        }
-        tables.push(Table {
-            schema,
-            name,
-            columns: table.columns.clone().map(columns).transpose()?,
-            protection: protection(table, &mut salt)?,
-            metadata: metadata(&table.metadata, operations),
-            operations,
-            before_image: table.before_image,
-            key_change: match table.key_change {
-                None | Some(KeyChange::Split) if operations.update && operations.delete => {
-                    KeyChange::Split
-                }
-                _ => KeyChange::Update,
-            },
-            on_schema_change: table.on_schema_change.unwrap_or_default(),
-            invalid_text: table.invalid_text.unwrap_or_default(),
-            dialect: table.dialect.unwrap_or_default(),
-            oversize: table.oversize.unwrap_or_default(),
-            backfill: TableBackfill::of(table.backfill),
-        });
+        refuse_second(&table, &tables, &patterns)?;
+        tables.push(table);
     }
     salt.refuse_unused()?;
-    Ok(tables)
+    Ok((tables, TablePatterns::new(patterns)))
 }
 
-/// The parts of `schema.table`, either of which may be in backticks as in SQL. Without, the first point
-/// ends the schema.
-fn schema_and_name(text: &str) -> Option<(String, String)> {
-    let (schema, rest) = part(text)?;
-    let rest = rest.strip_prefix('.')?;
-    let name = match part(rest) {
-        Some((name, "")) => name,
-        // A name with points and without backticks.
-        Some(_) if !rest.contains('`') => rest.to_owned(),
-        Some(_) | None => return None,
-    };
-    Some((schema, name))
-}
-
-/// The name that a text begins with, and what is behind it.
-fn part(text: &str) -> Option<(String, &str)> {
-    if text.starts_with('`') {
-        return quoted_part(text);
+/// The first entry that means a table decides. An entry that is never used is a mistake.
+fn refuse_second(
+    table: &Table,
+    tables: &[Table],
+    patterns: &[TablePattern],
+) -> Result<(), ConfigError> {
+    // In folders and in the checkpoint tables go by this name.
+    let whole = table.full_name();
+    if tables.iter().any(|other| other.full_name() == whole) {
+        return Err(ConfigError::at(
+            "table.name",
+            format!("{whole} is listed twice, or names two tables"),
+            "leave one out, or let another agent follow it",
+        ));
     }
-    let (name, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    (!name.is_empty()).then(|| (name.to_owned(), rest))
+    let mut before = patterns.iter();
+    match before.find(|pattern| pattern.means(&table.schema, &table.name, false)) {
+        Some(pattern) => Err(ConfigError::at(
+            "table.name",
+            format!(
+                "{whole} is meant by {:?} before, which decides",
+                pattern.name
+            ),
+            "put its [[table]] before that one, or leave it out",
+        )),
+        None => Ok(()),
+    }
 }
 
-/// The name in backticks that a text begins with, and what is behind it.
-pub(crate) fn quoted_part(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.strip_prefix('`')?;
-    let mut name = String::new();
-    loop {
-        let (before, behind) = rest.split_once('`')?;
-        name.push_str(before);
-        match behind.strip_prefix('`') {
-            Some(behind) => {
-                name.push('`');
-                rest = behind;
+/// What is written of the tables of one entry.
+fn table(typed: &raw::Table, name: &TypedName, salt: &mut Salt<'_>) -> Result<Table, ConfigError> {
+    let operations = operations(typed.events.as_deref())?;
+    if typed.key_change.is_some() && !(operations.update && operations.delete) {
+        return Err(ConfigError::at(
+            "table.key_change",
+            "has no effect without updates and deletes",
+            "leave it out, or add \"update\" and \"delete\" to the table's `events`",
+        ));
+    }
+    if typed.before_image && !operations.update {
+        return Err(ConfigError::at(
+            "table.before_image",
+            "has no effect without updates",
+            "leave it out, or add \"update\" to the table's `events`",
+        ));
+    }
+    Ok(Table {
+        schema: name.schema.text.clone(),
+        name: name.table.text.clone(),
+        columns: typed.columns.clone().map(columns).transpose()?,
+        protection: Protection {
+            may_lack: is_pattern(name),
+            ..protection(typed, salt)?
+        },
+        metadata: metadata(&typed.metadata, operations),
+        operations,
+        before_image: typed.before_image,
+        key_change: match typed.key_change {
+            None | Some(KeyChange::Split) if operations.update && operations.delete => {
+                KeyChange::Split
             }
-            None => return (!name.is_empty()).then_some((name, behind)),
-        }
-    }
+            _ => KeyChange::Update,
+        },
+        on_schema_change: typed.on_schema_change.unwrap_or_default(),
+        invalid_text: typed.invalid_text.unwrap_or_default(),
+        dialect: typed.dialect.unwrap_or_default(),
+        oversize: typed.oversize.unwrap_or_default(),
+        backfill: TableBackfill::of(typed.backfill),
+        stream: typed.stream.clone(),
+    })
 }
 
 fn columns(columns: Vec<String>) -> Result<Vec<String>, ConfigError> {
@@ -196,26 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_be_quoted_as_in_sql() {
-        let of = |schema: &str, name: &str| Some((schema.to_owned(), name.to_owned()));
-        for (text, parts) in [
-            ("shop.Sales", of("shop", "Sales")),
-            ("`my.db`.Sales", of("my.db", "Sales")),
-            ("`my.db`.`Sales.2026`", of("my.db", "Sales.2026")),
-            ("shop.`a``b`", of("shop", "a`b")),
-            ("shop.Sales.2026", of("shop", "Sales.2026")),
-            ("shop.größe", of("shop", "größe")),
-            ("shop", None),
-            ("shop.", None),
-            (".Sales", None),
-            ("", None),
-            ("`shop.Sales", None),
-            ("`shop`Sales", None),
-            ("``.Sales", None),
-            ("shop.`Sales`x", None),
-        ] {
-            assert_eq!(super::schema_and_name(text), parts, "{text}");
-        }
+    fn a_table_is_named_once() {
         let both = "source.url = \"mysql://u@127.0.0.1\"\n\
                     table = [{ name = \"`my.db`.Sales\" }, { name = \"my.`db.Sales`\" }]";
         let error = parse(both, "x").unwrap_err();

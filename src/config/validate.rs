@@ -17,7 +17,9 @@ use super::partitions::partitions;
 use super::raw::{self, Raw, SinkType, TlsMode};
 use super::s3;
 use super::table::tables;
-use super::{Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, Tls};
+use super::{
+    Config, ConfigError, GtidText, Replay, Secret, Sink, Source, Start, Table, TablePatterns, Tls,
+};
 
 const MIB: u64 = 1024 * 1024;
 const DEFAULT_MAX_IN_FLIGHT: u64 = 24 * MIB;
@@ -32,20 +34,22 @@ const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 pub(super) fn validate(raw: &Raw) -> Result<Config, ConfigError> {
     super::status::refuse(raw)?;
     let source = source(&raw.source)?;
-    let tables = tables(&raw.table, &raw.mask)?;
-    let exemptions = exemptions(&raw.source.ignore_statements, &tables)?;
+    let (mut tables, mut patterns) = tables(&raw.table, &raw.mask)?;
+    let exemptions = exemptions(&raw.source.ignore_statements, &tables, &patterns)?;
     let max_in_flight = max_in_flight(&raw.sink)?;
-    let sink = sink(&raw.sink, &raw.table, &tables)?;
+    let sink = sink(&raw.sink, &mut tables, &mut patterns)?;
     // An object for every second would be a directory full of crumbs.
     let default_flush = if matches!(sink, Sink::Dir { .. } | Sink::S3(_)) {
         Duration::from_mins(1)
     } else {
         Duration::from_secs(1)
     };
-    let dead_letters = dead_letters::validate(&raw.dead_letters, &tables, &sink)?;
+    let entries = tables.iter().chain(patterns.iter().map(|it| &it.table));
+    let dead_letters = dead_letters::validate(&raw.dead_letters, entries, &sink)?;
     Ok(Config {
         source,
         tables,
+        patterns,
         sink,
         dead_letters,
         partitions: partitions(raw.sink.partitions.as_deref())?,
@@ -71,12 +75,13 @@ pub(super) fn shutdown_grace(raw: &Raw) -> Duration {
 /// [`validate`], as far as it concerns a replay.
 pub(super) fn validate_replay(raw: &Raw, offline: bool) -> Result<Replay, ConfigError> {
     let asks = !offline && raw.source.url.is_some();
-    let tables = tables(&raw.table, &raw.mask)?;
+    let (tables, patterns) = tables(&raw.table, &raw.mask)?;
     Ok(Replay {
         source: asks.then(|| source(&raw.source)).transpose()?,
-        exemptions: exemptions(&raw.source.ignore_statements, &tables)?,
+        exemptions: exemptions(&raw.source.ignore_statements, &tables, &patterns)?,
         partitions: partitions(raw.sink.partitions.as_deref())?,
         tables,
+        patterns,
         columns_are_names: false,
         max_in_flight: max_in_flight(&raw.sink)?,
     })
@@ -266,8 +271,13 @@ pub(crate) fn parse_position(text: &str) -> Option<Start> {
         .then(|| Start::Gtids(GtidText(text.to_owned())))
 }
 
-fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<Sink, ConfigError> {
-    let any_stream = raw.stream.is_some() || raw_tables.iter().any(|table| table.stream.is_some());
+fn sink(
+    raw: &raw::Sink,
+    tables: &mut [Table],
+    patterns: &mut TablePatterns,
+) -> Result<Sink, ConfigError> {
+    let entries = || tables.iter().chain(patterns.iter().map(|it| &it.table));
+    let any_stream = raw.stream.is_some() || entries().any(|table| table.stream.is_some());
     let kind = raw.r#type.unwrap_or(if any_stream {
         SinkType::Firehose
     } else if raw.bucket.is_some() {
@@ -328,7 +338,7 @@ fn sink(raw: &raw::Sink, raw_tables: &[raw::Table], tables: &[Table]) -> Result<
         SinkType::Dir => directory(raw.path.as_deref()),
         SinkType::S3 => s3::validate(raw).map(Sink::S3),
         SinkType::Stdout => Ok(Sink::Stdout),
-        SinkType::Firehose => firehose::validate(raw, raw_tables, tables).map(Sink::Firehose),
+        SinkType::Firehose => firehose::validate(raw, tables, patterns).map(Sink::Firehose),
     }
 }
 

@@ -169,6 +169,7 @@ impl TargetOptions {
         let mut loader = aws::loader();
         let mut config = Firehose {
             streams: vec![self.stream.clone()],
+            expected: Vec::new(),
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
             quota: self.client_quota(),

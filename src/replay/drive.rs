@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tracing::warn;
 
 use crate::binlog::{Exemptions, FilePosition, GtidSet};
-use crate::cdc::{CheckedTable, Identity, Mark, Pipeline, table_names};
+use crate::cdc::{CheckedTable, Identity, Mark, NewTables, Pipeline, table_names};
 use crate::error::Error;
 use crate::sink::Sink;
 use crate::{Exit, Failure};
@@ -64,12 +64,12 @@ impl fmt::Display for ReplaySummary {
 /// too, and told with it.
 pub(super) async fn replay<S: Sink>(
     ranges: &[FileRange],
-    tables: Vec<CheckedTable>,
+    tables: (Vec<CheckedTable>, NewTables),
     sink: S,
     (max_in_flight, exemptions): (usize, Exemptions),
     progress: &mut ProgressLog,
 ) -> (ReplaySummary, Result<(), Error>) {
-    let names = table_names(&tables);
+    let names = table_names(&tables.0);
     let start = Mark::new(Identity("files".to_owned()), None, None);
     let mut pipeline = match Pipeline::replaying(&start, tables, sink, max_in_flight) {
         Ok(pipeline) => pipeline,

@@ -24,7 +24,7 @@ use tracing::info;
 
 use crate::binlog::{DecodeError, FilePosition, Problem};
 use crate::cdc::remedies;
-use crate::cdc::{AcceptedChange, CheckedTable, accept, folders};
+use crate::cdc::{AcceptedChange, CheckedTable, NewTables, accept, folders};
 use crate::config::{self, LetterPlace, Replay};
 use crate::error::Error;
 use crate::sink::{self, Sink};
@@ -127,7 +127,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let tables = job.tables(&options.accept_change).await?;
     let sink = sink::open(
         &out,
-        folders(&out, &job.config.partitions, &tables),
+        folders(&out, &job.config.partitions, &tables.0),
         None,
         (Duration::ZERO, job.config.max_in_flight),
     )
@@ -178,7 +178,8 @@ impl Job {
             .extend(options.pass_over.iter().cloned());
         if let Some(on_schema_change) = options.on_schema_change {
             let set = |table: &mut config::Table| table.on_schema_change = on_schema_change;
-            config.tables.iter_mut().for_each(set);
+            let patterns = config.patterns.iter_mut().map(|pattern| &mut pattern.table);
+            config.tables.iter_mut().chain(patterns).for_each(set);
         }
         let (ranges, later) = ranges(options)?;
         let mut bytes = 2 * bytes_of(&ranges)?;
@@ -194,20 +195,23 @@ impl Job {
     }
 
     /// The tables as they are described, if that is true of the files' rows.
-    async fn tables(&mut self, accepted: &[AcceptedChange]) -> Result<Vec<CheckedTable>, Error> {
-        let mut tables = tables::checked(&self.config).await?;
-        accept(&mut tables, accepted)?;
+    async fn tables(
+        &mut self,
+        accepted: &[AcceptedChange],
+    ) -> Result<(Vec<CheckedTable>, NewTables), Error> {
+        let (mut tables, mut new_tables) = tables::checked(&self.config).await?;
+        accept(&mut tables, &mut new_tables, accepted)?;
         if self.config.source.is_some() {
             let exemptions = &self.config.exemptions;
             let files = (&self.ranges[..], &self.later[..]);
             table_survey::check(files, &tables, exemptions, &mut self.progress)?;
         }
-        Ok(tables)
+        Ok((tables, new_tables))
     }
 
     async fn write<S: Sink>(
         &mut self,
-        tables: Vec<CheckedTable>,
+        tables: (Vec<CheckedTable>, NewTables),
         sink: S,
     ) -> (ReplaySummary, Result<(), Error>) {
         let max_in_flight = self.config.max_in_flight;

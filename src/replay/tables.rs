@@ -1,27 +1,31 @@
 //! What is known of the tables: from the database if there is one, or from the command line.
 
 use crate::binlog::HiddenType;
-use crate::cdc::{CheckedTable, Findings, KnownLayouts, Server, check_tables};
+use crate::cdc::{CheckedTable, Findings, KnownLayouts, NewTables, Server, check_tables};
 use crate::config::{self, Replay, Table};
 use crate::encode::ChosenColumn;
 use crate::error::Error;
 
 /// Asks the configuration's database for what the binlog does not tell; does without if there is
 /// none.
-pub(super) async fn checked(config: &Replay) -> Result<Vec<CheckedTable>, Error> {
+pub(super) async fn checked(config: &Replay) -> Result<(Vec<CheckedTable>, NewTables), Error> {
+    let (patterns, partitions) = (config.patterns.clone(), config.partitions.clone());
     match &config.source {
         Some(source) => {
             let mut server = Server::connect(source).await?;
             let (layouts, mut findings) = (KnownLayouts::new(), Findings::default());
+            let folds = server.variable("lower_case_table_names") != Some("0");
+            let new_tables = NewTables::of(patterns.folding(folds), partitions);
             let checked = check_tables(&mut server, &config.tables, &layouts, &mut findings).await;
-            Ok(findings.conclude(checked)?)
+            Ok((findings.conclude(checked)?, new_tables))
         }
         None => {
             let unchecked = |table| CheckedTable {
                 columns_are_names: config.columns_are_names,
                 ..unchecked(table)
             };
-            Ok(config.tables.iter().map(unchecked).collect())
+            let tables = config.tables.iter().map(unchecked).collect();
+            Ok((tables, NewTables::of(patterns, partitions)))
         }
     }
 }

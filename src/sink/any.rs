@@ -9,7 +9,7 @@ use crate::batch::SealedBatch;
 use crate::config;
 
 use super::{
-    Attempted, DirSink, FirehoseSink, S3Sink, Sink, SinkProfile, StagingDir, StdoutSink,
+    Attempted, DirSink, FirehoseSink, S3Sink, Sink, SinkProfile, SinkTable, StagingDir, StdoutSink,
     TableFolder,
 };
 
@@ -76,6 +76,16 @@ impl Sink for AnySink {
             Self::StagingDir(sink) => sink.attempt(batch, records).await,
             Self::S3(sink) => sink.attempt(batch, records).await,
             Self::Stdout(sink) => sink.attempt(batch, records).await,
+        }
+    }
+
+    fn follow(&self, table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        match self {
+            Self::Firehose(sink) => sink.follow(table, folder),
+            Self::Dir(sink) => sink.follow(table, folder),
+            Self::StagingDir(sink) => sink.follow(table, folder),
+            Self::S3(sink) => sink.follow(table, folder),
+            Self::Stdout(sink) => sink.follow(table, folder),
         }
     }
 

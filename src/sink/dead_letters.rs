@@ -9,14 +9,13 @@
 mod letter;
 mod place;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::LetterPlace;
-use crate::encode::Dialect;
 use crate::{Exit, Failure};
 
 pub(crate) use letter::{Letter, LetterHead};
@@ -26,33 +25,18 @@ use letter::Reason;
 use place::Put;
 
 use super::object::TableFolder;
-use super::{Attempted, Sink, SinkProfile};
+use super::{Attempted, Sink, SinkProfile, SinkTable, add_table, table_of};
 
 /// How often letters are told one by one.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a bucket that has taken letters may refuse them for good.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A table whose lines may become dead letters.
-#[derive(Debug)]
-pub struct LetterTable {
-    /// The schema.
-    pub schema: String,
-    /// The table.
-    pub name: String,
-    /// How its lines are written.
-    pub dialect: Dialect,
-    /// Whether its objects are apart by the layout of their lines.
-    pub has_version_folders: bool,
-    /// The stream that its lines were for, if it has one.
-    pub stream: Option<String>,
-}
-
 /// A place for dead letters, as a sink whose batches have one line.
 #[derive(Debug)]
 pub struct DeadLetters {
     letters: Letters,
-    tables: Vec<(LetterTable, TableFolder)>,
+    tables: RwLock<Vec<Arc<(SinkTable, TableFolder)>>>,
     limit_bytes: usize,
     told: Mutex<Told>,
 }
@@ -72,17 +56,17 @@ impl DeadLetters {
     /// If it cannot be written.
     pub async fn open(
         place: &LetterPlace,
-        tables: Vec<LetterTable>,
+        tables: Vec<SinkTable>,
         limit_bytes: usize,
     ) -> Result<Self, Failure> {
         let folder =
-            |table: &LetterTable| TableFolder::new(&table.schema, &table.name, table.dialect);
+            |table: &SinkTable| TableFolder::new(&table.schema, &table.name, table.dialect);
         let folders: Vec<TableFolder> = tables.iter().map(folder).collect();
         let letters = Letters::connect(place).await?;
         letters.check(&folders).await?;
         Ok(Self {
             letters,
-            tables: tables.into_iter().zip(folders).collect(),
+            tables: RwLock::new(tables.into_iter().zip(folders).map(Arc::new).collect()),
             limit_bytes,
             told: Mutex::default(),
         })
@@ -95,7 +79,8 @@ impl DeadLetters {
     }
 
     async fn keep(&self, batch: &SealedBatch) -> Result<(), Failure> {
-        let (table, folder) = &self.tables[batch.table];
+        let table = table_of(&self.tables, batch.table);
+        let (table, folder) = &*table;
         let line = batch.bytes();
         let first = &batch.first;
         let head = LetterHead {
@@ -178,6 +163,12 @@ impl Sink for DeadLetters {
             // Each has as many bytes as there are, twice.
             ..SinkProfile::new(BatchLimits::one_record(usize::MAX), 1)
         }
+    }
+
+    fn follow(&self, table: SinkTable, _folder: TableFolder) -> Result<(), Failure> {
+        let folder = TableFolder::new(&table.schema, &table.name, table.dialect);
+        add_table(&self.tables, (table, folder));
+        Ok(())
     }
 
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {

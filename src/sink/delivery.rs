@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::batch::SealedBatch;
 
 use super::schedule::{Attempt, AttemptSchedule, Delivered, DeliveryStats, Notice, SettledBatch};
-use super::{Attempted, Sink};
+use super::{Attempted, Sink, SinkTable, TableFolder};
 
 /// Batches between the loop and the sink.
 ///
@@ -34,6 +34,17 @@ impl<S: Sink> Delivery<S> {
             schedule: AttemptSchedule::new(profile, lanes, rand::random(), Instant::now()),
             attempts: JoinSet::new(),
         }
+    }
+
+    /// Serves one more table; its index is the next one.
+    ///
+    /// # Errors
+    /// If the sink cannot take its rows.
+    pub fn follow(&mut self, table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        let index = self.schedule.table_count();
+        self.sink.follow(table, folder)?;
+        self.schedule.follow(self.sink.lane(index), Instant::now());
+        Ok(())
     }
 
     /// The sink.

@@ -14,8 +14,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 use tempfile::NamedTempFile;
 use tracing::{debug, warn};
@@ -28,13 +28,13 @@ pub use staging::StagingDir;
 pub(super) use staging::appear;
 
 use super::object::{ObjectKey, TableFolder};
-use super::{Attempted, Sink, SinkProfile};
+use super::{Attempted, Sink, SinkProfile, SinkTable, add_table, table_of};
 
 /// The sink of type `dir`.
 #[derive(Debug)]
 pub struct DirSink {
     root: Arc<Path>,
-    tables: Vec<TableFolder>,
+    tables: RwLock<Vec<Arc<TableFolder>>>,
     batch_bytes: usize,
     /// Whether it was said that names are taken.
     has_warned: AtomicBool,
@@ -57,7 +57,7 @@ impl DirSink {
         prepare(root, &tables).map_err(|error| unusable(root, &error))?;
         Ok(Self {
             root: root.into(),
-            tables,
+            tables: RwLock::new(tables.into_iter().map(Arc::new).collect()),
             batch_bytes: max_in_flight / 4,
             has_warned: AtomicBool::new(false),
         })
@@ -213,8 +213,14 @@ impl Sink for DirSink {
         SinkProfile::new(BatchLimits::one_record(self.batch_bytes), 2)
     }
 
+    fn follow(&self, _table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        refuse_folder(&self.root, &folder)?;
+        add_table(&self.tables, folder);
+        Ok(())
+    }
+
     async fn attempt(&self, batch: &SealedBatch, _records: &[usize]) -> Attempted {
-        let table = &self.tables[batch.table];
+        let table = table_of(&self.tables, batch.table);
         let key = table.object_key(&batch.first, batch.schema_version);
         if let Err(failure) = refuse_link(&self.root) {
             return Err(failure).into();
@@ -256,7 +262,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let tables = vec![folder("a/..", "../../b")];
         let sink = DirSink::open(root.path(), tables, 1 << 20).unwrap();
-        let name = sink.tables[0].name();
+        let table = table_of(&sink.tables, 0);
+        let name = table.name();
         assert_eq!(name, "a%2F...%2E%2F".replace("%2E", "..") + "..%2Fb");
         assert!(!name.contains('/'));
     }

@@ -1,6 +1,8 @@
 //! Amazon Data Firehose, Direct PUT, through the AWS SDK with its own retries off.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use aws_config::ConfigLoader;
@@ -22,7 +24,9 @@ use crate::error::Fault;
 use crate::pace;
 use crate::{Exit, Failure};
 
-use super::{Attempted, Sink, SinkProfile};
+use super::{
+    Attempted, Sink, SinkProfile, SinkTable, TableFolder, add_table, all_tables, table_of,
+};
 
 /// The most bytes of a record of several lines. At this size hardly anything is billed for nothing,
 /// and a record can be had of a stream that has little left.
@@ -47,7 +51,9 @@ pub struct FirehoseSink {
     client: Client,
     /// Opens a connection for each request.
     unpooled: Client,
-    streams: Vec<Stream>,
+    streams: RwLock<Vec<Arc<Stream>>>,
+    /// Where they are, for messages.
+    place: String,
     quota: Option<FirehoseQuota>,
     limits: BatchLimits,
     patience: Duration,
@@ -98,7 +104,11 @@ impl FirehoseSink {
         let sink = Self {
             client: Client::new(&settings),
             unpooled: Client::from_conf(unpooled),
-            streams: streams(config, &region),
+            streams: RwLock::default(),
+            place: match &config.endpoint {
+                Some(endpoint) => format!("at {endpoint}"),
+                None => format!("in {region}"),
+            },
             region_of_endpoint: settings
                 .endpoint_url()
                 .is_none()
@@ -108,12 +118,35 @@ impl FirehoseSink {
             quota,
             patience: config.patience,
         };
-        for (table, stream) in sink.streams.iter().enumerate() {
-            if sink.lane(table) == table {
-                sink.check(stream).await?;
+        for stream in &config.streams {
+            add_table(&sink.streams, sink.stream(stream));
+        }
+        let names: BTreeSet<&String> = config.streams.iter().chain(&config.expected).collect();
+        sink.check_all(names).await?;
+        Ok(sink)
+    }
+
+    fn stream(&self, name: &str) -> Stream {
+        Stream {
+            name: name.to_owned(),
+            label: format!("stream {name} {}", self.place),
+        }
+    }
+
+    /// Asks for each stream, and names all that are not there.
+    async fn check_all(&self, names: BTreeSet<&String>) -> Result<(), Failure> {
+        let mut wrong: Option<Failure> = None;
+        for name in names {
+            match self.check(&self.stream(name)).await {
+                Ok(()) => {}
+                Err(failure) if failure.fault != Fault::Definite => return Err(failure),
+                Err(failure) => match &mut wrong {
+                    None => wrong = Some(failure),
+                    Some(first) => first.what = format!("{}; {}", first.what, failure.what),
+                },
             }
         }
-        Ok(sink)
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Asks for a stream's description, a few times if the endpoint does not answer.
@@ -178,18 +211,6 @@ impl FirehoseSink {
     }
 }
 
-fn streams(config: &Firehose, region: &str) -> Vec<Stream> {
-    let place = match &config.endpoint {
-        Some(endpoint) => format!("at {endpoint}"),
-        None => format!("in {region}"),
-    };
-    let stream = |name: &String| Stream {
-        name: name.clone(),
-        label: format!("stream {name} {place}"),
-    };
-    config.streams.iter().map(stream).collect()
-}
-
 fn quota(choice: QuotaChoice, region: &str) -> Option<FirehoseQuota> {
     match choice {
         QuotaChoice::Off => None,
@@ -234,14 +255,24 @@ impl Sink for FirehoseSink {
         }
     }
 
+    fn follow(&self, table: SinkTable, _folder: TableFolder) -> Result<(), Failure> {
+        add_table(
+            &self.streams,
+            self.stream(&table.stream.unwrap_or_default()),
+        );
+        Ok(())
+    }
+
     fn lane(&self, table: usize) -> usize {
-        let name = &self.streams[table].name;
-        let sharing = self.streams.iter().position(|other| other.name == *name);
+        let streams = all_tables(&self.streams);
+        let name = &streams[table].name;
+        let sharing = streams.iter().position(|other| other.name == *name);
         sharing.unwrap_or(table)
     }
 
     async fn attempt(&self, batch: &SealedBatch, records: &[usize]) -> Attempted {
-        let Stream { name, label } = &self.streams[batch.table];
+        let stream = table_of(&self.streams, batch.table);
+        let Stream { name, label } = &*stream;
         let request = |client: &Client| {
             let request = client.put_record_batch().delivery_stream_name(name);
             let data = |index: &usize| {

@@ -16,14 +16,16 @@ mod staged;
 mod stdout;
 
 use std::future::{Future, ready};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::Failure;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config::limits::FirehoseQuota;
+use crate::encode::Dialect;
 
 pub use any::{AnySink, open};
-pub use dead_letters::{DeadLetters, LetterTable};
+pub use dead_letters::DeadLetters;
 pub(crate) use dead_letters::{Letter, LetterHead, Letters, is_letter};
 pub use delivery::Delivery;
 pub use dir::{DirSink, StagingDir};
@@ -93,6 +95,41 @@ impl SinkProfile {
     }
 }
 
+/// A table, as sinks know it.
+#[derive(Debug, Clone)]
+pub struct SinkTable {
+    /// The schema.
+    pub schema: String,
+    /// The table.
+    pub name: String,
+    /// How its lines are written.
+    pub dialect: Dialect,
+    /// Whether its objects are apart by the layout of their lines.
+    pub has_version_folders: bool,
+    /// The stream that its lines were for, if it has one.
+    pub stream: Option<String>,
+}
+
+/// The table with this index, of those that a sink knows.
+fn table_of<T>(tables: &RwLock<Vec<Arc<T>>>, index: usize) -> Arc<T> {
+    let tables = tables.read().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(&tables[index])
+}
+
+/// All tables that a sink knows.
+fn all_tables<T>(tables: &RwLock<Vec<Arc<T>>>) -> Vec<Arc<T>> {
+    tables
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// Adds one more.
+fn add_table<T>(tables: &RwLock<Vec<Arc<T>>>, table: T) {
+    let mut tables = tables.write().unwrap_or_else(PoisonError::into_inner);
+    tables.push(Arc::new(table));
+}
+
 /// A place that takes batches.
 pub trait Sink: Send + Sync + 'static {
     /// How it is to be served; the same at each call.
@@ -107,6 +144,14 @@ pub trait Sink: Send + Sync + 'static {
         batch: &SealedBatch,
         records: &[usize],
     ) -> impl Future<Output = Attempted> + Send;
+
+    /// Takes one more table, with its folder where there are some; its index is the next one.
+    ///
+    /// # Errors
+    /// If its rows cannot be written there.
+    fn follow(&self, _table: SinkTable, _folder: TableFolder) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// The first table whose batches are sent to the same place: they share its quotas and outages.
     fn lane(&self, table: usize) -> usize {

@@ -26,7 +26,7 @@ const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) const LETTER_EXTENSION: &str = ".letter";
 
 /// Where one table's objects go, and how their names end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TableFolder {
     name: String,
     /// What the folders of a day and an hour in it are called.

@@ -7,6 +7,7 @@ mod bucket;
 mod place;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -27,7 +28,7 @@ use crate::{Exit, Failure};
 
 use super::object::{TableFolder, gzip};
 use super::staged::{S3Part, S3Place, StagedObject, StagedPlace};
-use super::{Attempted, Sink, SinkProfile};
+use super::{Attempted, Sink, SinkProfile, SinkTable, add_table, all_tables, table_of};
 
 pub(super) use place::{S3Clients, complete};
 pub(crate) use place::{call_error, connect};
@@ -53,7 +54,7 @@ pub struct S3Sink {
     client: Client,
     place: S3Place,
     options: config::S3,
-    tables: Vec<StagedTable>,
+    tables: RwLock<Vec<Arc<StagedTable>>>,
     limits: BatchLimits,
     /// Compressed bytes of all tables that are in memory, and how many may be before objects end for that.
     waiting: AtomicUsize,
@@ -64,6 +65,15 @@ pub struct S3Sink {
 struct StagedTable {
     folder: TableFolder,
     open: Mutex<Option<OpenObject>>,
+}
+
+impl StagedTable {
+    fn new(folder: TableFolder) -> Self {
+        Self {
+            folder,
+            open: Mutex::default(),
+        }
+    }
 }
 
 /// An object that is being uploaded.
@@ -123,15 +133,12 @@ impl S3Sink {
             bucket::usd_per_day(folders.len(), flush_interval),
             folders.len(),
         );
-        let table = |folder| StagedTable {
-            folder,
-            open: Mutex::default(),
-        };
+        let tables = folders.into_iter().map(StagedTable::new).map(Arc::new);
         Ok(Self {
             client,
             place,
             options: options.clone(),
-            tables: folders.into_iter().map(table).collect(),
+            tables: RwLock::new(tables.collect()),
             limits: BatchLimits::one_record(MOST_BATCH_BYTES.min(max_in_flight / BATCH_PART)),
             waiting: AtomicUsize::new(0),
             most_waiting: max_in_flight / WAITING_PART,
@@ -171,7 +178,7 @@ impl S3Sink {
 
     /// Adds a batch to the open object of its table. Gives the object if it has ended.
     async fn stage(&self, batch: &SealedBatch) -> Result<Option<StagedObject>, Failure> {
-        let table = &self.tables[batch.table];
+        let table = table_of(&self.tables, batch.table);
         let mut slot = table.open.lock().await;
         if batch.row_count > 0 {
             let open = slot.get_or_insert_with(|| self.begin(batch, &table.folder));
@@ -374,9 +381,14 @@ impl Sink for S3Sink {
         }
     }
 
+    fn follow(&self, _table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        add_table(&self.tables, StagedTable::new(folder));
+        Ok(())
+    }
+
     async fn tables_with_rows(&self) -> Result<Vec<usize>, Failure> {
         let folders = bucket::folders(&self.client, &self.place, &self.options.prefix).await?;
-        let tables = self.tables.iter().enumerate();
+        let tables = all_tables(&self.tables).into_iter().enumerate();
         let with_rows = tables.filter(|(_, table)| folders.contains(table.folder.name()));
         Ok(with_rows.map(|(index, _)| index).collect())
     }

@@ -170,18 +170,8 @@ impl AttemptSchedule {
         jitter_seed: u64,
         now: Instant,
     ) -> Self {
-        let bytes = profile.limits.bytes;
-        let lane = || Lane {
-            pacer: profile.quota.map(|quota| Pacer::new(&quota, bytes, now)),
-            next: None,
-            waiting: VecDeque::new(),
-            under_way: 0,
-            in_order: profile.is_staging,
-            has_taken: false,
-            denied_since: None,
-        };
         Self {
-            lanes: lane_of.iter().map(|_| lane()).collect(),
+            lanes: lane_of.iter().map(|_| Lane::new(&profile, now)).collect(),
             lane_of,
             profile,
             lanes_offset: 0,
@@ -192,6 +182,17 @@ impl AttemptSchedule {
             stats: DeliveryStats::default(),
             outage: None,
         }
+    }
+
+    /// The number of tables.
+    pub(super) fn table_count(&self) -> usize {
+        self.lane_of.len()
+    }
+
+    /// One more table, with this lane.
+    pub(super) fn follow(&mut self, lane: usize, now: Instant) {
+        self.lanes.push(Lane::new(&self.profile, now));
+        self.lane_of.push(lane);
     }
 
     pub(super) fn stats(&self) -> DeliveryStats {
@@ -366,6 +367,19 @@ impl AttemptSchedule {
 }
 
 impl Lane {
+    fn new(profile: &SinkProfile, now: Instant) -> Self {
+        let bytes = profile.limits.bytes;
+        Self {
+            pacer: profile.quota.map(|quota| Pacer::new(&quota, bytes, now)),
+            next: None,
+            waiting: VecDeque::new(),
+            under_way: 0,
+            in_order: profile.is_staging,
+            has_taken: false,
+            denied_since: None,
+        }
+    }
+
     /// The batch whose attempt starts now, if it has no more bytes than this; else when to ask again,
     /// if time alone will help.
     fn take_next(&mut self, now: Instant, room: u64) -> Result<Shipment, Option<Instant>> {

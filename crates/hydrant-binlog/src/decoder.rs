@@ -1,7 +1,9 @@
 //! The state machine between events and transactions.
 
 mod altered;
+mod chooser;
 mod exempt;
+mod followed;
 mod kept;
 mod one_phase;
 mod packed;
@@ -27,8 +29,9 @@ use super::{
 
 pub use altered::{MappedTable, Reload, TableChange};
 pub use exempt::{Exemptions, Note};
+use followed::Followed;
 pub use kept::{KeptEvent, PreparedXa};
-pub use start::{DecoderStart, WatchedTable};
+pub use start::{DecoderStart, TableChooser, WatchedTable};
 pub use transaction::{Transaction, TransactionKey};
 pub use undone::UndoneParts;
 
@@ -75,17 +78,6 @@ pub enum Step<'e> {
     RolledBack,
 }
 
-/// A followed table and the newest definition of it that the binlog has shown.
-#[derive(Debug)]
-struct Followed {
-    definition: Vec<u8>,
-    map: Option<TableMap>,
-    generation: u64,
-    table: WatchedTable,
-    /// The table id in the newest table map.
-    table_id: Option<u64>,
-}
-
 /// Turns events, in the order of the binlog, into rows and commits.
 ///
 /// Contract: call [`Decoder::take`] for each input, after [`super::Inflater::plain`], and then for each event that
@@ -97,6 +89,7 @@ struct Followed {
 pub struct Decoder {
     followed: Vec<Followed>,
     index_by_names: HashMap<Vec<u8>, usize>,
+    chosen: chooser::Chosen,
     /// Table ids of the open transaction; `None` for tables that are not followed.
     tables: HashMap<u64, Option<usize>>,
     /// The newest event is the table map of this followed table.
@@ -143,16 +136,12 @@ impl Decoder {
             .iter()
             .map(|table| names_key(&table.schema, &table.name));
         let index_by_names = keys.zip(0..).collect();
-        let followed = tables.iter().map(|table| Followed {
-            definition: Vec::new(),
-            map: None,
-            generation: 0,
-            table: table.clone(),
-            table_id: None,
-        });
+        let followed = tables.iter().cloned().map(Followed::new);
         Self {
             followed: followed.collect(),
             index_by_names,
+            xa: xa::Xa::following(tables, start.chooser.as_ref()),
+            chosen: chooser::Chosen::by(start.chooser),
             tables: HashMap::default(),
             mapped: None,
             reload: None,
@@ -164,7 +153,6 @@ impl Decoder {
             gtids: start.gtids,
             transaction: None,
             flavor: Flavor::MySql,
-            xa: xa::Xa::following(tables),
             undo: undone::Undo::default(),
             exemptions: Exemptions::default(),
             notes: Vec::new(),
@@ -182,7 +170,11 @@ impl Decoder {
             .iter()
             .map(|followed| followed.table.clone());
         let tables: Vec<WatchedTable> = tables.collect();
-        let mut decoder = Self::without_prepared(DecoderStart::default(), &tables);
+        let start = DecoderStart {
+            chooser: before.chosen.chooser.clone(),
+            ..DecoderStart::default()
+        };
+        let mut decoder = Self::without_prepared(start, &tables);
         decoder.prepared_as_in(before);
         decoder.exemptions.clone_from(&before.exemptions);
         decoder.survey();
@@ -512,6 +504,7 @@ impl Decoder {
     fn table_map<'e>(&mut self, body: &[u8]) -> Result<Step<'e>, Problem> {
         let head = TableMapHead::parse(body)?;
         let index = self.index_by_names.get(head.names).copied();
+        let index = index.or_else(|| self.chosen_by_map(head.names));
         if let Some(index) = index {
             let followed = &mut self.followed[index];
             if followed.map.is_none() || followed.definition != head.definition {

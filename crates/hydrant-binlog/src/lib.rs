@@ -34,7 +34,7 @@ mod xid;
 pub use column_type::{ColumnType, HiddenType};
 pub use decoder::{
     Decoder, DecoderStart, Exemptions, Input, KeptEvent, MappedTable, Note, PreparedXa, Reload,
-    Step, TableChange, Transaction, TransactionKey, UndoneParts, WatchedTable,
+    Step, TableChange, TableChooser, Transaction, TransactionKey, UndoneParts, WatchedTable,
 };
 pub use error::{DecodeError, Misfit, Misnamed, Problem};
 pub use event::{Checksum, Event, EventHeader, EventStream};

@@ -209,13 +209,8 @@ impl<'a> LoggedStatement<'a> {
     /// Whether all that the statement itself writes is certainly in tables of which `is_listed` (schema, table) is
     /// true. What triggers, views and functions write is not looked at.
     pub(super) fn writes_only(&self, is_listed: impl Fn(&str, &str) -> bool) -> bool {
-        let certain = |name: &[u8]| {
-            let is_certain = name.is_ascii() || self.query.is_utf8;
-            String::from_utf8(name.to_vec()).ok().filter(|_| is_certain)
-        };
         let is_listed = |name: &TableName| {
-            let schema = name.schema.as_deref().and_then(certain);
-            let names = schema.zip(certain(&name.table));
+            let names = self.certain(name);
             names.is_some_and(|(schema, table)| is_listed(&schema, &table))
         };
         let mut statements = self.statements();
@@ -294,6 +289,58 @@ impl<'a> LoggedStatement<'a> {
     /// have changed them. Names are compared without case.
     pub(super) fn change(&self, schema: &str, table: &str) -> Change {
         change::of(self, schema, table)
+    }
+
+    /// The names (schema, table) of tables that the statement defines, moves, empties or drops, as far as they are certain.
+    pub(super) fn defined_tables(&self) -> Vec<(String, String)> {
+        let named = |statement: &Statement| match statement {
+            Statement::AlterTable(alter) => {
+                let others = [&alter.other, &alter.renamed_to].into_iter();
+                let others = others.flatten().cloned();
+                std::iter::once(alter.table.clone()).chain(others).collect()
+            }
+            Statement::CreateTable {
+                table,
+                is_temporary: false,
+                ..
+            }
+            | Statement::Truncate(table) => vec![table.clone()],
+            Statement::DropTables(tables) => tables.clone(),
+            Statement::RenameTables(pairs) => {
+                let pairs = pairs.iter();
+                pairs
+                    .flat_map(|(from, to)| [from.clone(), to.clone()])
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        let tables = self.statements().flat_map(named);
+        tables.filter_map(|table| self.certain(&table)).collect()
+    }
+
+    /// The old and new names of tables that the statement renames, as far as they are certain.
+    pub(super) fn renamed_tables(&self) -> Vec<((String, String), (String, String))> {
+        let renamed = |statement: &Statement| match statement {
+            Statement::AlterTable(alter) => {
+                let to = alter.renamed_to.iter().cloned();
+                to.map(|to| (alter.table.clone(), to)).collect()
+            }
+            Statement::RenameTables(pairs) => pairs.clone(),
+            _ => Vec::new(),
+        };
+        let pairs = self.statements().flat_map(renamed);
+        let certain =
+            |(from, to): (TableName, TableName)| Some((self.certain(&from)?, self.certain(&to)?));
+        pairs.filter_map(certain).collect()
+    }
+
+    /// Schema and table, if their letters are known.
+    fn certain(&self, name: &TableName) -> Option<(String, String)> {
+        let certain = |name: &[u8]| {
+            let is_certain = name.is_ascii() || self.query.is_utf8;
+            String::from_utf8(name.to_vec()).ok().filter(|_| is_certain)
+        };
+        Some((certain(name.schema.as_deref()?)?, certain(&name.table)?))
     }
 
     /// The words of an ALTER TABLE that may give columns of a table other names; none if it gives none.

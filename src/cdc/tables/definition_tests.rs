@@ -53,6 +53,7 @@ fn table(change: impl FnOnce(&mut CheckedTable)) -> CheckedTable {
         oversize: OversizeRows::Stop,
         backfill: TableBackfill::No,
         is_read: false,
+        stream: None,
     };
     change(&mut table);
     table

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::sink::object::{TableFolder, gzip};
 use crate::sink::staged::{StagedObject, StagedPlace};
-use crate::sink::{Attempted, Sink, SinkProfile};
+use crate::sink::{Attempted, Sink, SinkProfile, SinkTable, add_table, all_tables, table_of};
 use crate::{Exit, Failure, nofollow};
 
 use super::{has_objects, refuse_folder, refuse_link, remove, sync, unfinished, unusable};
@@ -35,7 +35,7 @@ pub struct StagingDir {
     root: PathBuf,
     /// Whose files these are: another agent's in the same directory are left alone.
     owner: Uuid,
-    tables: Vec<StagedTable>,
+    tables: RwLock<Vec<Arc<StagedTable>>>,
     batch_bytes: usize,
     object_bytes: u64,
 }
@@ -44,6 +44,15 @@ pub struct StagingDir {
 struct StagedTable {
     folder: TableFolder,
     open: Mutex<Option<OpenObject>>,
+}
+
+impl StagedTable {
+    fn new(folder: TableFolder) -> Self {
+        Self {
+            folder,
+            open: Mutex::default(),
+        }
+    }
 }
 
 /// An object that is being written.
@@ -78,14 +87,11 @@ impl StagingDir {
             refuse_folder(root, folder)?;
         }
         prepare(root, owner).map_err(|error| unusable(root, &error))?;
-        let table = |folder| StagedTable {
-            folder,
-            open: Mutex::default(),
-        };
+        let tables = folders.into_iter().map(StagedTable::new).map(Arc::new);
         Ok(Self {
             root: fs::canonicalize(root).map_err(|error| unusable(root, &error))?,
             owner,
-            tables: folders.into_iter().map(table).collect(),
+            tables: RwLock::new(tables.collect()),
             batch_bytes: MOST_BATCH_BYTES.min(max_in_flight / BATCH_PART),
             object_bytes: OBJECT_BYTES,
         })
@@ -123,7 +129,7 @@ impl StagingDir {
 
     /// Adds a batch to the open object of its table. Gives the object if it has ended.
     fn stage(&self, batch: &SealedBatch) -> Result<Option<StagedObject>, Failure> {
-        let table = &self.tables[batch.table];
+        let table = table_of(&self.tables, batch.table);
         let mut slot = table.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spoiled) = slot.as_ref().filter(|open| open.is_spoiled) {
             return Err(lost(&spoiled.path));
@@ -302,8 +308,14 @@ impl Sink for StagingDir {
         }
     }
 
+    fn follow(&self, _table: SinkTable, folder: TableFolder) -> Result<(), Failure> {
+        refuse_folder(&self.root, &folder)?;
+        add_table(&self.tables, StagedTable::new(folder));
+        Ok(())
+    }
+
     async fn tables_with_rows(&self) -> Result<Vec<usize>, Failure> {
-        let tables = self.tables.iter().enumerate();
+        let tables = all_tables(&self.tables).into_iter().enumerate();
         let with_rows = tables.filter(|(_, table)| has_objects(&self.root, &table.folder));
         Ok(with_rows.map(|(index, _)| index).collect())
     }

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod faults;
+mod patterns;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -8,6 +8,7 @@ mod latest_rows;
 mod lineage;
 mod order;
 mod path;
+mod patterns;
 mod positions;
 mod protected;
 mod scenes;

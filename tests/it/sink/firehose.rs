@@ -43,6 +43,7 @@ pub(super) async fn connect_as(
 ) -> Result<FirehoseSink, Failure> {
     let config = Firehose {
         streams: STREAMS.map(str::to_owned).to_vec(),
+        expected: Vec::new(),
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint.to_owned()),
         quota,

@@ -82,11 +82,15 @@ impl Decoder {
         self.undo.forget();
     }
 
-    /// Whether [`Decoder::take_notes`], [`Decoder::take_reload`] or [`Decoder::take_changed`] has something to tell.
+    /// Whether [`Decoder::take_notes`], [`Decoder::take_reload`], [`Decoder::take_changed`] or
+    /// [`Decoder::take_new_tables`] has something to tell.
     #[must_use]
     #[inline]
     pub fn has_something_to_tell(&self) -> bool {
-        !self.notes.is_empty() || self.reload.is_some() || !self.changed.is_empty()
+        !self.notes.is_empty()
+            || self.reload.is_some()
+            || !self.changed.is_empty()
+            || self.chosen.has_new()
     }
 
     /// What statements may have changed of followed tables since this was called last.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::super::query::{LoggedStatement, names_table};
 use super::super::{EventType, FilePosition, Problem};
-use super::{Decoder, Followed, Step};
+use super::followed::Followed;
+use super::{Decoder, Step};
 
 /// What the operator allows to be passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +34,13 @@ pub enum Note {
         /// `schema.table`.
         table: String,
     },
+    /// A table that was not followed has got a name under which it is.
+    RenamedInto {
+        /// Where the statement's event starts.
+        position: FilePosition,
+        /// `schema.table`.
+        table: String,
+    },
     /// The first event of a type that is not known, and that readers may pass over.
     UnknownType {
         /// Where it starts.
@@ -55,6 +63,11 @@ impl fmt::Display for Note {
                 f,
                 "the statement at {position} (TRUNCATE, DROP or the like) has removed rows of {table}: no D lines \
                  are written for them, because the binlog does not hold them"
+            ),
+            Self::RenamedInto { position, table } => write!(
+                f,
+                "the statement at {position} has given a table that was not followed the name {table}: it is \
+                 followed from there on; its rows from before are not delivered, load them from the table"
             ),
             Self::UnknownType { position, code } => write!(
                 f,

@@ -1,5 +1,8 @@
 //! What a decoder is told when it is made: where it begins, and what it hands out.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::super::{FilePosition, GtidSet, Lineage, Operations};
 use super::kept::PreparedXa;
 
@@ -39,6 +42,54 @@ impl WatchedTable {
     }
 }
 
+/// Which changes of a table are followed, by its schema and name.
+type Choose = dyn Fn(&str, &str) -> Option<Operations> + Send + Sync;
+
+/// Says which tables are followed beside those that are named.
+#[derive(Clone)]
+pub struct TableChooser {
+    choose: Arc<Choose>,
+    /// The server's names have no case: its table maps have small letters, whatever statements have.
+    pub(super) folds: bool,
+    /// What tells this choice from others, as [`super::PreparedXa::followed`] has it.
+    words: Vec<String>,
+}
+
+impl TableChooser {
+    /// Follows the tables for which `choose` gives operations. Of two choices with the same `words` it gives the same.
+    #[must_use]
+    pub fn new(
+        choose: impl Fn(&str, &str) -> Option<Operations> + Send + Sync + 'static,
+        folds: bool,
+        words: Vec<String>,
+    ) -> Self {
+        Self {
+            choose: Arc::new(choose),
+            folds,
+            words,
+        }
+    }
+
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        self.words.iter().cloned()
+    }
+
+    pub(super) fn chosen(&self, schema: &str, name: &str) -> Option<WatchedTable> {
+        let operations = (self.choose)(schema, name)?;
+        Some(WatchedTable {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            operations,
+        })
+    }
+}
+
+impl fmt::Debug for TableChooser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.words.fmt(f)
+    }
+}
+
 /// Where a decoder begins.
 #[derive(Debug, Clone, Default)]
 pub struct DecoderStart {
@@ -50,6 +101,8 @@ pub struct DecoderStart {
     /// it has rows, the server must be asked for events from [`PreparedXa::from`] on, or by GTID for
     /// [`PreparedXa::gtids`] too. Events before the position return no rows.
     pub xa: PreparedXa,
+    /// Which tables are followed beside those that are named.
+    pub chooser: Option<TableChooser>,
     /// The history before it, as [`lineage`](crate::Decoder::lineage) has returned it.
     pub lineage: Lineage,
 }

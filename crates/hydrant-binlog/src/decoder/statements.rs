@@ -53,6 +53,7 @@ impl Decoder {
         logged: &LoggedStatement<'_>,
         begun: bool,
     ) -> Result<Step<'e>, Problem> {
+        self.follow_named(logged);
         self.note_changes(logged);
         self.note_reload();
         if let Some(problem) = self.unread_change(logged) {

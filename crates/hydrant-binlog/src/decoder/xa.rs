@@ -14,7 +14,7 @@ use super::super::{
 use super::kept::{Kept, KeptEvent, PreparedXa};
 use super::one_phase::OnePhase;
 use super::undone::Outlook;
-use super::{Decoder, Step, Transaction, WatchedTable, header_time_us};
+use super::{Decoder, Step, TableChooser, Transaction, WatchedTable, header_time_us};
 
 /// Bytes of all that is kept for transactions that are prepared, and for the one that is being read.
 const LIMIT_BYTES: usize = 16 << 20;
@@ -76,9 +76,11 @@ pub(super) struct Xa {
 }
 
 impl Xa {
-    pub(super) fn following(tables: &[WatchedTable]) -> Self {
+    pub(super) fn following(tables: &[WatchedTable], chooser: Option<&TableChooser>) -> Self {
+        let named = tables.iter().flat_map(WatchedTable::words);
+        let chosen = chooser.into_iter().flat_map(TableChooser::words);
         Self {
-            followed: tables.iter().flat_map(WatchedTable::words).collect(),
+            followed: named.chain(chosen).collect(),
             ..Self::default()
         }
     }
