@@ -261,7 +261,7 @@ impl<S: Sink> Agent<S> {
             }
             // A window may close between two transactions.
             let seam = self.pipeline.seam.as_ref();
-            if seam.is_some_and(|seam| seam.is_waiting()) {
+            if seam.is_some_and(|seam| seam.has_due(&self.pipeline.decoder)) {
                 return Ok(());
             }
             match self.reader.ready() {

@@ -23,6 +23,9 @@ pub(super) fn missing_rows(
     match loaded {
         None => {
             first_start(config, with_rows);
+            if checked.tables.iter().any(|it| it.backfill.is_wanted()) {
+                info!("the rows that tables with `backfill` have are delivered, too");
+            }
             if has_gtids(&checked.server) {
                 unknown_gtids(mark);
             }
@@ -94,7 +97,7 @@ fn first_start(config: &Config, with_rows: &[String]) {
         Start::Latest if config.source.start_is_default => warn!(
             "there is no checkpoint in {checkpoint}: rows committed before now are not delivered; for those \
              that the binlog still has, stop, delete the checkpoint and set source.start = \"earliest\"; for \
-             older ones, load the table; source.start = \"latest\" disables this warning"
+             those that tables have, give them `backfill = true`; source.start = \"latest\" disables this warning"
         ),
         Start::Latest => info!("rows committed before now are not delivered (source.start)"),
         Start::Earliest | Start::Position(_) | Start::Gtids(_) => {
@@ -150,11 +153,17 @@ fn new_tables(checkpoint: &Checkpoint, checked: &Preflight) {
     let by_name = by_name.map(|table| (&table.schema, &table.name, table.operations));
     let meant = checked.listed.tables.iter();
     let meant = meant.map(|table| (&table.schema, &table.name, table.operations));
+    let is_read = |name: &String| {
+        let mut read = checked.tables.iter().filter(|it| it.backfill.is_wanted());
+        read.any(|table| table.full_name() == *name)
+    };
     let mut starting = Vec::new();
     for (schema, table, now) in by_name.chain(meant) {
         let name = format!("{schema}.{table}");
         let Some(before) = checkpoint.followed(schema, table, folds) else {
-            starting.push(name);
+            if !is_read(&name) {
+                starting.push(name);
+            }
             continue;
         };
         for (event, is_new) in [
@@ -173,12 +182,12 @@ fn new_tables(checkpoint: &Checkpoint, checked: &Preflight) {
     match starting.as_slice() {
         [] => {}
         [name] => warn!(
-            "{name} was not followed before: its rows from before the checkpoint are not delivered; load \
-             them from the table"
+            "{name} was not followed before: its rows from before the checkpoint are not delivered; those that it \
+             has can be read from it (docs/backfill.md)"
         ),
         names => warn!(
-            "{} were not followed before: their rows from before the checkpoint are not delivered; load \
-             them from the tables",
+            "{} were not followed before: their rows from before the checkpoint are not delivered; those that \
+             they have can be read from them (docs/backfill.md)",
             some_of(names)
         ),
     }

@@ -93,6 +93,9 @@ impl PartReader {
             Some(connected) => connected,
             None => Connected::open(&self.source).await?,
         };
+        if connected.server.identity != request.processed.server {
+            return Ok(Answered::OtherServer);
+        }
         let (connected, answered) = self.read_with(connected, request).await?;
         self.connected = Some(connected);
         Ok(answered)
@@ -105,9 +108,6 @@ impl PartReader {
     ) -> Result<(Connected, Answered), Failure> {
         let table = &request.table;
         let limit = self.source.connect_timeout;
-        if connected.server.identity != request.processed.server {
-            return Ok((connected, Answered::OtherServer));
-        }
         let flavor = connected.server.flavor;
         match flavor {
             Flavor::MySql => connected.wait_until_visible(&request.processed).await?,

@@ -75,6 +75,13 @@ pub(crate) struct Due {
     pub(crate) chunk: Box<Chunk>,
 }
 
+impl Window {
+    fn is_due(&self, decoder: &Decoder) -> bool {
+        let chunk = self.chunk.as_ref();
+        chunk.is_some_and(|chunk| chunk.end.is_reached(decoder))
+    }
+}
+
 impl Due {
     /// Whether this server has answered.
     pub(crate) fn is_of(&self, server: &Identity) -> bool {
@@ -202,20 +209,17 @@ impl Seam {
         }
     }
 
-    /// Whether a part waits for the binlog.
-    pub(crate) fn is_waiting(&self) -> bool {
+    /// Whether a part's window closes where the decoder stands.
+    pub(crate) fn has_due(&self, decoder: &Decoder) -> bool {
         let mut windows = self.readings.iter().flat_map(|reading| &reading.windows);
-        windows.any(|window| window.chunk.is_some())
+        windows.any(|window| window.is_due(decoder))
     }
 
     /// A part whose window closes where the decoder stands. [`Seam::written`] takes it back.
     pub(crate) fn due(&mut self, decoder: &Decoder) -> Option<Due> {
         for reading in &mut self.readings {
-            let is_due = |window: &Window| {
-                let chunk = window.chunk.as_ref();
-                chunk.is_some_and(|chunk| chunk.end.is_reached(decoder))
-            };
-            if let Some(index) = reading.windows.iter().position(is_due) {
+            let mut windows = reading.windows.iter();
+            if let Some(index) = windows.position(|window| window.is_due(decoder)) {
                 let window = reading.windows.swap_remove(index);
                 let table = reading.table;
                 return window.chunk.map(|chunk| Due {

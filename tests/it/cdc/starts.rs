@@ -410,7 +410,7 @@ fn a_table_that_is_added_later_is_told() -> Result<()> {
          CREATE DATABASE `shop.New`; CREATE TABLE `shop.New`.x (id INT PRIMARY KEY)",
     )?;
     let workplace = Workplace::new("")?;
-    let new = &["shop.New was not followed before", "from the table"];
+    let new = &["shop.New was not followed before", "read from it"];
     let updates = &["updates of shop.Sales were not followed before"];
     let one = config(&server, TABLE, STDOUT);
     let two = one.replace(TABLE, &format!("{TABLE}\n[[table]]\nname = \"shop.New\""));

@@ -152,6 +152,7 @@ fn check(
     let replayed = replayed(newest, &["--config", &config, "--out", "-"])?;
     subject.ensure_same("replay", &replayed, &lines)?;
     drop(replayed);
+    check_read(server, &subject, &start, &lines)?;
 
     let mut copied = Records::of(lines.as_bytes());
     let copied_rows = copied.by_ref().take(ROWS_OF_A_COPY).count();
@@ -161,6 +162,44 @@ fn check(
         check_copy(server, session, &subject, &way, &all, expected)?;
     }
     Ok(())
+}
+
+/// The same rows read from the table, in CSV and in another dialect, whose lines from the binlog are there to compare.
+fn check_read(server: &Server, subject: &Subject, start: &str, lines: &str) -> Result<()> {
+    const DIALECTS: [&str; 3] = ["hive", "opencsv", "jsonl"];
+    let agent = |keys: &str, start: &str| {
+        let table = table(&subject.name, &subject.written);
+        let config = config(server, &format!("{table}\n{keys}"), "type = \"stdout\"");
+        // Over one connection rows come in the order of the key, in which they were inserted.
+        let config = format!("{config}[backfill]\nconnections = 1\n");
+        Workplace::new(&config.replace("earliest", start))?.drain()
+    };
+    let read = agent("backfill = true", "latest")?;
+    subject.ensure_same("read from the table", &read, lines)?;
+    drop(read);
+    let dialect = DIALECTS[subject.name.len() % DIALECTS.len()];
+    let keys = format!("dialect = \"{dialect}\"");
+    let followed = agent(&keys, start)?;
+    let read = agent(&format!("{keys}\nbackfill = true"), "latest")?;
+    let differing = followed.lines().zip(read.lines());
+    let differing = differing.enumerate().find(|(_, (one, other))| one != other);
+    ensure!(
+        followed == read,
+        "{dialect}: line {:?} is another when it is read from the table",
+        differing.map(|(number, (line, read))| (number, shown_difference(line, read)))
+    );
+    Ok(())
+}
+
+/// Where two lines differ, and what stands there.
+fn shown_difference(one: &str, other: &str) -> String {
+    let mut at = one.bytes().zip(other.bytes());
+    let at = at.position(|(one, other)| one != other).unwrap_or(0);
+    let part = |line: &str| {
+        let end = line.len().min(at + 40);
+        String::from_utf8_lossy(&line.as_bytes()[at.saturating_sub(20)..end]).into_owned()
+    };
+    format!("{:?} and {:?}", part(one), part(other))
 }
 
 /// The first rows again, logged otherwise.
