@@ -373,3 +373,62 @@ fn each_row_comes_once_on_mariadb() -> Result<()> {
 fn each_row_comes_once_on_mariadb_11() -> Result<()> {
     each_row_comes_once(Kind::Mariadb11, 5)
 }
+
+/// Values of masked and excluded columns are nowhere, and masked ones are as those of changes.
+#[test]
+fn what_is_masked_is_masked_when_it_is_read() -> Result<()> {
+    for kind in [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11] {
+        let server = Server::start(kind, &[])?;
+        server.sql(
+            "CREATE DATABASE shop; CREATE TABLE shop.P (id INT PRIMARY KEY, mail VARCHAR(40), phone VARCHAR(20), ssn CHAR(20), \
+             kind ENUM('secretA', 'secretB')); INSERT INTO shop.P VALUES (1, 'marked@mail', 'marked555', 'marked-ssn', 'secretB'), \
+             (2, NULL, '', NULL, NULL)",
+        )?;
+        let workplace = Workplace::new("")?;
+        let sink = format!("path = \"{}\"", workplace.path("data").display());
+        let section = "name = \"shop.P\"\nbackfill = true\nexclude_columns = [\"ssn\"]\n\
+                       mask = { mail = \"sha256\", phone = \"redact\", kind = \"truncate:6\" }";
+        let text = config(&server, section, &sink).replace("earliest", "latest");
+        workplace.configure(&format!("mask.salt = \"0123456789abcdef0123\"\n{text}"))?;
+        let output = workplace.run(&["--until", "now"])?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        // The same rows once more, as changes.
+        server.sql("INSERT INTO shop.P SELECT id + 10, mail, phone, ssn, kind FROM shop.P")?;
+        let output = workplace.run(&["--until", "now"])?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let mut lines: Vec<String> = Vec::new();
+        for path in files_below(&workplace.path("data"), ".gz")? {
+            lines.extend(gunzip(&path)?.lines().map(str::to_owned));
+        }
+        let of = |id: &str| {
+            let line = lines
+                .iter()
+                .find(|line| line.starts_with(&format!("{id},")));
+            line.map(|line| line[id.len()..].to_owned())
+        };
+        ensure!(
+            lines.len() == 4 && of("1") == of("11") && of("2") == of("12"),
+            "{lines:?}"
+        );
+        ensure!(
+            of("1").is_some_and(|line| line.ends_with(",***,secret")),
+            "{lines:?}"
+        );
+        let checkpoint = workplace.checkpoint()?.to_string();
+        let all = format!(
+            "{}{checkpoint}{}",
+            lines.join(""),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        ensure!(!all.contains("marked"), "{all}");
+    }
+    Ok(())
+}

@@ -238,7 +238,7 @@ fn the_same_history_is_gone_on_with_wherever_it_was_left() -> Result<()> {
             scene.insert(id..=id)?;
             assert_eq!(scene.workplace.drain()?, format!("{id}\n"), "{step}");
         }
-        ensure!(scene.workplace.checkpoint()?["version"] == 5);
+        ensure!(scene.workplace.checkpoint()?["version"] == 6);
         Ok(())
     })
 }
@@ -440,7 +440,7 @@ fn an_older_checkpoint_is_believed_once() -> Result<()> {
     })?;
     scene.insert(4..=4)?;
     assert_eq!(scene.workplace.drain()?, "4\n");
-    ensure!(scene.workplace.checkpoint()?["version"] == 5);
+    ensure!(scene.workplace.checkpoint()?["version"] == 6);
     reset_binlog(&scene.server)?;
     scene.insert(11..=30)?;
     scene.is_refused("restored or reset")
