@@ -247,7 +247,11 @@ impl<S: Sink> Pipeline<S> {
             id,
             tables: marks.collect(),
             sequence: self.sequence.newest(),
-            noted: self.seam.iter().flat_map(|seam| seam.noted()).collect(),
+            noted: self
+                .seam
+                .iter_mut()
+                .flat_map(|seam| seam.savepoint())
+                .collect(),
         });
     }
 

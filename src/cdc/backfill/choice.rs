@@ -82,7 +82,7 @@ async fn begin_table(
         return Err(refused(
             "its updates are not followed, and no key of it is one integer, so that rows that move while it is read could not \
              be told from others",
-            "add \"update\" to the table's `events`",
+            "give it such a key; or, if it has another one, add \"update\" to the table's `events`",
         ));
     }
     if is_once(table) {
@@ -115,9 +115,8 @@ async fn begin_table(
     let bounds = bounds(config, table, &key, server).await?;
     let rows = estimate(server, table).await?;
     info!(
-        "backfill of {name}: about {rows} rows, by ({}), in {} ranges",
+        "backfill of {name}: about {rows} rows, by ({})",
         key.names().collect::<Vec<_>>().join(", "),
-        bounds.len() + 1
     );
     let progress = TableProgress::begin(&key, bounds, before);
     Ok((key, progress))

@@ -51,6 +51,10 @@ pub(crate) struct Once {
     /// Those of the open transaction.
     changes: Vec<Change>,
     bytes: usize,
+    /// Changes before the newest savepoint, which nothing may be added to.
+    kept: usize,
+    /// A row has got another key in it.
+    has_moves: bool,
     /// Since windows are open, with the number of the touch.
     touched: HashMap<i128, (u64, Touched)>,
     touches: u64,
@@ -86,10 +90,15 @@ impl Once {
                 before == after && !(has_windows && is_unread(*after))
             }
         };
-        if is_of_no_matter {
+        // Where a row moves to will be read again, whatever stands there now.
+        if is_of_no_matter && !self.has_moves {
             return Room::There;
         }
-        match (self.changes.last_mut(), &change) {
+        let last = self
+            .changes
+            .get_mut(self.kept..)
+            .and_then(<[Change]>::last_mut);
+        match (last, &change) {
             (Some(Change::Inserted(_, to)), Change::Inserted(key, _))
             | (Some(Change::Deleted(_, to)), Change::Deleted(key, _))
                 if *key == *to + 1 =>
@@ -97,13 +106,19 @@ impl Once {
                 *to = *key;
                 return Room::There;
             }
-            (_, Change::Updated(_, _, line)) => self.bytes += line.len(),
+            (_, Change::Updated(before, after, line)) => {
+                self.bytes += line.len();
+                self.has_moves |= before != after;
+            }
             _ => {}
         }
         self.bytes += CHANGE_BYTES;
         self.changes.push(change);
         if self.bytes <= MOST_BYTES {
             return Room::There;
+        }
+        if self.kept > 0 {
+            return Room::None;
         }
         // Only windows need lines.
         let is_move = |change: &Change| !matches!(change, Change::Updated(before, after, _) if before == after);
@@ -121,17 +136,30 @@ impl Once {
         }
     }
 
-    /// Changes of the open transaction.
-    pub(super) fn noted(&self) -> usize {
-        self.changes.len()
+    /// Whether the open transaction has changes.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// A savepoint: the changes of the open transaction before it.
+    pub(super) fn savepoint(&mut self) -> usize {
+        self.kept = self.changes.len();
+        self.kept
     }
 
     /// Only so many changes of the open transaction are left.
     pub(super) fn undo_to(&mut self, noted: usize) {
         self.changes.truncate(noted);
+        self.kept = noted;
         if self.changes.is_empty() {
-            self.bytes = 0;
+            self.end_transaction();
         }
+    }
+
+    fn end_transaction(&mut self) {
+        self.bytes = 0;
+        self.kept = 0;
+        self.has_moves = false;
     }
 
     pub(super) fn touches(&self) -> u64 {
@@ -147,7 +175,7 @@ impl Once {
     pub(super) fn commit(&mut self, progress: &mut TableProgress, open: &[usize]) -> Committed {
         let has_windows = !open.is_empty();
         let mut is_changed = false;
-        self.bytes = 0;
+        self.end_transaction();
         for change in std::mem::take(&mut self.changes) {
             match change {
                 Change::Inserted(from, to) => {
@@ -234,3 +262,7 @@ impl Once {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[path = "once_tests.rs"]
+mod tests;

@@ -132,10 +132,10 @@ impl Seam {
         })
     }
 
-    /// The changes of the open transaction that each reading has noted.
-    pub(crate) fn noted(&self) -> Vec<usize> {
-        let noted = |reading: &Reading| reading.once.as_ref().map_or(0, |once| once.noted());
-        self.readings.iter().map(noted).collect()
+    /// A savepoint of the open transaction: the changes that each reading has noted before.
+    pub(crate) fn savepoint(&mut self) -> Vec<usize> {
+        let noted = |reading: &mut Reading| reading.once.as_mut().map_or(0, |it| it.savepoint());
+        self.readings.iter_mut().map(noted).collect()
     }
 
     /// Only those are left; none without.
@@ -152,7 +152,7 @@ impl Seam {
     pub(crate) fn commit(&mut self) -> Vec<usize> {
         let mut changed = Vec::new();
         for reading in &mut self.readings {
-            let Some(once) = reading.once.as_mut().filter(|once| once.noted() > 0) else {
+            let Some(once) = reading.once.as_mut().filter(|once| once.has_changes()) else {
                 continue;
             };
             let open: Vec<usize> = reading.windows.iter().map(|window| window.range).collect();

@@ -65,7 +65,7 @@ fn a_name_cannot_write_lines_of_the_log() -> Result<()> {
     ))?;
     let url = server.url();
     let config = format!(
-        "[source]\nurl = \"{url}\"\nstart = \"earliest\"\n[[table]]\nname = \"shop.T\\nERROR forged\\u001b[2J\"\n\
+        "[source]\nurl = \"{url}\"\nstart = \"earliest\"\n[[table]]\nname = \"shop.`T\\nERROR forged\\u001b[2J`\"\n\
          columns = [\"a\\nWARN b\"]\n[sink]\npath = \"OUT\"\n"
     );
     let workplace = Workplace::new("")?;
