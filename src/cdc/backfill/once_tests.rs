@@ -35,6 +35,20 @@ enum Try {
     Delete(i128),
     Touch(i128),
     Move(i128, i128),
+    /// Where a row has moved to, another one takes its place.
+    Replace(i128, i128),
+}
+
+impl Try {
+    /// What it consists of.
+    fn parts(self) -> Vec<Self> {
+        match self {
+            Self::Replace(from, to) => {
+                vec![Self::Move(from, to), Self::Delete(to), Self::Insert(to)]
+            }
+            part => vec![part],
+        }
+    }
 }
 
 fn attempt() -> impl Strategy<Value = Try> {
@@ -44,7 +58,8 @@ fn attempt() -> impl Strategy<Value = Try> {
         1 => Just(Try::Append),
         2 => key.clone().prop_map(Try::Delete),
         1 => key.clone().prop_map(Try::Touch),
-        4 => (key.clone(), key).prop_map(|(from, to)| Try::Move(from, to)),
+        4 => (key.clone(), key.clone()).prop_map(|(from, to)| Try::Move(from, to)),
+        2 => (key.clone(), key).prop_map(|(from, to)| Try::Replace(from, to)),
     ]
 }
 
@@ -118,8 +133,10 @@ impl World {
 
     fn execute(&mut self, tries: Vec<Try>) {
         let mut done = Vec::new();
-        for attempt in tries {
+        for attempt in tries.into_iter().flat_map(Try::parts) {
             match attempt {
+                // Its parts are here.
+                Try::Replace(..) => {}
                 Try::Insert(_) | Try::Append => {
                     let last = self.table.keys().last().copied().unwrap_or(KEYS);
                     let key = if let Try::Insert(key) = attempt {
