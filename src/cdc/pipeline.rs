@@ -243,15 +243,12 @@ impl<S: Sink> Pipeline<S> {
     fn set_savepoint(&mut self, id: u64, gone: Option<u64>) {
         self.savepoints.retain(|other| Some(other.id) != gone);
         let marks = self.tables.iter().map(TableWriter::mark);
+        let seam = self.seam.as_mut();
         self.savepoints.push(Savepoint {
             id,
             tables: marks.collect(),
             sequence: self.sequence.newest(),
-            noted: self
-                .seam
-                .iter_mut()
-                .flat_map(|seam| seam.savepoint())
-                .collect(),
+            noted: seam.map_or_else(Vec::new, |seam| seam.savepoint()),
         });
     }
 
