@@ -66,6 +66,9 @@ impl Given {
 
     /// Takes all out that are greater than one value and not greater than another.
     pub(super) fn remove_between(&mut self, after: i128, up_to: i128) {
+        if after >= up_to {
+            return;
+        }
         let kept = self.0.iter().flat_map(|&(start, end)| {
             let left = (start, end.min(after));
             let right = (start.max(up_to.saturating_add(1)), end);
@@ -73,9 +76,7 @@ impl Given {
                 .into_iter()
                 .filter(|(start, end)| start <= end)
         });
-        let kept: Vec<(i128, i128)> = kept.collect();
-        self.0 = kept;
-        self.0.dedup();
+        self.0 = kept.collect();
     }
 }
 
