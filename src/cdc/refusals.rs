@@ -5,6 +5,8 @@ use mysql_async::Row;
 use mysql_async::prelude::FromValue;
 
 use crate::binlog::Flavor;
+use crate::config::is_system_schema;
+use crate::encode::quoted_name;
 use crate::{Exit, Failure};
 
 use super::explain::is_server_error;
@@ -27,15 +29,6 @@ const ENGINES: &[&str] = &[
     "BLACKHOLE",
     "ROCKSDB",
     "TokuDB",
-];
-
-/// Schemas that servers fill by themselves, or by statements without rows.
-const SYSTEM_SCHEMAS: &[&str] = &[
-    "information_schema",
-    "mysql",
-    "ndbinfo",
-    "performance_schema",
-    "sys",
 ];
 
 /// Whether a table of this type has rows of its own.
@@ -261,8 +254,7 @@ pub(super) async fn check_table(
             remedy,
         ))
     };
-    let mut systems = SYSTEM_SCHEMAS.iter();
-    if systems.any(|system| system.eq_ignore_ascii_case(schema)) {
+    if is_system_schema(schema) {
         let why = "the server does not write the changes of its own schemas as rows";
         return refused(
             why.to_owned(),
@@ -302,7 +294,7 @@ pub(super) async fn check_table(
 /// With a grant on columns the others are not there for the user. The statement is allowed to who has a
 /// privilege on the whole table, and takes no lock that keeps others waiting.
 async fn check_privilege(server: &mut Server, schema: &str, name: &str) -> Result<(), Failure> {
-    let table = format!("{}.{}", quoted(schema), quoted(name));
+    let table = format!("{}.{}", quoted_name(schema), quoted_name(name));
     let statement = format!("SHOW CREATE TABLE {table}");
     match server.try_ask(&statement, ()).await? {
         Ok(_) => Ok(()),
@@ -326,11 +318,6 @@ async fn check_privilege(server: &mut Server, schema: &str, name: &str) -> Resul
 /// A text as SQL has it.
 pub(super) fn sql_text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-/// A name as SQL has it.
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ pub use protection::Protection;
 pub(crate) use protection::is_same_column;
 pub use secret::Secret;
 pub(crate) use table_name::quoted_part;
+pub(crate) use table_pattern::is_system_schema;
 pub use table_pattern::{StoredPattern, TablePattern, TablePatterns};
 pub(crate) use validate::{parse_position, table_named};
 

@@ -11,7 +11,7 @@ use super::table_name::{TypedName, TypedPart, typed_name};
 use super::wildcards::{Wildcards, has_wildcards};
 use super::{ConfigError, Table};
 
-/// Schemas that servers fill by themselves. No pattern means them.
+/// Schemas that servers fill by themselves, or by statements without rows. No pattern means them.
 const SYSTEM_SCHEMAS: &[&str] = &[
     "information_schema",
     "mysql",
@@ -251,7 +251,8 @@ impl StoredPattern {
     }
 }
 
-fn is_system_schema(schema: &str) -> bool {
+/// Whether a server fills this schema by itself.
+pub(crate) fn is_system_schema(schema: &str) -> bool {
     let mut system = SYSTEM_SCHEMAS.iter();
     system.any(|name| name.eq_ignore_ascii_case(schema))
 }

@@ -13,9 +13,10 @@ use crate::cdc::kept_binlog::has_gtids;
 use crate::cdc::server::{Mark, Server, cell};
 use crate::cdc::server_columns::is_same;
 use crate::config::Config;
+use crate::encode::quoted_name;
 use crate::{Error, Exit, Failure};
 
-use super::key::{Bound, Key, quoted_name};
+use super::key::{Bound, Key};
 use super::progress::TableProgress;
 use super::reader::no_gtids;
 use super::seam::Seam;
@@ -42,7 +43,6 @@ pub(in crate::cdc) async fn begin(
         }
         let begun = begin_table(config, table, before, server).await;
         if let Some((key, progress)) = findings.take(begun)? {
-            known.insert(table.full_name(), progress.clone());
             table.is_read = true;
             seam.begin(index, (key, is_once(table)), progress);
         }

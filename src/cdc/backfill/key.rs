@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::binlog::ServerColumn;
+use crate::encode::quoted_name;
 
 /// How a value of a key's column is written in SQL, so that it compares as the column does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,11 +230,6 @@ impl KeyColumn {
             Literal::Bytes => Some(format!("X'{}'", hex(cell))),
         }
     }
-}
-
-/// A name as SQL takes it.
-pub(super) fn quoted_name(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 #[cfg(test)]

@@ -94,31 +94,19 @@ impl Backfill {
         &mut self,
         seam: &mut Seam,
         now: Instant,
-        processed: impl FnOnce() -> Arc<Mark>,
+        mut processed: impl FnMut() -> Arc<Mark>,
     ) {
-        if self.idle.is_empty() || now < self.not_before {
+        if now < self.not_before {
             return;
         }
-        let mut processed = Some(processed);
-        let mut mark = None;
-        while let Some(mut reader) = self.idle.pop() {
-            let Some(part) = seam.open_window() else {
-                self.idle.push(reader);
-                return;
-            };
-            let mark = mark.get_or_insert_with(|| processed.take().map(|processed| processed()));
-            let (Some(mark), Some(table)) = (mark.clone(), self.tables.get(part.table)) else {
-                return;
-            };
-            let key = seam.readings().iter().find(|it| it.table == part.table);
-            let Some(key) = key.map(|reading| reading.key.clone()) else {
-                return;
-            };
+        while !self.idle.is_empty()
+            && let Some(part) = seam.open_window()
+            && let Some(mut reader) = self.idle.pop()
+        {
             let request = Request {
-                table: table.clone(),
-                key,
+                table: self.tables[part.table].clone(),
                 part,
-                processed: mark,
+                processed: processed(),
                 wanted_bytes: self.wanted_bytes,
             };
             self.reading.spawn(async move {

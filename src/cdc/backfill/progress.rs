@@ -55,8 +55,11 @@ pub(crate) struct KeyRange {
 impl KeyRange {
     /// Whether a key that is an integer is in it and not read.
     pub(super) fn has(&self, key: i128) -> bool {
+        if self.is_read {
+            return false;
+        }
         let (after, to) = self.integers();
-        !self.is_read && after < key && key <= to
+        after < key && key <= to
     }
 
     /// Its bounds as integers.

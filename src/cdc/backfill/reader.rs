@@ -15,12 +15,12 @@ use crate::cdc::end::End;
 use crate::cdc::server::{Mark, Server, cell, within};
 use crate::cdc::server_columns::{chosen, is_same};
 use crate::config::Source;
-use crate::encode::{ChosenColumn, Dialect, Plan, find_cells};
+use crate::encode::{ChosenColumn, Dialect, Plan, find_cells, quoted_name};
 use crate::wire::Wire;
 use crate::{Exit, Failure};
 
 use super::chunk::Chunk;
-use super::key::{Bound, Key, quoted_name};
+use super::key::Bound;
 use super::seam::Part;
 
 /// What a part aims at.
@@ -41,7 +41,6 @@ const ROW_WITHIN: Duration = Duration::from_mins(1);
 pub(super) struct Request {
     pub(super) part: Part,
     pub(super) table: CheckedTable,
-    pub(super) key: Key,
     /// All that has been processed.
     pub(super) processed: Arc<Mark>,
     /// Bytes that a part aims at.
@@ -257,7 +256,7 @@ impl Connected {
             }
         }
         let is_whole = !is_cut && (ends.len() as u64) < limit;
-        let key_len = request.key.names().len();
+        let key_len = request.part.key.names().len();
         let mut chunk = Chunk {
             server: self.server.identity.clone(),
             columns: Vec::new(),
@@ -333,9 +332,8 @@ struct Select {
 
 impl Select {
     fn of(request: &Request, columns: &[ServerColumn]) -> Result<Self, Failure> {
-        let Request {
-            part, table, key, ..
-        } = request;
+        let Request { part, table, .. } = request;
+        let key = &part.key;
         let gone = |what: &str| {
             Failure::uncertain(
                 Exit::Data,

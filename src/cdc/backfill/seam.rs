@@ -62,6 +62,7 @@ struct Window {
 pub(super) struct Part {
     pub(super) window: u64,
     pub(super) table: usize,
+    pub(super) key: Key,
     pub(super) after: Option<Bound>,
     pub(super) to: Option<Bound>,
 }
@@ -180,6 +181,7 @@ impl Seam {
         let part = Part {
             window: id,
             table: reading.table,
+            key: reading.key.clone(),
             after: after.clone(),
             to: to.clone(),
         };

@@ -39,11 +39,8 @@ impl<S: Sink> Pipeline<S> {
         let writer = &mut self.tables[table];
         let lines = writer.write_selected(&due, reading, &boundary, &mut outlet)?;
         seam.written(due, lines);
-        if let Some(reading) = seam.reading(table) {
-            self.flow
-                .filled(writer.definition.name(), reading.progress.clone());
-        }
         self.rows_written += lines;
+        self.remember(table);
         // It is counted anew.
         self.room = 0;
         Ok(Some(table))
@@ -51,14 +48,18 @@ impl<S: Sink> Pipeline<S> {
 
     /// The open transaction is committed: what is to be remembered of tables that are read is part of the mark behind it.
     pub(super) fn note_commit(&mut self) {
-        let Some(seam) = &mut self.seam else {
-            return;
-        };
-        for table in seam.commit() {
-            if let Some(reading) = seam.reading(table) {
-                let name = self.tables[table].definition.name();
-                self.flow.filled(name, reading.progress.clone());
-            }
+        let changed = self.seam.iter_mut().flat_map(|seam| seam.commit());
+        for table in changed.collect::<Vec<_>>() {
+            self.remember(table);
+        }
+    }
+
+    /// Marks that are made from here on have what is known of a table that is read.
+    fn remember(&mut self, table: usize) {
+        let seam = self.seam.as_ref();
+        if let Some(reading) = seam.and_then(|seam| seam.reading(table)) {
+            let name = self.tables[table].definition.name();
+            self.flow.filled(name, reading.progress.clone());
         }
     }
 }

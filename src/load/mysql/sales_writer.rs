@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::cdc::Server;
 use crate::config::Source;
+use crate::encode::quoted_name;
 use crate::{Exit, Failure};
 
 use super::follow::marker;
@@ -47,10 +48,6 @@ pub(super) fn table_name(text: &str) -> Result<(String, String), Failure> {
             "write it like hydrant_load.Sales",
         )),
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 fn refused(error: &mysql_async::Error) -> Failure {
@@ -94,7 +91,7 @@ impl SalesTable {
             )
             .await
             .map_err(|error| refused(&error))?;
-        let quoted_name = format!("{}.{}", quoted(&schema), quoted(&name));
+        let whole_name = format!("{}.{}", quoted_name(&schema), quoted_name(&name));
         match comment {
             Some(comment) if comment == COMMENT || may_exist => {}
             Some(_) => {
@@ -106,9 +103,9 @@ impl SalesTable {
             }
             None => {
                 let create = [
-                    format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&schema)),
+                    format!("CREATE DATABASE IF NOT EXISTS {}", quoted_name(&schema)),
                     format!(
-                        "CREATE TABLE {quoted_name} (InvoiceID int NOT NULL AUTO_INCREMENT PRIMARY KEY, \
+                        "CREATE TABLE {whole_name} (InvoiceID int NOT NULL AUTO_INCREMENT PRIMARY KEY, \
                          ItemID int NOT NULL, Category varchar(255), Price double, \
                          Quantity int NOT NULL, OrderDate timestamp, DestinationState varchar(2), \
                          ShippingType varchar(255), Referral varchar(255)) \
@@ -121,7 +118,7 @@ impl SalesTable {
                 }
             }
         }
-        Ok(Self { name: quoted_name })
+        Ok(Self { name: whole_name })
     }
 }
 

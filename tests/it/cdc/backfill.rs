@@ -200,21 +200,18 @@ fn ensure_equal(server: &Server, shape: &Shape, data: &Path) -> Result<usize> {
     Ok(read)
 }
 
-fn section(more: &str) -> String {
-    format!(
-        "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
-         metadata = [\"position\", \"ordinal\", \"sequence\"]\n{more}"
-    )
-}
+const CHANGED: &str = "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
+                       metadata = [\"position\", \"ordinal\", \"sequence\"]";
 
-fn workplace(server: &Server, rate: u32) -> Result<Workplace> {
+/// An agent that reads and follows a table into its directory `data`, so slowly that it is changed meanwhile.
+fn workplace(server: &Server, table: &str) -> Result<Workplace> {
     let workplace = Workplace::new("")?;
     let sink = format!(
         "path = \"{}\"\nflush_interval = \"50ms\"",
         workplace.path("data").display()
     );
-    let text = config(server, &section(""), &sink).replace("earliest", "latest");
-    workplace.configure(&format!("{text}[backfill]\nrows_per_second = {rate}\n"))?;
+    let text = config(server, table, &sink).replace("earliest", "latest");
+    workplace.configure(&format!("{text}[backfill]\nrows_per_second = 8000\n"))?;
     Ok(workplace)
 }
 
@@ -237,7 +234,7 @@ fn a_table_is_read_while_it_changes(kind: Kind, kills: usize) -> Result<()> {
         let server = Server::start(kind, &[])?;
         server.sql("CREATE DATABASE shop")?;
         shape.create(&server)?;
-        let workplace = workplace(&server, 8_000)?;
+        let workplace = workplace(&server, CHANGED)?;
         let written = workplace.drain_with_kills(kills, 100..900, |stop| {
             write_beside(|writer| write(&server, shape, number as u64 * 100 + writer, stop))
         });
@@ -316,14 +313,8 @@ fn each_row_comes_once(kind: Kind, kills: usize) -> Result<()> {
             .collect();
         server.sql(&format!("INSERT INTO shop.N VALUES {}", rows.join(",")))?;
     }
-    let workplace = Workplace::new("")?;
-    let sink = format!(
-        "path = \"{}\"\nflush_interval = \"50ms\"",
-        workplace.path("data").display()
-    );
-    let section = "name = \"shop.N\"\nbackfill = true\nmetadata = [\"operation\"]";
-    let text = config(&server, section, &sink).replace("earliest", "latest");
-    workplace.configure(&format!("{text}[backfill]\nrows_per_second = 8000\n"))?;
+    let table = "name = \"shop.N\"\nbackfill = true\nmetadata = [\"operation\"]";
+    let workplace = workplace(&server, table)?;
     workplace.drain_with_kills(kills, 100..900, |stop| {
         write_beside(|writer| write_numbered(&server, writer, stop))
     })?;

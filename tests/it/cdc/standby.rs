@@ -59,6 +59,12 @@ fn workplace(server: &Server, bucket: &Bucket, key: &str, sink: &str) -> Result<
     Ok(workplace)
 }
 
+/// Two of them, for an agent and its standby.
+fn workplaces(server: &Server, bucket: &Bucket, key: &str, sink: &str) -> Result<[Workplace; 2]> {
+    let place = || workplace(server, bucket, key, sink);
+    Ok([place()?, place()?])
+}
+
 /// Starts an agent with an empty log, and waits until it says so.
 fn start_until(place: &Workplace, says: &str) -> Result<Agent> {
     fs::remove_file(place.path("agent.log")).ok();
@@ -139,8 +145,7 @@ fn a_standby_takes_over_whatever_ends_the_first_and_no_row_is_lost_or_doubled() 
         server.sql(SALES)?;
         let bucket = Bucket::start()?;
         let sink = bucket.sink("flush_interval = \"30ms\"");
-        let place = || workplace(&server, &bucket, "state/checkpoint.json", &sink);
-        let places = [place()?, place()?];
+        let places = workplaces(&server, &bucket, "state/checkpoint.json", &sink)?;
         take_turns(&server, &places, &[kill, stop, suspend])?;
         let mut lines = String::new();
         for key in bucket.keys()?.iter().filter(|key| key.starts_with("raw/")) {
@@ -175,8 +180,7 @@ fn of_two_that_start_together_one_works_and_one_waits() -> Result<()> {
     for round in 0..ROUNDS {
         // Each checkpoint is not there in one round, and there in the next.
         let key = format!("state/{}.json", round / 2);
-        let place = || workplace(&server, &bucket, &key, "type = \"stdout\"");
-        let places = [place()?, place()?];
+        let places = workplaces(&server, &bucket, &key, "type = \"stdout\"")?;
         let agents = [places[0].start()?, places[1].start()?];
         let says = |what: &str| agents.iter().filter(|it| it.log().contains(what)).count();
         eventually("one works and one waits", || {
@@ -198,8 +202,7 @@ fn a_checkpoint_that_is_removed_stops_both() -> Result<()> {
     server.sql(SALES)?;
     let bucket = Bucket::start()?;
     let key = "state/checkpoint.json";
-    let place = || workplace(&server, &bucket, key, "type = \"stdout\"");
-    let places = [place()?, place()?];
+    let places = workplaces(&server, &bucket, key, "type = \"stdout\"")?;
     let agents = [
         start_until(&places[0], WORKS)?,
         start_until(&places[1], WAITS)?,
@@ -221,8 +224,7 @@ fn an_idle_agent_keeps_its_lease() -> Result<()> {
     server.sql(SALES)?;
     let bucket = Bucket::start()?;
     let key = "state/checkpoint.json";
-    let place = || workplace(&server, &bucket, key, "type = \"stdout\"");
-    let places = [place()?, place()?];
+    let places = workplaces(&server, &bucket, key, "type = \"stdout\"")?;
     let working = start_until(&places[0], WORKS)?;
     let waiting = start_until(&places[1], WAITS)?;
     let claim = || -> Result<serde_json::Value> {

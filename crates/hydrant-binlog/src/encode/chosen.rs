@@ -17,3 +17,9 @@ pub struct ChosenColumn {
     /// What is written in place of its text.
     pub mask: Option<Mask>,
 }
+
+/// A name as SQL has it, in backticks.
+#[must_use]
+pub fn quoted_name(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -26,7 +26,7 @@ mod selected;
 mod temporal;
 mod text;
 
-pub use chosen::ChosenColumn;
+pub use chosen::{ChosenColumn, quoted_name};
 pub use column::unsupported;
 pub use dialect::Dialect;
 pub use image::Image;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::cell::Writer;
-use super::chosen::ChosenColumn;
+use super::chosen::{ChosenColumn, quoted_name};
 use super::column::writer;
 use super::dialect::{Csv, Dialect, Hive, Jsonl, OpenCsv, Syntax, write_bare, write_text_as};
 use super::image::{Cells, CutOff, Image, NULL};
@@ -545,7 +545,7 @@ fn keys(chosen: &[ChosenColumn]) -> Vec<Vec<u8>> {
 /// A name in a list with commas; one that would be taken for two is in backticks, as in SQL.
 fn listed(name: &str) -> Cow<'_, str> {
     if name.contains([',', '`']) {
-        Cow::Owned(format!("`{}`", name.replace('`', "``")))
+        Cow::Owned(quoted_name(name))
     } else {
         Cow::Borrowed(name)
     }

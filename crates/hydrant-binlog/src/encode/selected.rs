@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::cell::Writer;
+use super::chosen::quoted_name;
 use super::dialect::{
     Csv, Dialect, Hive, Jsonl, OpenCsv, Plain, Syntax, write_bare, write_text_as,
 };
@@ -127,11 +128,6 @@ impl Plan {
 struct Selected<'a> {
     row: &'a [u8],
     cells: &'a [Range<usize>],
-}
-
-/// A name as SQL takes it.
-fn quoted_name(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 impl Writer {
