@@ -171,10 +171,7 @@ impl CheckedTable {
 
     /// The table that the configuration wants, as it names it.
     pub(super) fn unchecked(wanted: &config::Table) -> Self {
-        let named = |name: &String| ChosenColumn {
-            name: name.clone(),
-            ..ChosenColumn::default()
-        };
+        let named = |name: &String| ChosenColumn::named(name);
         let columns = wanted.columns.as_ref();
         let columns = columns.map(|columns| columns.iter().map(named).collect());
         Self::new(wanted, wanted.schema.clone(), wanted.name.clone(), columns)

@@ -357,10 +357,7 @@ fn chosen(wanted: &config::Table, definition: &[ServerColumn]) -> Option<Vec<Cho
     let column = |name: &String| {
         let mut columns = definition.iter();
         let found = columns.find(|column| is_same(&column.name, name));
-        ChosenColumn {
-            name: found.map_or(name, |column| &column.name).clone(),
-            ..ChosenColumn::default()
-        }
+        ChosenColumn::named(found.map_or(name, |column| &column.name))
     };
     Some(names.iter().map(column).collect())
 }

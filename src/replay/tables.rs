@@ -64,23 +64,18 @@ pub(super) fn split(text: &str) -> Vec<String> {
 /// A column, perhaps with its type behind it where the binlog does not tell: `Price DOUBLE(10,2)`,
 /// `address INET6`.
 fn chosen(text: &str) -> ChosenColumn {
-    let named = |name: &str| ChosenColumn {
-        name: name.to_owned(),
-        ..ChosenColumn::default()
-    };
-    let plain = || named(text);
     let quoted = config::quoted_part(text.trim_start());
     let (name, data_type) = match &quoted {
-        Some((name, "")) => return named(name),
+        Some((name, "")) => return ChosenColumn::named(name),
         Some((name, data_type)) => (name.as_str(), data_type.trim()),
         None => match text.trim().rsplit_once(char::is_whitespace) {
             Some(parts) => parts,
-            None => return plain(),
+            None => return ChosenColumn::named(text),
         },
     };
     let (scale, hidden_type) = (scale(data_type), HiddenType::of(data_type));
     if scale.is_none() && hidden_type.is_none() {
-        return plain();
+        return ChosenColumn::named(text);
     }
     ChosenColumn {
         name: name.trim().to_owned(),

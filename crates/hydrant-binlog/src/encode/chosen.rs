@@ -18,6 +18,17 @@ pub struct ChosenColumn {
     pub mask: Option<Mask>,
 }
 
+impl ChosenColumn {
+    /// A column of which no more is known than its name; its type is what table maps show.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A name as SQL has it, in backticks.
 #[must_use]
 pub fn quoted_name(name: &str) -> String {
