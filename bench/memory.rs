@@ -5,14 +5,14 @@
 //! users run it, with its defaults and a directory or a bucket as its sink. What does not: how fast it is (`compare`).
 
 use std::fs;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use testkit::program::program;
 use testkit::servers::Server;
 use workloads::bucket::Bucket;
+use workloads::watched::Watched;
 
 /// Drains transactions and rows that are larger than the memory it may take.
 #[derive(Debug, Parser)]
@@ -37,7 +37,6 @@ const PREPARED_LIMIT_MIB: u64 = 16;
 /// As many as fit.
 const PREPARED_MIB: u64 = 15;
 const ROW_LEN: u64 = 1_000;
-const LOOK: Duration = Duration::from_millis(5);
 
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn main() -> Result<()> {
@@ -163,42 +162,21 @@ fn drain(server: &Server, rows: u64, bucket: Option<&Bucket>) -> Result<(f64, u6
         }
     );
     fs::write(path("hydrant.toml"), config)?;
-    let started = Instant::now();
-    let child = program(env!("CARGO_BIN_EXE_hydrant"))
+    let mut agent = program(env!("CARGO_BIN_EXE_hydrant"));
+    agent
         .args(["cdc", "--until", "now", "--config", &path("hydrant.toml")])
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("AWS_REGION", "us-east-1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(fs::File::create(path("log"))?)
-        .spawn()?;
-    let peak_kib =
-        watch(child).with_context(|| fs::read_to_string(path("log")).unwrap_or_default())?;
-    let seconds = started.elapsed().as_secs_f64();
+        .stderr(fs::File::create(path("log"))?);
+    let watched = Watched::run(&mut agent);
+    let watched = watched.with_context(|| fs::read_to_string(path("log")).unwrap_or_default())?;
     let log = fs::read_to_string(path("log"))?;
     ensure!(
         log.contains(&format!("{rows} rows (")),
         "not all rows: {log}"
     );
-    Ok((seconds, peak_kib.div_ceil(1024)))
-}
-
-/// The most KiB that a process had in memory before it ended well.
-fn watch(mut child: Child) -> Result<u64> {
-    let path = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "{status}");
-            return Ok(peak_kib);
-        }
-        // Between its end and the wait above it has no memory.
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        if let Some(kib) = peak.and_then(|peak| peak.trim().strip_suffix(" kB")) {
-            peak_kib = kib.parse::<u64>()?.max(peak_kib);
-        }
-        std::thread::sleep(LOOK);
-    }
+    Ok((watched.seconds, watched.peak_kib.div_ceil(1024)))
 }

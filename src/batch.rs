@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use crate::binlog::{FilePosition, Gtid};
+use crate::spare::Buffer;
 
 /// Lines over this part of a record are wide: what such a record wastes at its end is worth a look.
 const WIDE_ROW_PART: usize = 100;
@@ -91,7 +92,7 @@ pub struct Batch {
     pub ends_object: bool,
     /// Whether an object may end behind these lines.
     pub may_end_object: bool,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     record_ends: Vec<usize>,
     record_start: usize,
     /// Bytes that the closed records are billed for.
@@ -111,11 +112,16 @@ impl Batch {
             row_count: 0,
             ends_object: false,
             may_end_object: true,
-            bytes: Vec::new(),
+            bytes: Buffer::default(),
             record_ends: Vec::new(),
             record_start: 0,
             billed_bytes: 0,
         }
+    }
+
+    /// Makes room for so many bytes of lines.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.make_room(bytes);
     }
 
     /// Where lines are appended.
@@ -184,6 +190,7 @@ impl Batch {
             self.billed_bytes = closed_bytes;
         }
         self.row_count += 1;
+        self.bytes.make_room(row_bytes);
         Ok(None)
     }
 
@@ -258,7 +265,7 @@ pub struct SealedBatch {
     pub may_end_object: bool,
     /// When the first row was written.
     pub opened_at: Instant,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     record_ends: Vec<usize>,
 }
 
@@ -267,7 +274,7 @@ impl SealedBatch {
     #[must_use]
     pub fn of_line(id: u64, table: usize, first: RowPlace, now: Instant, line: Vec<u8>) -> Self {
         let mut batch = Batch::new(id, table, first, now);
-        batch.bytes = line;
+        batch.bytes = line.into();
         batch.row_count = 1;
         batch.seal()
     }

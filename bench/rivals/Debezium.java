@@ -18,9 +18,9 @@ import org.apache.kafka.connect.source.SourceRecord;
 
 /**
  * Debezium's engine with its MySQL connector, embedded as its documentation shows. It takes inserts of
- * shop.Sales from a place in the binlog on, and does nothing with them but count.
+ * shop.Sales from a place in the binlog on, or the rows that are there, and does nothing with them but count.
  *
- * <p>Usage: Debezium.java records|json|markers PORT FILE:POSITION:GTIDS|latest ROWS FOLDER [SETTING=VALUE ...]
+ * <p>Usage: Debezium.java records|json|markers PORT FILE:POSITION:GTIDS|latest|snapshot ROWS FOLDER [SETTING=VALUE ...]
  *
  * <p>It prints "first" when the first row arrives and "rows N" at the end, which is after so many rows or
  * when standard input ends. With "markers" it prints the column Referral of each row, and the time in
@@ -38,6 +38,8 @@ class Debezium {
         Properties settings = settings(arguments[1], folder);
         if (start.equals("latest")) {
             settings.setProperty("snapshot.mode", "no_data");
+        } else if (start.equals("snapshot")) {
+            settings.setProperty("snapshot.mode", "initial");
         } else {
             // The table's shape is read from the server, the rows from the place that the file names.
             settings.setProperty("snapshot.mode", "recovery");

@@ -448,7 +448,7 @@ impl TableWriter {
     ) -> Box<Batch> {
         let first = place(ordinal, context);
         let mut batch = Box::new(Batch::new(outlet.open(), self.index, first, context.now));
-        batch.buffer().reserve_exact(self.room());
+        batch.reserve(self.room());
         if self.definition.checked.on_schema_change == SchemaChange::Version {
             batch.schema_version = Some(self.definition.layouts().version());
         }

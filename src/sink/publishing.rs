@@ -1,7 +1,9 @@
 //! How sealed objects appear: each is published until it is visible.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -14,6 +16,8 @@ use super::staged::{StagedObject, StagedPlace};
 
 /// How often a lasting failure is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Attempts that run at once: each takes a thread or a connection, and thousands of tables may end their objects together.
+const ATTEMPTS: usize = 32;
 
 impl StagedObject {
     /// Tries once to make it appear. With `is_first` nobody can have done that before.
@@ -39,13 +43,14 @@ impl StagedObject {
         }
     }
 
-    /// Tries until it has appeared. Refusals that may be lifted are borne for so long.
+    /// Tries until it has appeared, each time with one of the permits. Refusals that may be lifted are borne for so long.
     ///
     /// # Errors
     /// If trying again will not help.
     async fn publish_patiently(
         &self,
         clients: &S3Clients,
+        attempts: &Semaphore,
         mut is_first: bool,
         patience: Duration,
     ) -> Result<(), Failure> {
@@ -54,7 +59,10 @@ impl StagedObject {
         let mut refused_since: Option<Instant> = None;
         let mut told_at: Option<Instant> = None;
         loop {
-            let failure = match self.publish(clients, is_first).await {
+            let permit = attempts.acquire().await;
+            let attempted = self.publish(clients, is_first).await;
+            drop(permit);
+            let failure = match attempted {
                 Ok(()) => {
                     if told_at.is_some() {
                         let seconds = began.elapsed().as_secs_f32();
@@ -93,6 +101,7 @@ impl StagedObject {
 pub(crate) struct Publishing {
     tasks: JoinSet<(StagedObject, Result<(), Failure>)>,
     clients: S3Clients,
+    attempts: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -102,15 +111,17 @@ impl Publishing {
         Self {
             tasks: JoinSet::new(),
             clients: S3Clients::default(),
+            attempts: Arc::new(Semaphore::new(ATTEMPTS)),
             patience,
         }
     }
 
     /// Publishes an object. With `is_first` nobody can have tried before.
     pub(crate) fn begin(&mut self, object: StagedObject, is_first: bool) {
-        let (clients, patience) = (self.clients.clone(), self.patience);
+        let (clients, attempts) = (self.clients.clone(), self.attempts.clone());
+        let patience = self.patience;
         self.tasks.spawn(async move {
-            let published = object.publish_patiently(&clients, is_first, patience);
+            let published = object.publish_patiently(&clients, &attempts, is_first, patience);
             let published = published.await;
             (object, published)
         });

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::aws::CallError;
 use crate::batch::{BatchLimits, SealedBatch};
 use crate::config;
+use crate::spare::Buffer;
 use crate::{Exit, Failure};
 
 use super::object::{TableFolder, gzip};
@@ -86,7 +87,7 @@ struct OpenObject {
     /// Compressed bytes in those.
     uploaded: u64,
     /// Compressed bytes that are in no part.
-    waiting: Vec<u8>,
+    waiting: Buffer,
     /// Those that are becoming the next part.
     part: Option<Bytes>,
     /// The upload of that part, unless it has failed.
@@ -168,7 +169,7 @@ impl S3Sink {
             upload: None,
             parts: Vec::new(),
             uploaded: 0,
-            waiting: Vec::new(),
+            waiting: Buffer::default(),
             part: None,
             uploading: None,
             newest: None,
@@ -197,7 +198,7 @@ impl S3Sink {
         let is_part = open.waiting.len() >= PART_BYTES || open.is_ending;
         if is_part && !open.waiting.is_empty() {
             self.finish_part(open).await?;
-            open.part = Some(std::mem::take(&mut open.waiting).into());
+            open.part = Some(Bytes::from_owner(std::mem::take(&mut open.waiting)));
             self.begin_part(open).await?;
         }
         if !open.is_ending {
@@ -353,8 +354,9 @@ impl OpenObject {
     /// Appends a batch as a gzip member. Gives its compressed bytes.
     fn append(&mut self, batch: &SealedBatch) -> usize {
         let before = self.waiting.len();
-        // A vector takes everything.
-        self.waiting = gzip(std::mem::take(&mut self.waiting), batch.bytes()).unwrap_or_default();
+        self.waiting.make_room(batch.bytes().len());
+        let all = gzip(&mut *self.waiting, batch.bytes());
+        debug_assert!(all.is_ok(), "a vector takes everything");
         self.crc32.update(batch.bytes());
         self.object.rows += batch.row_count as u64;
         self.object.bytes += batch.bytes().len() as u64;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::binlog::ServerColumn;
 use crate::cdc::end::End;
 use crate::cdc::server::Identity;
+use crate::spare::Buffer;
 
 use super::key::Bound;
 
@@ -20,7 +21,7 @@ pub(crate) struct Chunk {
     /// Columns of the key.
     pub(crate) key_len: usize,
     /// The rows, one behind the other, as packets of the protocol's text form.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     /// Where each ends.
     pub(super) ends: Vec<usize>,
     /// The key of the last row; `None` if the range has no more.

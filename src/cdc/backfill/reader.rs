@@ -16,6 +16,7 @@ use crate::cdc::server::{Mark, Server, cell, within};
 use crate::cdc::server_columns::{chosen, is_same};
 use crate::config::Source;
 use crate::encode::{ChosenColumn, Dialect, Plan, find_cells, quoted_name};
+use crate::spare::Buffer;
 use crate::wire::Wire;
 use crate::{Exit, Failure};
 
@@ -241,7 +242,7 @@ impl Connected {
         let statement = format!("{} LIMIT {limit}", select.statement);
         let asked = within(ROW_WITHIN, &place, self.wire.query(&statement)).await?;
         self.explain(asked)?;
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let (mut bytes, mut ends) = (Buffer::default(), Vec::new());
         let mut is_cut = false;
         loop {
             let row = within(ROW_WITHIN, &place, self.wire.row()).await?;
@@ -251,6 +252,7 @@ impl Connected {
             // Rows may be much larger than those before. Those behind are read once more.
             is_cut |= !ends.is_empty() && bytes.len() + row.len() > 2 * request.wanted_bytes;
             if !is_cut {
+                bytes.make_room(row.len());
                 bytes.extend_from_slice(row);
                 ends.push(bytes.len());
             }

@@ -359,3 +359,7 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "seam_tests.rs"]
+mod tests;
