@@ -13,7 +13,7 @@ use crate::printing::print;
 use crate::signals::Signals;
 #[cfg(feature = "sim")]
 use crate::sim;
-use crate::{Error, Exit, Failure, cdc, config, ecs, replay};
+use crate::{Error, Exit, Failure, cdc, config, ecs, replay, verify};
 
 /// Ships row changes from a MySQL-family binlog to Amazon Data Firehose as batched CSV or JSON lines, and
 /// publishes one-second metrics of ECS clusters.
@@ -37,6 +37,8 @@ pub enum Command {
     Metrics(MetricsOptions),
     /// Write the rows of binlog files, or of dead letters, to a directory or standard output.
     Replay(Box<replay::Options>),
+    /// Prove that what was delivered is what the tables have, while both go on.
+    Verify(Box<verify::Options>),
     /// Measure how many rows a stream accepts: send at a planned rate and write a report.
     #[cfg(feature = "load")]
     #[command(subcommand)]
@@ -150,6 +152,12 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Replay(options) => {
             let runtime = runtime()?;
             let outcome = runtime.block_on(replay::run(*options));
+            runtime.shutdown_background();
+            outcome
+        }
+        Command::Verify(options) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(verify::run(*options));
             runtime.shutdown_background();
             outcome
         }

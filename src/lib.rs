@@ -40,6 +40,8 @@ pub mod pace;
 pub mod replay;
 pub mod sink;
 
+pub mod verify;
+
 mod status;
 
 #[cfg(feature = "load")]

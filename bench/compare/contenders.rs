@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use crate::binlog_start::BinlogStart;
 use crate::inside::Inside;
 use testkit::program::program;
+use workloads::debezium::{self, venv};
 
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
@@ -269,9 +270,10 @@ impl Tools {
         };
         let venv = || venv(folder);
         let python = unless(Runtime::Python, &venv);
-        let java = match without.contains(&Runtime::Java) {
-            true => Err("was not asked for".to_owned()),
-            false => debezium::class_path(folder).map_err(|error| format!("{error:#}")),
+        let java = if without.contains(&Runtime::Java) {
+            Err("was not asked for".to_owned())
+        } else {
+            debezium::class_path(folder).map_err(|error| format!("{error:#}"))
         };
         let node = unless(Runtime::Node, &|| node_folder(folder));
         Self {

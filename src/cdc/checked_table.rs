@@ -12,7 +12,7 @@ use crate::{Exit, Failure};
 use super::checkpoint::FollowedTable;
 use super::definition_code::DefinitionCode;
 use super::prefix::{Counted, Prefix};
-use super::server_columns::{is_same, open_columns};
+use super::server_columns::{chosen, is_same, open_columns};
 
 /// A followed table, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,34 @@ impl CheckedTable {
         let chosen = self.columns.as_ref();
         chosen.is_none_or(|chosen| chosen.iter().any(|column| is_same(&column.name, name)))
             && !self.protection.excludes(name)
+    }
+
+    /// Those of the table's columns that are written, in the table's order.
+    pub(crate) fn written_columns<'c>(
+        &'c self,
+        columns: &'c [ServerColumn],
+    ) -> impl Iterator<Item = &'c ServerColumn> {
+        columns.iter().filter(|column| self.is_chosen(&column.name))
+    }
+
+    /// A column as it is written, of a table that the server has described.
+    pub(super) fn as_written(&self, name: &str, told: &[ServerColumn]) -> ChosenColumn {
+        let mut declared = self.columns.iter().flatten();
+        let declared = declared.find(|column| is_same(&column.name, name));
+        let told = chosen(name, told);
+        ChosenColumn {
+            scale: declared.and_then(|column| column.scale).or(told.scale),
+            hidden_type: declared
+                .and_then(|column| column.hidden_type)
+                .or(told.hidden_type),
+            mask: self.protection.mask(name).cloned(),
+            ..told
+        }
+    }
+
+    /// Whether lines tell rows apart that differ in this column.
+    pub(super) fn tells(&self, column: &str) -> bool {
+        self.is_chosen(column) && !self.protection.merges(column)
     }
 
     /// A table map without names, with those of the command line.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::binlog::{FilePosition, Lineage, Operations, PreparedXa};
+use crate::binlog::{FilePosition, Flavor, GtidSet, Lineage, Operations, PreparedXa};
 use crate::config::StoredPattern;
 use crate::sink::StagedObject;
 use crate::{Exit, Failure, nofollow};
@@ -225,6 +225,17 @@ impl Checkpoint {
             }
         }
         known
+    }
+
+    /// The place that it is of, if its GTIDs are those of this family of servers.
+    #[must_use]
+    pub(crate) fn mark(&self, flavor: Flavor) -> Mark {
+        let gtids = self.gtids.as_ref();
+        let gtids = gtids.and_then(|text| GtidSet::parse(flavor, text).ok());
+        Mark {
+            sequence: self.sequence,
+            ..Mark::new(self.server.clone(), self.position.clone(), gtids)
+        }
     }
 
     /// The layouts that the lines of the followed tables have had.

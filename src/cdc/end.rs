@@ -60,11 +60,16 @@ impl End {
         if decoder.transaction().is_some() {
             return false;
         }
-        let by_position = match (decoder.committed(), &self.position) {
+        self.is_at(decoder.committed(), decoder.gtids())
+    }
+
+    /// Whether it is at this position of its server, or among these transactions.
+    pub(super) fn is_at(&self, position: Option<&FilePosition>, gtids: Option<&GtidSet>) -> bool {
+        let by_position = match (position, &self.position) {
             (Some(committed), Some(end)) => committed >= end,
             _ => false,
         };
-        let by_gtids = match (decoder.gtids(), &self.gtids) {
+        let by_gtids = match (gtids, &self.gtids) {
             (Some(read), Some(end)) => !end.is_empty() && read.contains(end),
             _ => false,
         };

@@ -197,6 +197,11 @@ impl TableLayouts {
         self.layouts.get(self.current?)
     }
 
+    /// All of them, by version, from 1 on.
+    pub(crate) fn all(&self) -> &[Layout] {
+        &self.layouts
+    }
+
     /// The layout of the newest lines.
     pub(super) fn current(&self) -> Option<&Layout> {
         self.newest()

@@ -69,6 +69,9 @@ use crate::sink::{self, Publishing, Sink};
 use crate::{Error, Exit, Failure};
 
 use agent::{Agent, unfinished};
+pub(crate) use backfill::{
+    Chunk, PartEnd, ScanRange, ScanReader, ScannedPart, TableProgress, TableScan,
+};
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
@@ -80,6 +83,7 @@ pub use preflight::Preflight;
 pub(crate) use preflight::check_tables;
 pub use progress::{AgentSummary, Progress};
 pub use server::{Identity, Mark, Server};
+pub(crate) use store::Onlooker;
 use store::Store;
 pub(crate) use table_folders::folders;
 
@@ -246,6 +250,27 @@ async fn run_with<S: Sink, Opening: Future<Output = Result<S, Failure>>>(
     };
     kept.give_up().await;
     outcome
+}
+
+/// The server, and all tables that are followed on it now, also those that patterns mean.
+///
+/// # Errors
+/// All that keeps an agent from following them.
+pub(crate) async fn followed_tables(
+    config: &Config,
+    checkpoint: &Checkpoint,
+) -> Result<(Server, Vec<CheckedTable>), Error> {
+    let Preflight {
+        mut server,
+        mut tables,
+        listed,
+        ..
+    } = Preflight::run(config, Some(checkpoint)).await?;
+    let mut findings = Findings::default();
+    let layouts = checkpoint.layouts();
+    let more = check_tables(&mut server, &listed.tables, &layouts, &mut findings).await;
+    tables.extend(findings.conclude(more)?);
+    Ok((server, tables))
 }
 
 /// Tells the tables which of their changes the operator has accepted.

@@ -2,7 +2,7 @@
 
 mod s3;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +119,52 @@ impl Store {
                 let most = Duration::from_secs(5);
                 self.renewal().map_or(most, |renewal| renewal.min(most))
             }
+        }
+    }
+}
+
+/// The checkpoint as others see it, who neither hold nor take it.
+#[derive(Debug)]
+pub(crate) struct Onlooker(Looked);
+
+#[derive(Debug)]
+enum Looked {
+    File(PathBuf),
+    S3(Box<S3Store>),
+}
+
+impl Onlooker {
+    /// Makes a client if one is needed.
+    ///
+    /// # Errors
+    /// If there is no region.
+    pub(crate) async fn open(place: &CheckpointPlace) -> Result<Self, Failure> {
+        Ok(Self(match place {
+            CheckpointPlace::File(path) => Looked::File(path.clone()),
+            CheckpointPlace::S3(place) => Looked::S3(Box::new(S3Store::onlooker(place).await?)),
+        }))
+    }
+
+    /// The checkpoint as it is now; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If it cannot be read or understood.
+    pub(crate) async fn look(&self) -> Result<Option<Checkpoint>, Failure> {
+        match &self.0 {
+            Looked::File(path) => {
+                let path = path.clone();
+                on_disk(move || CheckpointStore::read(&path)).await
+            }
+            Looked::S3(store) => store.look().await,
+        }
+    }
+
+    /// How often it is worth a look.
+    pub(crate) fn interval(&self) -> Duration {
+        match self.0 {
+            Looked::File(_) => Duration::from_millis(100),
+            // A request costs money.
+            Looked::S3(_) => Duration::from_secs(1),
         }
     }
 }

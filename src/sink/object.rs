@@ -59,7 +59,7 @@ impl TableFolder {
     }
 
     /// The folder's name. No table of another name has it.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 

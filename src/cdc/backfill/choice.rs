@@ -160,7 +160,7 @@ fn is_once(table: &CheckedTable) -> bool {
 }
 
 /// The keys by which a table can be read, the primary one first.
-async fn keys(
+pub(super) async fn keys(
     server: &mut Server,
     table: &CheckedTable,
     columns: &[ServerColumn],
@@ -198,7 +198,7 @@ async fn keys(
 }
 
 /// Keys that divide the table for the connections to be used.
-async fn bounds(
+pub(super) async fn bounds(
     config: &Config,
     table: &CheckedTable,
     key: &Key,
@@ -236,7 +236,7 @@ async fn bounds(
 }
 
 /// The server's own guess.
-async fn estimate(server: &mut Server, table: &CheckedTable) -> Result<u64, Failure> {
+pub(super) async fn estimate(server: &mut Server, table: &CheckedTable) -> Result<u64, Failure> {
     const ROWS: &str = "SELECT TABLE_ROWS FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
     let names = (table.schema.as_str(), table.name.as_str());

@@ -1,7 +1,7 @@
 //! Rows that were there before the binlog was followed, delivered as operation `R` while it is followed.
 //!
 //! What lives here: which tables are read and by which key ([`key`], [`choice`]), how much of them is read ([`progress`]), the
-//! reading itself ([`reader`]), and the seam between what was read and the binlog ([`seam`], and [`once`] with [`given`] for
+//! reading itself ([`reader`]), also by those who compare ([`scan`]), and the seam between what was read and the binlog ([`seam`], and [`once`] with [`given`] for
 //! tables of which only inserts are followed). What does not: how a row becomes
 //! a line ([`super::tables`]).
 
@@ -12,6 +12,7 @@ mod key;
 mod once;
 mod progress;
 mod reader;
+mod scan;
 mod seam;
 
 use std::future::pending;
@@ -29,10 +30,11 @@ use super::checked_table::CheckedTable;
 use super::retry::LONGEST_DELAY;
 use super::server::{Mark, Server};
 
-pub(super) use chunk::Chunk;
+pub(crate) use chunk::Chunk;
 pub(super) use once::{Change, Read};
 pub(crate) use progress::{BackfillProgress, TableProgress};
 use reader::{Answered, PartReader, Request};
+pub(crate) use scan::{PartEnd, ScanRange, ScanReader, ScannedPart, TableScan};
 pub(super) use seam::{Due, Reading, Seam};
 
 /// The part of what may be in memory that a part of a table aims at.

@@ -116,6 +116,11 @@ impl TableProgress {
         self.ranges.iter().all(|range| range.is_read)
     }
 
+    /// Whether its rows were read before, so that some may be there twice.
+    pub(crate) fn is_again(&self) -> bool {
+        self.generation > 0
+    }
+
     /// Rows that are written.
     pub(crate) fn rows(&self) -> u64 {
         self.rows

@@ -347,13 +347,7 @@ impl Select {
         if !key.names().all(is_listed) {
             return Err(gone("the table or a column of its key is gone"));
         }
-        let is_wanted = |column: &&ServerColumn| {
-            let wanted = table.columns.as_ref();
-            let is_chosen = |it: &ChosenColumn| is_same(&it.name, &column.name);
-            wanted.is_none_or(|wanted| wanted.iter().any(is_chosen))
-                && !table.protection.excludes(&column.name)
-        };
-        let wanted: Vec<&ServerColumn> = columns.iter().filter(is_wanted).collect();
+        let wanted: Vec<&ServerColumn> = table.written_columns(columns).collect();
         let keys: Vec<&ServerColumn> = key
             .names()
             .filter_map(|name| columns.iter().find(|column| is_same(&column.name, name)))

@@ -68,27 +68,7 @@ impl S3Store {
         lease: Option<Duration>,
         waiting: impl AsyncFnOnce(Option<Checkpoint>) -> Result<(), Error>,
     ) -> Result<(Self, Option<Checkpoint>), Error> {
-        let place = S3Place::new(&config.bucket, config.endpoint.clone(), config.path_style);
-        let region = config.region.as_deref();
-        let timeout = lease.map(|lease| (lease / 2).max(LEAST_TIMEOUT));
-        let (client, place) = connect_to_s3(place, region, "checkpoint.region", timeout).await?;
-        let claim = Claim {
-            serial: 0,
-            epoch: 1,
-            writer: Uuid::new_v4(),
-            lease_ms: lease.map(milliseconds),
-        };
-        let mut store = Self {
-            client,
-            place,
-            key: config.key.clone(),
-            lease,
-            state: Mutex::new(State {
-                claim,
-                etag: None,
-                checkpoint: None,
-            }),
-        };
+        let mut store = Self::connect(config, lease).await?;
         let mut waiting = Some(waiting);
         loop {
             let found = match store.read_at_start().await? {
@@ -113,18 +93,63 @@ impl S3Store {
         }
     }
 
+    async fn connect(config: &S3Checkpoint, lease: Option<Duration>) -> Result<Self, Failure> {
+        let place = S3Place::new(&config.bucket, config.endpoint.clone(), config.path_style);
+        let region = config.region.as_deref();
+        let timeout = lease.map(|lease| (lease / 2).max(LEAST_TIMEOUT));
+        let (client, place) = connect_to_s3(place, region, "checkpoint.region", timeout).await?;
+        let claim = Claim {
+            serial: 0,
+            epoch: 1,
+            writer: Uuid::new_v4(),
+            lease_ms: lease.map(milliseconds),
+        };
+        Ok(Self {
+            client,
+            place,
+            key: config.key.clone(),
+            lease,
+            state: Mutex::new(State {
+                claim,
+                etag: None,
+                checkpoint: None,
+            }),
+        })
+    }
+
+    /// One that is only looked at.
+    ///
+    /// # Errors
+    /// If there is no region.
+    pub(super) async fn onlooker(config: &S3Checkpoint) -> Result<Self, Failure> {
+        Self::connect(config, None).await
+    }
+
+    /// The checkpoint, whoever has it; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// If it cannot be read or understood.
+    pub(super) async fn look(&self) -> Result<Option<Checkpoint>, Failure> {
+        let Some((text, _)) = self.read_at_start().await? else {
+            return Ok(None);
+        };
+        Checkpoint::parse_claimed(&text).map_err(|why| self.unusable(&why))
+    }
+
+    fn unusable(&self, why: &str) -> Failure {
+        let what = format!("cannot use the checkpoint {}: {why}", self.name());
+        Failure::definite(Exit::Data, what, UNUSABLE)
+    }
+
     /// What this process would take over.
     fn found(&mut self, found: Option<(Vec<u8>, String)>) -> Result<Option<Checkpoint>, Failure> {
         let name = self.name();
-        let state = self.state.get_mut();
         let Some((text, etag)) = found else {
-            state.etag = None;
+            self.state.get_mut().etag = None;
             return Ok(None);
         };
-        let checkpoint = Checkpoint::parse_claimed(&text).map_err(|why| {
-            let what = format!("cannot use the checkpoint {name}: {why}");
-            Failure::definite(Exit::Data, what, UNUSABLE)
-        })?;
+        let checkpoint = Checkpoint::parse_claimed(&text).map_err(|why| self.unusable(&why))?;
+        let state = self.state.get_mut();
         state.etag = Some(etag);
         if let Some(found) = Checkpoint::claim_of(&text) {
             state.claim.serial = found.serial;

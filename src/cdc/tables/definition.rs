@@ -343,20 +343,7 @@ impl TableDefinition {
     }
 
     fn compile(&self, map: &TableMap, names: &[String]) -> Result<Plan, PlanError> {
-        let declared = self.checked.columns.as_deref().unwrap_or_default();
-        let column = |name: &String| {
-            let mut declared = declared.iter();
-            let declared = declared.find(|column| is_same(&column.name, name));
-            let told = chosen(name, &self.columns);
-            ChosenColumn {
-                scale: declared.and_then(|column| column.scale).or(told.scale),
-                hidden_type: declared
-                    .and_then(|column| column.hidden_type)
-                    .or(told.hidden_type),
-                mask: self.checked.protection.mask(name).cloned(),
-                ..told
-            }
-        };
+        let column = |name: &String| self.checked.as_written(name, &self.columns);
         let columns: Vec<ChosenColumn> = names.iter().map(column).collect();
         let plan = Plan::compile(map, &columns, self.checked.dialect)?;
         let plan = plan.with_invalid_text(self.checked.invalid_text);

@@ -17,3 +17,4 @@ mod standby;
 mod starts;
 mod tls;
 mod torture;
+mod verify;

@@ -66,9 +66,13 @@ impl Workplace {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of("cdc", arguments)
+    }
+
+    fn command_of(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
         command
-            .arg("cdc")
+            .arg(name)
             .arg("--config")
             .arg(self.path("hydrant.toml"))
             .args(arguments)
@@ -83,6 +87,11 @@ impl Workplace {
     /// Runs `hydrant cdc` to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Output> {
         Ok(self.command(arguments).output()?)
+    }
+
+    /// Runs `hydrant verify` to its end.
+    pub(crate) fn verify(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command_of("verify", arguments).output()?)
     }
 
     /// The same where no credentials are to be found.

@@ -44,6 +44,16 @@ impl Dialect {
     pub fn has_keys(self) -> bool {
         self == Self::Jsonl
     }
+
+    /// Appends a value of text as lines have it.
+    pub fn write_text(self, text: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Csv => write_text_as::<Csv>(text, out),
+            Self::Hive => write_text_as::<Hive>(text, out),
+            Self::OpenCsv => write_text_as::<OpenCsv>(text, out),
+            Self::Jsonl => write_text_as::<Jsonl>(text, out),
+        }
+    }
 }
 
 /// The rules of one dialect, for generic code.

@@ -1,0 +1,463 @@
+//! PURE. Which fields of a line are its key, which of them are compared, and which tell of the change.
+//!
+//! Lines of one table may have several layouts. Each is compared in the columns that it shares with the table as it is now.
+
+use std::ops::Range;
+
+use twox_hash::{XxHash3_64, XxHash3_128};
+
+use crate::binlog::LogicalType;
+use crate::encode::{Dialect, MetadataColumn};
+
+use super::fields::Fields;
+use super::record::{Kind, Record};
+
+/// Columns: each one's name and type.
+pub(super) type Columns = Vec<(String, LogicalType)>;
+
+/// All shapes that the lines of a table have, and the one of the rows that are read from it.
+#[derive(Debug)]
+pub(super) struct Shapes {
+    dialect: Dialect,
+    seed: u64,
+    /// By version, from 1 on; none if lines of that layout cannot be compared.
+    layouts: Vec<Shape>,
+    /// Of a row of the table, by variant.
+    variants: Vec<Shape>,
+    names: (Vec<u8>, Vec<u8>),
+    metadata: Vec<MetadataColumn>,
+    /// The variant in which all columns are compared.
+    pub(super) whole: u8,
+}
+
+/// The fields of one layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shape {
+    columns: Columns,
+    /// In the order of the key.
+    key: Vec<usize>,
+    /// In the order of the table's columns.
+    data: Vec<usize>,
+    variant: u8,
+}
+
+/// Why lines cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ShapeError {
+    /// A line has other fields than any layout.
+    #[error(
+        "a line with {fields} fields, which no layout of the table has with the metadata that is configured"
+    )]
+    Unknown {
+        /// How many it has.
+        fields: usize,
+    },
+    /// Two layouts have as many fields.
+    #[error("a line may be of several layouts, which have as many columns")]
+    Ambiguous,
+    /// A line lacks columns that its row image lacked.
+    #[error("a line does not have all columns (`absent`)")]
+    Absent,
+    /// A field about the change is not what it should be.
+    #[error("the field {0} is not what it should be")]
+    Odd(MetadataColumn),
+    /// A column of the key is missing in a layout, or was of another type.
+    #[error(
+        "lines of version {version} have no column {column} of the key as the table has it now"
+    )]
+    Key {
+        /// The layout's.
+        version: usize,
+        /// The column.
+        column: String,
+    },
+    /// More variants than can be told apart.
+    #[error("more than 255 layouts differ in what they share with the table")]
+    TooMany,
+}
+
+impl Shapes {
+    /// Of lines with these layouts, by version, of a table that has these columns now. `key` are the columns by which rows
+    /// are told apart; all that is compared if it is empty. `table` are its schema and name, for lines that have them.
+    ///
+    /// # Errors
+    /// If a layout has no key.
+    pub(super) fn new(
+        (dialect, seed): (Dialect, u64),
+        now: &Columns,
+        layouts: &[Columns],
+        (key, metadata): (&[String], &[MetadataColumn]),
+        table: (&str, &str),
+    ) -> Result<Self, ShapeError> {
+        let mut shapes = Self {
+            dialect,
+            seed,
+            layouts: Vec::new(),
+            variants: Vec::new(),
+            names: (text(table.0, dialect), text(table.1, dialect)),
+            metadata: metadata.to_vec(),
+            whole: 0,
+        };
+        let given: &[Columns] = if layouts.is_empty() {
+            std::slice::from_ref(now)
+        } else {
+            layouts
+        };
+        for (index, layout) in given.iter().enumerate() {
+            let is_shared = |(name, kind): &&(String, LogicalType)| {
+                find(layout, name).is_some_and(|at| layout[at].1 == *kind)
+            };
+            let shared: Vec<&str> = now
+                .iter()
+                .filter(is_shared)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            let of = |columns: &Columns, names: &[&str]| -> Vec<usize> {
+                names
+                    .iter()
+                    .filter_map(|name| find(columns, name))
+                    .collect()
+            };
+            let mut positions = Vec::new();
+            for name in key {
+                let at = find(layout, name).filter(|at| {
+                    let kinds = find(now, name).map(|now_at| (now[now_at].1, layout[*at].1));
+                    kinds.is_some_and(|(now, then)| is_same_text(now, then))
+                });
+                positions.push(at.ok_or_else(|| ShapeError::Key {
+                    version: index + 1,
+                    column: name.clone(),
+                })?);
+            }
+            let names: Vec<&str> = key.iter().map(String::as_str).collect();
+            let of_table = Shape {
+                columns: now.clone(),
+                key: of(now, &names),
+                data: of(now, &shared),
+                variant: 0,
+            };
+            let mut known = shapes.variants.iter();
+            let variant = known.position(|known| known.data == of_table.data);
+            let variant = variant.unwrap_or_else(|| {
+                shapes.variants.push(of_table);
+                shapes.variants.len() - 1
+            });
+            let variant = u8::try_from(variant).map_err(|_| ShapeError::TooMany)?;
+            shapes.variants[usize::from(variant)].variant = variant;
+            shapes.layouts.push(Shape {
+                columns: layout.clone(),
+                key: positions,
+                data: of(layout, &shared),
+                variant,
+            });
+        }
+        shapes.finish();
+        Ok(shapes)
+    }
+
+    /// Rows without a key are the same if all that is compared is.
+    fn finish(&mut self) {
+        let widest = self
+            .variants
+            .iter()
+            .max_by_key(|variant| variant.data.len());
+        self.whole = widest.map_or(0, |variant| variant.variant);
+        for shape in self.layouts.iter_mut().chain(&mut self.variants) {
+            if shape.key.is_empty() {
+                shape.key.clone_from(&shape.data);
+            }
+        }
+    }
+
+    /// The columns that are compared in the lines that share most with the table.
+    pub(super) fn compared(&self) -> Vec<&str> {
+        let shape = self.variants.get(usize::from(self.whole));
+        let shape = shape.into_iter();
+        shape
+            .flat_map(|shape| shape.data.iter().filter_map(|at| name_of(shape, *at)))
+            .collect()
+    }
+
+    /// The record of a row of the table, for each variant.
+    pub(super) fn of_row(
+        &self,
+        line: &[u8],
+        fields: &Fields,
+        (part, number): (u32, u32),
+        scratch: &mut Vec<u8>,
+    ) -> impl Iterator<Item = Record> {
+        let shapes = self.variants.iter();
+        shapes.map(move |shape| Record {
+            key: self.key(shape, line, fields, scratch),
+            order: i64::MIN,
+            kind: Kind::Source,
+            part,
+            number,
+            identity: 0,
+            data: self.data(shape, line, fields, scratch),
+            variant: shape.variant,
+        })
+    }
+
+    /// The record of a line, in an object of this version, if that is known; none if the line is another table's.
+    ///
+    /// # Errors
+    /// If it has none of the known shapes.
+    pub(super) fn of_line(
+        &self,
+        (line, fields): (&[u8], &Fields),
+        version: Option<usize>,
+        (part, number): (u32, u32),
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<Record>, ShapeError> {
+        let first = fields.values.len().checked_sub(self.metadata.len());
+        let unknown = || ShapeError::Unknown {
+            fields: fields.values.len(),
+        };
+        let first = first.ok_or_else(unknown)?;
+        let mut about = About::default();
+        for (column, value) in self.metadata.iter().zip(&fields.values[first..]) {
+            let value = &line[value.clone()];
+            if !self.note(*column, value, &mut about)? {
+                return Ok(None);
+            }
+        }
+        let index = self.find(line, fields, first, version.or(about.version))?;
+        let shape = &self.layouts[index];
+        let identity = match (about.position, about.ordinal, about.sequence) {
+            (Some(position), Some(ordinal), _) => {
+                XxHash3_64::oneshot_with_seed(ordinal, position) | 1
+            }
+            (_, _, Some(sequence)) => sequence.cast_unsigned() | 1 << 63,
+            _ => 0,
+        };
+        let record = Record {
+            key: self.key(shape, line, fields, scratch),
+            order: about.sequence.unwrap_or(0),
+            kind: about.kind.unwrap_or(Kind::Row),
+            part,
+            number,
+            identity,
+            data: self.data(shape, line, fields, scratch),
+            variant: shape.variant,
+        };
+        Ok(Some(record))
+    }
+
+    /// Takes a field about the change. Says whether the line is of this table.
+    fn note<'l>(
+        &self,
+        column: MetadataColumn,
+        value: &'l [u8],
+        about: &mut About<'l>,
+    ) -> Result<bool, ShapeError> {
+        let digits = || -> Result<i64, ShapeError> {
+            let text = std::str::from_utf8(value).ok();
+            let number = text.and_then(|text| text.parse().ok());
+            number.ok_or(ShapeError::Odd(column))
+        };
+        match column {
+            MetadataColumn::Schema => return Ok(value == self.names.0),
+            MetadataColumn::Table => return Ok(value == self.names.1),
+            MetadataColumn::Operation => {
+                let letters = value
+                    .strip_prefix(b"\"")
+                    .and_then(|rest| rest.strip_suffix(b"\""));
+                about.kind = Some(match letters.unwrap_or(value) {
+                    b"I" | b"U" => Kind::Row,
+                    b"D" | b"B" => Kind::Away,
+                    b"R" => Kind::Read,
+                    _ => return Err(ShapeError::Odd(column)),
+                });
+            }
+            MetadataColumn::CommitTime => {}
+            MetadataColumn::Position => about.position = Some(value),
+            MetadataColumn::Ordinal => about.ordinal = Some(digits()?.cast_unsigned()),
+            MetadataColumn::SchemaVersion => {
+                about.version =
+                    Some(usize::try_from(digits()?).map_err(|_| ShapeError::Odd(column))?);
+            }
+            MetadataColumn::Absent => {
+                if !is_null(value, self.dialect) {
+                    return Err(ShapeError::Absent);
+                }
+            }
+            MetadataColumn::Sequence => about.sequence = Some(digits()?),
+        }
+        Ok(true)
+    }
+
+    /// The index of the layout of a line with so many columns.
+    fn find(
+        &self,
+        line: &[u8],
+        fields: &Fields,
+        columns: usize,
+        version: Option<usize>,
+    ) -> Result<usize, ShapeError> {
+        let unknown = ShapeError::Unknown {
+            fields: fields.values.len(),
+        };
+        let fits = |shape: &Shape| {
+            let mut named = shape.columns.iter().zip(&fields.names);
+            let is_named = |((name, _), found): (&(String, LogicalType), &Range<usize>)| {
+                text(name, Dialect::Jsonl) == line[found.clone()]
+            };
+            shape.columns.len() == columns && named.all(is_named)
+        };
+        if let Some(version) = version {
+            let index = version.wrapping_sub(1);
+            let shape = self.layouts.get(index);
+            return shape
+                .filter(|shape| fits(shape))
+                .map(|_| index)
+                .ok_or(unknown);
+        }
+        if self.layouts.len() == 1 {
+            // Names are the same in each line, and are looked at where there is a choice.
+            let is_it = self.layouts[0].columns.len() == columns;
+            return if is_it { Ok(0) } else { Err(unknown) };
+        }
+        let mut fitting = self
+            .layouts
+            .iter()
+            .enumerate()
+            .filter(|(_, shape)| fits(shape));
+        let (index, shape) = fitting.next().ok_or(unknown)?;
+        let is_alike = |other: &Shape| {
+            (&other.key, &other.data, other.variant) == (&shape.key, &shape.data, shape.variant)
+        };
+        if fitting.all(|(_, other)| is_alike(other)) {
+            Ok(index)
+        } else {
+            Err(ShapeError::Ambiguous)
+        }
+    }
+
+    fn key(&self, shape: &Shape, line: &[u8], fields: &Fields, scratch: &mut Vec<u8>) -> [u64; 2] {
+        gather(&shape.key, line, fields, scratch);
+        let hash = XxHash3_128::oneshot_with_seed(self.seed, scratch);
+        let (high, low) = (hash >> 64, hash & u128::from(u64::MAX));
+        [high, low].map(|half| u64::try_from(half).unwrap_or_default())
+    }
+
+    fn data(&self, shape: &Shape, line: &[u8], fields: &Fields, scratch: &mut Vec<u8>) -> u64 {
+        gather(&shape.data, line, fields, scratch);
+        XxHash3_64::oneshot_with_seed(self.seed, scratch)
+    }
+
+    /// The key of a line as it is written, for people.
+    pub(super) fn key_text(&self, line: &Line<'_>, version: Option<usize>) -> Option<String> {
+        let shape = &self.layouts[self.index_of(line, version)?];
+        Some(shown(shape, line))
+    }
+
+    /// The same of a row of the table.
+    pub(super) fn row_text(&self, row: &Line<'_>) -> Option<String> {
+        self.variants.first().map(|shape| shown(shape, row))
+    }
+
+    /// The compared columns in which a line says something else than a row.
+    pub(super) fn differences(
+        &self,
+        line: &Line<'_>,
+        version: Option<usize>,
+        row: &Line<'_>,
+    ) -> Vec<String> {
+        let layout = self
+            .index_of(line, version)
+            .map(|index| &self.layouts[index]);
+        let Some(layout) = layout else {
+            return Vec::new();
+        };
+        let Some(of_row) = self.variants.get(usize::from(layout.variant)) else {
+            return Vec::new();
+        };
+        let pairs = layout.data.iter().zip(&of_row.data);
+        let differing = pairs.filter(|(at, row_at)| line.value(**at) != row.value(**row_at));
+        let names = differing.filter_map(|(at, _)| name_of(layout, *at));
+        names.map(str::to_owned).collect()
+    }
+
+    fn index_of(&self, line: &Line<'_>, version: Option<usize>) -> Option<usize> {
+        let first = line.fields.values.len().checked_sub(self.metadata.len())?;
+        self.find(line.text, line.fields, first, version).ok()
+    }
+}
+
+/// A line, or a row as one, and its fields.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'l> {
+    pub(super) text: &'l [u8],
+    pub(super) fields: &'l Fields,
+}
+
+impl<'l> Line<'l> {
+    fn value(&self, at: usize) -> Option<&'l [u8]> {
+        self.text.get(self.fields.values.get(at)?.clone())
+    }
+}
+
+/// What the fields about the change say.
+#[derive(Debug, Default)]
+struct About<'l> {
+    kind: Option<Kind>,
+    position: Option<&'l [u8]>,
+    ordinal: Option<u64>,
+    sequence: Option<i64>,
+    version: Option<usize>,
+}
+
+fn shown(shape: &Shape, line: &Line<'_>) -> String {
+    let column = |at: &usize| {
+        let name = name_of(shape, *at)?;
+        let value = String::from_utf8_lossy(line.value(*at)?);
+        Some(format!("{name}={value}"))
+    };
+    let columns: Vec<String> = shape.key.iter().filter_map(column).collect();
+    columns.join(", ")
+}
+
+fn name_of(shape: &Shape, at: usize) -> Option<&str> {
+    shape.columns.get(at).map(|(name, _)| name.as_str())
+}
+
+/// Servers compare names of columns without case.
+fn find(columns: &Columns, name: &str) -> Option<usize> {
+    let is_it = |(other, _): &(String, LogicalType)| {
+        other == name || other.to_lowercase() == name.to_lowercase()
+    };
+    columns.iter().position(is_it)
+}
+
+/// Whether a value is written alike as both types.
+fn is_same_text(one: LogicalType, other: LogicalType) -> bool {
+    let is_int = |kind| matches!(kind, LogicalType::Int { .. });
+    one == other || is_int(one) && is_int(other)
+}
+
+/// What fields are hashed as. A field has no comma that is not quoted or escaped.
+fn gather(chosen: &[usize], line: &[u8], fields: &Fields, out: &mut Vec<u8>) {
+    out.clear();
+    for at in chosen {
+        if let Some(value) = fields.values.get(*at) {
+            out.extend_from_slice(&line[value.clone()]);
+        }
+        out.push(b',');
+    }
+}
+
+fn is_null(value: &[u8], dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::Csv => value.is_empty(),
+        Dialect::Hive | Dialect::OpenCsv => value == b"\\N",
+        Dialect::Jsonl => value == b"null",
+    }
+}
+
+/// A text as a line of this dialect has it.
+fn text(text: &str, dialect: Dialect) -> Vec<u8> {
+    let mut out = Vec::new();
+    dialect.write_text(text.as_bytes(), &mut out);
+    out
+}
