@@ -19,8 +19,6 @@ COPY --from=build /usr/local/bin/hydrant /usr/local/bin/hydrant
 # A number, so that Kubernetes can tell that it is not root. Checkpoints and objects go to the home, for
 # which a volume should be given.
 USER 10001:10001
-# Batches are some MiB each. Without, glibc keeps what they leave behind.
-ENV MALLOC_MMAP_THRESHOLD_=1048576
 WORKDIR /var/lib/hydrant
 ENTRYPOINT ["hydrant"]
 CMD ["--help"]

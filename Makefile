@@ -84,15 +84,16 @@ compare: servers
 compare-table:
 	bench/table --check
 
-# The tests of kills and of suspended agents that `make test` has, for longer: ten minutes on two cores.
+# The tests of kills and of suspended agents that `make test` has, for longer: half an hour on two cores.
 torture: servers
 	@echo 'TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED)'
 	@export TORTURE_KILLS=$(TORTURE_KILLS) TORTURE_SEED=$(TORTURE_SEED); \
 	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --workspace --no-fail-fast --test-threads $(TEST_THREADS) --success-output final \
-			-E 'test(/^cdc::torture::/)'; \
+			-E 'test(/^cdc::torture::|^cdc::backfill::(a_table|each_row)/)'; \
 	else \
-		cargo test --test it --no-fail-fast cdc::torture:: -- --nocapture; \
+		cargo test --test it --no-fail-fast cdc::torture:: -- --nocapture && \
+		cargo test --test it --no-fail-fast cdc::backfill:: -- --nocapture; \
 	fi
 
 # Needs a nightly toolchain and `cargo install cargo-fuzz`. What it finds is in fuzz/artifacts; once mended it

@@ -1,8 +1,7 @@
-//! Large buffers that are used again.
+//! PURE. Large buffers that are used again.
 //!
-//! Batches, parts of objects and parts of tables come and go by megabytes. glibc's allocator moves blocks of a size that was
-//! freed once into its heaps, where they leave gaps: a transaction of 2 GiB took twice the memory that was in use. What is
-//! not given back cannot leave one. mimalloc was measured, too, and takes more.
+//! Batches, parts of objects and parts of tables come and go by megabytes. Once a block of a size was freed, glibc's allocator
+//! puts others of that size into its heaps, where they leave gaps. What is not given back leaves none.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};

@@ -39,7 +39,7 @@ const PART_BYTES: usize = 5 << 20;
 /// Bytes of lines that become one gzip member at most.
 const MOST_BATCH_BYTES: usize = 8 << 20;
 /// The parts of what may be in memory that a batch takes, and compressed bytes that wait to become a part.
-const BATCH_PART: usize = 4;
+const BATCH_PART: usize = 6;
 const WAITING_PART: usize = 2;
 /// Tables whose parts are uploaded at once.
 const CONCURRENCY: usize = 4;

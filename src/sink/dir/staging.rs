@@ -23,8 +23,8 @@ use super::{has_objects, refuse_folder, refuse_link, remove, sync, unfinished, u
 
 /// Bytes of lines that are written to a file at once at most.
 const MOST_BATCH_BYTES: usize = 8 << 20;
-/// The part of what may be in memory that a batch takes: one is being written, one waits, one is being filled.
-const BATCH_PART: usize = 4;
+/// The part of what may be in memory that a batch takes. Batches that end early have buffers as large as theirs.
+const BATCH_PART: usize = 6;
 
 /// Compressed bytes with which an object ends.
 const OBJECT_BYTES: u64 = 64 << 20;

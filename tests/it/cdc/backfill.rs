@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::torture::variable;
 use crate::setup::agent::{Workplace, config, files_below, gunzip};
 use testkit::servers::{Kind, Server};
 
@@ -203,15 +204,22 @@ fn ensure_equal(server: &Server, shape: &Shape, data: &Path) -> Result<usize> {
 const CHANGED: &str = "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
                        metadata = [\"position\", \"ordinal\", \"sequence\"]";
 
-/// An agent that reads and follows a table into its directory `data`, so slowly that it is changed meanwhile.
-fn workplace(server: &Server, table: &str) -> Result<Workplace> {
+/// Kills of each agent, in `make torture` a tenth of `TORTURE_KILLS`.
+fn kills() -> Result<u32> {
+    Ok(variable("TORTURE_KILLS")?.map_or(5, |kills: u32| kills / 10))
+}
+
+/// An agent that reads and follows a table into its directory `data`, so slowly that it is changed meanwhile and killed
+/// so often.
+fn workplace(server: &Server, table: &str, kills: u32) -> Result<Workplace> {
     let workplace = Workplace::new("")?;
     let sink = format!(
         "path = \"{}\"\nflush_interval = \"50ms\"",
         workplace.path("data").display()
     );
     let text = config(server, table, &sink).replace("earliest", "latest");
-    workplace.configure(&format!("{text}[backfill]\nrows_per_second = 8000\n"))?;
+    let rate = 40_000 / kills.max(5);
+    workplace.configure(&format!("{text}[backfill]\nrows_per_second = {rate}\n"))?;
     Ok(workplace)
 }
 
@@ -229,13 +237,14 @@ fn write_beside(write: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
     })
 }
 
-fn a_table_is_read_while_it_changes(kind: Kind, kills: usize) -> Result<()> {
+fn a_table_is_read_while_it_changes(kind: Kind) -> Result<()> {
+    let kills = kills()?;
     for (number, shape) in SHAPES.iter().enumerate() {
         let server = Server::start(kind, &[])?;
         server.sql("CREATE DATABASE shop")?;
         shape.create(&server)?;
-        let workplace = workplace(&server, CHANGED)?;
-        let written = workplace.drain_with_kills(kills, 100..900, |stop| {
+        let workplace = workplace(&server, CHANGED, kills)?;
+        let written = workplace.drain_with_kills(kills as usize, 100..900, |stop| {
             write_beside(|writer| write(&server, shape, number as u64 * 100 + writer, stop))
         });
         written?;
@@ -247,17 +256,83 @@ fn a_table_is_read_while_it_changes(kind: Kind, kills: usize) -> Result<()> {
 
 #[test]
 fn a_table_is_read_while_it_changes_on_mysql() -> Result<()> {
-    a_table_is_read_while_it_changes(Kind::Mysql, 5)
+    a_table_is_read_while_it_changes(Kind::Mysql)
 }
 
 #[test]
 fn a_table_is_read_while_it_changes_on_mariadb() -> Result<()> {
-    a_table_is_read_while_it_changes(Kind::Mariadb, 5)
+    a_table_is_read_while_it_changes(Kind::Mariadb)
 }
 
 #[test]
 fn a_table_is_read_while_it_changes_on_mariadb_11() -> Result<()> {
-    a_table_is_read_while_it_changes(Kind::Mariadb11, 5)
+    a_table_is_read_while_it_changes(Kind::Mariadb11)
+}
+
+/// The binlog has a transaction long before a SELECT sees it: what was followed must be waited for.
+#[test]
+fn a_select_waits_for_what_was_followed() -> Result<()> {
+    let slow = ["--sync-binlog=0", "--binlog-group-commit-sync-delay=200000"];
+    let server = Server::start(Kind::Mysql, &slow)?;
+    server.sql("CREATE DATABASE shop")?;
+    let shape = &SHAPES[0];
+    shape.create(&server)?;
+    let workplace = workplace(&server, CHANGED, 0)?;
+    let agent = workplace.start()?;
+    // Each part is touched while it is read: 1,600 rows a part, of 12,000.
+    for round in 0..8 {
+        server.sql(&format!(
+            "UPDATE shop.T SET n = {round} WHERE id % 7 = {}",
+            round % 7
+        ))?;
+    }
+    ensure!(agent.terminate()?.success(), "it did not stop well");
+    workplace.drain()?;
+    let read = ensure_equal(&server, shape, &workplace.path("data"))?;
+    ensure!(read > 0, "nothing was read");
+    Ok(())
+}
+
+/// No lock but a reader's, and nothing written.
+#[test]
+fn reading_takes_no_lock_and_writes_nothing() -> Result<()> {
+    const LOCKS: &str = "SELECT DISTINCT LOCK_TYPE FROM performance_schema.metadata_locks WHERE OBJECT_SCHEMA = 'shop' \
+                         UNION SELECT LOCK_MODE FROM performance_schema.data_locks";
+    for kind in [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11] {
+        let (arguments, executed): (&[&str], _) = match kind {
+            Kind::Mysql => (
+                &["--performance-schema=ON"],
+                "SELECT @@GLOBAL.gtid_executed",
+            ),
+            Kind::Mariadb | Kind::Mariadb11 => (&[], "SELECT @@GLOBAL.gtid_binlog_pos"),
+        };
+        let server = Server::start(kind, arguments)?;
+        server.sql("CREATE DATABASE shop")?;
+        SHAPES[0].create(&server)?;
+        let before = server.sql(executed)?;
+        let workplace = workplace(&server, CHANGED, 0)?;
+        let mut seen = BTreeSet::new();
+        let mut agent = workplace.start_with(&["--until", "now"])?;
+        let status = loop {
+            if let Some(status) = agent.status()? {
+                break status;
+            }
+            if kind == Kind::Mysql {
+                seen.extend(server.sql(LOCKS)?.lines().map(str::to_owned));
+            }
+        };
+        ensure!(status.success(), "{status}: {}", agent.log());
+        ensure!(
+            server.sql(executed)? == before,
+            "{kind:?}: something was written"
+        );
+        let wanted: BTreeSet<String> = match kind {
+            Kind::Mysql => ["SHARED_READ".to_owned()].into(),
+            Kind::Mariadb | Kind::Mariadb11 => BTreeSet::new(),
+        };
+        ensure!(seen == wanted, "{seen:?}");
+    }
+    Ok(())
 }
 
 /// A change of a table whose rows have numbers of their own, which nothing changes.
@@ -302,7 +377,8 @@ fn write_numbered(server: &Server, writer: u64, stop: &AtomicBool) -> Result<()>
 const BEFORE: u64 = 1_000_000_000;
 
 /// Of a table of which only inserts are followed, each row comes once, wherever it moves.
-fn each_row_comes_once(kind: Kind, kills: usize) -> Result<()> {
+fn each_row_comes_once(kind: Kind) -> Result<()> {
+    let kills = kills()?;
     let server = Server::start(kind, &[])?;
     server.sql(
         "CREATE DATABASE shop; CREATE TABLE shop.N (id BIGINT PRIMARY KEY AUTO_INCREMENT, birth BIGINT NOT NULL, n INT)",
@@ -314,8 +390,8 @@ fn each_row_comes_once(kind: Kind, kills: usize) -> Result<()> {
         server.sql(&format!("INSERT INTO shop.N VALUES {}", rows.join(",")))?;
     }
     let table = "name = \"shop.N\"\nbackfill = true\nmetadata = [\"operation\"]";
-    let workplace = workplace(&server, table)?;
-    workplace.drain_with_kills(kills, 100..900, |stop| {
+    let workplace = workplace(&server, table, kills)?;
+    workplace.drain_with_kills(kills as usize, 100..900, |stop| {
         write_beside(|writer| write_numbered(&server, writer, stop))
     })?;
     let mut delivered: BTreeMap<u64, char> = BTreeMap::new();
@@ -352,17 +428,17 @@ fn each_row_comes_once(kind: Kind, kills: usize) -> Result<()> {
 
 #[test]
 fn each_row_comes_once_on_mysql() -> Result<()> {
-    each_row_comes_once(Kind::Mysql, 5)
+    each_row_comes_once(Kind::Mysql)
 }
 
 #[test]
 fn each_row_comes_once_on_mariadb() -> Result<()> {
-    each_row_comes_once(Kind::Mariadb, 5)
+    each_row_comes_once(Kind::Mariadb)
 }
 
 #[test]
 fn each_row_comes_once_on_mariadb_11() -> Result<()> {
-    each_row_comes_once(Kind::Mariadb11, 5)
+    each_row_comes_once(Kind::Mariadb11)
 }
 
 /// Values of masked and excluded columns are nowhere, and masked ones are as those of changes.

@@ -42,7 +42,7 @@ const SCENES: usize = 12;
 /// Kills of a scene of which at least half come in a moment that was waited for.
 const MANY: usize = 20;
 
-fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
+pub(super) fn variable<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
     let Some(text) = env::var_os(name).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
