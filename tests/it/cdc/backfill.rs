@@ -18,14 +18,14 @@ const ROWS: u32 = 12_000;
 const WRITERS: u64 = 4;
 
 /// How the rows of a table are told apart.
-struct Shape {
+pub(super) struct Shape {
     key: &'static str,
     columns: &'static str,
     /// The key of a row, by a number, and a condition for it.
     values: fn(u32) -> String,
 }
 
-const SHAPES: [Shape; 3] = [
+pub(super) const SHAPES: [Shape; 3] = [
     Shape {
         key: "id",
         columns: "id BIGINT NOT NULL",
@@ -48,7 +48,7 @@ const SHAPES: [Shape; 3] = [
 ];
 
 impl Shape {
-    fn create(&self, server: &Server) -> Result<()> {
+    pub(super) fn create(&self, server: &Server) -> Result<()> {
         server.sql(&format!(
             "CREATE TABLE shop.T ({}, v VARCHAR(40), n INT NOT NULL, PRIMARY KEY ({}))",
             self.columns, self.key
@@ -107,7 +107,7 @@ impl Shape {
 }
 
 /// Changes the table until it is told to stop.
-fn write(server: &Server, shape: &Shape, seed: u64, stop: &AtomicBool) -> Result<()> {
+pub(super) fn write(server: &Server, shape: &Shape, seed: u64, stop: &AtomicBool) -> Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     while !stop.load(Ordering::Relaxed) {
         let script: String = (0..20).map(|_| shape.change(&mut rng, 0)).collect();
@@ -201,7 +201,7 @@ fn ensure_equal(server: &Server, shape: &Shape, data: &Path) -> Result<usize> {
     Ok(read)
 }
 
-const CHANGED: &str = "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
+pub(super) const CHANGED: &str = "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\", \"delete\"]\n\
                        metadata = [\"position\", \"ordinal\", \"sequence\"]";
 
 /// Kills of each agent, in `make torture` a tenth of `TORTURE_KILLS`.
@@ -211,7 +211,7 @@ fn kills() -> Result<u32> {
 
 /// An agent that reads and follows a table into its directory `data`, so slowly that it is changed meanwhile and killed
 /// so often.
-fn workplace(server: &Server, table: &str, kills: u32) -> Result<Workplace> {
+pub(super) fn workplace(server: &Server, table: &str, kills: u32) -> Result<Workplace> {
     let workplace = Workplace::new("")?;
     let sink = format!(
         "path = \"{}\"\nflush_interval = \"50ms\"",
@@ -224,7 +224,7 @@ fn workplace(server: &Server, table: &str, kills: u32) -> Result<Workplace> {
 }
 
 /// Has all writers write, each with its number.
-fn write_beside(write: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
+pub(super) fn write_beside(write: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
     let write = &write;
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)

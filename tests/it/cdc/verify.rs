@@ -4,17 +4,23 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 
-use crate::setup::agent::{Workplace, accept_option, config, files_below, gunzip};
+use crate::setup::agent::{Workplace, accept_option, config, eventually, files_below, gunzip};
 use crate::setup::bucket::{BUCKET, Bucket};
 use testkit::servers::{Kind, Server};
 
+use super::backfill::{CHANGED, SHAPES, workplace, write, write_beside};
+
 const KINDS: [Kind; 3] = [Kind::Mysql, Kind::Mariadb, Kind::Mariadb11];
+
+/// Comparisons beside writers.
+const RUNS: usize = 3;
 
 /// Which exit code it has, and what it says on both outputs.
 fn said(output: &Output) -> (Option<i32>, String) {
@@ -36,6 +42,58 @@ fn report(workplace: &Workplace, code: i32, arguments: &[&str]) -> Result<Value>
     ensure!(found == Some(code), "{found:?} instead of {code}: {text}");
     let report: Value = serde_json::from_slice(&output.stdout)?;
     Ok(report["tables"][0].clone())
+}
+
+fn equal_while_all_goes_on(kind: Kind) -> Result<()> {
+    for (number, shape) in SHAPES.iter().enumerate() {
+        let server = Server::start(kind, &[])?;
+        server.sql("CREATE DATABASE shop")?;
+        shape.create(&server)?;
+        let workplace = workplace(&server, CHANGED)?;
+        let agent = workplace.start()?;
+        eventually("its rows are read", || {
+            let read = workplace.checkpoint().unwrap_or_default();
+            let left = read["backfill"]["shop.T"]["ranges"].as_array();
+            Ok(left.is_some_and(Vec::is_empty).then_some(()))
+        })?;
+        let stop = AtomicBool::new(false);
+        let touched = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                write_beside(|writer| write(&server, shape, number as u64 * 100 + writer, &stop))
+            });
+            let compared = (0..RUNS).map(|_| report(&workplace, 0, &["--wait", "60s"]));
+            let compared: Result<Vec<Value>> = compared.collect();
+            stop.store(true, Ordering::Relaxed);
+            writing.join().ok().context("a writer panicked")??;
+            let touched = compared?.into_iter().map(|report| {
+                ensure!(
+                    report["rows"].as_u64() > Some(5_000) && report["rows"] == report["equal"],
+                    "{report}"
+                );
+                report["equal_touched"].as_u64().context("no count")
+            });
+            touched.sum::<Result<u64>>()
+        })?;
+        ensure!(touched > 0, "nothing was changed meanwhile");
+        ensure!(agent.terminate()?.success());
+        verify(&workplace, 0, &[])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_is_equal_while_all_goes_on_on_mysql() -> Result<()> {
+    equal_while_all_goes_on(Kind::Mysql)
+}
+
+#[test]
+fn it_is_equal_while_all_goes_on_on_mariadb() -> Result<()> {
+    equal_while_all_goes_on(Kind::Mariadb)
+}
+
+#[test]
+fn it_is_equal_while_all_goes_on_on_mariadb_11() -> Result<()> {
+    equal_while_all_goes_on(Kind::Mariadb11)
 }
 
 /// 40 rows, in two objects.
