@@ -6,7 +6,7 @@ use crate::{Exit, Failure};
 use super::server::{Mark, Server};
 
 /// MariaDB always has them.
-pub(super) fn has_gtids(server: &Server) -> bool {
+pub(crate) fn has_gtids(server: &Server) -> bool {
     let mode = server.variable("gtid_mode");
     server.flavor == Flavor::MariaDb || mode.is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
 }

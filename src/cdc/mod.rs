@@ -75,6 +75,7 @@ pub(crate) use backfill::{
 pub(crate) use checked_table::CheckedTable;
 pub use checkpoint::{Checkpoint, CheckpointStore};
 pub use findings::{Finding, Findings};
+pub(crate) use kept_binlog::has_gtids;
 pub use layouts::AcceptedChange;
 pub(crate) use layouts::KnownLayouts;
 pub(crate) use new_tables::NewTables;

@@ -20,7 +20,7 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -51,9 +51,16 @@ struct Job {
     is_numbered: bool,
     /// Rows whose key's hash is above it are left out.
     sampled_up_to: u64,
+    /// How long the agent may take.
+    wait: Duration,
 }
 
 impl Job {
+    /// When a wait that begins now is over.
+    fn until(&self) -> Instant {
+        Instant::now() + self.wait
+    }
+
     fn is_sampled(&self, record: &Record) -> bool {
         record.key[0] <= self.sampled_up_to
     }
@@ -84,7 +91,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     };
     let (server, tables) = followed_tables(&config, &checkpoint).await?;
     let tables = chosen(tables, &options)?;
-    let watch = Arc::new(Watch::begin(onlooker, server.flavor, &checkpoint));
+    let watch = Arc::new(Watch::begin(onlooker, &server, &checkpoint));
     let mut verifier = Verifier::new(config, options, server, watch).await?;
     let mut report = Report::default();
     for table in &tables {

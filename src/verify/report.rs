@@ -166,7 +166,7 @@ impl TableReport {
         };
         note(
             counts.touched,
-            "of the equal rows were changed while the table was read, and are as they were at some moment of that",
+            "of the equal rows were written while the table was read, and are as they were at some moment of that",
         );
         note(
             counts.partly,

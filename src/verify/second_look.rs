@@ -94,6 +94,10 @@ impl SecondLook {
             }
         }
         let job = sides.job;
+        if job.scan.identifying().is_empty() {
+            // Nothing of these rows is told but that they are.
+            return Ok(());
+        }
         let mut reader = crate::cdc::ScanReader::new(config, PART_BYTES);
         let mut lines = RowLines::new(&job.scan)?;
         let mut scratch = Vec::new();
@@ -103,7 +107,8 @@ impl SecondLook {
                 .get(part as usize)
                 .map(|part| part.range.clone());
             let mut next = range;
-            while let (Some(range), Some(mark)) = (next.take(), job.watch.newest()) {
+            while let Some(range) = next.take() {
+                let mark = job.watch.visible(job.until()).await?;
                 let Some(read) = read_part(&mut reader, &job.scan, &range, &mark).await? else {
                     // Altered since: keys of rows without a line are not told.
                     return Ok(());

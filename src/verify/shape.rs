@@ -2,8 +2,6 @@
 //!
 //! Lines of one table may have several layouts. Each is compared in the columns that it shares with the table as it is now.
 
-use std::ops::Range;
-
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::binlog::LogicalType;
@@ -20,8 +18,10 @@ pub(super) type Columns = Vec<(String, LogicalType)>;
 pub(super) struct Shapes {
     dialect: Dialect,
     seed: u64,
-    /// By version, from 1 on; none if lines of that layout cannot be compared.
+    /// By version, from 1 on.
     layouts: Vec<Shape>,
+    /// Of lines that do not tell their version, one for all layouts that have the same names.
+    unversioned: Vec<Shape>,
     /// Of a row of the table, by variant.
     variants: Vec<Shape>,
     names: (Vec<u8>, Vec<u8>),
@@ -55,6 +55,9 @@ pub(super) enum ShapeError {
     /// Two layouts have as many fields.
     #[error("a line may be of several layouts, which have as many columns")]
     Ambiguous,
+    /// Rows without a key have several layouts.
+    #[error("its lines have no key and several layouts")]
+    Keyless,
     /// A line lacks columns that its row image lacked.
     #[error("a line does not have all columns (`absent`)")]
     Absent,
@@ -93,6 +96,7 @@ impl Shapes {
             dialect,
             seed,
             layouts: Vec::new(),
+            unversioned: Vec::new(),
             variants: Vec::new(),
             names: (text(table.0, dialect), text(table.1, dialect)),
             metadata: metadata.to_vec(),
@@ -104,55 +108,75 @@ impl Shapes {
             layouts
         };
         for (index, layout) in given.iter().enumerate() {
-            let is_shared = |(name, kind): &&(String, LogicalType)| {
-                find(layout, name).is_some_and(|at| layout[at].1 == *kind)
-            };
-            let shared: Vec<&str> = now
-                .iter()
-                .filter(is_shared)
-                .map(|(name, _)| name.as_str())
-                .collect();
-            let of = |columns: &Columns, names: &[&str]| -> Vec<usize> {
-                names
-                    .iter()
-                    .filter_map(|name| find(columns, name))
-                    .collect()
-            };
-            let mut positions = Vec::new();
-            for name in key {
-                let at = find(layout, name).filter(|at| {
-                    let kinds = find(now, name).map(|now_at| (now[now_at].1, layout[*at].1));
-                    kinds.is_some_and(|(now, then)| is_same_text(now, then))
-                });
-                positions.push(at.ok_or_else(|| ShapeError::Key {
-                    version: index + 1,
-                    column: name.clone(),
-                })?);
+            let shape = shapes.shape((now, key), &[layout], index + 1)?;
+            shapes.layouts.push(shape);
+            // Without a version, lines of layouts with the same names look the same.
+            let has_names = |other: &&Columns| names(other).eq(names(layout));
+            let family: Vec<&Columns> = given.iter().filter(has_names).collect();
+            if family
+                .first()
+                .is_some_and(|first| std::ptr::eq(*first, layout))
+            {
+                let shape = shapes.shape((now, key), &family, index + 1)?;
+                shapes.unversioned.push(shape);
             }
-            let names: Vec<&str> = key.iter().map(String::as_str).collect();
-            let of_table = Shape {
-                columns: now.clone(),
-                key: of(now, &names),
-                data: of(now, &shared),
-                variant: 0,
-            };
-            let mut known = shapes.variants.iter();
-            let variant = known.position(|known| known.data == of_table.data);
-            let variant = variant.unwrap_or_else(|| {
-                shapes.variants.push(of_table);
-                shapes.variants.len() - 1
-            });
-            let variant = u8::try_from(variant).map_err(|_| ShapeError::TooMany)?;
-            shapes.variants[usize::from(variant)].variant = variant;
-            shapes.layouts.push(Shape {
-                columns: layout.clone(),
-                key: positions,
-                data: of(layout, &shared),
-                variant,
-            });
+        }
+        if key.is_empty() && shapes.variants.len() > 1 {
+            return Err(ShapeError::Keyless);
         }
         shapes.finish();
         Ok(shapes)
+    }
+
+    /// The shape of lines of any of these layouts, which have the same names.
+    fn shape(
+        &mut self,
+        (now, key): (&Columns, &[String]),
+        family: &[&Columns],
+        version: usize,
+    ) -> Result<Shape, ShapeError> {
+        let layout = family[0];
+        let is_of =
+            |name: &str, kind: LogicalType, is_same: fn(LogicalType, LogicalType) -> bool| {
+                let at = find(layout, name)?;
+                let mut kinds = family.iter().map(|layout| layout[at].1);
+                kinds.all(|then| is_same(kind, then)).then_some(at)
+            };
+        let mut shape = Shape {
+            columns: layout.clone(),
+            key: Vec::new(),
+            data: Vec::new(),
+            variant: 0,
+        };
+        let mut of_table = Shape {
+            columns: now.clone(),
+            ..shape.clone()
+        };
+        for (now_at, (name, kind)) in now.iter().enumerate() {
+            if let Some(at) = is_of(name, *kind, |one, other| one == other) {
+                shape.data.push(at);
+                of_table.data.push(now_at);
+            }
+        }
+        for name in key {
+            let now_at = find(now, name);
+            let at = now_at.and_then(|at| is_of(name, now[at].1, is_same_text));
+            let (at, now_at) = at.zip(now_at).ok_or_else(|| ShapeError::Key {
+                version,
+                column: name.clone(),
+            })?;
+            shape.key.push(at);
+            of_table.key.push(now_at);
+        }
+        let mut known = self.variants.iter();
+        let variant = known.position(|known| known.data == of_table.data);
+        let number = variant.unwrap_or(self.variants.len());
+        shape.variant = u8::try_from(number).map_err(|_| ShapeError::TooMany)?;
+        if variant.is_none() {
+            of_table.variant = shape.variant;
+            self.variants.push(of_table);
+        }
+        Ok(shape)
     }
 
     /// Rows without a key are the same if all that is compared is.
@@ -162,7 +186,8 @@ impl Shapes {
             .iter()
             .max_by_key(|variant| variant.data.len());
         self.whole = widest.map_or(0, |variant| variant.variant);
-        for shape in self.layouts.iter_mut().chain(&mut self.variants) {
+        let lines = self.layouts.iter_mut().chain(&mut self.unversioned);
+        for shape in lines.chain(&mut self.variants) {
             if shape.key.is_empty() {
                 shape.key.clone_from(&shape.data);
             }
@@ -222,8 +247,7 @@ impl Shapes {
                 return Ok(None);
             }
         }
-        let index = self.find(line, fields, first, version.or(about.version))?;
-        let shape = &self.layouts[index];
+        let shape = self.find(line, fields, first, version.or(about.version))?;
         let identity = match (about.position, about.ordinal, about.sequence) {
             (Some(position), Some(ordinal), _) => {
                 XxHash3_64::oneshot_with_seed(ordinal, position) | 1
@@ -287,50 +311,35 @@ impl Shapes {
         Ok(true)
     }
 
-    /// The index of the layout of a line with so many columns.
+    /// The shape of a line with so many columns.
     fn find(
         &self,
         line: &[u8],
         fields: &Fields,
         columns: usize,
         version: Option<usize>,
-    ) -> Result<usize, ShapeError> {
+    ) -> Result<&Shape, ShapeError> {
         let unknown = ShapeError::Unknown {
             fields: fields.values.len(),
         };
-        let fits = |shape: &Shape| {
-            let mut named = shape.columns.iter().zip(&fields.names);
-            let is_named = |((name, _), found): (&(String, LogicalType), &Range<usize>)| {
-                text(name, Dialect::Jsonl) == line[found.clone()]
-            };
-            shape.columns.len() == columns && named.all(is_named)
-        };
+        let is_as_long = |shape: &&Shape| shape.columns.len() == columns;
         if let Some(version) = version {
-            let index = version.wrapping_sub(1);
-            let shape = self.layouts.get(index);
-            return shape
-                .filter(|shape| fits(shape))
-                .map(|_| index)
-                .ok_or(unknown);
+            let shape = self.layouts.get(version.wrapping_sub(1));
+            return shape.filter(is_as_long).ok_or(unknown);
         }
-        if self.layouts.len() == 1 {
-            // Names are the same in each line, and are looked at where there is a choice.
-            let is_it = self.layouts[0].columns.len() == columns;
-            return if is_it { Ok(0) } else { Err(unknown) };
-        }
-        let mut fitting = self
-            .layouts
-            .iter()
-            .enumerate()
-            .filter(|(_, shape)| fits(shape));
-        let (index, shape) = fitting.next().ok_or(unknown)?;
-        let is_alike = |other: &Shape| {
-            (&other.key, &other.data, other.variant) == (&shape.key, &shape.data, shape.variant)
-        };
-        if fitting.all(|(_, other)| is_alike(other)) {
-            Ok(index)
-        } else {
-            Err(ShapeError::Ambiguous)
+        let mut shapes = self.unversioned.iter().filter(is_as_long);
+        match (shapes.next(), shapes.next()) {
+            (None, _) => Err(unknown),
+            (Some(shape), None) => Ok(shape),
+            (Some(_), Some(_)) if fields.names.is_empty() => Err(ShapeError::Ambiguous),
+            (Some(_), Some(_)) => {
+                let is_named = |shape: &&Shape| {
+                    let mut pairs = names(&shape.columns).zip(&fields.names);
+                    pairs.all(|(name, found)| text(name, Dialect::Jsonl) == line[found.clone()])
+                };
+                let mut shapes = self.unversioned.iter().filter(is_as_long);
+                shapes.find(is_named).ok_or(unknown)
+            }
         }
     }
 
@@ -348,8 +357,7 @@ impl Shapes {
 
     /// The key of a line as it is written, for people.
     pub(super) fn key_text(&self, line: &Line<'_>, version: Option<usize>) -> Option<String> {
-        let shape = &self.layouts[self.index_of(line, version)?];
-        Some(shown(shape, line))
+        Some(shown(self.shape_of(line, version)?, line))
     }
 
     /// The same of a row of the table.
@@ -364,9 +372,7 @@ impl Shapes {
         version: Option<usize>,
         row: &Line<'_>,
     ) -> Vec<String> {
-        let layout = self
-            .index_of(line, version)
-            .map(|index| &self.layouts[index]);
+        let layout = self.shape_of(line, version);
         let Some(layout) = layout else {
             return Vec::new();
         };
@@ -379,7 +385,7 @@ impl Shapes {
         names.map(str::to_owned).collect()
     }
 
-    fn index_of(&self, line: &Line<'_>, version: Option<usize>) -> Option<usize> {
+    fn shape_of(&self, line: &Line<'_>, version: Option<usize>) -> Option<&Shape> {
         let first = line.fields.values.len().checked_sub(self.metadata.len())?;
         self.find(line.text, line.fields, first, version).ok()
     }
@@ -422,6 +428,10 @@ fn name_of(shape: &Shape, at: usize) -> Option<&str> {
     shape.columns.get(at).map(|(name, _)| name.as_str())
 }
 
+fn names(columns: &Columns) -> impl Iterator<Item = &str> {
+    columns.iter().map(|(name, _)| name.as_str())
+}
+
 /// Servers compare names of columns without case.
 fn find(columns: &Columns, name: &str) -> Option<usize> {
     let is_it = |(other, _): &(String, LogicalType)| {
@@ -461,3 +471,7 @@ fn text(text: &str, dialect: Dialect) -> Vec<u8> {
     dialect.write_text(text.as_bytes(), &mut out);
     out
 }
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;

@@ -68,6 +68,16 @@ pub(super) async fn read(job: &Arc<Job>, config: &Config) -> Result<Option<Vec<P
         ranges: Mutex::new(job.scan.ranges.iter().cloned().collect()),
         parts: Mutex::default(),
     });
+    if !job.scan.has_parts() {
+        let part = tokio::spawn(read_whole(
+            Arc::clone(job),
+            ScanReader::new(config, PART_BYTES),
+        ));
+        let part = part
+            .await
+            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        return Ok(part?.map(|part| vec![part]));
+    }
     let mut connections = JoinSet::new();
     for _ in 0..config.backfill.connections {
         let reader = ScanReader::new(config, PART_BYTES);
@@ -105,7 +115,7 @@ async fn read_ranges(
             return Ok(true);
         };
         loop {
-            let mark = job.watch.newest().ok_or_else(odd_answer)?;
+            let mark = job.watch.visible(job.until()).await?;
             let low = mark.sequence;
             let Some(part) = read_part(&mut reader, &job.scan, &range, &mark).await? else {
                 return Ok(false);
@@ -130,6 +140,35 @@ async fn read_ranges(
             }
         }
     }
+}
+
+/// Reads a table that has no key, which is one part.
+async fn read_whole(job: Arc<Job>, mut reader: ScanReader) -> Result<Option<Part>, Failure> {
+    let mut lines = RowLines::new(&job.scan)?;
+    let (mut records, mut scratch) = (job.spill.writer(), Vec::new());
+    let mark = job.watch.visible(job.until()).await?;
+    let low = mark.sequence;
+    let mut number = 0;
+    let take = |row: &[u8]| {
+        let line = lines.line(row, 0)?;
+        for record in job
+            .shapes
+            .of_row(line.text, line.fields, (0, number), &mut scratch)
+        {
+            if job.is_sampled(&record) {
+                records.push(record)?;
+            }
+        }
+        number = number.saturating_add(1);
+        job.tally.rows.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let part = reader.read_whole(&job.scan, mark, take).await?;
+    records.flush()?;
+    Ok(part.map(|part| {
+        let (end, range) = part.end();
+        Part { range, low, end }
+    }))
 }
 
 /// What a connection leaves of its time, so that all together keep to the chosen rate.

@@ -48,9 +48,17 @@ impl Spill {
         }
     }
 
-    fn add(&self, run: Run) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.push(run);
+    /// Adds a run. Files are open, so that too many are merged at once.
+    fn add(&self, run: Run) -> io::Result<()> {
+        let merged = {
+            let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.push(run);
+            if runs.len() < 2 * MOST_RUNS {
+                return Ok(());
+            }
+            smallest(&mut runs)
+        };
+        self.add(merge_to_file(merged)?)
     }
 
     /// All records in their order. Every writer must be done.
@@ -61,10 +69,8 @@ impl Spill {
         let mut runs =
             std::mem::take(&mut *self.runs.lock().unwrap_or_else(PoisonError::into_inner));
         while runs.len() > MOST_RUNS {
-            let rest = runs.split_off(MOST_RUNS);
-            let merged = merge_to_file(runs).map_err(|error| unusable(&error))?;
-            runs = rest;
-            runs.push(merged);
+            let merged = merge_to_file(smallest(&mut runs));
+            runs.push(merged.map_err(|error| unusable(&error))?);
         }
         merge_runs(runs, |record| {
             take(record);
@@ -100,10 +106,17 @@ impl RunWriter {
         }
         self.records.sort_unstable();
         let run = write_run(self.records.iter().map(|record| Ok(*record)));
-        self.spill.add(run.map_err(|error| unusable(&error))?);
+        let added = run.and_then(|run| self.spill.add(run));
+        added.map_err(|error| unusable(&error))?;
         self.records.clear();
         Ok(())
     }
+}
+
+/// Takes so many out as are merged at once. Small ones first, so that each record is written again few times.
+fn smallest(runs: &mut Vec<Run>) -> Vec<Run> {
+    runs.sort_by_key(|run| run.records);
+    runs.drain(..MOST_RUNS).collect()
 }
 
 fn write_run(records: impl Iterator<Item = io::Result<Record>>) -> io::Result<Run> {
@@ -196,7 +209,7 @@ mod tests {
     fn records_come_in_order_from_many_runs() {
         let spill = Arc::new(Spill::default());
         let mut expected = Vec::new();
-        for number in 0..u32::try_from(MOST_RUNS * 2 + 3).unwrap() {
+        for number in 0..u32::try_from(MOST_RUNS * 3 + 3).unwrap() {
             let mut writer = spill.writer();
             for part in 0..5 {
                 let key = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> part;

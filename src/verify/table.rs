@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet, yield_now};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -94,13 +94,13 @@ impl Verifier {
         let mut objects: Vec<String> = Vec::new();
         let first = self.place.list(&folder).await?;
         let reading = self.read_objects(&job, &mut objects, &first, false);
-        let parts = source::read(&job, &self.config).await?;
-        let Some(parts) = parts else {
-            return Ok(None);
-        };
+        let parts = source::read(&job, &self.config).await;
         if !self.is_same(table, &job.scan).await? {
             return Ok(None);
         }
+        let Some(parts) = parts? else {
+            return Ok(None);
+        };
         let mut windows = self.windows(&parts).await?;
         if !job.is_numbered {
             // All that was visible before the table was read is before it; of the rest nobody knows.
@@ -109,21 +109,20 @@ impl Verifier {
                 high: i64::MAX,
             });
         }
-        reading
-            .await
-            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        let second = self.visible(&folder).await?;
-        let new: BTreeSet<String> = second.difference(&first).cloned().collect();
-        let reading = self.read_objects(&job, &mut objects, &new, true);
-        reading
-            .await
-            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        let mut read = done(reading).await;
+        if read.is_ok() {
+            let second = self.visible(&folder).await?;
+            let new: BTreeSet<String> = second.difference(&first).cloned().collect();
+            let reading = self.read_objects(&job, &mut objects, &new, true);
+            read = done(reading).await;
+        }
         drop(ticker);
         let after = self.checkpoint().await?;
         let layouts = |of: &Checkpoint| of.layouts().remove(&name).unwrap_or_default();
         if layouts(&after).all() != layouts(&checkpoint).all() {
             return Ok(None);
         }
+        read?;
         let mut judge = Judge::new(rules, &windows, job.shapes.whole, MOST_TOLD);
         tokio::task::block_in_place(|| job.spill.merge(|record| judge.take(record)))?;
         judge.conclude();
@@ -169,10 +168,6 @@ impl Verifier {
     ) -> Result<(Job, Rules), Failure> {
         let name = table.full_name();
         let scan = TableScan::begin(&self.config, table, &mut self.server).await?;
-        let scan = scan.ok_or_else(|| {
-            let what = format!("table {name} has no primary or unique key without NULL by which it can be read in parts");
-            Failure::definite(Exit::Data, what, "give it a key; until then nothing is said of it")
-        })?;
         let progress = checkpoint.backfilled();
         let progress = progress.get(&name);
         if progress.is_some_and(|progress| !progress.is_done()) {
@@ -204,7 +199,6 @@ impl Verifier {
         let names = (table.schema.as_str(), table.name.as_str());
         let shapes = Shapes::new(seed, &now, layouts, (&key, metadata), names);
         let shapes = shapes.map_err(|error| not_comparable(&name, &error))?;
-        self.watch.forget();
         Ok((
             Job {
                 scan,
@@ -213,6 +207,7 @@ impl Verifier {
                 watch: Arc::clone(&self.watch),
                 tally: Tally::default(),
                 is_numbered: has(table, MetadataColumn::Sequence),
+                wait: self.options.wait,
                 sampled_up_to: sampled_up_to(self.options.sample),
             },
             rules,
@@ -236,12 +231,13 @@ impl Verifier {
         objects: &mut Vec<String>,
         names: &BTreeSet<String>,
         is_late: bool,
-    ) -> JoinHandle<Result<(), Failure>> {
+    ) -> JoinSet<Result<(), Failure>> {
         let first = objects.len();
         objects.extend(names.iter().cloned());
         let (job, place) = (Arc::clone(job), Arc::clone(&self.place));
         let names: Vec<String> = names.iter().cloned().collect();
-        tokio::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             let mut records = job.spill.writer();
             let (mut scratch, dialect) = (Vec::new(), job.scan.table.dialect);
             for (index, name) in names.iter().enumerate() {
@@ -263,15 +259,18 @@ impl Verifier {
                 };
                 place.read(name, dialect, &mut take).await?;
                 job.tally.objects.fetch_add(1, Ordering::Relaxed);
+                // Whoever has given up need not wait for all of them.
+                yield_now().await;
             }
             records.flush()
-        })
+        });
+        reading
     }
 
     /// Whether the table's columns are those with which the reading began.
     async fn is_same(&mut self, table: &CheckedTable, scan: &TableScan) -> Result<bool, Failure> {
         let now = TableScan::begin(&self.config, table, &mut self.server).await?;
-        Ok(now.is_some_and(|now| now.columns == scan.columns))
+        Ok(now.columns == scan.columns)
     }
 
     /// What was visible when each part was read. Waits until the agent is behind all of them.
@@ -327,6 +326,15 @@ fn not_compared(table: &CheckedTable, job: &Job, compared: &[String]) -> Vec<Str
     let names = table.written_columns(&job.scan.columns);
     let names = names.map(|column| column.name.clone());
     names.filter(|name| !compared.contains(name)).collect()
+}
+
+/// Waits for a task.
+async fn done(mut reading: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    match reading.join_next().await {
+        Some(Ok(done)) => done,
+        Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        None => Ok(()),
+    }
 }
 
 fn has(table: &CheckedTable, column: MetadataColumn) -> bool {

@@ -111,6 +111,14 @@ impl Key {
         .filter(|key| !key.columns.is_empty())
     }
 
+    /// That of a table which has none, and is read at once.
+    pub(super) fn none() -> Self {
+        Self {
+            index: String::new(),
+            columns: Vec::new(),
+        }
+    }
+
     /// The names of its columns.
     pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
@@ -130,13 +138,19 @@ impl Key {
 
     /// Which index the server is to read, and in which order.
     pub(super) fn hint(&self) -> String {
+        if self.columns.is_empty() {
+            return String::new();
+        }
         format!("FORCE INDEX ({})", quoted_name(&self.index))
     }
 
     /// The order of its rows.
     pub(super) fn order(&self) -> String {
         let names: Vec<String> = self.names().map(quoted_name).collect();
-        names.join(", ")
+        if names.is_empty() {
+            return String::new();
+        }
+        format!("ORDER BY {}", names.join(", "))
     }
 
     /// The condition for rows behind `after`, up to `to`; `None` if a bound is not one of this key.

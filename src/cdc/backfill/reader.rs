@@ -106,27 +106,43 @@ impl PartReader {
         mut connected: Connected,
         request: &Request,
     ) -> Result<(Connected, Answered), Failure> {
-        let table = &request.table;
         let limit = self.source.connect_timeout;
-        let flavor = connected.server.flavor;
-        match flavor {
-            Flavor::MySql => connected.wait_until_visible(&request.processed).await?,
-            Flavor::MariaDb => connected.open_snapshot(&request.processed, limit).await?,
-        }
-        let spelled = spelled(&mut connected.server, &table.schema, &table.name).await?;
-        let columns = spelled.map(|it| it.columns).unwrap_or_default();
-        let select = Select::of(request, &columns)?;
+        let (columns, select) = connected.begin(request, limit).await?;
         let started = Instant::now();
         let mut chunk = connected.rows(&select, request, self.rows).await?;
         self.learn(started.elapsed(), &chunk, request.wanted_bytes);
         chunk.columns = columns;
-        if flavor == Flavor::MariaDb {
-            let ended = connected.wire.statement("COMMIT");
-            let ended = within(limit, connected.server.place(), ended).await?;
-            connected.explain(ended)?;
-        }
-        chunk.end = End::at(connected.server.end_of_binlog().await?);
+        chunk.end = connected.finish(limit).await?;
         Ok((connected, Answered::Chunk(Box::new(chunk))))
+    }
+
+    /// Reads a table that has no key, at once, and gives each row to `take`. The part that it gives has none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn read_whole(
+        &mut self,
+        request: &Request,
+        take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Answered, Failure> {
+        let mut connected = Connected::open(&self.source).await?;
+        if connected.server.identity != request.processed.server {
+            return Ok(Answered::OtherServer);
+        }
+        let limit = self.source.connect_timeout;
+        let (columns, select) = connected.begin(request, limit).await?;
+        connected.each_row(&select.statement, take).await?;
+        Ok(Answered::Chunk(Box::new(Chunk {
+            server: connected.server.identity.clone(),
+            columns,
+            selected: select.columns,
+            key_len: 0,
+            bytes: Buffer::default(),
+            ends: Vec::new(),
+            up_to: None,
+            end: connected.finish(limit).await?,
+            read_at_us: 0,
+        })))
     }
 
     /// How many rows the next part should have.
@@ -228,6 +244,52 @@ impl Connected {
         Err(not_visible())
     }
 
+    /// Makes sure that all that was processed is visible. Gives the table's columns, and what is selected of them.
+    async fn begin(
+        &mut self,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<(Vec<ServerColumn>, Select), Failure> {
+        match self.server.flavor {
+            Flavor::MySql => self.wait_until_visible(&request.processed).await?,
+            Flavor::MariaDb => self.open_snapshot(&request.processed, limit).await?,
+        }
+        let table = &request.table;
+        let spelled = spelled(&mut self.server, &table.schema, &table.name).await?;
+        let columns = spelled.map(|it| it.columns).unwrap_or_default();
+        let select = Select::of(request, &columns)?;
+        Ok((columns, select))
+    }
+
+    /// Where the binlog ends behind all that was read.
+    async fn finish(&mut self, limit: Duration) -> Result<End, Failure> {
+        if self.server.flavor == Flavor::MariaDb {
+            let ended = self.wire.statement("COMMIT");
+            let ended = within(limit, self.server.place(), ended).await?;
+            self.explain(ended)?;
+        }
+        Ok(End::at(self.server.end_of_binlog().await?))
+    }
+
+    /// Gives each row of an answer to `take`.
+    async fn each_row(
+        &mut self,
+        statement: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let place = self.server.place().to_owned();
+        let asked = within(ROW_WITHIN, &place, self.wire.query(statement)).await?;
+        self.explain(asked)?;
+        loop {
+            let row = within(ROW_WITHIN, &place, self.wire.row()).await?;
+            let row = row.map_err(|error| self.server.explain(&error))?;
+            let Some(row) = row else {
+                return Ok(());
+            };
+            take(row)?;
+        }
+    }
+
     /// The rows of a part.
     async fn rows(
         &mut self,
@@ -238,17 +300,10 @@ impl Connected {
         const NOW: &str = "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)";
         let now = self.server.ask(NOW, ()).await?;
         let now: i64 = now.first().map_or(Ok(0), |row| cell(row, 0, NOW))?;
-        let place = self.server.place().to_owned();
         let statement = format!("{} LIMIT {limit}", select.statement);
-        let asked = within(ROW_WITHIN, &place, self.wire.query(&statement)).await?;
-        self.explain(asked)?;
         let (mut bytes, mut ends) = (Buffer::default(), Vec::new());
         let mut is_cut = false;
-        loop {
-            let row = within(ROW_WITHIN, &place, self.wire.row()).await?;
-            let Some(row) = row.map_err(|error| self.server.explain(&error))? else {
-                break;
-            };
+        self.each_row(&statement, |row| {
             // Rows may be much larger than those before. Those behind are read once more.
             is_cut |= !ends.is_empty() && bytes.len() + row.len() > 2 * request.wanted_bytes;
             if !is_cut {
@@ -256,7 +311,9 @@ impl Connected {
                 bytes.extend_from_slice(row);
                 ends.push(bytes.len());
             }
-        }
+            Ok(())
+        })
+        .await?;
         let is_whole = !is_cut && (ends.len() as u64) < limit;
         let key_len = request.part.key.names().len();
         let mut chunk = Chunk {
@@ -371,7 +428,7 @@ impl Select {
         let condition = condition.ok_or_else(|| gone("its key has changed"))?;
         Ok(Self {
             statement: format!(
-                "SELECT {} FROM {}.{} {} WHERE {condition} ORDER BY {}",
+                "SELECT {} FROM {}.{} {} WHERE {condition} {}",
                 expressions.join(", "),
                 quoted_name(&table.schema),
                 quoted_name(&table.name),

@@ -9,7 +9,6 @@ use crate::binlog::{ServerColumn, TableMap};
 use crate::cdc::checked_table::CheckedTable;
 use crate::cdc::described::spelled;
 use crate::cdc::end::End;
-use crate::cdc::kept_binlog::has_gtids;
 use crate::cdc::server::{Identity, Mark, Server};
 use crate::config::Config;
 use crate::encode::{ChosenColumn, Plan};
@@ -18,7 +17,7 @@ use crate::{Exit, Failure};
 use super::choice::{bounds, estimate, keys};
 use super::chunk::Chunk;
 use super::key::{Bound, Key};
-use super::reader::{Answered, PartReader, Request, no_gtids};
+use super::reader::{Answered, PartReader, Request};
 use super::seam::Part;
 
 /// How a table is read.
@@ -75,26 +74,23 @@ impl PartEnd {
 }
 
 impl TableScan {
-    /// Chooses how the table is read: by a key that is written, if it has one. `None` if it has no key.
+    /// Chooses how the table is read: by a key that is written, if it has one, and at once if it has none.
     ///
     /// # Errors
-    /// If the server cannot be asked, or the table cannot be read.
+    /// If the server cannot be asked.
     pub(crate) async fn begin(
         config: &Config,
         table: &CheckedTable,
         server: &mut Server,
-    ) -> Result<Option<Self>, Failure> {
-        if !has_gtids(server) {
-            return Err(no_gtids());
-        }
+    ) -> Result<Self, Failure> {
         let spelled = spelled(server, &table.schema, &table.name).await?;
         let columns = spelled.map(|it| it.columns).unwrap_or_default();
         let mut keys = keys(server, table, &columns).await?;
-        if keys.is_empty() {
-            return Ok(None);
-        }
         let written = |key: &Key| key.names().all(|name| table.tells(name));
-        let key = keys.remove(keys.iter().position(written).unwrap_or(0));
+        let key = match keys.iter().position(written) {
+            Some(at) => keys.swap_remove(at),
+            None => keys.into_iter().next().unwrap_or_else(Key::none),
+        };
         let mut ranges = Vec::new();
         let mut after = None;
         let bounds = bounds(config, table, &key, server).await?;
@@ -105,13 +101,18 @@ impl TableScan {
             };
             ranges.push(range);
         }
-        Ok(Some(Self {
+        Ok(Self {
             rows: estimate(server, table).await?,
             table: table.clone(),
             columns,
             key,
             ranges,
-        }))
+        })
+    }
+
+    /// Whether it can be read in parts.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.key.names().len() > 0
     }
 
     /// The columns by which lines are told apart; none if lines do not have them.
@@ -174,7 +175,47 @@ impl ScanReader {
         range: ScanRange,
         mark: Arc<Mark>,
     ) -> Result<Option<ScannedPart>, Failure> {
-        let request = Request {
+        let request = self.request(scan, &range, mark);
+        let Some(chunk) = same(scan, self.reader.read(&request).await?)? else {
+            return Ok(None);
+        };
+        let rest = chunk.up_to.clone().map(|after| ScanRange {
+            after: Some(after),
+            to: range.to.clone(),
+        });
+        let range = ScanRange {
+            to: chunk.up_to.clone().or(range.to),
+            after: range.after,
+        };
+        Ok(Some(ScannedPart { chunk, range, rest }))
+    }
+
+    /// Gives each row of a table that cannot be read in parts to `take`; its cells are those of [`TableScan::plan`]. The part that it gives has
+    /// no rows; `None` if the table is another one now.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) async fn read_whole(
+        &mut self,
+        scan: &TableScan,
+        mark: Arc<Mark>,
+        take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Option<ScannedPart>, Failure> {
+        let range = ScanRange {
+            after: None,
+            to: None,
+        };
+        let request = self.request(scan, &range, mark);
+        let chunk = same(scan, self.reader.read_whole(&request, take).await?)?;
+        Ok(chunk.map(|chunk| ScannedPart {
+            chunk,
+            range,
+            rest: None,
+        }))
+    }
+
+    fn request(&self, scan: &TableScan, range: &ScanRange, mark: Arc<Mark>) -> Request {
+        Request {
             part: Part {
                 window: 0,
                 table: 0,
@@ -185,28 +226,18 @@ impl ScanReader {
             table: scan.table.clone(),
             processed: mark,
             wanted_bytes: self.wanted_bytes,
-        };
-        let chunk = match self.reader.read(&request).await? {
-            Answered::Chunk(chunk) => *chunk,
-            Answered::OtherServer => {
-                return Err(Failure::transient(
-                    Exit::Temporary,
-                    "the checkpoint is of another server than the one that answers",
-                    "start again when the agent follows this one",
-                ));
-            }
-        };
-        if chunk.columns != scan.columns {
-            return Ok(None);
         }
-        let rest = chunk.up_to.clone().map(|after| ScanRange {
-            after: Some(after),
-            to: range.to.clone(),
-        });
-        let range = ScanRange {
-            to: chunk.up_to.clone().or(range.to),
-            after: range.after,
-        };
-        Ok(Some(ScannedPart { chunk, range, rest }))
+    }
+}
+
+/// What was answered, if the table is the one with which the reading began.
+fn same(scan: &TableScan, answered: Answered) -> Result<Option<Chunk>, Failure> {
+    match answered {
+        Answered::Chunk(chunk) => Ok(Some(*chunk).filter(|chunk| chunk.columns == scan.columns)),
+        Answered::OtherServer => Err(Failure::transient(
+            Exit::Temporary,
+            "the checkpoint is of another server than the one that answers",
+            "start again when the agent follows this one",
+        )),
     }
 }
