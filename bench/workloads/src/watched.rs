@@ -4,10 +4,12 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// How often its memory is looked at; the kernel keeps the peak.
 const LOOK: Duration = Duration::from_millis(5);
+/// More than any program of the benches should take.
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// What a process took.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +24,7 @@ impl Watched {
     /// Runs a command to its end.
     ///
     /// # Errors
-    /// If it cannot be started, or does not end well.
+    /// If it cannot be started, or does not end well, or not in time.
     pub fn run(command: &mut Command) -> Result<Self> {
         let started = Instant::now();
         let mut child = command.spawn()?;
@@ -35,6 +37,11 @@ impl Watched {
                     seconds: started.elapsed().as_secs_f64(),
                     peak_kib,
                 });
+            }
+            if started.elapsed() > LIMIT {
+                child.kill()?;
+                child.wait()?;
+                bail!("not done after {} s", LIMIT.as_secs());
             }
             // Between its end and the wait above it has no memory.
             let status = fs::read_to_string(&path).unwrap_or_default();
