@@ -539,3 +539,40 @@ fn a_table_that_is_altered_meanwhile_is_compared_anew() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn tables_of_a_pattern_are_compared_also_where_their_lines_are_together() -> Result<()> {
+    let server = Server::mysql(&[])?;
+    server.sql("CREATE DATABASE shop; CREATE TABLE shop.a (id INT PRIMARY KEY, n INT); CREATE TABLE shop.b LIKE shop.a")?;
+    let section = "name = \"shop.*\"\ndialect = \"jsonl\"\nevents = [\"insert\", \"update\", \"delete\"]\n\
+                   metadata = [\"schema\", \"table\", \"sequence\"]";
+    let workplace = Workplace::into_directory(&server, &[section], "")?;
+    server.sql("INSERT INTO shop.a VALUES (1, 1), (2, 2); INSERT INTO shop.b VALUES (1, 7); UPDATE shop.b SET n = 8")?;
+    workplace.drain()?;
+    let text = verify(&workplace, 0, &[])?;
+    ensure!(
+        text.contains("shop.a: equal: 2 of 2") && text.contains("shop.b: equal: 1 of 1"),
+        "{text}"
+    );
+    let place = workplace.path("data").display().to_string();
+    let text = verify(&workplace, 0, &["--objects", &place])?;
+    ensure!(
+        text.contains("shop.b: equal: 1 of 1 rows, 2 lines"),
+        "{text}"
+    );
+    server.sql("DELETE FROM shop.b")?;
+    workplace.drain()?;
+    rewrite(&workplace.path("data"), |line| {
+        if line.contains("\"D\"") {
+            String::new()
+        } else {
+            line.to_owned()
+        }
+    })?;
+    let text = verify(&workplace, 65, &["--objects", &place])?;
+    ensure!(
+        text.contains("shop.a: equal") && text.contains("extra id=1"),
+        "{text}"
+    );
+    Ok(())
+}
