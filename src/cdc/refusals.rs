@@ -221,7 +221,10 @@ fn warn_of_filters(source: &Row, findings: &mut Findings) {
 }
 
 /// A row for each server that this one replicates from.
-async fn replica_status(
+///
+/// # Errors
+/// If the server does not answer in time.
+pub(super) async fn replica_status(
     server: &mut Server,
 ) -> Result<Result<Vec<Row>, mysql_async::Error>, Failure> {
     // The names changed in MySQL 8.0.22; MariaDB has several sources.

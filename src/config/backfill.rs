@@ -1,12 +1,17 @@
 //! How rows that were there before are read.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use super::duration::at_least;
 use super::{ConfigError, Table, raw};
 
 /// Connections for it.
 const DEFAULT_CONNECTIONS: u32 = 2;
 const MOST_CONNECTIONS: u32 = 32;
+/// As many as tools that change schemas online stop at, too.
+const DEFAULT_THREADS_RUNNING: NonZeroU32 = NonZeroU32::new(25).unwrap();
+const DEFAULT_REPLICA_LAG: Duration = Duration::from_secs(30);
 
 /// Whether the rows that a table has are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +50,10 @@ pub struct Backfill {
     pub connections: u32,
     /// Rows a second, over all connections; `None` is as many as there are.
     pub rows_per_second: Option<NonZeroU32>,
+    /// None are read while more threads of the server are running.
+    pub max_threads_running: NonZeroU32,
+    /// None are read while a server that is a replica is further behind its source.
+    pub max_replica_lag: Duration,
 }
 
 impl Default for Backfill {
@@ -52,6 +61,8 @@ impl Default for Backfill {
         Self {
             connections: DEFAULT_CONNECTIONS,
             rows_per_second: None,
+            max_threads_running: DEFAULT_THREADS_RUNNING,
+            max_replica_lag: DEFAULT_REPLICA_LAG,
         }
     }
 }
@@ -75,9 +86,24 @@ pub(super) fn validate(raw: &raw::Backfill) -> Result<Backfill, ConfigError> {
             "give at least 1, or leave it out",
         ));
     }
+    let threads = raw.max_threads_running.map(NonZeroU32::new);
+    if threads == Some(None) {
+        return Err(ConfigError::at(
+            "backfill.max_threads_running",
+            "no row is ever read",
+            "give at least 1; a number that is never reached is no limit",
+        ));
+    }
     Ok(Backfill {
         connections,
         rows_per_second: rate.flatten(),
+        max_threads_running: threads.flatten().unwrap_or(DEFAULT_THREADS_RUNNING),
+        max_replica_lag: at_least(
+            "backfill.max_replica_lag",
+            raw.max_replica_lag,
+            DEFAULT_REPLICA_LAG,
+            Duration::from_secs(1),
+        )?,
     })
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
+use super::ConfigError;
+
 /// What serde says is expected of a [`TypedDuration`].
 pub(super) const EXPECTED: &str = "a duration";
 
@@ -22,6 +24,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| "write it with a unit, like 30s or 10m".to_owned())
+}
+
+/// What was typed, or the default if that is nothing.
+///
+/// # Errors
+/// If it is below the least.
+pub(super) fn at_least(
+    key: &str,
+    typed: Option<TypedDuration>,
+    default: Duration,
+    least: Duration,
+) -> Result<Duration, ConfigError> {
+    let given = typed.map_or(default, |typed| typed.0);
+    if given < least {
+        return Err(ConfigError::at(
+            key,
+            format!("not a duration of at least {least:?}"),
+            format!("give more, like \"{default:?}\", which is the default"),
+        ));
+    }
+    Ok(given)
 }
 
 impl<'de> Deserialize<'de> for TypedDuration {

@@ -13,10 +13,10 @@ use super::cloudwatch::{
     check_names,
 };
 use super::clusters::{ClusterGroup, Discovery};
-use super::duration::TypedDuration;
+use super::duration::{TypedDuration, at_least};
 use super::filter::Filter;
 use super::raw::Raw;
-use super::validate::{at_least, shutdown_grace};
+use super::validate::shutdown_grace;
 use super::{ConfigError, clusters, filter, status};
 
 const DEFAULT_PUBLISH_EVERY: Duration = Duration::from_secs(10);

@@ -150,6 +150,8 @@ pub(super) struct Place {
 pub(super) struct Backfill {
     pub(super) connections: Option<u32>,
     pub(super) rows_per_second: Option<u32>,
+    pub(super) max_threads_running: Option<u32>,
+    pub(super) max_replica_lag: Option<TypedDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

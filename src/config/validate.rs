@@ -10,7 +10,7 @@ use crate::binlog::{Flavor, GtidSet};
 use super::backfill;
 use super::checkpoint;
 use super::dead_letters;
-use super::duration::TypedDuration;
+use super::duration::at_least;
 use super::exempt::exemptions;
 use super::firehose;
 use super::partitions::partitions;
@@ -354,27 +354,6 @@ fn directory(path: Option<&str>) -> Result<Sink, ConfigError> {
         ));
     }
     Ok(Sink::Dir { path: path.into() })
-}
-
-/// What was typed, or the default if that is nothing.
-///
-/// # Errors
-/// If it is below the least.
-pub(super) fn at_least(
-    key: &str,
-    typed: Option<TypedDuration>,
-    default: Duration,
-    least: Duration,
-) -> Result<Duration, ConfigError> {
-    let given = typed.map_or(default, |typed| typed.0);
-    if given < least {
-        return Err(ConfigError::at(
-            key,
-            format!("not a duration of at least {least:?}"),
-            format!("give more, like \"{default:?}\", which is the default"),
-        ));
-    }
-    Ok(given)
 }
 
 #[cfg(test)]

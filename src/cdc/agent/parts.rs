@@ -28,7 +28,10 @@ impl<S: Sink> Agent<S> {
         let Some(mut seam) = self.pipeline.seam.take() else {
             return Ok(());
         };
-        backfill.ask(&mut seam, now, || self.pipeline.newest_commit());
+        if backfill.may_ask(now) {
+            let (processed, safe) = (self.pipeline.newest_commit(), self.pipeline.safe_commit());
+            backfill.ask(&mut seam, now, (&processed, &safe));
+        }
         if seam.is_done() {
             self.backfill = None;
         } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::binlog::{ServerColumn, Versioning};
+use crate::binlog::{Flavor, ServerColumn, Versioning};
 use crate::cdc::checked_table::CheckedTable;
 use crate::cdc::described::spelled;
 use crate::cdc::findings::Findings;
@@ -16,7 +16,9 @@ use crate::config::Config;
 use crate::encode::quoted_name;
 use crate::{Error, Exit, Failure};
 
+use super::estimate::Estimate;
 use super::key::{Bound, Key};
+use super::pause::warn_of_unknown;
 use super::progress::TableProgress;
 use super::reader::no_gtids;
 use super::seam::Seam;
@@ -44,7 +46,9 @@ pub(in crate::cdc) async fn begin(
         let begun = begin_table(config, table, before, server).await;
         if let Some((key, progress)) = findings.take(begun)? {
             table.is_read = true;
-            seam.begin(index, (key, is_once(table)), progress);
+            let estimate = estimate(server, table, progress.rows()).await?;
+            tell_estimate(config, table, (&key, &progress), estimate);
+            seam.begin(index, (key, is_once(table)), progress, estimate);
         }
     }
     let is_any = !seam.readings().is_empty();
@@ -52,6 +56,9 @@ pub(in crate::cdc) async fn begin(
         findings.refuse(no_gtids());
     }
     findings.conclude(Ok(()))?;
+    if is_any {
+        warn_of_unknown(server).await?;
+    }
     for reading in seam.readings() {
         let name = tables[reading.table].full_name();
         known.insert(name, reading.progress.clone());
@@ -90,11 +97,7 @@ async fn begin_table(
     }
     if let Some(before) = before.filter(|before| !before.is_done()) {
         match keys.iter().find(|key| before.is_by(key)) {
-            Some(key) => {
-                let rows = before.rows();
-                info!(rows, "backfill of {name}: going on where it was");
-                return Ok((key.clone(), before.clone()));
-            }
+            Some(key) => return Ok((key.clone(), before.clone())),
             None if table.backfill.is_again() => {}
             None => {
                 let key = before.key().join(", ");
@@ -113,11 +116,6 @@ async fn begin_table(
         )
     })?;
     let bounds = bounds(config, table, &key, server).await?;
-    let rows = estimate(server, table).await?;
-    info!(
-        "backfill of {name}: about {rows} rows, by ({})",
-        key.names().collect::<Vec<_>>().join(", "),
-    );
     let progress = TableProgress::begin(&key, bounds, before);
     Ok((key, progress))
 }
@@ -235,12 +233,58 @@ pub(super) async fn bounds(
     Ok(bounds.into_iter().map(Bound::of_integer).collect())
 }
 
-/// The server's own guess.
-pub(super) async fn estimate(server: &mut Server, table: &CheckedTable) -> Result<u64, Failure> {
-    const ROWS: &str = "SELECT TABLE_ROWS FROM information_schema.TABLES \
+/// The server's own guess, when so many rows are written.
+pub(super) async fn estimate(
+    server: &mut Server,
+    table: &CheckedTable,
+    rows_before: u64,
+) -> Result<Estimate, Failure> {
+    const SIZE: &str = "SELECT TABLE_ROWS, DATA_LENGTH FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    if server.flavor == Flavor::MySql {
+        // What MySQL keeps there may be a day old.
+        server
+            .ask_if_allowed("SET SESSION information_schema_stats_expiry = 0")
+            .await?;
+    }
     let names = (table.schema.as_str(), table.name.as_str());
-    let rows = server.ask(ROWS, names).await?;
-    let rows: Option<u64> = rows.first().map_or(Ok(None), |row| cell(row, 0, ROWS))?;
-    Ok(rows.unwrap_or(0))
+    let rows = server.ask(SIZE, names).await?;
+    let number = |index| -> Result<u64, Failure> {
+        let number: Option<u64> = rows
+            .first()
+            .map_or(Ok(None), |row| cell(row, index, SIZE))?;
+        Ok(number.unwrap_or(0))
+    };
+    Ok(Estimate {
+        rows: number(0)?,
+        bytes: number(1)?,
+        rows_before,
+    })
+}
+
+fn tell_estimate(
+    config: &Config,
+    table: &CheckedTable,
+    (key, progress): (&Key, &TableProgress),
+    estimate: Estimate,
+) {
+    let name = table.full_name();
+    let Estimate {
+        rows,
+        bytes,
+        rows_before,
+    } = estimate;
+    let done = if rows_before == 0 {
+        String::new()
+    } else {
+        format!("{rows_before} of ")
+    };
+    let columns: Vec<&str> = key.names().collect();
+    let unread = progress.ranges().iter().filter(|range| !range.is_read);
+    let connections = unread.count().min(config.backfill.connections as usize);
+    info!(
+        "backfill of {name}: {done}about {rows} rows ({}), in parts by the key ({}) over {connections} connection(s)",
+        bytesize::ByteSize(bytes),
+        columns.join(", "),
+    );
 }

@@ -1,15 +1,18 @@
 //! Rows that were there before the binlog was followed, delivered as operation `R` while it is followed.
 //!
 //! What lives here: which tables are read and by which key ([`key`], [`choice`]), how much of them is read ([`progress`]), the
-//! reading itself ([`reader`]), also by those who compare ([`scan`]), and the seam between what was read and the binlog ([`seam`], and [`once`] with [`given`] for
+//! reading itself ([`reader`]), also by those who compare ([`scan`]), when it pauses ([`pause`]), and the seam between what was
+//! read and the binlog ([`seam`], and [`once`] with [`given`] for
 //! tables of which only inserts are followed). What does not: how a row becomes
 //! a line ([`super::tables`]).
 
 mod choice;
 mod chunk;
+mod estimate;
 mod given;
 mod key;
 mod once;
+mod pause;
 mod progress;
 mod reader;
 mod scan;
@@ -32,6 +35,7 @@ use super::server::{Mark, Server};
 
 pub(crate) use chunk::Chunk;
 pub(super) use once::{Change, Read};
+use pause::{Look, Pause};
 pub(crate) use progress::{BackfillProgress, TableProgress};
 use reader::{Answered, PartReader, Request};
 pub(crate) use scan::{PartEnd, ScanRange, ScanReader, ScannedPart, TableScan};
@@ -39,6 +43,10 @@ pub(super) use seam::{Due, Reading, Seam};
 
 /// The part of what may be in memory that a part of a table aims at.
 const PART_OF_MEMORY: usize = 12;
+/// How often the server's load is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Of so many looks one is at its binlog files, of which there may be many.
+const LOOKS_AT_FILES: u32 = 5;
 
 /// What reads the tables.
 pub(super) struct Backfill {
@@ -50,6 +58,12 @@ pub(super) struct Backfill {
     /// Nothing is asked for before.
     not_before: Instant,
     delay: Duration,
+    /// Why nothing is read now, and since when.
+    paused: Option<(Pause, Instant)>,
+    /// Whether the server's load was looked at.
+    has_looked: bool,
+    next_look: Instant,
+    looks: u32,
     began: Instant,
 }
 
@@ -81,6 +95,10 @@ impl Backfill {
             reading: JoinSet::new(),
             not_before: Instant::now(),
             delay: Duration::ZERO,
+            paused: None,
+            has_looked: false,
+            next_look: Instant::now(),
+            looks: 0,
             began: Instant::now(),
         }
     }
@@ -91,25 +109,34 @@ impl Backfill {
         is_later.then_some(self.not_before)
     }
 
-    /// Asks for parts, between two transactions.
+    /// Whether a part may be asked for. At the start, and while reading pauses, one connection looks whether it may go on.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        let is_looking = self.must_look() && !self.reading.is_empty();
+        !self.idle.is_empty() && now >= self.not_before && !is_looking
+    }
+
+    fn must_look(&self) -> bool {
+        self.paused.is_some() || !self.has_looked
+    }
+
+    /// Asks for parts, between two transactions. `processed` is the newest commit, `safe` the one from which the binlog would
+    /// be read again after a restart.
     pub(super) fn ask(
         &mut self,
         seam: &mut Seam,
         now: Instant,
-        mut processed: impl FnMut() -> Arc<Mark>,
+        (processed, safe): (&Arc<Mark>, &Arc<Mark>),
     ) {
-        if now < self.not_before {
-            return;
-        }
-        while !self.idle.is_empty()
+        while self.may_ask(now)
             && let Some(part) = seam.open_window()
             && let Some(mut reader) = self.idle.pop()
         {
             let request = Request {
                 table: self.tables[part.table].clone(),
                 part,
-                processed: processed(),
+                processed: Arc::clone(processed),
                 wanted_bytes: self.wanted_bytes,
+                look: self.look(now, safe),
             };
             self.reading.spawn(async move {
                 let answered = reader.read(&request).await;
@@ -132,8 +159,12 @@ impl Backfill {
         self.idle.push(reader);
         let window = request.part.window;
         match answered {
+            Ok(Answered::Paused(pause)) => self.pause(pause),
             Ok(Answered::Chunk(chunk)) => {
                 self.delay = Duration::ZERO;
+                if request.look.is_some() {
+                    self.go_on();
+                }
                 self.pace(chunk.len());
                 return Ok((window, Some(*chunk)));
             }
@@ -151,6 +182,44 @@ impl Backfill {
             }
         }
         Ok((window, None))
+    }
+
+    /// What the next request looks at before it reads.
+    fn look(&mut self, now: Instant, safe: &Mark) -> Option<Look> {
+        if !self.must_look() && now < self.next_look {
+            return None;
+        }
+        self.next_look = now + LOOK_INTERVAL;
+        let is_at_files = self.looks.is_multiple_of(LOOKS_AT_FILES)
+            || matches!(self.paused, Some((Pause::Purge { .. }, _)));
+        self.looks = self.looks.wrapping_add(1);
+        Some(Look {
+            settings: self.settings.clone(),
+            needed_from: safe.read_from().filter(|_| is_at_files).cloned(),
+        })
+    }
+
+    /// The server is to be left alone.
+    fn pause(&mut self, pause: Pause) {
+        let now = Instant::now();
+        self.has_looked = true;
+        self.not_before = now + LOOK_INTERVAL;
+        let since = self.paused.map_or(now, |(_, since)| since);
+        let is_known = self.paused.is_some_and(|(known, _)| known.is_like(pause));
+        self.paused = Some((pause, since));
+        match pause {
+            _ if is_known => {}
+            Pause::Purge { .. } => warn!("backfill pauses: {pause}"),
+            Pause::Threads { .. } | Pause::Lag { .. } => info!("backfill pauses: {pause}"),
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.has_looked = true;
+        if let Some((_, since)) = self.paused.take() {
+            let seconds = since.elapsed().as_secs();
+            info!("backfill goes on after {seconds} s");
+        }
     }
 
     fn hold_back(&mut self) {
@@ -173,9 +242,14 @@ impl Backfill {
     pub(super) fn tell(&self, seam: &Seam) {
         for reading in seam.readings().iter().filter(|it| !it.progress.is_done()) {
             let name = self.tables.get(reading.table).map(CheckedTable::full_name);
+            let elapsed = self.began.elapsed();
+            let about = reading.estimate.about(reading.progress.rows(), elapsed);
             info!(
                 rows = reading.progress.rows(),
-                seconds = self.began.elapsed().as_secs(),
+                percent = about.percent,
+                eta_s = about.left.map(|left| left.as_secs()),
+                seconds = elapsed.as_secs(),
+                paused = self.paused.map(|(pause, _)| pause.to_string()),
                 "backfill of {}",
                 name.unwrap_or_default()
             );

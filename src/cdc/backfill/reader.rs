@@ -22,6 +22,7 @@ use crate::{Exit, Failure};
 
 use super::chunk::Chunk;
 use super::key::Bound;
+use super::pause::{Look, Pause};
 use super::seam::Part;
 
 /// What a part aims at.
@@ -46,6 +47,8 @@ pub(super) struct Request {
     pub(super) processed: Arc<Mark>,
     /// Bytes that a part aims at.
     pub(super) wanted_bytes: usize,
+    /// What to look at before.
+    pub(super) look: Option<Look>,
 }
 
 /// Reads parts.
@@ -68,6 +71,8 @@ pub(super) enum Answered {
     Chunk(Box<Chunk>),
     /// Another server answers at the same address.
     OtherServer,
+    /// The server is to be left alone.
+    Paused(Pause),
 }
 
 impl PartReader {
@@ -89,12 +94,18 @@ impl PartReader {
     /// # Errors
     /// If it cannot be read; the next one is read over new connections then.
     pub(super) async fn read(&mut self, request: &Request) -> Result<Answered, Failure> {
-        let connected = match self.connected.take() {
+        let mut connected = match self.connected.take() {
             Some(connected) => connected,
             None => Connected::open(&self.source).await?,
         };
         if connected.server.identity != request.processed.server {
             return Ok(Answered::OtherServer);
+        }
+        if let Some(look) = &request.look
+            && let Some(pause) = look.at(&mut connected.server).await?
+        {
+            self.connected = Some(connected);
+            return Ok(Answered::Paused(pause));
         }
         let (connected, answered) = self.read_with(connected, request).await?;
         self.connected = Some(connected);

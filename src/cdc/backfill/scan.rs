@@ -102,7 +102,7 @@ impl TableScan {
             ranges.push(range);
         }
         Ok(Self {
-            rows: estimate(server, table).await?,
+            rows: estimate(server, table, 0).await?.rows,
             table: table.clone(),
             columns,
             key,
@@ -226,6 +226,7 @@ impl ScanReader {
             table: scan.table.clone(),
             processed: mark,
             wanted_bytes: self.wanted_bytes,
+            look: None,
         }
     }
 }
@@ -234,7 +235,7 @@ impl ScanReader {
 fn same(scan: &TableScan, answered: Answered) -> Result<Option<Chunk>, Failure> {
     match answered {
         Answered::Chunk(chunk) => Ok(Some(*chunk).filter(|chunk| chunk.columns == scan.columns)),
-        Answered::OtherServer => Err(Failure::transient(
+        Answered::OtherServer | Answered::Paused(_) => Err(Failure::transient(
             Exit::Temporary,
             "the checkpoint is of another server than the one that answers",
             "start again when the agent follows this one",

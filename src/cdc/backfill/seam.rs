@@ -13,6 +13,7 @@ use crate::binlog::Decoder;
 use crate::cdc::server::Identity;
 
 use super::chunk::Chunk;
+use super::estimate::Estimate;
 use super::key::{Bound, Key};
 use super::once::{Change, Once, Read, Room};
 use super::progress::{KeyRange, TableProgress};
@@ -36,6 +37,7 @@ pub(crate) struct Reading {
     pub(crate) key: Key,
     /// What is written.
     pub(crate) progress: TableProgress,
+    pub(super) estimate: Estimate,
     /// Lines of the run.
     numbered: u64,
     windows: Vec<Window>,
@@ -97,6 +99,7 @@ impl Seam {
         table: usize,
         (key, is_once): (Key, bool),
         mut progress: TableProgress,
+        estimate: Estimate,
     ) {
         progress.begin_run();
         self.of_table.insert(table, self.readings.len());
@@ -104,6 +107,7 @@ impl Seam {
             table,
             key,
             progress,
+            estimate,
             numbered: 0,
             windows: Vec::new(),
             touched: HashMap::new(),

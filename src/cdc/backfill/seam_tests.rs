@@ -93,7 +93,7 @@ impl World {
         let bounds = [KEYS / 2, KEYS - 2].map(Bound::of_integer).to_vec();
         let progress = TableProgress::begin(&key, bounds, None);
         let mut seam = Seam::default();
-        seam.begin(0, (key, false), progress);
+        seam.begin(0, (key, false), progress, Estimate::default());
         let table: Rows = (0..KEYS).step_by(2).zip(0..).collect();
         Self {
             rule,

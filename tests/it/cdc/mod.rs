@@ -1,6 +1,7 @@
 //! `hydrant cdc` from its start to its end: where it begins, what it goes on from, and what happens on its way.
 
 mod backfill;
+mod backfill_gentle;
 mod connections;
 mod firehose;
 mod histories;
