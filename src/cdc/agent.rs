@@ -39,7 +39,7 @@ use super::start::start_mark;
 use super::store::{Store, is_lost};
 
 use asking::Asking;
-use parts::next_part;
+use parts::next_arrival;
 
 /// How long to wait after the disk did not take it.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +107,8 @@ impl<S: Sink> Agent<S> {
             listed,
             new_tables,
         } = checked;
-        let begun = Backfill::begin(&config, &mut tables, &mut server, &mut mark);
+        let known = followed_before(loaded.as_ref(), new_tables.patterns.folds());
+        let begun = Backfill::begin(&config, &mut tables, &mut server, &mut mark, known);
         let (backfill, seam) = Box::pin(begun).await?.unzip();
         let followed = tables.iter().map(CheckedTable::to_followed).collect();
         let followed = (followed, new_tables.patterns.stored());
@@ -128,7 +129,7 @@ impl<S: Sink> Agent<S> {
         let (max_in_flight, table_count) = (config.max_in_flight, tables.len());
         let tables = (tables, new_tables);
         let mut pipeline = Pipeline::following(&mark, tables, known, sink, max_in_flight)?;
-        pipeline.seam = seam;
+        pipeline.read_tables(seam);
         pipeline.decoder.exempt(config.exemptions.clone());
         pipeline.flow.keep_dead_letters(dead_letters, table_count);
         let saved = Checkpoint::at(&mark, pipeline.layouts()).of(&followed);
@@ -215,6 +216,7 @@ impl<S: Sink> Agent<S> {
                 self.begin_asking();
                 continue;
             }
+            let room = room && !self.pipeline.is_opening_snapshot();
             // Setting a timer wakes the thread that waits for all of them. One that rings early does no
             // harm.
             let due = self.next_timer().into();
@@ -239,7 +241,7 @@ impl<S: Sink> Agent<S> {
                     QueryOutcome::Answer(answer) => self.pipeline.answer(answer)?,
                     QueryOutcome::OtherServer => self.reconnect(),
                 },
-                part = next_part(&mut self.backfill) => self.on_part(part?),
+                arrival = next_arrival(&mut self.backfill) => self.on_arrival(arrival?),
                 event = self.reader.next(), if room => self.take_in(event?)?,
             }
         }
@@ -538,6 +540,11 @@ fn unsaved() -> Error {
         "stopped before the disk had taken the checkpoint",
         "look at the disk of checkpoint.path; rows since the last checkpoint will be delivered again",
     ))
+}
+
+/// Whether changes of a table may have been delivered up to a checkpoint.
+fn followed_before(loaded: Option<&Checkpoint>, folds: bool) -> impl Fn(&CheckedTable) -> bool {
+    move |table| loaded.is_some_and(|it| it.may_have_followed(&table.schema, &table.name, folds))
 }
 
 /// The names of tables of which a sink has rows already, at a first start.

@@ -162,6 +162,13 @@ impl Checkpoint {
         named.or_else(|| StoredPattern::operations(&self.patterns, schema, name, folds))
     }
 
+    /// Whether changes of a table may have been followed.
+    pub(super) fn may_have_followed(&self, schema: &str, name: &str, folds: bool) -> bool {
+        // That of an earlier version does not say which tables it is of.
+        let is_unknown = self.tables.is_empty() && self.patterns.is_empty();
+        is_unknown || self.followed(schema, name, folds).is_some()
+    }
+
     /// As it is stored by the process with this claim.
     pub(super) fn claimed(&self, claim: Claim) -> Vec<u8> {
         let claimed = Self {

@@ -99,9 +99,10 @@ impl Objects {
         self.tables.get(&table).and_then(|open| open.since)
     }
 
-    /// When the first row of the oldest open object was written.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.tables.values().filter_map(|open| open.since).min()
+    /// When the first row of the oldest open object was written, of tables whose objects may end.
+    pub(super) fn oldest(&self, may_end: impl Fn(usize) -> bool) -> Option<Instant> {
+        let tables = self.tables.iter().filter(|(table, _)| may_end(**table));
+        tables.filter_map(|(_, open)| open.since).min()
     }
 
     /// Whether a checkpoint would seal an object.

@@ -479,11 +479,7 @@ impl<S: Sink> Pipeline<S> {
             self.decoder.server_changed();
         }
         let is_other_server = mark.server != self.flow.server;
-        // Windows end at positions of the server that was.
-        self.seam.iter_mut().for_each(|seam| {
-            seam.discard();
-            seam.undo_to(None);
-        });
+        self.leave_windows(is_other_server)?;
         self.flow.server = mark.server;
         self.flow.columns = mark.columns;
         self.flow.confirmed_ids = mark.confirmed_ids;

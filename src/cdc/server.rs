@@ -359,6 +359,35 @@ impl Server {
         let text: Option<String> = text.flatten();
         Ok(text.and_then(|text| GtidSet::parse(self.flavor, &text).ok()))
     }
+
+    /// The transactions that are being executed by a MySQL server. They may be in its binlog, and none of them can be seen.
+    ///
+    /// # Errors
+    /// If the connection breaks, or the answer is not understood.
+    pub(super) async fn gtids_under_way(&mut self) -> Result<GtidSet, Failure> {
+        const STATEMENT: &str = "SELECT @@GLOBAL.gtid_owned";
+        let rows = self.ask(STATEMENT, ()).await?;
+        let text: Option<String> = rows
+            .first()
+            .map_or(Ok(None), |row| cell(row, 0, STATEMENT))?;
+        owned_gtids(&text.unwrap_or_default()).ok_or_else(|| {
+            Failure::uncertain(
+                Exit::Unavailable,
+                format!("the answer to {STATEMENT:?} is no GTID set"),
+                "report this with the server's version",
+            )
+        })
+    }
+}
+
+/// The GTIDs in MySQL's `gtid_owned`, where the number of a thread is behind each.
+fn owned_gtids(text: &str) -> Option<GtidSet> {
+    let mut plain = String::with_capacity(text.len());
+    for (index, part) in text.split('#').enumerate() {
+        let digits = part.chars().take_while(char::is_ascii_digit).count();
+        plain.push_str(if index == 0 { part } else { &part[digits..] });
+    }
+    GtidSet::parse(Flavor::MySql, &plain).ok()
 }
 
 /// One value of an answer.
@@ -418,4 +447,27 @@ fn options(source: &Source) -> Opts {
         .tcp_keepalive(Some(KEEPALIVE))
         .ssl_opts(tls)
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_gtids_lose_the_numbers_of_their_threads() {
+        const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        for (owned, plain) in [
+            (String::new(), String::new()),
+            (format!("{UUID}:4#18"), format!("{UUID}:4")),
+            (
+                format!("{UUID}:4#18:5#7:tag:9#2,{UUID}:12#1"),
+                format!("{UUID}:4-5:12:tag:9"),
+            ),
+        ] {
+            let set = owned_gtids(&owned).map(|set| set.to_string());
+            let wanted = GtidSet::parse(Flavor::MySql, &plain).unwrap();
+            assert_eq!(set, Some(wanted.to_string()), "{owned}");
+        }
+        assert_eq!(owned_gtids("some"), None);
+    }
 }

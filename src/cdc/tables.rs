@@ -16,6 +16,7 @@ use crate::encode::{Image, LineFacts, LineNumber, LineOperation, Plan, RowError,
 use crate::error::Error;
 use crate::{Exit, Failure};
 
+use super::backfill::broken;
 use super::checked_table::CheckedTable;
 use super::invalid_text::ReplacedText;
 use super::layouts::TableLayouts;
@@ -65,6 +66,8 @@ pub(super) struct TableWriter {
     keys: Option<(u64, Plan)>,
     /// What is written may not be the end of an object, because a part of the table is under way.
     is_within_part: bool,
+    /// Its changes are counted and not written.
+    passes_over: bool,
 }
 
 /// A place in the open transaction, to go back to.
@@ -100,6 +103,7 @@ impl TableWriter {
             selected: None,
             keys: None,
             is_within_part: false,
+            passes_over: false,
         }
     }
 
@@ -142,9 +146,25 @@ impl TableWriter {
             return false;
         };
         batch.ends_object = ends_object;
+        batch.may_end_object = !self.is_within_part;
         let prefix = self.prefix(outlet);
         outlet.full(batch, prefix);
         true
+    }
+
+    /// Whether its object must not end, because what it has of the table is not all.
+    pub(super) fn holds_object(&self) -> bool {
+        self.is_within_part
+    }
+
+    /// Says so.
+    pub(super) fn hold_object(&mut self, is_held: bool) {
+        self.is_within_part = is_held;
+    }
+
+    /// Whether its changes are counted and not written from here on.
+    pub(super) fn pass_over(&mut self, passes_over: bool) {
+        self.passes_over = passes_over;
     }
 
     /// Ends the object of batches that were sent on their way before.
@@ -284,6 +304,9 @@ impl TableWriter {
 
     /// How many of the first lines of the transaction at hand were written before.
     fn written_before(&self, context: &RowContext<'_>, outlet: &mut impl Outlet) -> u64 {
+        if self.passes_over {
+            return u64::MAX;
+        }
         let in_this_run = self.transaction.written_before(&context.key);
         let Some(written) = &self.written else {
             return in_this_run;
@@ -308,16 +331,28 @@ impl TableWriter {
             return Ok(());
         }
         let before = before.map(|(_, plan)| plan);
+        let before = before.or(self.selected.as_ref().map(|read| &read.plan));
+        let is_first = before.is_none();
         let (plan, begins_layout) = self.definition.plan(context, before)?;
         if begins_layout {
-            self.begin_layout(outlet);
+            self.begin_layout(is_first, outlet)?;
         }
         self.plan = Some((context.generation, plan));
         Ok(())
     }
 
-    /// No line that follows may be beside one that is there.
-    fn begin_layout(&mut self, outlet: &mut impl Outlet) {
+    /// No line that follows may be beside one that is there. `is_first` says that none is known to be there.
+    ///
+    /// # Errors
+    /// If those are of a table of which not all is written.
+    fn begin_layout(&mut self, is_first: bool, outlet: &mut impl Outlet) -> Result<(), Failure> {
+        if self.is_within_part && is_first {
+            return Ok(());
+        }
+        if self.is_within_part && outlet.is_staging() {
+            let why = "its lines have other columns now";
+            return Err(broken(&self.definition.name(), why));
+        }
         match self.lines.take() {
             Some(mut batch) => {
                 batch.ends_object = true;
@@ -327,6 +362,7 @@ impl TableWriter {
             None if outlet.is_staging() => self.end_object(outlet),
             None => {}
         }
+        Ok(())
     }
 
     /// Finds the row that starts at `at`. Gives where the next one starts, and what has happened to it as the

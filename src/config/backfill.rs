@@ -54,6 +54,8 @@ pub struct Backfill {
     pub max_threads_running: NonZeroU32,
     /// None are read while a server that is a replica is further behind its source.
     pub max_replica_lag: Duration,
+    /// Tables may be locked against writes for a moment, where nothing else tells what a SELECT sees.
+    pub lock_tables: bool,
 }
 
 impl Default for Backfill {
@@ -63,6 +65,7 @@ impl Default for Backfill {
             rows_per_second: None,
             max_threads_running: DEFAULT_THREADS_RUNNING,
             max_replica_lag: DEFAULT_REPLICA_LAG,
+            lock_tables: false,
         }
     }
 }
@@ -104,6 +107,7 @@ pub(super) fn validate(raw: &raw::Backfill) -> Result<Backfill, ConfigError> {
             DEFAULT_REPLICA_LAG,
             Duration::from_secs(1),
         )?,
+        lock_tables: raw.lock_tables,
     })
 }
 

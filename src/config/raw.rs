@@ -152,6 +152,7 @@ pub(super) struct Backfill {
     pub(super) rows_per_second: Option<u32>,
     pub(super) max_threads_running: Option<u32>,
     pub(super) max_replica_lag: Option<TypedDuration>,
+    pub(super) lock_tables: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use crate::Failure;
 use crate::error::Error;
 use crate::sink::Sink;
 
-use super::super::backfill::{Backfill, Chunk};
+use super::super::backfill::{Arrival, Backfill};
 use super::Agent;
 
 impl<S: Sink> Agent<S> {
@@ -16,6 +16,11 @@ impl<S: Sink> Agent<S> {
         let Some(backfill) = &mut self.backfill else {
             return Ok(());
         };
+        if let Some(settled) = self.pipeline.settle_snapshot(now) {
+            let seam = self.pipeline.seam.as_deref();
+            let reading = seam.and_then(|seam| seam.reading(settled.0));
+            backfill.settled(settled, reading.and_then(|it| it.place()))?;
+        }
         while let Some(table) = self.pipeline.write_due(now)? {
             backfill.tell_written(self.pipeline.seam.as_deref(), table);
             if !self.pipeline.has_room() {
@@ -28,6 +33,7 @@ impl<S: Sink> Agent<S> {
         let Some(mut seam) = self.pipeline.seam.take() else {
             return Ok(());
         };
+        backfill.ask_for_more(&mut seam, now);
         if backfill.may_ask(now) {
             let (processed, safe) = (self.pipeline.newest_commit(), self.pipeline.safe_commit());
             backfill.ask(&mut seam, now, (&processed, &safe));
@@ -40,18 +46,20 @@ impl<S: Sink> Agent<S> {
         Ok(())
     }
 
-    /// A part was read, or could not be.
-    pub(super) fn on_part(&mut self, (window, chunk): (u64, Option<Chunk>)) {
-        if let Some(seam) = &mut self.pipeline.seam {
-            seam.arrived(window, chunk);
+    /// What was asked for has come, or could not.
+    pub(super) fn on_arrival(&mut self, arrival: Arrival) {
+        let Some(seam) = &mut self.pipeline.seam else {
+            return;
+        };
+        match arrival {
+            Arrival::Part(window, chunk) => seam.arrived(window, chunk),
+            Arrival::Opened(opened) => seam.opened(opened, Instant::now()),
         }
     }
 }
 
-/// Waits for the next part of a table that is read, whose window has this number; for ever if there is none.
-pub(super) async fn next_part(
-    backfill: &mut Option<Box<Backfill>>,
-) -> Result<(u64, Option<Chunk>), Failure> {
+/// Waits for what comes next of tables that are read; for ever if nothing will.
+pub(super) async fn next_arrival(backfill: &mut Option<Box<Backfill>>) -> Result<Arrival, Failure> {
     match backfill {
         Some(backfill) => backfill.next().await,
         None => std::future::pending().await,

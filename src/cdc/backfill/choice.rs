@@ -20,7 +20,7 @@ use super::estimate::Estimate;
 use super::key::{Bound, Key};
 use super::pause::warn_of_unknown;
 use super::progress::TableProgress;
-use super::reader::no_gtids;
+use super::reader::{lock, no_gtids};
 use super::seam::Seam;
 
 /// Begins to read the tables that are to be read and are not, as the mark knows them; what it knows of other tables is
@@ -33,6 +33,7 @@ pub(in crate::cdc) async fn begin(
     tables: &mut [CheckedTable],
     server: &mut Server,
     mark: &mut Mark,
+    was_followed: impl Fn(&CheckedTable) -> bool,
 ) -> Result<Option<Box<Seam>>, Error> {
     let mut seam = Seam::default();
     let mut findings = Findings::default();
@@ -44,15 +45,21 @@ pub(in crate::cdc) async fn begin(
             continue;
         }
         let begun = begin_table(config, table, before, server).await;
-        if let Some((key, progress)) = findings.take(begun)? {
+        if let Some((key, mut progress)) = findings.take(begun)? {
+            if key.is_none() && before.is_none() {
+                progress.begins_there = !was_followed(table);
+            }
             table.is_read = true;
+            if config.backfill.lock_tables && server.flavor == Flavor::MySql {
+                findings.take(check_lock(server, table).await)?;
+            }
             let estimate = estimate(server, table, progress.rows()).await?;
             tell_estimate(config, table, (&key, &progress), estimate);
             seam.begin(index, (key, is_once(table)), progress, estimate);
         }
     }
     let is_any = !seam.readings().is_empty();
-    if is_any && !has_gtids(server) {
+    if is_any && !has_gtids(server) && !config.backfill.lock_tables {
         findings.refuse(no_gtids());
     }
     findings.conclude(Ok(()))?;
@@ -85,20 +92,16 @@ async fn begin_table(
         protected.any(|(column, _)| is_same(column, name))
     };
     keys.retain(|key| !key.names().any(is_protected));
-    if is_once(table) && !keys.iter().any(Key::is_integer) {
-        return Err(refused(
-            "its updates are not followed, and no key of it is one integer, so that rows that move while it is read could not \
-             be told from others",
-            "give it such a key; or, if it has another one, add \"update\" to the table's `events`",
-        ));
-    }
     if is_once(table) {
+        // On which side of a bound a row stands must be known without the server.
         keys.retain(Key::is_integer);
     }
     if let Some(before) = before.filter(|before| !before.is_done()) {
+        let was_whole = before.key().is_empty();
         match keys.iter().find(|key| before.is_by(key)) {
             Some(key) => return Ok((key.clone(), before.clone())),
-            None if table.backfill.is_again() => {}
+            None if was_whole && keys.is_empty() => return Ok((Key::none(), before.clone())),
+            None if was_whole || table.backfill.is_again() => {}
             None => {
                 let key = before.key().join(", ");
                 return Err(refused(
@@ -108,16 +111,52 @@ async fn begin_table(
             }
         }
     }
-    let key = keys.into_iter().next().ok_or_else(|| {
-        refused(
-            "it has no primary or unique key without NULL whose columns are integers, decimals, text, bytes or times, and \
-             neither masked nor excluded",
-            "give it one, or take `backfill` away from it and load its rows otherwise",
-        )
-    })?;
+    let key = keys.into_iter().next().unwrap_or_else(Key::none);
+    if key.is_none() || !has_gtids(server) {
+        refuse_without_snapshots(table, server).await?;
+    }
     let bounds = bounds(config, table, &key, server).await?;
     let progress = TableProgress::begin(&key, bounds, before);
     Ok((key, progress))
+}
+
+/// Rows of such engines change beside any snapshot.
+async fn refuse_without_snapshots(
+    table: &CheckedTable,
+    server: &mut Server,
+) -> Result<(), Failure> {
+    const ENGINE: &str = "SELECT ENGINE, TRANSACTIONS FROM information_schema.TABLES \
+         JOIN information_schema.ENGINES USING (ENGINE) WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
+    let names = (table.schema.as_str(), table.name.as_str());
+    let rows = server.ask(ENGINE, names).await?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let (engine, transactions): (String, Option<String>) =
+        (cell(row, 0, ENGINE)?, cell(row, 1, ENGINE)?);
+    if transactions.is_some_and(|it| it.eq_ignore_ascii_case("YES")) {
+        return Ok(());
+    }
+    Err(refused(
+        table,
+        &format!("only a snapshot tells which changes it has, and its engine, {engine}, has none"),
+        "ALTER TABLE ... ENGINE = InnoDB; or take `backfill` away from it and load its rows otherwise",
+    ))
+}
+
+/// Locks the table for a moment, which is allowed, to know whether the user may.
+async fn check_lock(server: &mut Server, table: &CheckedTable) -> Result<(), Failure> {
+    let locked = lock(server, table).await;
+    server.ask("UNLOCK TABLES", ()).await?;
+    match locked {
+        Err(failure) if failure.exit == Exit::Permission => Err(refused(
+            table,
+            &format!("backfill.lock_tables is set, and the user may not lock it: {failure}"),
+            "GRANT LOCK TABLES ON its schema TO the user of source.url, or set backfill.lock_tables = false",
+        )),
+        // Somebody else is writing to it.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// What keeps any row of the table from being read.
@@ -279,12 +318,24 @@ fn tell_estimate(
     } else {
         format!("{rows_before} of ")
     };
-    let columns: Vec<&str> = key.names().collect();
-    let unread = progress.ranges().iter().filter(|range| !range.is_read);
-    let connections = unread.count().min(config.backfill.connections as usize);
+    let how = if key.is_none() {
+        let from = if progress.begins_there {
+            "; its changes are delivered from the place on as of which it is read"
+        } else {
+            ""
+        };
+        format!("whole, because no key divides it, and anew from its first row after a stop{from}")
+    } else {
+        let columns: Vec<&str> = key.names().collect();
+        let unread = progress.ranges().iter().filter(|range| !range.is_read);
+        let connections = unread.count().min(config.backfill.connections as usize);
+        format!(
+            "in parts by the key ({}) over {connections} connection(s)",
+            columns.join(", ")
+        )
+    };
     info!(
-        "backfill of {name}: {done}about {rows} rows ({}), in parts by the key ({}) over {connections} connection(s)",
+        "backfill of {name}: {done}about {rows} rows ({}), {how}",
         bytesize::ByteSize(bytes),
-        columns.join(", "),
     );
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use crate::binlog::ServerColumn;
 use crate::cdc::end::End;
 use crate::cdc::server::Identity;
+use crate::encode::find_cells;
 use crate::spare::Buffer;
+use crate::{Exit, Failure};
 
 use super::key::Bound;
 
@@ -41,6 +43,37 @@ impl Chunk {
             end: *end,
         });
         ranges.map(|range| &self.bytes[range])
+    }
+
+    /// The key of the last row.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(super) fn last_key(&self) -> Result<Option<Bound>, Failure> {
+        let mut cells = Vec::new();
+        let Some(row) = self.rows().last() else {
+            return Ok(None);
+        };
+        let found = find_cells(row, &mut cells).ok();
+        let key = cells.get(..self.key_len).filter(|_| found.is_some());
+        let key = key.and_then(|cells| {
+            let cells = cells.iter().map(|cell| row.get(cell.clone()));
+            cells.collect::<Option<Vec<&[u8]>>>()
+        });
+        let key = key.ok_or_else(|| {
+            let what = "a row of a SELECT has no key";
+            Failure::uncertain(
+                Exit::Unavailable,
+                what,
+                "report this with the server's version",
+            )
+        })?;
+        Ok(Some(Bound::of(key.into_iter())))
+    }
+
+    /// Whether its range, or the table, has no more.
+    pub(crate) fn is_last(&self) -> bool {
+        self.up_to.is_none()
     }
 
     /// How many there are.

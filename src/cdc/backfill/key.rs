@@ -111,12 +111,17 @@ impl Key {
         .filter(|key| !key.columns.is_empty())
     }
 
-    /// That of a table which has none, and is read at once.
+    /// No key: the table is read whole.
     pub(super) fn none() -> Self {
         Self {
             index: String::new(),
             columns: Vec::new(),
         }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_none(&self) -> bool {
+        self.columns.is_empty()
     }
 
     /// The names of its columns.
@@ -136,21 +141,22 @@ impl Key {
         self.columns.len() == 1 && self.integer().is_some()
     }
 
-    /// Which index the server is to read, and in which order.
-    pub(super) fn hint(&self) -> String {
-        if self.columns.is_empty() {
+    /// Rows of a table from the key's index alone, in its order: what stands behind the table's name, with this condition.
+    pub(super) fn clauses(&self, condition: &str) -> String {
+        if self.is_none() {
             return String::new();
         }
-        format!("FORCE INDEX ({})", quoted_name(&self.index))
+        let names: Vec<String> = self.names().map(quoted_name).collect();
+        format!(
+            " {} WHERE {condition} ORDER BY {}",
+            self.hint(),
+            names.join(", ")
+        )
     }
 
-    /// The order of its rows.
-    pub(super) fn order(&self) -> String {
-        let names: Vec<String> = self.names().map(quoted_name).collect();
-        if names.is_empty() {
-            return String::new();
-        }
-        format!("ORDER BY {}", names.join(", "))
+    /// Which index the server is to read.
+    pub(super) fn hint(&self) -> String {
+        format!("FORCE INDEX ({})", quoted_name(&self.index))
     }
 
     /// The condition for rows behind `after`, up to `to`; `None` if a bound is not one of this key.

@@ -1,10 +1,9 @@
 //! Rows that were there before the binlog was followed, delivered as operation `R` while it is followed.
 //!
 //! What lives here: which tables are read and by which key ([`key`], [`choice`]), how much of them is read ([`progress`]), the
-//! reading itself ([`reader`]), also by those who compare ([`scan`]), when it pauses ([`pause`]), and the seam between what was
-//! read and the binlog ([`seam`], and [`once`] with [`given`] for
-//! tables of which only inserts are followed). What does not: how a row becomes
-//! a line ([`super::tables`]).
+//! reading itself ([`reader`], [`select`]), also by those who compare ([`scan`]), when it pauses ([`pause`]), and the seam between
+//! what was read and the binlog ([`seam`]; [`once`] with [`given`] for tables of which only inserts are followed, [`whole`] for
+//! those that no key divides). What does not: how a row becomes a line ([`super::tables`]).
 
 mod choice;
 mod chunk;
@@ -17,6 +16,8 @@ mod progress;
 mod reader;
 mod scan;
 mod seam;
+mod select;
+mod whole;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::config;
 use crate::error::Fault;
-use crate::{Error, Failure};
+use crate::{Error, Exit, Failure};
 
 use super::checked_table::CheckedTable;
 use super::retry::LONGEST_DELAY;
@@ -37,9 +38,11 @@ pub(crate) use chunk::Chunk;
 pub(super) use once::{Change, Read};
 use pause::{Look, Pause};
 pub(crate) use progress::{BackfillProgress, TableProgress};
-use reader::{Answered, PartReader, Request};
+use reader::{Answered, Blind, PartReader, Request};
 pub(crate) use scan::{PartEnd, ScanRange, ScanReader, ScannedPart, TableScan};
 pub(super) use seam::{Due, Reading, Seam};
+use whole::{MOST_TRIES, delay_after};
+pub(super) use whole::{Opened, Place, Settled};
 
 /// The part of what may be in memory that a part of a table aims at.
 const PART_OF_MEMORY: usize = 12;
@@ -47,6 +50,17 @@ const PART_OF_MEMORY: usize = 12;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Of so many looks one is at its binlog files, of which there may be many.
 const LOOKS_AT_FILES: u32 = 5;
+/// After the first failure.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+
+/// What has come.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// The rows of a part, by the number of its window, if it could be read.
+    Part(u64, Option<Chunk>),
+    /// A snapshot of a whole table.
+    Opened(Opened),
+}
 
 /// What reads the tables.
 pub(super) struct Backfill {
@@ -55,6 +69,10 @@ pub(super) struct Backfill {
     wanted_bytes: usize,
     idle: Vec<PartReader>,
     reading: JoinSet<(PartReader, Request, Result<Answered, Failure>)>,
+    /// What has a snapshot of a whole table open.
+    whole: Option<(PartReader, Request)>,
+    /// No other is opened before.
+    no_whole_before: Instant,
     /// Nothing is asked for before.
     not_before: Instant,
     delay: Duration,
@@ -68,7 +86,8 @@ pub(super) struct Backfill {
 }
 
 impl Backfill {
-    /// Begins to read the tables that are to be read, if there are some; see [`choice::begin`].
+    /// Begins to read the tables that are to be read, if there are some; see [`choice::begin`]. `was_followed` tells whether changes
+    /// of a table may have been delivered before this start.
     ///
     /// # Errors
     /// All that is in the way.
@@ -77,8 +96,9 @@ impl Backfill {
         tables: &mut [CheckedTable],
         server: &mut Server,
         mark: &mut Mark,
+        was_followed: impl Fn(&CheckedTable) -> bool,
     ) -> Result<Option<(Box<Self>, Box<Seam>)>, Error> {
-        let seam = choice::begin(config, tables, server, mark).await?;
+        let seam = choice::begin(config, tables, server, mark, was_followed).await?;
         Ok(seam.map(|seam| (Box::new(Self::new(config, tables)), seam)))
     }
 
@@ -93,6 +113,8 @@ impl Backfill {
             tables: tables.to_vec(),
             wanted_bytes: config.max_in_flight / PART_OF_MEMORY,
             reading: JoinSet::new(),
+            whole: None,
+            no_whole_before: Instant::now(),
             not_before: Instant::now(),
             delay: Duration::ZERO,
             paused: None,
@@ -105,8 +127,11 @@ impl Backfill {
 
     /// When something may be asked for, if that is not now.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let is_later = !self.idle.is_empty() && self.not_before > Instant::now();
-        is_later.then_some(self.not_before)
+        let now = Instant::now();
+        let is_idle = !self.idle.is_empty() || self.whole.is_some();
+        let times = [self.not_before, self.no_whole_before];
+        let later = times.into_iter().filter(|it| is_idle && *it > now);
+        later.min()
     }
 
     /// Whether a part may be asked for. At the start, and while reading pauses, one connection looks whether it may go on.
@@ -128,7 +153,7 @@ impl Backfill {
         (processed, safe): (&Arc<Mark>, &Arc<Mark>),
     ) {
         while self.may_ask(now)
-            && let Some(part) = seam.open_window()
+            && let Some(part) = seam.open_window(now >= self.no_whole_before)
             && let Some(mut reader) = self.idle.pop()
         {
             let request = Request {
@@ -137,6 +162,12 @@ impl Backfill {
                 processed: Arc::clone(processed),
                 wanted_bytes: self.wanted_bytes,
                 look: self.look(now, safe),
+                blind: if self.settings.lock_tables {
+                    Blind::Locked
+                } else {
+                    Blind::Refused
+                },
+                is_begun: false,
             };
             self.reading.spawn(async move {
                 let answered = reader.read(&request).await;
@@ -145,43 +176,117 @@ impl Backfill {
         }
     }
 
-    /// Waits for the next part, and gives the number of its window and what was read, if it could be; for ever if none is
-    /// being read. May be dropped and called again.
+    /// Asks for more rows of the whole table that is being read, if they are wanted, and lets go of one that is not read any more.
+    pub(super) fn ask_for_more(&mut self, seam: &mut Seam, now: Instant) {
+        if !seam.is_whole_under_way()
+            && let Some((mut reader, _)) = self.whole.take()
+        {
+            reader.disconnect();
+            self.idle.push(reader);
+        }
+        if now >= self.not_before
+            && self.whole.is_some()
+            && seam.wants_more()
+            && let Some((mut reader, request)) = self.whole.take()
+        {
+            self.reading.spawn(async move {
+                let answered = reader.more(&request).await;
+                (reader, request, answered)
+            });
+        }
+    }
+
+    /// What has become of the snapshot of a table.
+    ///
+    /// # Errors
+    /// If none was of use for too long.
+    pub(super) fn settled(
+        &mut self,
+        (table, settled): (usize, Settled),
+        place: Option<&Place>,
+    ) -> Result<(), Failure> {
+        let name = self.name(table);
+        let Settled::Useless { tries } = settled else {
+            let place = place.map(|place| place.position.to_string());
+            info!(
+                "backfill of {name}: reading it as of {}",
+                place.unwrap_or_default()
+            );
+            return Ok(());
+        };
+        let delay = delay_after(tries).ok_or_else(|| always_changing(&name))?;
+        self.no_whole_before = Instant::now() + delay;
+        info!(
+            "backfill of {name}: it was changed while its snapshot was opened; trying again in {delay:?}"
+        );
+        Ok(())
+    }
+
+    fn name(&self, table: usize) -> String {
+        let name = self.tables.get(table).map(CheckedTable::full_name);
+        name.unwrap_or_default()
+    }
+
+    /// Waits for what comes next; for ever if nothing is being read. May be dropped and called again.
     ///
     /// # Errors
     /// A failure that trying again will not mend.
-    pub(super) async fn next(&mut self) -> Result<(u64, Option<Chunk>), Failure> {
+    pub(super) async fn next(&mut self) -> Result<Arrival, Failure> {
         let (reader, request, answered) = match self.reading.join_next().await {
             None => return pending().await,
             Some(Ok(read)) => read,
             Some(Err(error)) => return Err(panicked(error)),
         };
-        self.idle.push(reader);
         let window = request.part.window;
+        let is_looked = request.look.is_some();
+        let name = request.table.full_name();
         match answered {
-            Ok(Answered::Paused(pause)) => self.pause(pause),
             Ok(Answered::Chunk(chunk)) => {
-                self.delay = Duration::ZERO;
-                if request.look.is_some() {
-                    self.go_on();
-                }
+                self.read(is_looked);
                 self.pace(chunk.len());
-                return Ok((window, Some(*chunk)));
+                if request.is_begun && !chunk.is_last() {
+                    self.whole = Some((reader, request));
+                } else {
+                    self.idle.push(reader);
+                }
+                return Ok(Arrival::Part(window, Some(*chunk)));
             }
+            Ok(Answered::Opened(opened)) => {
+                self.read(is_looked);
+                let is_begun = true;
+                self.whole = Some((
+                    reader,
+                    Request {
+                        is_begun,
+                        ..request
+                    },
+                ));
+                return Ok(Arrival::Opened(opened));
+            }
+            Ok(Answered::Paused(pause)) => self.pause(pause),
             // The binlog's connection will notice.
             Ok(Answered::OtherServer) => self.hold_back(),
+            Err(failure) if request.is_begun => return Err(broken(&name, &failure.to_string())),
             Err(failure) if failure.fault == Fault::Definite => return Err(failure),
             Err(failure) => {
                 self.hold_back();
                 warn!(
-                    "backfill of {}: {failure}; trying again in {:.1} s. {}",
-                    request.table.full_name(),
+                    "backfill of {name}: {failure}; trying again in {:.1} s. {}",
                     self.delay.as_secs_f32(),
                     failure.remedy
                 );
             }
         }
-        Ok((window, None))
+        self.idle.push(reader);
+        Ok(Arrival::Part(window, None))
+    }
+
+    /// The server has answered as it should.
+    fn read(&mut self, is_looked: bool) {
+        self.delay = Duration::ZERO;
+        if is_looked {
+            self.go_on();
+        }
     }
 
     /// What the next request looks at before it reads.
@@ -223,8 +328,7 @@ impl Backfill {
     }
 
     fn hold_back(&mut self) {
-        const FIRST: Duration = Duration::from_millis(200);
-        self.delay = (self.delay * 2).clamp(FIRST, LONGEST_DELAY);
+        self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
         self.not_before = Instant::now() + self.delay;
     }
 
@@ -241,17 +345,16 @@ impl Backfill {
     /// Says how far it is.
     pub(super) fn tell(&self, seam: &Seam) {
         for reading in seam.readings().iter().filter(|it| !it.progress.is_done()) {
-            let name = self.tables.get(reading.table).map(CheckedTable::full_name);
             let elapsed = self.began.elapsed();
-            let about = reading.estimate.about(reading.progress.rows(), elapsed);
+            let about = reading.estimate.about(reading.rows(), elapsed);
             info!(
-                rows = reading.progress.rows(),
+                rows = reading.rows(),
                 percent = about.percent,
                 eta_s = about.left.map(|left| left.as_secs()),
                 seconds = elapsed.as_secs(),
                 paused = self.paused.map(|(pause, _)| pause.to_string()),
                 "backfill of {}",
-                name.unwrap_or_default()
+                self.name(reading.table)
             );
         }
     }
@@ -260,8 +363,7 @@ impl Backfill {
     pub(super) fn tell_written(&self, seam: Option<&Seam>, table: usize) {
         let reading = seam.and_then(|seam| seam.reading(table));
         if let Some(reading) = reading.filter(|reading| reading.progress.is_done()) {
-            let name = self.tables.get(table).map(CheckedTable::full_name);
-            let (name, rows) = (name.unwrap_or_default(), reading.progress.rows());
+            let (name, rows) = (self.name(table), reading.progress.rows());
             info!("backfill of {name} is done: {rows} rows");
         }
     }
@@ -269,4 +371,27 @@ impl Backfill {
 
 fn panicked(error: JoinError) -> Failure {
     std::panic::resume_unwind(error.into_panic())
+}
+
+/// What was written of a whole table cannot be continued. Objects do not end before its last row, so that none has any.
+pub(super) fn broken(table: &str, why: &str) -> Failure {
+    Failure::transient(
+        Exit::Temporary,
+        format!(
+            "backfill of {table}: the SELECT that reads it whole has ended before its last row: {why}"
+        ),
+        "start again: it is read anew from its first row",
+    )
+}
+
+fn always_changing(table: &str) -> Failure {
+    Failure::definite(
+        Exit::Temporary,
+        format!(
+            "backfill of {table}: it was changed each of {MOST_TRIES} times while a snapshot of it was opened, so that it is not \
+             known which changes the snapshot has"
+        ),
+        "start again when it is changed less often; or set backfill.lock_tables = true, which keeps others from writing to it \
+         for a moment; or give it a primary key",
+    )
 }

@@ -38,6 +38,9 @@ pub(crate) struct TableProgress {
     /// Keys of rows that are delivered and stand where it is not read, of tables of which only inserts are followed.
     #[serde(default, skip_serializing_if = "Given::is_empty")]
     pub(super) given: Given,
+    /// Changes before the place as of which it is read are not written: it is followed from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) begins_there: bool,
 }
 
 /// The rows behind one key, up to another.

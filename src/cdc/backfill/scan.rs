@@ -17,7 +17,7 @@ use crate::{Exit, Failure};
 use super::choice::{bounds, estimate, keys};
 use super::chunk::Chunk;
 use super::key::{Bound, Key};
-use super::reader::{Answered, PartReader, Request};
+use super::reader::{Answered, Blind, PartReader, Request};
 use super::seam::Part;
 
 /// How a table is read.
@@ -227,6 +227,8 @@ impl ScanReader {
             processed: mark,
             wanted_bytes: self.wanted_bytes,
             look: None,
+            blind: Blind::Accepted,
+            is_begun: false,
         }
     }
 }
@@ -235,10 +237,12 @@ impl ScanReader {
 fn same(scan: &TableScan, answered: Answered) -> Result<Option<Chunk>, Failure> {
     match answered {
         Answered::Chunk(chunk) => Ok(Some(*chunk).filter(|chunk| chunk.columns == scan.columns)),
-        Answered::OtherServer | Answered::Paused(_) => Err(Failure::transient(
-            Exit::Temporary,
-            "the checkpoint is of another server than the one that answers",
-            "start again when the agent follows this one",
-        )),
+        Answered::OtherServer | Answered::Paused(_) | Answered::Opened(_) => {
+            Err(Failure::transient(
+                Exit::Temporary,
+                "the checkpoint is of another server than the one that answers",
+                "start again when the agent follows this one",
+            ))
+        }
     }
 }

@@ -8,8 +8,9 @@
 //! What does not live here: reading ([`super::reader`]), and writing lines.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
-use crate::binlog::Decoder;
+use crate::binlog::{Decoder, FilePosition};
 use crate::cdc::server::Identity;
 
 use super::chunk::Chunk;
@@ -17,6 +18,7 @@ use super::estimate::Estimate;
 use super::key::{Bound, Key};
 use super::once::{Change, Once, Read, Room};
 use super::progress::{KeyRange, TableProgress};
+use super::whole::{Opened, Place, Settled, Whole};
 
 /// Bytes of touched keys that a table may have before its windows are given up.
 const MOST_TOUCHED: usize = 8 << 20;
@@ -47,6 +49,8 @@ pub(crate) struct Reading {
     touches: u64,
     /// If only inserts are followed.
     once: Option<Box<Once>>,
+    /// If it is read whole.
+    whole: Option<Box<Whole>>,
 }
 
 /// What was opened for one part.
@@ -103,6 +107,7 @@ impl Seam {
     ) {
         progress.begin_run();
         self.of_table.insert(table, self.readings.len());
+        let whole = key.is_none().then(Box::default);
         self.readings.push(Reading {
             table,
             key,
@@ -113,7 +118,8 @@ impl Seam {
             touched: HashMap::new(),
             touched_bytes: 0,
             touches: 0,
-            once: is_once.then(Box::default),
+            once: (is_once && whole.is_none()).then(Box::default),
+            whole,
         });
     }
 
@@ -133,7 +139,7 @@ impl Seam {
         let reading = self.readings.get_mut(index);
         reading.filter(|reading| {
             let is_once = reading.once.is_some() && !reading.progress.is_done();
-            is_once || !reading.windows.is_empty()
+            is_once || reading.is_watching() || !reading.windows.is_empty()
         })
     }
 
@@ -172,23 +178,22 @@ impl Seam {
         changed
     }
 
-    /// Opens a window for a part of which none is open. Call it between two transactions.
-    pub(super) fn open_window(&mut self) -> Option<Part> {
+    /// Opens a window for a part of which none is open. Call it between two transactions. One table is read whole at a time,
+    /// and none if that may not be.
+    pub(super) fn open_window(&mut self, may_be_whole: bool) -> Option<Part> {
+        let may_be_whole = may_be_whole && !self.is_whole_under_way();
         let next = self.readings.iter_mut().find_map(|reading| {
             let range = reading.free_range()?;
-            Some((reading, range))
+            (may_be_whole || reading.whole.is_none()).then_some((reading, range))
         });
         let (reading, range) = next?;
         let id = self.next_window;
         self.next_window += 1;
-        let KeyRange { after, to, .. } = &reading.progress.ranges()[range];
-        let part = Part {
-            window: id,
-            table: reading.table,
-            key: reading.key.clone(),
-            after: after.clone(),
-            to: to.clone(),
-        };
+        if let Some(whole) = &mut reading.whole {
+            whole.open(id);
+            return Some(reading.part(id, range));
+        }
+        let part = reading.part(id, range);
         reading.windows.push(Window {
             id,
             range,
@@ -200,7 +205,11 @@ impl Seam {
 
     /// A part was read, or could not be. What belongs to no open window is not wanted any more.
     pub(crate) fn arrived(&mut self, window: u64, chunk: Option<Chunk>) {
+        let mut chunk = chunk;
         for reading in &mut self.readings {
+            if let Some(whole) = reading.whole.as_mut().filter(|it| it.is_of(window)) {
+                whole.arrived(chunk.take());
+            }
             let Some(index) = reading.windows.iter().position(|it| it.id == window) else {
                 continue;
             };
@@ -215,15 +224,81 @@ impl Seam {
         }
     }
 
-    /// Whether a part's window closes where the decoder stands.
+    /// Whether a part's window closes where the decoder stands, or it is to be decided about a snapshot.
     pub(crate) fn has_due(&self, decoder: &Decoder) -> bool {
         let mut windows = self.readings.iter().flat_map(|reading| &reading.windows);
+        let mut wholes = self.wholes();
         windows.any(|window| window.is_due(decoder))
+            || wholes.any(|whole| whole.has_chunk() || whole.is_reached(decoder))
+    }
+
+    fn wholes(&self) -> impl Iterator<Item = &Whole> {
+        self.readings.iter().filter_map(|it| it.whole.as_deref())
+    }
+
+    /// Whether the binlog must wait until a snapshot is open.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.wholes().any(Whole::is_opening)
+    }
+
+    /// Whether a snapshot of a table is open, or being opened.
+    pub(super) fn is_whole_under_way(&self) -> bool {
+        !self.wholes().all(Whole::is_closed)
+    }
+
+    /// A snapshot is open.
+    pub(crate) fn opened(&mut self, opened: Opened, now: Instant) {
+        let mut wholes = self.readings.iter_mut().filter_map(|it| it.whole.as_mut());
+        if let Some(whole) = wholes.find(|whole| whole.is_of(opened.window)) {
+            whole.opened(opened, now);
+        }
+    }
+
+    /// Decides about the snapshot that is open, between two transactions. Gives its table.
+    pub(crate) fn settle(
+        &mut self,
+        decoder: &Decoder,
+        here: &Place,
+        now: Instant,
+    ) -> Option<(usize, Settled)> {
+        self.readings.iter_mut().find_map(|reading| {
+            let settled = reading.whole.as_mut()?.settle(decoder, here, now)?;
+            Some((reading.table, settled))
+        })
+    }
+
+    /// Whether more rows of a snapshot are wanted, which are then asked for.
+    pub(super) fn wants_more(&mut self) -> bool {
+        let mut wholes = self.readings.iter_mut().filter_map(|it| it.whole.as_mut());
+        wholes.any(|whole| whole.wants_more())
+    }
+
+    /// The tables of which changes are not written before the place as of which they are read.
+    pub(crate) fn unfollowed(&self) -> impl Iterator<Item = usize> {
+        let readings = self.readings.iter();
+        let unfollowed = readings.filter(|it| it.progress.begins_there && it.whole.is_some());
+        unfollowed.map(|reading| reading.table)
+    }
+
+    /// A table of which a part of the rows is written, and none of the others can be read.
+    pub(crate) fn half_written(&self) -> Option<usize> {
+        let mut readings = self.readings.iter();
+        let found = readings.find(|it| !it.progress.is_done() && it.place().is_some());
+        found.map(|reading| reading.table)
     }
 
     /// A part whose window closes where the decoder stands. [`Seam::written`] takes it back.
     pub(crate) fn due(&mut self, decoder: &Decoder) -> Option<Due> {
         for reading in &mut self.readings {
+            let chunk = reading.whole.as_mut().and_then(|it| it.take_chunk());
+            if let Some(chunk) = chunk {
+                return Some(Due {
+                    table: reading.table,
+                    range: 0,
+                    since: reading.touches(),
+                    chunk,
+                });
+            }
             let mut windows = reading.windows.iter();
             if let Some(index) = windows.position(|window| window.is_due(decoder)) {
                 let window = reading.windows.swap_remove(index);
@@ -249,8 +324,13 @@ impl Seam {
         let index = self.of_table.get(&due.table).copied();
         let reading = index.and_then(|index| self.readings.get_mut(index));
         if let Some(reading) = reading {
-            reading.progress.advance(due.range, due.chunk.up_to, lines);
             reading.numbered += lines;
+            if reading.whole.is_none() {
+                reading.progress.advance(due.range, due.chunk.up_to, lines);
+            } else if due.chunk.is_last() {
+                // Nothing of it is kept before all of it is written.
+                reading.progress.advance(due.range, None, reading.numbered);
+            }
             reading.forget_touched();
         }
     }
@@ -262,6 +342,44 @@ impl Seam {
 }
 
 impl Reading {
+    /// Rows that are written.
+    pub(super) fn rows(&self) -> u64 {
+        let unkept = if self.whole.is_some() && !self.progress.is_done() {
+            self.numbered
+        } else {
+            0
+        };
+        self.progress.rows() + unkept
+    }
+
+    fn part(&self, window: u64, range: usize) -> Part {
+        let KeyRange { after, to, .. } = &self.progress.ranges()[range];
+        Part {
+            window,
+            table: self.table,
+            key: self.key.clone(),
+            after: after.clone(),
+            to: to.clone(),
+        }
+    }
+
+    /// Whether a snapshot is open that a change makes useless.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.is_watching())
+    }
+
+    /// A transaction that starts there changes the table.
+    pub(crate) fn note_transaction(&mut self, start: &FilePosition) {
+        if let Some(whole) = &mut self.whole {
+            whole.touch(start);
+        }
+    }
+
+    /// As of where its rows are written, if that is not where they are.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.whole.as_ref().and_then(|whole| whole.place())
+    }
+
     /// A range that has rows left and no window.
     fn free_range(&self) -> Option<usize> {
         let ranges = self.progress.ranges();
@@ -352,6 +470,7 @@ impl Reading {
     /// Gives up its windows.
     pub(crate) fn discard(&mut self) {
         self.windows.clear();
+        self.whole.iter_mut().for_each(|whole| whole.discard());
         self.forget_touched();
     }
 

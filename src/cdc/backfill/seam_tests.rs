@@ -144,7 +144,7 @@ impl World {
     }
 
     fn open(&mut self) {
-        if let Some(part) = self.seam.open_window() {
+        if let Some(part) = self.seam.open_window(true) {
             self.selected.insert(part.window, (self.followed, None));
         }
     }

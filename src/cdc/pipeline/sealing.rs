@@ -46,6 +46,7 @@ impl<S: Sink> Pipeline<S> {
             let object_since = self.flow.objects.as_ref();
             let object_since = object_since.and_then(|objects| objects.since(table.index()));
             let ends_object = object_since.or(opened_at).is_some_and(&ends);
+            let ends_object = ends_object && !table.holds_object();
             let mut outlet = FlowOutlet {
                 flow: &mut self.flow,
                 decoder: &self.decoder,
@@ -61,7 +62,13 @@ impl<S: Sink> Pipeline<S> {
     /// When the oldest open batch or object was opened.
     pub(crate) fn oldest_open(&self) -> Option<Instant> {
         let objects = self.flow.objects.as_ref();
-        let objects = objects.and_then(|objects| objects.oldest());
+        let may_end = |table: usize| {
+            !self
+                .tables
+                .get(table)
+                .is_some_and(TableWriter::holds_object)
+        };
+        let objects = objects.and_then(|objects| objects.oldest(may_end));
         let batches = self.tables.iter().filter_map(TableWriter::opened_at);
         batches.chain(objects).min()
     }

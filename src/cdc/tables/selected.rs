@@ -53,11 +53,11 @@ pub(in super::super) struct Boundary {
 }
 
 impl Boundary {
-    /// What rows of a table are written with there.
+    /// What rows of a table are written with there, that are as of a place.
     fn context<'a>(
         &self,
         (map, definition): (&'a TableMap, &'a [u8]),
-        start: &'a FilePosition,
+        (start, as_of): (&'a FilePosition, &FilePosition),
         time_us: i64,
     ) -> RowContext<'a> {
         RowContext {
@@ -65,7 +65,7 @@ impl Boundary {
             generation: u64::MAX,
             definition,
             flavor: self.flavor,
-            key: TransactionKey::Start(self.position.clone()),
+            key: TransactionKey::Start(as_of.clone()),
             file: &start.file,
             start: start.offset,
             gtid: None,
@@ -95,6 +95,10 @@ impl TableWriter {
         reading: &mut Reading,
         outlet: &mut impl Outlet,
     ) -> Result<(), Error> {
+        if reading.is_watching() {
+            reading.note_transaction(&context.place());
+            return Ok(());
+        }
         if reading.is_once() {
             return self.note_changes(rows, context, reading, outlet);
         }
@@ -155,13 +159,16 @@ impl TableWriter {
         let definition = format!("{:?}", chunk.columns);
         let start = within_last_byte(&boundary.position);
         let table = (&map, definition.as_bytes());
-        let context = boundary.context(table, &start, chunk.read_at_us);
+        let (here, sequence) = (&boundary.position, boundary.sequence);
+        let as_of = reading.place().map(|it| (&it.position, it.sequence));
+        let (as_of, sequence) = as_of.unwrap_or((here, sequence));
+        let context = boundary.context(table, (&start, as_of), chunk.read_at_us);
         self.prepare_selected(chunk, reading, &context, outlet)?;
         // All of a part is written, or nothing.
         self.lines.doubt(true);
         self.is_within_part = true;
-        let written = self.write_rows(due, reading, (&context, boundary.sequence), outlet);
-        self.is_within_part = false;
+        let written = self.write_rows(due, reading, (&context, sequence), outlet);
+        self.is_within_part = reading.place().is_some() && !chunk.is_last();
         if written.is_err() {
             let begin = self.lines.begin();
             self.lines.undo_to(begin, self.limits.step_bytes, outlet);
@@ -259,12 +266,13 @@ impl TableWriter {
         if !is_same_as_before {
             let before = self.plan.as_ref().map(|(_, plan)| plan);
             let before = before.or(self.selected.as_ref().map(|known| &known.plan));
+            let is_first = before.is_none();
             let planned = self
                 .definition
                 .plan_declared(context, &chunk.columns, before)?;
             let (plan, begins_layout) = planned;
             if begins_layout {
-                self.begin_layout(outlet);
+                self.begin_layout(is_first, outlet)?;
             }
             let place = |(name, _): &(String, _)| {
                 let mut selected = chunk.selected.iter();

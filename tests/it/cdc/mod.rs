@@ -2,6 +2,8 @@
 
 mod backfill;
 mod backfill_gentle;
+mod backfill_locks;
+mod backfill_whole;
 mod connections;
 mod firehose;
 mod histories;
