@@ -1,8 +1,8 @@
 //! `hydrant verify`: whether what was delivered is what the tables have, while both go on.
 //!
-//! What lives here: the command ([`options`]), one table after the other ([`table`]), its rows ([`source`]) and the objects
-//! ([`objects`]), how far the agent is ([`watch`]); fields and shapes of lines ([`fields`], [`shape`]), the order in which both sides are
-//! compared ([`record`], [`spill`]), the judgement ([`judge`]), and what is told of it ([`second_look`], [`report`]). What does not: how a
+//! What lives here: the command (`options`), one table after the other (`table`), its rows (`source`) and the objects
+//! (`objects`), how far the agent is (`watch`); fields and shapes of lines (`fields`, `shape`), the order in which both sides are
+//! compared (`record`, `spill`), the judgement (`judge`), and what is told of it (`second_look`, `report`). What does not: how a
 //! table is read and a row is written, which are the agent's own.
 
 mod fields;
