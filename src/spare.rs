@@ -8,10 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Buffers of fewer bytes are left to the allocator.
 const LARGE: usize = 128 << 10;
-/// Those of single huge rows are not kept.
-const MOST_CAPACITY: usize = 24 << 20;
-/// As many as a sink has under way.
+/// As many as a sink has under way, and their bytes.
 const MOST_SPARE: usize = 8;
+const MOST_BYTES: usize = 48 << 20;
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -45,14 +44,18 @@ fn take_larger(capacity: usize) -> Option<Vec<u8>> {
 }
 
 fn keep_spare(mut bytes: Vec<u8>) {
-    if !(LARGE..=MOST_CAPACITY).contains(&bytes.capacity()) {
+    // Those of single huge rows are not kept.
+    if !(LARGE..=MOST_BYTES / 2).contains(&bytes.capacity()) {
         return;
     }
     bytes.clear();
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     let at = spare.partition_point(|it| it.capacity() < bytes.capacity());
     spare.insert(at, bytes);
-    if spare.len() > MOST_SPARE {
+    let is_too_much = |spare: &[Vec<u8>]| {
+        spare.len() > MOST_SPARE || spare.iter().map(Vec::capacity).sum::<usize>() > MOST_BYTES
+    };
+    while is_too_much(&spare) {
         // The smallest.
         spare.remove(0);
     }
