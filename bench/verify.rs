@@ -5,19 +5,20 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use testkit::files::files_below;
 use testkit::program::program;
 use testkit::servers::Server;
 use workloads::capture::MAX_BINLOG_SIZE;
 use workloads::sales::{SALES, insert};
+use workloads::watched::Watched;
 
 /// Compares workload A with its objects.
 #[derive(Debug, Parser)]
@@ -35,8 +36,6 @@ struct Arguments {
 
 /// Of a transaction of workload A.
 const TRANSACTION_ROWS: u64 = 1_000;
-/// Between two looks at the memory of a process.
-const LOOK: Duration = Duration::from_millis(20);
 
 fn main() -> Result<()> {
     // A test runner that was told to take in benches finds no test here.
@@ -97,42 +96,25 @@ struct Run {
     code: Option<i32>,
     stdout: String,
     log: String,
-    seconds: f64,
-    /// The most MiB that it had in memory.
-    peak_mib: u64,
+    watched: Watched,
 }
 
 fn hydrant(folder: &Path, arguments: &[&str]) -> Result<Run> {
     let path = |name: &str| folder.join(name);
-    let started = Instant::now();
-    let mut child = program(env!("CARGO_BIN_EXE_hydrant"))
+    let mut command = program(env!("CARGO_BIN_EXE_hydrant"));
+    command
         .args(arguments)
         .arg("--config")
         .arg(path("hydrant.toml"))
         .stdin(Stdio::null())
         .stdout(File::create(path("out"))?)
-        .stderr(File::create(path("log"))?)
-        .spawn()?;
-    let status_path = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        // Between its end and the wait above it has no memory.
-        let status = fs::read_to_string(&status_path).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        if let Some(kib) = peak.and_then(|peak| peak.trim().strip_suffix(" kB")) {
-            peak_kib = kib.parse::<u64>()?.max(peak_kib);
-        }
-        std::thread::sleep(LOOK);
-    };
+        .stderr(File::create(path("log"))?);
+    let (watched, status) = Watched::run_to_any_end(&mut command)?;
     Ok(Run {
         code: status.code(),
         stdout: fs::read_to_string(path("out"))?,
         log: fs::read_to_string(path("log"))?,
-        seconds: started.elapsed().as_secs_f64(),
-        peak_mib: peak_kib.div_ceil(1024),
+        watched,
     })
 }
 
@@ -142,17 +124,18 @@ fn verify(folder: &Path) -> Result<Run> {
 
 fn told(what: &str, rows: u64, run: &Run) {
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = rows as f64 / run.seconds;
+    let rate = rows as f64 / run.watched.seconds;
     println!(
         "| {what} | {:.1} | {rate:.0} | {} |",
-        run.seconds, run.peak_mib
+        run.watched.seconds,
+        run.watched.peak_kib.div_ceil(1024)
     );
 }
 
 /// Changes a cell, takes a row away and doubles one. Gives which.
 fn spoil(objects: &Path, rows: u64) -> Result<[(&'static str, u64); 3]> {
     let [changed, missing, doubled] = [rows / 3, rows / 2, rows - 7];
-    for path in objects_below(objects)? {
+    for path in files_below(objects, ".gz")? {
         let old = BufReader::new(MultiGzDecoder::new(File::open(&path)?));
         let mut new = GzEncoder::new(Vec::new(), Compression::fast());
         let mut is_spoiled = false;
@@ -179,20 +162,4 @@ fn spoil(objects: &Path, rows: u64) -> Result<[(&'static str, u64); 3]> {
         ("missing", missing),
         ("doubled", doubled),
     ])
-}
-
-fn objects_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|it| it == "gz") {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
 }

@@ -1,7 +1,7 @@
 //! A process that runs to its end, with the clock and an eye on its memory.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -26,17 +26,27 @@ impl Watched {
     /// # Errors
     /// If it cannot be started, or does not end well, or not in time.
     pub fn run(command: &mut Command) -> Result<Self> {
+        let (watched, status) = Self::run_to_any_end(command)?;
+        ensure!(status.success(), "{status}");
+        Ok(watched)
+    }
+
+    /// Runs a command to its end, and gives its status.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not end in time.
+    pub fn run_to_any_end(command: &mut Command) -> Result<(Self, ExitStatus)> {
         let started = Instant::now();
         let mut child = command.spawn()?;
         let path = format!("/proc/{}/status", child.id());
         let mut peak_kib = 0;
         loop {
             if let Some(status) = child.try_wait()? {
-                ensure!(status.success(), "{status}");
-                return Ok(Self {
+                let watched = Self {
                     seconds: started.elapsed().as_secs_f64(),
                     peak_kib,
-                });
+                };
+                return Ok((watched, status));
             }
             if started.elapsed() > LIMIT {
                 child.kill()?;

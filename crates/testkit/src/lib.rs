@@ -3,6 +3,7 @@
 //! - [`servers`]: real MySQL and MariaDB servers, started for the caller and ended with it.
 //! - [`emulator`]: AWS emulators that are not ours, started and ended likewise.
 //! - [`python`]: the environments that they and AWS's Python client are in.
+//! - [`files`]: what is below a folder.
 //! - [`program`]: the program itself, without the variables of this crate.
 //! - `cache`: where the databases' programs come from, and the data directories that instances are copied from.
 //! - `watcher`: ends them when their test cannot.
@@ -15,6 +16,7 @@
 
 pub mod cache;
 pub mod emulator;
+pub mod files;
 pub mod program;
 pub mod python;
 pub mod servers;

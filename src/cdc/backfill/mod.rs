@@ -18,6 +18,8 @@ mod scan;
 mod seam;
 mod select;
 mod whole;
+#[cfg(test)]
+mod wrong_rules;
 
 use std::future::pending;
 use std::sync::Arc;

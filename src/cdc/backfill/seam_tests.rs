@@ -2,11 +2,11 @@
 //! read in between.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestError, TestRng, TestRunner};
 
 use crate::binlog::ServerColumn;
 use crate::cdc::end::End;
 
+use super::super::wrong_rules::{STEPS, ensure_told};
 use super::*;
 
 /// Keys are below it.
@@ -263,7 +263,7 @@ fn check(rule: Rule, steps: Vec<Step>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
-    fn newest_lines_are_the_table(steps in prop::collection::vec(step(), 0..120)) {
+    fn newest_lines_are_the_table(steps in prop::collection::vec(step(), 0..STEPS)) {
         check(Rule::Right, steps)?;
     }
 }
@@ -271,20 +271,6 @@ proptest! {
 /// The histories are hard enough to tell wrong rules.
 #[test]
 fn wrong_rules_leave_another_table() {
-    for rule in [Rule::SelectBehind, Rule::CloseEarly, Rule::KeepTouched] {
-        let config = Config {
-            cases: 5_000,
-            max_shrink_iters: 0,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let rng = TestRng::deterministic_rng(config.rng_algorithm);
-        let histories = prop::collection::vec(step(), 0..120);
-        let found =
-            TestRunner::new_with_rng(config, rng).run(&histories, |steps| check(rule, steps));
-        assert!(
-            matches!(found, Err(TestError::Fail(..))),
-            "no history tells {rule:?}: {found:?}"
-        );
-    }
+    let rules = [Rule::SelectBehind, Rule::CloseEarly, Rule::KeepTouched];
+    ensure_told(&rules, || step().boxed(), check);
 }

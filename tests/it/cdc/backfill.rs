@@ -10,6 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::torture::variable;
 use crate::setup::agent::{Workplace, config, files_below, gunzip};
+use crate::setup::backfill::{self, SOON, ensure_none_missing};
 use testkit::servers::{Kind, Server};
 
 /// Rows that are there before.
@@ -212,15 +213,8 @@ fn kills() -> Result<u32> {
 /// An agent that reads and follows a table into its directory `data`, so slowly that it is changed meanwhile and killed
 /// so often.
 pub(super) fn workplace(server: &Server, table: &str, kills: u32) -> Result<Workplace> {
-    let workplace = Workplace::new("")?;
-    let sink = format!(
-        "path = \"{}\"\nflush_interval = \"50ms\"",
-        workplace.path("data").display()
-    );
-    let text = config(server, table, &sink).replace("earliest", "latest");
     let rate = 40_000 / kills.max(5);
-    workplace.configure(&format!("{text}[backfill]\nrows_per_second = {rate}\n"))?;
-    Ok(workplace)
+    backfill::workplace(server, table, SOON, &format!("rows_per_second = {rate}"))
 }
 
 /// Has all writers write, each with its number.
@@ -411,18 +405,7 @@ fn each_row_comes_once(kind: Kind) -> Result<()> {
         }
     }
     let alive = server.sql("SELECT birth FROM shop.N")?;
-    let alive: BTreeSet<u64> = alive.lines().map(str::parse).collect::<Result<_, _>>()?;
-    let missing: Vec<_> = alive
-        .iter()
-        .filter(|it| !delivered.contains_key(it))
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "{} of {} rows are missing: {:?}",
-        missing.len(),
-        alive.len(),
-        &missing[..missing.len().min(6)]
-    );
+    ensure_none_missing(&alive, |birth| delivered.contains_key(&birth))?;
     let read = delivered.values().filter(|it| **it == 'R').count();
     ensure!(read > ROWS as usize / 4, "{read} rows were read");
     Ok(())

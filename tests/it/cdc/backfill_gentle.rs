@@ -5,7 +5,8 @@ use std::thread::{Scope, scope};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::setup::agent::{Agent, Workplace, config, eventually, gunzip_all};
+use crate::setup::agent::{Agent, Workplace, eventually, gunzip_all};
+use crate::setup::backfill::{self, says};
 use crate::setup::servers::{binlogs, end_of_binlog, pair, replicate};
 use testkit::servers::{Kind, Server};
 
@@ -26,19 +27,8 @@ fn create(server: &Server) -> Result<()> {
 
 /// An agent's folder that reads the table into `data`, with these settings.
 fn workplace(server: &Server, flush: &str, settings: &str) -> Result<Workplace> {
-    let workplace = Workplace::new("")?;
-    let sink = format!(
-        "path = \"{}\"\nflush_interval = \"{flush}\"",
-        workplace.path("data").display()
-    );
     let table = "name = \"shop.T\"\nbackfill = true\nevents = [\"insert\", \"update\"]";
-    let text = config(server, table, &sink).replace("earliest", "latest");
-    workplace.configure(&format!("{text}[backfill]\n{settings}\n"))?;
-    Ok(workplace)
-}
-
-fn says(agent: &Agent, text: &str) -> Result<()> {
-    eventually(text, || Ok(agent.log().contains(text).then_some(()))).with_context(|| agent.log())
+    backfill::workplace(server, table, flush, settings)
 }
 
 /// Has statements run that do not end by themselves.

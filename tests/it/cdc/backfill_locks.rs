@@ -1,11 +1,11 @@
 //! Servers that cannot tell what a SELECT sees: each part is read behind a short lock, if that is allowed by name.
 
-use std::collections::BTreeMap;
 use std::thread::scope;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::setup::agent::{Workplace, config, eventually, gunzip_all};
+use crate::setup::agent::{Workplace, eventually};
+use crate::setup::backfill::{self, SOON, ensure_once};
 use crate::setup::servers::end_of_binlog;
 use testkit::servers::Server;
 
@@ -25,44 +25,12 @@ fn create(server: &Server, key: &str) -> Result<()> {
 }
 
 fn workplace(server: &Server, user: &str, settings: &str) -> Result<Workplace> {
-    let workplace = Workplace::new("")?;
-    let sink = format!(
-        "path = \"{}\"\nflush_interval = \"50ms\"",
-        workplace.path("data").display()
-    );
     let table = "name = \"shop.T\"\nbackfill = true\nmetadata = [\"operation\"]";
-    let text = config(server, table, &sink).replace("earliest", "latest");
+    let workplace = backfill::workplace(server, table, SOON, settings)?;
+    let text = std::fs::read_to_string(workplace.path("hydrant.toml"))?;
     let text = text.replace("root@", &format!("{user}@"));
-    workplace.configure(&format!("{text}[backfill]\n{settings}\n"))?;
+    std::fs::write(workplace.path("hydrant.toml"), text)?;
     Ok(workplace)
-}
-
-/// Each row has come once. Gives how.
-fn ensure_once(server: &Server, workplace: &Workplace) -> Result<BTreeMap<u64, String>> {
-    let mut delivered: BTreeMap<u64, String> = BTreeMap::new();
-    for line in gunzip_all(&workplace.path("data"))?.lines() {
-        let id = line.split(',').next().unwrap_or_default().parse()?;
-        *delivered.entry(id).or_default() += line.rsplit(',').next().unwrap_or_default();
-    }
-    let twice: Vec<_> = delivered
-        .iter()
-        .filter(|(_, it)| it.len() != 1)
-        .take(5)
-        .collect();
-    ensure!(twice.is_empty(), "{twice:?}");
-    let there = server.sql("SELECT id FROM shop.T")?;
-    let there: Vec<u64> = there.lines().map(str::parse).collect::<Result<_, _>>()?;
-    let missing: Vec<_> = there
-        .iter()
-        .filter(|it| !delivered.contains_key(it))
-        .take(5)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "missing: {missing:?} of {}",
-        there.len()
-    );
-    Ok(delivered)
 }
 
 fn refusal(workplace: &Workplace) -> Result<String> {
@@ -88,7 +56,7 @@ fn a_server_without_gtids_is_refused_unless_its_tables_may_be_locked() -> Result
     ensure!(log.contains("GRANT LOCK TABLES"), "{log}");
     server.sql("GRANT LOCK TABLES ON shop.* TO poor@'127.0.0.1'")?;
     allowed.drain()?;
-    ensure!(ensure_once(&server, &allowed)?.len() as u64 == ROWS);
+    ensure!(ensure_once(&server, &allowed, "id")?.len() as u64 == ROWS);
     Ok(())
 }
 
@@ -113,7 +81,7 @@ fn behind_a_lock_each_row_comes_once() -> Result<()> {
             }
             Ok(())
         })?;
-        let delivered = ensure_once(&server, &workplace)?;
+        let delivered = ensure_once(&server, &workplace, "id")?;
         ensure!(delivered.len() as u64 > ROWS);
         ensure!(delivered.get(&0).is_some_and(|it| it == "R"));
     }
@@ -146,7 +114,7 @@ fn what_is_committed_while_the_agent_starts_comes_once() -> Result<()> {
                 writer.join().ok().context("the writer panicked")?
             })?;
             workplace.drain()?;
-            let delivered = ensure_once(&server, &workplace)?;
+            let delivered = ensure_once(&server, &workplace, "id")?;
             ensure!(delivered.len() as u64 == ROWS + 1, "{options:?} {key}");
         }
     }
@@ -192,7 +160,7 @@ fn a_lock_is_not_waited_for_long() -> Result<()> {
         });
         done.with_context(|| agent.log())?;
         ensure!(agent.terminate()?.success());
-        ensure!(ensure_once(&server, &workplace)?.len() as u64 == ROWS + 1);
+        ensure!(ensure_once(&server, &workplace, "id")?.len() as u64 == ROWS + 1);
         Ok(())
     })
 }

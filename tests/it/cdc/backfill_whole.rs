@@ -1,6 +1,5 @@
 //! Tables that no key divides are read whole, as of one place: each row once, whatever is killed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 
@@ -8,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::setup::agent::{Agent, Workplace, config, eventually, files_below, gunzip_all};
+use crate::setup::agent::{Agent, Workplace, eventually, files_below, gunzip_all};
+use crate::setup::backfill::{self, SOON, delivered, ensure_once, says};
 use crate::setup::servers::end_of_binlog;
 use testkit::servers::{Kind, Server};
 
@@ -45,15 +45,8 @@ fn fill(server: &Server) -> Result<()> {
 
 /// An agent's folder that reads the table into `data`.
 fn workplace(server: &Server, table: &str, settings: &str) -> Result<Workplace> {
-    let workplace = Workplace::new("")?;
-    let sink = format!(
-        "path = \"{}\"\nflush_interval = \"50ms\"",
-        workplace.path("data").display()
-    );
     let table = format!("name = \"shop.T\"\nbackfill = true\nmetadata = [\"operation\"]\n{table}");
-    let text = config(server, &table, &sink).replace("earliest", "latest");
-    workplace.configure(&format!("{text}[backfill]\n{settings}\n"))?;
-    Ok(workplace)
+    backfill::workplace(server, &table, SOON, settings)
 }
 
 /// With these settings from now on.
@@ -62,45 +55,6 @@ fn reconfigure(workplace: &Workplace, settings: &str) -> Result<()> {
     let (_, text) = text.split_once('\n').context("no line")?;
     let (text, _) = text.split_once("[backfill]").context("no section")?;
     workplace.configure(&format!("{text}[backfill]\n{settings}\n"))
-}
-
-fn says(agent: &Agent, text: &str) -> Result<()> {
-    eventually(text, || Ok(agent.log().contains(text).then_some(()))).with_context(|| agent.log())
-}
-
-/// The operations by which each row has come.
-fn delivered(workplace: &Workplace) -> Result<BTreeMap<u64, String>> {
-    let mut delivered: BTreeMap<u64, String> = BTreeMap::new();
-    for line in gunzip_all(&workplace.path("data"))?.lines() {
-        let birth = line.split(',').next().unwrap_or_default().parse()?;
-        let operation = line.rsplit(',').next().unwrap_or_default();
-        *delivered.entry(birth).or_default() += operation;
-    }
-    Ok(delivered)
-}
-
-/// Each row that is there has come once, and no other one twice.
-fn ensure_once(server: &Server, workplace: &Workplace) -> Result<BTreeMap<u64, String>> {
-    let delivered = delivered(workplace)?;
-    let twice: Vec<_> = delivered
-        .iter()
-        .filter(|(_, it)| it.len() != 1)
-        .take(5)
-        .collect();
-    ensure!(twice.is_empty(), "{twice:?}");
-    let alive = server.sql("SELECT birth FROM shop.T")?;
-    let alive: BTreeSet<u64> = alive.lines().map(str::parse).collect::<Result<_, _>>()?;
-    let missing: Vec<_> = alive
-        .iter()
-        .filter(|it| !delivered.contains_key(it))
-        .take(5)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "missing: {missing:?} of {}",
-        alive.len()
-    );
-    Ok(delivered)
 }
 
 fn write(server: &Server, writer: u64, stop: &AtomicBool) -> Result<()> {
@@ -145,7 +99,7 @@ fn each_row_comes_once(kind: Kind) -> Result<()> {
                 Ok(())
             })
         })?;
-        let delivered = ensure_once(&server, &workplace)?;
+        let delivered = ensure_once(&server, &workplace, "birth")?;
         let read = delivered.values().filter(|it| *it == "R").count() as u64;
         ensure!(read > BEFORE / 4, "{read} rows were read");
     }
@@ -198,7 +152,7 @@ fn what_is_in_the_binlog_before_it_is_visible_comes_once() -> Result<()> {
     })?;
     ensure!(log.contains("backfill of shop.T is done"), "{log}");
     workplace.drain()?;
-    ensure_once(&server, &workplace)?;
+    ensure_once(&server, &workplace, "birth")?;
     Ok(())
 }
 
@@ -254,7 +208,7 @@ fn a_table_that_is_half_read_has_no_visible_row() -> Result<()> {
         }
         reconfigure(&workplace, "")?;
         workplace.drain()?;
-        let delivered = ensure_once(&server, &workplace)?;
+        let delivered = ensure_once(&server, &workplace, "birth")?;
         ensure!(
             delivered.len() as u64 == BEFORE + 3,
             "{} rows",
@@ -263,7 +217,7 @@ fn a_table_that_is_half_read_has_no_visible_row() -> Result<()> {
         // It is followed from there.
         server.sql("INSERT INTO shop.T (birth, n) VALUES (1000000, 1); UPDATE shop.T SET n = 7")?;
         workplace.drain()?;
-        let delivered = ensure_once(&server, &workplace)?;
+        let delivered = ensure_once(&server, &workplace, "birth")?;
         ensure!(delivered.get(&1_000_000).is_some_and(|it| it == "I"));
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+pub(crate) use testkit::files::files_below;
 use testkit::program::program;
 use testkit::servers::Server;
 
@@ -281,24 +282,6 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// All files below a folder whose names end in `suffix`, sorted.
-pub(crate) fn files_below(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.to_string_lossy().ends_with(suffix) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// The lines of all gzip objects below a folder, one after the other.

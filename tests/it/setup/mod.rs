@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod aws_clients;
+pub(crate) mod backfill;
 pub(crate) mod bucket;
 pub(crate) mod canned;
 pub(crate) mod certificates;
